@@ -1,7 +1,7 @@
 """Errors that say what is wrong, which value was given, and what would be right.
 
-Two helpers are shared by the whole package, so that the same mistake reads the same everywhere: a name that nobody knows
-(:func:`unknown_name`), and an optional dependency that is not installed (:func:`require`).
+Two helpers are shared by the whole package, so that the same mistake reads the same everywhere: a name that
+nobody knows (:func:`unknown_name`), and an optional dependency that is not installed (:func:`require`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     if len(names) <= SHORT_LIST:
         message += f" Known: {', '.join(repr(candidate) for candidate in names)}."
     elif not near:
-        message += f" {len(names)} are known, among them {', '.join(repr(name) for name in names[:SHORT_LIST])}."
+        message += (
+            f" {len(names)} are known, among them {', '.join(repr(name) for name in names[:SHORT_LIST])}."
+        )
     return ValueError(message)
 
 
@@ -77,7 +79,9 @@ def nearest_names(name: object, known: Iterable[str], count: int = 3) -> list[st
     plain: dict[str, str] = {}
     for candidate in known:
         plain.setdefault(_plain(candidate), candidate)
-    return [plain[match] for match in difflib.get_close_matches(_plain(str(name)), plain, n=count, cutoff=0.6)]
+    return [
+        plain[match] for match in difflib.get_close_matches(_plain(str(name)), plain, n=count, cutoff=0.6)
+    ]
 
 
 def _plain(name: str) -> str:
@@ -96,8 +100,8 @@ def require(module: str, extra: str | None = None) -> ModuleType:
         The imported module.
 
     Raises:
-        ImportError: If the module is not installed; the text holds the ``pip install`` line. A module that is installed
-            but breaks while it is imported keeps its own error, since installing the extra would not help.
+        ImportError: If the module is not installed; the text holds the ``pip install`` line. A module that is
+            installed but breaks while it is imported keeps its own error: installing the extra would not help.
 
     Examples:
         >>> require("json").__name__
@@ -125,4 +129,6 @@ def missing_dependency(module: str, extra: str | None) -> ImportError:
         An ``ImportError`` with the ``pip install`` line in its text and ``module`` in its ``name``.
     """
     command = f"pip install 'gems-gym[{extra}]'" if extra else f"pip install {module}"
-    return ImportError(f"this needs the module {module!r}, which is not installed; install it with: {command}", name=module)
+    return ImportError(
+        f"this needs the module {module!r}, which is not installed; install it with: {command}", name=module
+    )

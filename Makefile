@@ -1,0 +1,61 @@
+# Every target makes what it needs: its own environment in .venv, nothing global.
+# The stamps under .venv are older than setup.cfg or constraints.txt when something has to be installed again.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CHECKED := gems_gym gems_gym_agents
+
+.PHONY: help quickstart test lint types format benchmark clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' $(MAKEFILE_LIST) | column -t -l 3 2>/dev/null \
+		|| sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
+
+quickstart: $(VENV)/.installed-all ## log, pretrain, train, collect, learn offline, evaluate: the whole road
+	$(BIN)/gems-gym quickstart
+
+test: $(VENV)/.installed-dev ## every test, on two processes
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-dev ## style and likely mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## type hints
+	$(BIN)/mypy $(CHECKED)
+
+format: $(VENV)/.installed-dev ## rewrite the files in the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.installed-dev ## speed of the hot paths
+	$(BIN)/python -m pytest -n 0 --benchmark-only
+
+clean: ## remove the environment, the builds and the caches, but not runs/
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A name on the path proves nothing (version managers leave shims): each candidate has to run and tell its version.
+$(BIN)/python:
+	@for python in python3.13 python3.12 python3.11 python3; do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			echo "Making $(VENV) with $$("$$python" -V)."; \
+			"$$python" -m venv $(VENV) && exit 0; \
+			echo "Python's venv module failed (on Debian: install python3-venv); it is needed to make $(VENV)." >&2; \
+			rm -rf $(VENV); \
+			exit 1; \
+		fi; \
+	done; \
+	echo "gems-gym needs Python 3.11 or newer: none of python3.13, python3.12, python3.11, python3 is one." >&2; \
+	exit 1
+
+$(VENV)/.installed-all: setup.cfg constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[all]'
+	@touch $@
+
+# dev holds all, so both stamps are written.
+$(VENV)/.installed-dev: setup.cfg constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(VENV)/.installed-all $@
