@@ -1,0 +1,6 @@
+"""Belief encoders: what a user showed by clicking, folded into a few numbers, one observation at a time."""
+
+from gems_gym.beliefs.base import BeliefEncoder, load_belief
+from gems_gym.beliefs.gru import GruBelief
+
+__all__ = ["BeliefEncoder", "GruBelief", "load_belief"]
