@@ -101,7 +101,7 @@ def require(module: str, extra: str | None = None) -> ModuleType:
 
     Raises:
         ImportError: If the module is not installed; the text holds the ``pip install`` line. A module that is
-            installed but breaks while it is imported keeps its own error: installing the extra would not help.
+            installed but breaks while it is imported keeps its own error: no extra would help.
 
     Examples:
         >>> require("json").__name__

@@ -104,7 +104,7 @@ def load(group: str, name: str) -> Any:
 
     Raises:
         ValueError: If the group or the name is unknown; the text holds the nearest names.
-        PluginError: If the plugin's import fails (the text names the plugin, its distribution, the error and, for
+        PluginError: If the plugin's import fails (the text names it, its distribution, the error and, for
             a missing optional dependency of gems-gym, the extra to install), or if several distributions
             register the name.
     """

@@ -1,0 +1,250 @@
+"""Rules that are easily broken unnoticed: who imports whom, what an import loads, what is banned."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("gems_gym", "gems_gym_agents")
+HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
+
+# Parts of gems_gym that anybody may import, and that import no other part.
+COMMON = {"errors", "plugins"}
+
+# Part of gems_gym -> the other parts of it that it may import.
+LAYERS: dict[str, set[str]] = {"config": set()}
+LAYERS["user_splits"] = {"config"}
+LAYERS["artifacts"] = {"config"}
+LAYERS["networks"] = {"artifacts"}
+LAYERS["simulator"] = {"config"}
+LAYERS["embeddings"] = {"config", "artifacts"}
+LAYERS["rankers"] = {"config", "artifacts", "embeddings", "networks"}
+LAYERS["beliefs"] = {"config", "artifacts", "embeddings", "networks"}
+LAYERS["policies"] = {"config", "user_splits", "artifacts", "simulator"}
+LAYERS["wrappers"] = {"config", "simulator", "envs", "rankers", "beliefs"}
+LAYERS["envs"] = {"config", "simulator", "artifacts", "rankers", "beliefs"}
+LAYERS["rollouts"] = LAYERS["wrappers"] | {"wrappers", "policies", "user_splits"}
+LAYERS["registration"] = {"config", "envs"}
+LAYERS["testing"] = LAYERS["rollouts"] | {"rollouts", "registration"}
+LAYERS["pretraining"] = LAYERS["rollouts"] | {
+    "rollouts",
+    "artifacts",
+    "embeddings",
+    "networks",
+    "registration",
+}
+LAYERS["datasets"] = LAYERS["pretraining"] - {"pretraining"}
+LAYERS["cli"] = set(LAYERS) - {"cli"}
+# The package's own namespace registers the environments and shows a few names.
+LAYERS["__init__"] = {"config", "envs", "registration", "simulator", "wrappers"}
+
+# What a public package could be asked about: which modules may name a heavy library outside functions.
+MAY_IMPORT = {
+    "torch": ("gems_gym.pretraining", "gems_gym_agents"),
+    "minari": ("gems_gym.datasets", "gems_gym_agents"),
+    "d3rlpy": ("gems_gym_agents.offline",),
+    "stable_baselines3": ("gems_gym_agents.online",),
+}
+
+BANNED_NAMES = {
+    "eval": "eval runs whatever it is given",
+    "exec": "exec runs whatever it is given",
+    "pickle.load": "a pickle can run code",
+    "pickle.loads": "a pickle can run code",
+    "torch.load": "a pickle can run code",
+    "torch.seed": "global randomness",
+}
+GENERATOR_NAMES = {
+    "Generator",
+    "SeedSequence",
+    "default_rng",
+    "PCG64",
+    "PCG64DXSM",
+    "Philox",
+    "SFC64",
+    "BitGenerator",
+}
+MACHINE_PATH = re.compile(r"/(?:home|root|work|Users|tmp|opt)/\w|[A-Z]:\\\\\w")
+
+
+def module_files() -> Iterator[tuple[str, Path]]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+MODULES = dict(module_files())
+
+
+def trees() -> list[object]:
+    return [pytest.param(name, ast.parse(path.read_text()), id=name) for name, path in MODULES.items()]
+
+
+def dotted(node: ast.expr) -> str:
+    """'np.random.rand' for the expression that reads so; an empty string for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        owner = dotted(node.value)
+        return f"{owner}.{node.attr}" if owner else ""
+    return ""
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and dotted(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def imports(tree: ast.AST, *, only_at_import: bool) -> Iterator[tuple[int, str]]:
+    """(line, module) of each import; ``from package import name`` gives 'package.name' if that is our module."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            for alias in node.names:
+                longer = f"{node.module}.{alias.name}"
+                yield node.lineno, longer if longer in MODULES else str(node.module)
+        elif only_at_import and (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_type_checking(node)
+        ):
+            continue
+        else:
+            yield from imports(node, only_at_import=only_at_import)
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize(("name", "tree"), trees())
+def test_imports_go_one_way(name: str, tree: ast.Module) -> None:
+    wrong = []
+    for line, module in imports(tree, only_at_import=False):
+        if module.split(".")[0] == "gems_gym_agents" and not within(name, ("gems_gym_agents",)):
+            wrong.append(f"line {line}: gems_gym must not import {module}")
+        if module.split(".")[0] != "gems_gym" or not within(name, ("gems_gym",)):
+            continue
+        here, there = part_of(name), part_of(module)
+        if here in COMMON:
+            allowed = COMMON
+        else:
+            assert here in LAYERS, f"{name} belongs to no layer: give {here!r} its place in LAYERS"
+            allowed = LAYERS[here] | COMMON
+        if here != there and there not in allowed:
+            wrong.append(f"line {line}: {here} may not import {there} ({module}); allowed: {sorted(allowed)}")
+    assert not wrong, f"{name}: " + "; ".join(wrong)
+
+
+@pytest.mark.parametrize(("name", "tree"), trees())
+def test_heavy_libraries_stay_in_their_rooms(name: str, tree: ast.Module) -> None:
+    wrong = []
+    for line, module in imports(tree, only_at_import=True):
+        top = module.split(".")[0]
+        if top == "matplotlib" or (top in MAY_IMPORT and not within(name, MAY_IMPORT[top])):
+            wrong.append(f"line {line}: {top}")
+    assert not wrong, f"{name} imports, when it is imported itself: {'; '.join(wrong)}"
+
+
+def test_layers_hold_no_circle() -> None:
+    order: list[str] = []
+    rest = dict(LAYERS)
+    while rest:
+        free = [part for part, needs in rest.items() if not (needs & rest.keys()) - {part}]
+        assert free, f"these layers import one another in a circle: {sorted(rest)}"
+        order += free
+        for part in free:
+            del rest[part]
+    assert order.index("config") < order.index("simulator") < order.index("envs") < order.index("wrappers")
+    assert order.index("wrappers") < order.index("datasets") < order.index("cli")
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "import gems_gym",
+        "import gems_gym.plugins",
+        "import gems_gym_agents",
+        "import gems_gym.cli",
+        "import gymnasium; gymnasium.make('gems_gym:GemsSlate-diffuse_topdown-v0').close()",
+    ],
+)
+def test_import_is_light(statements: str) -> None:
+    code = f"import sys; {statements}; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [], f"{statements!r} loads {done.stdout.split()}"
+
+
+@pytest.mark.parametrize(("name", "tree"), trees())
+def test_everything_public_has_a_docstring(name: str, tree: ast.Module) -> None:
+    without = [] if ast.get_docstring(tree) else ["the module"]
+
+    def visit(owner: ast.Module | ast.ClassDef, prefix: str) -> None:
+        for node in owner.body:
+            if (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+                and node.name[0] != "_"
+            ):
+                decorators = [dotted(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list]
+                inherited = any(d.split(".")[-1] in {"override", "overload", "setter"} for d in decorators)
+                if not inherited and not ast.get_docstring(node):
+                    without.append(prefix + node.name)
+                if isinstance(node, ast.ClassDef):
+                    visit(node, f"{prefix}{node.name}.")
+
+    visit(tree, "")
+    assert not without, f"{name}: no docstring on {', '.join(without)}"
+
+
+@pytest.mark.parametrize(("name", "tree"), trees())
+def test_nothing_banned(name: str, tree: ast.Module) -> None:
+    wrong = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            called = dotted(node.func)
+            if called in BANNED_NAMES:
+                wrong.append(f"line {node.lineno}: {called} ({BANNED_NAMES[called]})")
+            owner, _, method = called.rpartition(".")
+            if owner in {"np.random", "numpy.random"} and method not in GENERATOR_NAMES:
+                wrong.append(f"line {node.lineno}: {called} (global randomness: take a Generator)")
+            if any(
+                keyword.arg == "allow_pickle" and dotted_constant(keyword.value) for keyword in node.keywords
+            ):
+                wrong.append(f"line {node.lineno}: allow_pickle=True (a pickle can run code)")
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and MACHINE_PATH.search(node.value):
+            wrong.append(f"line {node.lineno}: a machine's path in {node.value[:60]!r}")
+    pickles = [
+        line
+        for line, module in imports(tree, only_at_import=False)
+        if module.split(".")[0] in {"pickle", "dill"}
+    ]
+    wrong += [f"line {line}: imports pickle" for line in pickles]
+    assert not wrong, f"{name}: " + "; ".join(wrong)
+
+
+def dotted_constant(node: ast.expr) -> bool:
+    return not (isinstance(node, ast.Constant) and node.value is False)
+
+
+def test_versions_agree() -> None:
+    """setup.cfg holds the version; CITATION.cff repeats it because its readers read nothing else."""
+    version = re.search(r"^version = (\S+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+    cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert version
+    assert cited
+    assert version[1] == cited[1]
+    assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text()
