@@ -103,7 +103,7 @@ def is_type_checking(node: ast.AST) -> bool:
 
 
 def imports(tree: ast.AST, *, only_at_import: bool) -> Iterator[tuple[int, str]]:
-    """(line, module) of each import; ``from package import name`` gives 'package.name' if that is our module."""
+    """(line, module) of each import; ``from package import name`` gives 'package.name' if that is ours."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)

@@ -1,0 +1,112 @@
+"""A ranker, a policy and an agent for gems-gym, each as small as it can be: a package to copy from.
+
+None of them inherits anything: gems-gym asks for methods and attributes only, and finds the classes by the
+entry points in this package's ``setup.cfg``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from gems_gym.artifacts import Artifact, load_artifact, save_artifact
+
+
+class LinearHashRanker:
+    """Scores every item by a fixed random linear function of the latent, and shows the highest.
+
+    A slate never holds an item twice, and close latents share most of their slates; nothing is learned.
+    """
+
+    kind = "ranker/linear_hash"
+
+    def __init__(
+        self, num_items: int, slate_size: int, catalog_hash: str, action_size: int = 32, seed: int = 0
+    ) -> None:
+        self.num_items = num_items
+        self.slate_size = slate_size
+        self.catalog_hash = catalog_hash
+        self.action_size = action_size
+        self.seed = seed
+        self.sha256: str | None = None
+        rng = np.random.default_rng(seed)
+        self._directions = rng.integers(-8, 9, (action_size, num_items))  # (action_size, num_items)
+
+    def rank(self, latents: np.ndarray) -> np.ndarray:
+        """Turns latents ``(N, action_size)`` in [-1, 1] into slates ``(N, slate_size)`` int64."""
+        # Integers, so that a row's sums do not depend on how many rows are multiplied with it.
+        grid = np.rint(np.asarray(latents, dtype=np.float64) * 1024).astype(np.int64)
+        scores = grid @ self._directions  # (N, num_items)
+        return np.argsort(-scores, axis=1, kind="stable")[:, : self.slate_size].astype(np.int64)
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Writes the ranker as an artefact and returns the file's sha256."""
+        sizes = {"num_items": self.num_items, "slate_size": self.slate_size, "action_size": self.action_size}
+        header = {"sizes": sizes, "seed": self.seed, "catalog_hash": self.catalog_hash}
+        self.sha256 = save_artifact(path, self.kind, {"directions": self._directions}, header)
+        return self.sha256
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> LinearHashRanker:
+        """Makes the ranker from a loaded file: what ``gems_gym.rankers.load_ranker`` calls."""
+        header = artifact.header
+        ranker = cls(**header["sizes"], catalog_hash=header["catalog_hash"], seed=header["seed"])
+        ranker.sha256 = artifact.sha256
+        return ranker
+
+
+class MeanActionAgent:
+    """Learns the mean of the dataset's actions, and always plays it."""
+
+    learns_from: ClassVar[Literal["dataset", "environment"]] = "dataset"
+
+    def __init__(self) -> None:
+        self.mean_action: np.ndarray | None = None  # (action_size,)
+
+    def fit(
+        self,
+        source: Any,
+        *,
+        steps: int,
+        seed: int,
+        directory: Path | None = None,
+        device: str = "cpu",
+        evaluate: Callable[[Callable[[np.ndarray], np.ndarray]], float] | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Reads the first ``steps`` episodes of a Minari dataset (or of the one with that id)."""
+        if isinstance(source, str):
+            import minari
+
+            source = minari.load_dataset(source)
+        episodes = source.iterate_episodes(range(min(steps, source.total_episodes)))
+        self.mean_action = np.mean(
+            [episode.actions.mean(axis=0) for episode in episodes], axis=0, dtype=np.float32
+        )
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """The same action for every user, ``(N, action_size)`` float32."""
+        if self.mean_action is None:
+            raise RuntimeError("this agent has learned nothing yet: call fit first")
+        return np.repeat(self.mean_action[None], len(observations), axis=0)
+
+    def save(self, directory: Path) -> None:
+        """Writes ``policy.safetensors`` into a directory."""
+        if self.mean_action is None:
+            raise RuntimeError("this agent has learned nothing yet: call fit first")
+        save_artifact(
+            Path(directory) / "policy.safetensors", "policy/mean_action", {"mean": self.mean_action}, {}
+        )
+
+    @classmethod
+    def load(cls, directory: Path) -> MeanActionAgent:
+        """Reads what :meth:`save` wrote."""
+        agent = cls()
+        agent.mean_action = load_artifact(
+            Path(directory) / "policy.safetensors", "policy/mean_action"
+        ).tensors["mean"]
+        return agent

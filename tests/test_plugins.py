@@ -1,0 +1,250 @@
+"""Plugins by entry points: a third-party package used by name, and what unknown and broken ones get."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gems_gym import plugins
+from gems_gym.errors import require, unknown_name
+
+ROOT = Path(__file__).resolve().parent.parent
+DUMMY = ROOT / "tests" / "plugins" / "gems_gym_dummy_plugin"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory into which pip installed the dummy plugin; this test's own environment stays as it is."""
+    target = tmp_path_factory.mktemp("site")
+    source = tmp_path_factory.mktemp("source") / DUMMY.name
+    shutil.copytree(DUMMY, source)  # building leaves files beside the source
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
+    done = subprocess.run(
+        [*command, "--target", str(target), str(source)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+def run_with(site: Path, code: str, *arguments: str) -> Any:
+    """Runs code in a new process that sees the plugin; the last line that it prints is its JSON answer."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+        cwd=site,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def register(site: Path, distribution: str, entry_points: str, **modules: str) -> None:
+    """Writes what an installed distribution consists of: its metadata, and its modules."""
+    metadata = site / f"{distribution.replace('-', '_')}-0.3.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 0.3\n")
+    (metadata / "entry_points.txt").write_text(entry_points)
+    for name, text in modules.items():
+        (site / f"{name}.py").write_text(text)
+
+
+@pytest.fixture
+def empty_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_own_parts_are_registered() -> None:
+    assert "gems" in plugins.names(plugins.RANKERS)
+    assert "gru" in plugins.names(plugins.BELIEFS)
+    assert {"random", "short_term_oracle", "boredom_aware_oracle"} <= set(plugins.names(plugins.POLICIES))
+    assert {"sac", "td3_plus_bc", "bc", "iql", "cql", "awac"} <= set(plugins.names(plugins.AGENTS))
+    assert {"train", "evaluate", "quickstart"} <= set(plugins.names(plugins.COMMANDS))
+
+
+@pytest.mark.parametrize("group", plugins.GROUPS)
+def test_own_parts_load(group: str) -> None:
+    for found in plugins.describe(group):
+        if found.distribution == "gems-gym":
+            assert callable(plugins.load(group, found.name))
+            assert found.version == version("gems-gym")
+
+
+def test_third_party_is_listed_with_its_distribution(site: Path) -> None:
+    code = """if True:
+        import dataclasses, json, sys
+        from gems_gym import plugins
+        found = [dataclasses.asdict(one) for group in plugins.GROUPS for one in plugins.describe(group)]
+        print(json.dumps([found, "gems_gym_dummy_plugin" in sys.modules]))"""
+    found, loaded = run_with(site, code)
+    assert not loaded, "listing must not import a plugin"
+    for group, name in [("rankers", "linear_hash"), ("policies", "most_popular"), ("agents", "mean_action")]:
+        (mine,) = [one for one in found if (one["group"], one["name"]) == (f"gems_gym.{group}", name)]
+        assert (mine["distribution"], mine["version"]) == ("gems-gym-dummy-plugin", "1.2.3")
+
+
+def test_third_party_ranker_by_name(site: Path, tmp_path: Path) -> None:
+    code = """if True:
+        import json, sys
+        import numpy as np
+        import gymnasium
+        import gems_gym
+        from gems_gym import plugins
+        from gems_gym.rankers import load_ranker
+        from gems_gym.wrappers import LatentAction
+        env = gymnasium.make("GemsSlate-diffuse_topdown-v0")
+        catalog, config = env.unwrapped.catalog, env.unwrapped.config
+        make = plugins.load(plugins.RANKERS, "linear_hash")
+        made = make(config.num_items, config.slate_size, catalog.hash)
+        digest = made.save(sys.argv[1])
+        ranker = load_ranker(sys.argv[1])
+        env = LatentAction(env, ranker)
+        env.reset(seed=1)
+        env.action_space.seed(2)
+        latents = np.stack([env.action_space.sample() for _ in range(5)])
+        shown = np.stack([env.step(latent)[4]["slate"] for latent in latents])
+        print(json.dumps({
+            "class": type(ranker).__name__,
+            "same_file": ranker.sha256 == digest,
+            "shown_is_ranked": bool((shown == made.rank(latents)).all()),
+            "distinct": min(len(set(slate)) for slate in shown.tolist()),
+            "box": env.action_space.shape,
+        }))"""
+    answer = run_with(site, code, str(tmp_path / "ranker.safetensors"))
+    assert answer == {
+        "class": "LinearHashRanker",
+        "same_file": True,
+        "shown_is_ranked": True,
+        "distinct": 10,
+        "box": [32],
+    }
+
+
+def test_third_party_agent_by_name(site: Path, tmp_path: Path) -> None:
+    pytest.importorskip("minari")
+    code = """if True:
+        import json, sys
+        from pathlib import Path
+from typing import Any
+        from types import SimpleNamespace
+        import numpy as np
+        from gems_gym import plugins
+        actions = np.random.default_rng(0).uniform(-1, 1, (3, 100, 32)).astype(np.float32)
+        episodes = [SimpleNamespace(actions=a) for a in actions]
+        dataset = SimpleNamespace(total_episodes=3, iterate_episodes=lambda ids: [episodes[i] for i in ids])
+        Agent = plugins.load(plugins.AGENTS, "mean_action")
+        agent = Agent()
+        agent.fit(dataset, steps=10, seed=0)
+        agent.save(Path(sys.argv[1]))
+        loaded = Agent.load(Path(sys.argv[1]))
+        played = loaded.act(np.zeros((4, 20), np.float32))
+        print(json.dumps({
+            "shape": played.shape,
+            "dtype": str(played.dtype),
+            "error": float(np.abs(played - actions.mean((0, 1))).max()),
+        }))"""
+    answer = run_with(site, code, str(tmp_path))
+    assert answer["shape"] == [4, 32]
+    assert answer["dtype"] == "float32"
+    assert answer["error"] < 1e-6
+
+
+def test_unknown_group_and_name() -> None:
+    with pytest.raises(
+        ValueError, match=r"unknown plugin group 'gems_gym.ranker': did you mean 'gems_gym.rankers'"
+    ):
+        plugins.names("gems_gym.ranker")
+    with pytest.raises(ValueError, match="unknown agent 'TD3\\+BC': did you mean 'td3_plus_bc'"):
+        plugins.load(plugins.AGENTS, "TD3+BC")
+    with pytest.raises(
+        ValueError, match="unknown policy 'shortterm_oracle': did you mean 'short_term_oracle'"
+    ):
+        plugins.load(plugins.POLICIES, "shortterm_oracle")
+
+
+def test_module_that_raises(empty_site: Path) -> None:
+    entry_points = "[gems_gym.rankers]\nbroken = broken_ranker:Ranker\n"
+    register(empty_site, "broken-ranker", entry_points, broken_ranker="raise RuntimeError('no such wire')\n")
+    assert "broken" in plugins.names(plugins.RANKERS)
+    with pytest.raises(plugins.PluginError) as caught:
+        plugins.load(plugins.RANKERS, "broken")
+    text = str(caught.value)
+    for part in (
+        "ranker 'broken'",
+        "broken_ranker:Ranker",
+        "broken-ranker 0.3",
+        "RuntimeError: no such wire",
+    ):
+        assert part in text
+    assert plugins.load(plugins.RANKERS, "gems").__name__ == "GemsRanker", "others must not suffer"
+
+
+def test_module_that_does_not_exist(empty_site: Path) -> None:
+    register(empty_site, "gone", "[gems_gym.policies]\ngone = nowhere_to_be_found:Policy\n")
+    with pytest.raises(plugins.PluginError, match=r"gone 0\.3.*No module named 'nowhere_to_be_found'"):
+        plugins.load(plugins.POLICIES, "gone")
+
+
+def test_attribute_that_does_not_exist(empty_site: Path) -> None:
+    entry_points = "[gems_gym.agents]\nhollow = hollow_plugin:Agent\n"
+    register(empty_site, "hollow", entry_points, hollow_plugin="")
+    with pytest.raises(plugins.PluginError, match=r"hollow 0\.3.*has no attribute 'Agent'"):
+        plugins.load(plugins.AGENTS, "hollow")
+
+
+@pytest.mark.parametrize(
+    "statement", ["import d3rlpy", "from gems_gym.errors import require; require('d3rlpy', extra='offline')"]
+)
+def test_missing_extra_is_named(empty_site: Path, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    monkeypatch.setitem(sys.modules, "d3rlpy", None)  # as if it were not installed
+    name = f"needy_{len(statement)}"
+    register(empty_site, "needy", f"[gems_gym.agents]\nneedy = {name}:Agent\n", **{name: statement})
+    with pytest.raises(plugins.PluginError) as caught:
+        plugins.load(plugins.AGENTS, "needy")
+    assert str(caught.value).count("pip install 'gems-gym[offline]'") == 1
+    assert "needy 0.3" in str(caught.value)
+
+
+def test_two_owners_of_a_name(empty_site: Path) -> None:
+    register(empty_site, "usurper", "[gems_gym.rankers]\ngems = usurper:Ranker\n", usurper="Ranker = int\n")
+    with pytest.raises(plugins.PluginError, match=r"'gems' is registered by gems-gym .* and usurper 0\.3"):
+        plugins.load(plugins.RANKERS, "gems")
+
+
+def test_require() -> None:
+    assert require("json") is json
+    with pytest.raises(ImportError, match=r"'surely_not_installed'.*pip install 'gems-gym\[data\]'"):
+        require("surely_not_installed", extra="data")
+
+
+def test_unknown_name_shows_the_nearest_or_all() -> None:
+    many = [f"name_{letter}{number}" for letter in "abcdef" for number in range(9)]
+    assert "did you mean 'name_a1'" in str(unknown_name("thing", "name-A1", many))
+    assert "54 are known" in str(unknown_name("thing", "zzz", many))
+    assert "Known: 'left', 'right'." in str(unknown_name("side", 7, ["right", "left"]))
+    assert "no side is known" in str(unknown_name("side", "left", []))
