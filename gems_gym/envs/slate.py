@@ -1,0 +1,166 @@
+"""One user's session as a Gymnasium environment."""
+
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from gems_gym.config import SlateConfig
+from gems_gym.envs import spaces
+from gems_gym.envs.rendering import ansi_frame
+from gems_gym.envs.session_status import SessionStatus
+from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
+from gems_gym.simulator.kernels import Shown
+
+Observation = dict[str, NDArray[Any]]
+
+
+class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
+    """A user opens a session, is shown a slate at every step, clicks, gets bored of topics, and drifts.
+
+    ## Description
+    A catalogue of 1,000 items in 10 topics; a user with a preference over them. At every step the agent shows a
+    slate of 10 items, the user clicks some. A topic that was clicked often in the last steps bores the user for a
+    while; every click moves the user's preference towards the clicked item. The agent that shows what scores
+    highest now bores its users soon: good agents plan. The dynamics are those of the simulator published with
+    GeMS (Deffayet, Thonet, Renders, de Rijke, WSDM 2023, arXiv 2301.08632, Section 5.1).
+
+    ## Action Space
+    ``MultiDiscrete([num_items] * slate_size)``: the item in each position, top first; int64 ``(10,)``.
+    Duplicates are allowed.
+
+    ## Observation Space
+    ``Dict(slate=MultiDiscrete([num_items] * slate_size), clicks=MultiBinary(slate_size))``: the slate just shown
+    and what the user clicked on it. The user's preference and boredom are hidden.
+
+    ## Rewards
+    The number of clicks on the slate, 0 … slate_size.
+
+    ## Starting State
+    A new user, drawn from the environment's generator, has been shown the first slate (the item that stands out
+    most in each topic); the first observation is that slate with its clicks, which are part of no reward.
+
+    ## Episode End
+    Truncated after ``episode_length`` steps (100). Never terminated. The environment truncates by itself and
+    registers no ``max_episode_steps``, so ``episode_length=`` may be longer or shorter.
+
+    ## Information
+    ``info`` has the same keys at every step, reset included: ``slate`` and ``clicks`` as observed, ``scores`` and
+    ``relevances`` float32 ``(slate_size,)`` of the items shown, ``bored`` bool ``(num_topics,)`` as used for this
+    slate, ``user_state`` float32 ``(embedding_size,)`` after it. All but the first two are privileged.
+
+    ## Arguments
+    ``preset``: a name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``. ``item_embeddings``: one's own
+    catalogue, an ``(num_items, embedding_size)`` array or the path of an .npy file (the form that a spec can be saved with).
+    ``render_mode``: ``"ansi"`` or None. Every field of :class:`gems_gym.config.SlateConfig` by keyword.
+
+    ```python
+    >>> import gymnasium, gems_gym
+    >>> env = gymnasium.make("GemsSlate-diffuse_mix-v0", episode_length=50)
+    >>> observation, info = env.reset(seed=0)
+    >>> observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+
+    ```
+
+    ## Version History
+    * v0: the dynamics of the published simulator, oddities included.
+
+    Raises:
+        ValueError: An unknown preset, a parameter out of range, or embeddings that do not fit.
+        TypeError: An unknown keyword (the message names the nearest) or a value of the wrong type.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 2}  # type: ignore[misc]
+
+    def __init__(
+        self,
+        preset: str | SlateConfig = "diffuse_topdown",
+        item_embeddings: ItemEmbeddings | None = None,
+        render_mode: str | None = None,
+        **overrides: Any,
+    ) -> None:
+        self.config, self.catalog = resolve_world(preset, item_embeddings, overrides)
+        spaces.check_render_mode(render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
+        self.observation_space = spaces.observation_space(self.config)
+        self.action_space = spaces.action_space(self.config)
+        self.simulator = SlateSimulator(self.config, self.catalog, num_users=1)
+        self._status = SessionStatus.NOT_STARTED
+        self._shown: Shown | None = None
+        self._clicks_so_far = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Open a session with a new user and show the first slate.
+
+        Args:
+            seed: The user's seed; None draws the next user from the environment's generator.
+            options: None or empty: there are none.
+
+        Returns:
+            The first observation and its info.
+        """
+        self._status.check_open()
+        spaces.check_seed(seed)
+        spaces.check_options(options)
+        super().reset(seed=seed)
+        self._shown = self.simulator.open_sessions([self.np_random])
+        self._status = SessionStatus.RUNNING
+        self._clicks_so_far = 0
+        return self._observed(self._shown)
+
+    def step(
+        self, action: NDArray[np.int64]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Show a slate.
+
+        Args:
+            action: Item ids, integers ``(slate_size,)`` in ``[0, num_items)``.
+
+        Returns:
+            observation, reward (clicks), terminated (always False), truncated, info.
+
+        Raises:
+            ValueError: A slate of the wrong length, or an item that is not in the catalogue.
+            TypeError: Ids that are no integers.
+            ResetNeeded: Before the first reset, or after the session's end.
+        """
+        self._status.check_running()
+        slate = check_slates(action, (self.config.slate_size,), self.config.num_items)
+        self._shown = self.simulator.step(slate[None])
+        reward = float(self._shown.rewards[0])
+        self._clicks_so_far += int(reward)
+        truncated = bool(self.simulator.truncated[0])
+        if truncated:
+            self._status = SessionStatus.ENDED
+        observation, info = self._observed(self._shown)
+        return observation, reward, False, truncated, info
+
+    def _observed(self, shown: Shown) -> tuple[Observation, dict[str, Any]]:
+        observation = spaces.row_of(spaces.observations_of(shown), 0)
+        return observation, spaces.row_of(spaces.infos_of(shown), 0)
+
+    def short_term_oracle_slate(self) -> NDArray[np.int64]:
+        """The slate with the highest scores for this user now, best first: greedy and privileged.
+
+        Returns:
+            int64 ``(slate_size,)``.
+        """
+        self._status.check_running()
+        return self.simulator.short_term_oracle_slates()[0]
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The last slate as text where ``render_mode`` is ``"ansi"``, else None."""
+        if self.render_mode is None:
+            return None
+        if self._shown is None:
+            raise ResetNeeded("render was called before the first reset; call reset() first")
+        step = int(self.simulator.users.step[0])
+        return ansi_frame(self.config, self.catalog, self._shown, 0, step, self._clicks_so_far)
+
+    def close(self) -> None:
+        """Close the environment; closing twice does nothing."""
+        self._status = SessionStatus.CLOSED

@@ -1,0 +1,257 @@
+"""Many users in lockstep as one Gymnasium vector environment."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from gems_gym.config import SlateConfig
+from gems_gym.envs import spaces
+from gems_gym.envs.rendering import ansi_frame
+from gems_gym.envs.session_status import SessionStatus
+from gems_gym.envs.spaces import Arrays
+from gems_gym.errors import unknown_name
+from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
+from gems_gym.simulator.kernels import Shown
+
+
+class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
+    """Many users of one world, stepped together by the compiled simulator.
+
+    Sub-environment i, reset with seed s, gives bit for bit what :class:`gems_gym.envs.SlateEnv` reset with seed
+    s + i gives. Spaces, rewards, infos and arguments are those of ``SlateEnv``, batched: infos are arrays with
+    one row a user, beside ``_key`` masks, as Gymnasium's vector environments give them.
+
+    Args:
+        num_envs: Users stepped together, ≥ 1.
+        preset: A name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``.
+        item_embeddings: One's own catalogue, an array or the path of an .npy file.
+        autoreset_mode: What happens at a session's end: ``"same_step"`` (default: the step that ends a session
+            returns the next session's first observation, the last one is in ``infos["final_obs"]``),
+            ``"next_step"`` (the step after ignores the action and opens the next session), ``"disabled"``
+            (``reset`` must be called, for all users or for ``options={"reset_mask": mask}``).
+        max_episode_steps: Gymnasium's name for ``episode_length``; what ``make_vec`` hands over.
+        render_mode: ``"ansi"`` or None.
+        **overrides: Fields of :class:`gems_gym.config.SlateConfig`.
+
+    Raises:
+        ValueError: A value out of range, or embeddings that do not fit.
+        TypeError: An unknown keyword (the message names the nearest) or a value of the wrong type.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 2}
+    _render_modes: ClassVar[list[str]] = ["ansi"]
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        preset: str | SlateConfig = "diffuse_topdown",
+        item_embeddings: ItemEmbeddings | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        **overrides: Any,
+    ) -> None:
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
+            raise ValueError(f"num_envs must be an integer ≥ 1, got {num_envs!r}")
+        if max_episode_steps is not None:
+            if "episode_length" in overrides:
+                raise ValueError("give episode_length or max_episode_steps, not both: they mean the same")
+            overrides["episode_length"] = max_episode_steps
+        self.config, self.catalog = resolve_world(preset, item_embeddings, overrides)
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        spaces.check_render_mode(render_mode, self._render_modes)
+        self.num_envs = int(num_envs)
+        self.render_mode = render_mode
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space = spaces.observation_space(self.config)
+        self.single_action_space = spaces.action_space(self.config)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.simulator = SlateSimulator(self.config, self.catalog, self.num_envs)
+        self._user_rngs: list[np.random.Generator] = []
+        self._user_seeds: list[int] = []
+        self._status = SessionStatus.NOT_STARTED
+        self._ended = np.zeros(self.num_envs, np.bool_)  # whose session has ended and waits for a reset
+        self._everyone = np.ones(self.num_envs, np.bool_)
+        self._shown: Shown | None = None
+        self._clicks_so_far = np.zeros(self.num_envs, np.int64)
+
+    def reset(  # type: ignore[override]
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Arrays, dict[str, Any]]:
+        """Open new sessions with new users.
+
+        Args:
+            seed: An integer s gives user i the seed s + i; a sequence gives each its own; None draws the next
+                users from the generators there are.
+            options: ``{"reset_mask": bool array (num_envs,)}`` resets only some users, the others'
+                observations are repeated.
+
+        Returns:
+            Observations and infos, batched.
+        """
+        self._status.check_open()
+        mask = self._reset_mask(options)
+        self._seed_users(seed, mask)
+        rows = np.flatnonzero(mask)
+        opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
+        self._ended[rows] = False
+        self._clicks_so_far[rows] = 0
+        self._status = SessionStatus.RUNNING
+        self._shown = opened if len(rows) == self.num_envs else _with_rows(self._shown, rows, opened)
+        return spaces.observations_of(self._shown), _masked(spaces.infos_of(self._shown), mask)
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[Arrays, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Show every user a slate.
+
+        Args:
+            actions: Item ids, integers ``(num_envs, slate_size)`` in ``[0, num_items)``.
+
+        Returns:
+            observations, rewards float32 ``(num_envs,)``, terminations (all False), truncations, infos.
+
+        Raises:
+            ValueError: Slates of another shape, or an item that is not in the catalogue.
+            TypeError: Ids that are no integers.
+            ResetNeeded: Before the first reset, or after a session's end without autoreset.
+        """
+        self._status.check_running()
+        slates = check_slates(actions, (self.num_envs, self.config.slate_size), self.config.num_items)
+        if self._ended.any():
+            if self.autoreset_mode is AutoresetMode.DISABLED:
+                SessionStatus.ENDED.check_running()
+            return self._step_and_open(slates)
+        shown = self.simulator.step(slates)
+        self._clicks_so_far += shown.rewards.astype(np.int64)
+        truncated = self.simulator.truncated
+        infos: dict[str, Any] = {}
+        if truncated.any():
+            if self.autoreset_mode is AutoresetMode.SAME_STEP:
+                return self._end_and_open(shown, truncated)
+            self._ended = truncated.copy()
+        self._shown = shown
+        infos = _masked(spaces.infos_of(shown), self._everyone)
+        return spaces.observations_of(shown), shown.rewards, ~self._everyone, truncated, infos
+
+    def _end_and_open(
+        self, shown: Shown, truncated: NDArray[np.bool_]
+    ) -> tuple[Arrays, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Same-step autoreset: hand out what ended under ``final_obs``, and the next sessions' openings."""
+        final = spaces.observations_of(shown)
+        final_observations = np.full(self.num_envs, None, dtype=object)
+        rows = np.flatnonzero(truncated)
+        for row in rows:
+            final_observations[row] = spaces.row_of(final, row)
+        opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
+        self._clicks_so_far[rows] = 0
+        self._shown = opened if len(rows) == self.num_envs else _with_rows(shown, rows, opened)
+        infos = _masked(spaces.infos_of(self._shown), self._everyone)
+        infos["final_obs"], infos["_final_obs"] = final_observations, truncated.copy()
+        infos["final_info"] = _masked(spaces.infos_of(shown), truncated)
+        infos["_final_info"] = truncated.copy()
+        return spaces.observations_of(self._shown), shown.rewards, ~self._everyone, truncated, infos
+
+    def _step_and_open(
+        self, slates: NDArray[np.int64]
+    ) -> tuple[Arrays, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+        """Next-step autoreset: users whose session has ended open the next one, the others step."""
+        ended, rows = self._ended, np.flatnonzero(self._ended)
+        shown = self.simulator.step(slates)  # moves the ended users too: their rows are rewritten below
+        opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
+        self._clicks_so_far += shown.rewards.astype(np.int64)
+        self._clicks_so_far[rows] = 0
+        self._shown = _with_rows(shown, rows, opened)
+        rewards = np.where(ended, np.float32(0.0), shown.rewards)
+        truncated = self.simulator.truncated & ~ended
+        self._ended = truncated.copy()
+        infos = _masked(spaces.infos_of(self._shown), self._everyone)
+        return spaces.observations_of(self._shown), rewards, ~self._everyone, truncated, infos
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
+        options = spaces.check_options(options, ("reset_mask",))
+        mask = options.get("reset_mask", self._everyone)
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
+            raise ValueError(
+                f"options['reset_mask'] must be a bool array of shape ({self.num_envs},), got {mask!r}"
+            )
+        if not mask.any():
+            raise ValueError("options['reset_mask'] must name at least one user to reset, got all False")
+        if not mask.all() and self._shown is None:
+            raise ValueError("options['reset_mask'] must be all True at the first reset: no session runs yet")
+        return mask
+
+    def _seed_users(self, seed: int | Sequence[int | None] | None, mask: NDArray[np.bool_]) -> None:
+        if seed is None or isinstance(seed, int | np.integer):
+            spaces.check_seed(seed)
+            seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+            if len(seeds) != self.num_envs:
+                raise ValueError(f"seed must hold one seed per user, num_envs={self.num_envs}; got {len(seeds)}")
+            for one in seeds:
+                spaces.check_seed(one)
+        if not self._user_rngs:
+            self._user_rngs = [np.random.default_rng(0)] * self.num_envs  # all replaced right below
+            self._user_seeds = [-1] * self.num_envs
+        for row in np.flatnonzero(mask):
+            if seeds[row] is not None or self._user_seeds[row] == -1:
+                self._user_rngs[row], self._user_seeds[row] = seeding.np_random(seeds[row])
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
+        """Every user's generator, as SyncVectorEnv gives them; empty before the first reset."""
+        return tuple(self._user_rngs)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Every user's seed, as SyncVectorEnv gives them; empty before the first reset."""
+        return tuple(self._user_seeds)
+
+    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+        """Every user's last slate as text where ``render_mode`` is ``"ansi"``, else None."""
+        if self.render_mode is None or self._shown is None:
+            return None
+        return tuple(
+            ansi_frame(
+                self.config, self.catalog, self._shown, user,
+                int(self.simulator.users.step[user]), int(self._clicks_so_far[user]),
+            )
+            for user in range(self.num_envs)
+        )  # fmt: skip
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Mark the environment closed; called by ``close()``, which may be called twice."""
+        self._status = SessionStatus.CLOSED
+
+
+def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
+    if isinstance(mode, AutoresetMode):
+        return mode
+    by_name = {one.name.lower(): one for one in AutoresetMode} | {one.value: one for one in AutoresetMode}
+    if mode not in by_name:
+        raise unknown_name("autoreset_mode", mode, [one.name.lower() for one in AutoresetMode])
+    return by_name[mode]
+
+
+def _masked(infos: Arrays, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Infos with Gymnasium's ``_key`` masks of the users whose rows are set; other rows are zero."""
+    if not mask.all():
+        for array in infos.values():
+            array[~mask] = 0
+    return {**infos, **{f"_{key}": mask.copy() for key in infos}}
+
+
+def _with_rows(shown: Shown | None, rows: NDArray[np.int64], replacement: Shown) -> Shown:
+    """A copy of ``shown`` with some users' rows replaced; ``replacement`` has one row for each of them."""
+    assert shown is not None  # some rows can be replaced only where all were shown once
+    mixed = Shown(*(array.copy() for array in shown))
+    for array, new_rows in zip(mixed, replacement, strict=True):
+        array[rows] = new_rows
+    return mixed

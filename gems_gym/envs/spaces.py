@@ -1,0 +1,75 @@
+"""What agents see and do in a world, the infos that go with it, and the checks both environments share."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from gems_gym.config import SlateConfig
+from gems_gym.errors import unknown_name
+from gems_gym.simulator.kernels import Shown
+
+INFO_KEYS = ("slate", "clicks", "scores", "relevances", "bored", "user_state")
+"""Keys of ``info``, the same at every step and at reset."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def observation_space(config: SlateConfig) -> spaces.Dict:
+    """The slate just shown and what was clicked: ``slate`` int64 (S,), ``clicks`` int8 (S,)."""
+    return spaces.Dict({"slate": action_space(config), "clicks": spaces.MultiBinary(config.slate_size)})
+
+
+def action_space(config: SlateConfig) -> spaces.MultiDiscrete:
+    """A slate: an item id per position, duplicates allowed, int64 (S,)."""
+    return spaces.MultiDiscrete([config.num_items] * config.slate_size)
+
+
+def observations_of(shown: Shown) -> Arrays:
+    """Observations of all users, one row each."""
+    return {"slate": shown.slates, "clicks": shown.clicks}
+
+
+def infos_of(shown: Shown) -> Arrays:
+    """Infos of all users, one row each; all but slate and clicks are privileged.
+
+    ``slate`` and ``clicks`` are copies: changing an observation does not change its info.
+    """
+    return {
+        "slate": shown.slates.copy(),
+        "clicks": shown.clicks.copy(),
+        "scores": shown.scores,
+        "relevances": shown.relevances,
+        "bored": shown.bored,
+        "user_state": shown.user_state,
+    }
+
+
+def row_of(arrays: Arrays, row: int) -> Arrays:
+    """One user's share of batched observations or infos."""
+    return {key: array[row] for key, array in arrays.items()}
+
+
+def check_seed(seed: Any) -> None:
+    """Raise a clear TypeError or ValueError unless ``seed`` is None or an integer ≥ 0."""
+    if seed is None:
+        return
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed must be an integer ≥ 0 or None, got {seed!r} of type {type(seed).__name__}")
+    if seed < 0:
+        raise ValueError(f"seed must be an integer ≥ 0 or None, got {seed!r}")
+
+
+def check_options(options: dict[str, Any] | None, known: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The reset options as a dictionary of their own; a ValueError that names the nearest for an unknown one."""
+    for name in options or {}:
+        if name not in known:
+            raise unknown_name("reset option", name, known)
+    return dict(options or {})
+
+
+def check_render_mode(render_mode: str | None, modes: list[str]) -> None:
+    """Raise a ValueError that names the nearest unless ``render_mode`` is None or one of ``modes``."""
+    if render_mode is not None and render_mode not in modes:
+        raise unknown_name("render_mode", render_mode, modes)

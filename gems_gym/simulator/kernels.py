@@ -1,0 +1,371 @@
+"""The compiled dynamics of one step, written once, user by user.
+
+Everything about a user is computed from that user's row alone and in a fixed order, so results have the same
+bits however many users are stepped together. Numbers are float64 inside and float32 where they are shown.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Dynamics(NamedTuple):
+    """A world's constants as the kernels read them."""
+
+    items: NDArray[np.float64]  # (num_items, embedding_size)
+    items_by_feature: NDArray[np.float64]  # (embedding_size, num_items), the same numbers
+    item_topics: NDArray[np.int64]  # (num_items,)
+    max_score: float
+    propensities: NDArray[np.float64]  # (slate_size,)
+    num_topics: int
+    topic_size: int
+    alpha: float
+    relevance_offset: float
+    relevance_slope: float
+    rel_threshold: float  # NaN: none
+    diversity_threshold: int
+    diversity_penalty: float
+    omega: float
+    short_term_boost: float
+    boredom_threshold: int
+    boredom_moving_window: int
+    boredom_timeout: int
+    click_only_once: bool
+
+
+class Users(NamedTuple):
+    """The state of all users, one row each."""
+
+    preference: NDArray[np.float64]  # (num_users, embedding_size), block norms add up to 1
+    bored: NDArray[np.bool_]  # (num_users, num_topics)
+    bored_timeout: NDArray[np.int64]  # (num_users, num_topics)
+    recent_topics: NDArray[np.int64]  # (num_users, recent_items_maxlen), oldest first
+    num_recent_topics: NDArray[np.int64]  # (num_users,)
+    recent_steps: NDArray[np.int64]  # (num_users, recent_items_maxlen), oldest first
+    num_recent_steps: NDArray[np.int64]  # (num_users,)
+    short_term_topic: NDArray[np.int64]  # (num_users,)
+    step: NDArray[np.int64]  # (num_users,)
+    clicked_items: NDArray[np.bool_]  # (num_users, num_items), (num_users, 0) unless click_only_once
+
+
+class Shown(NamedTuple):
+    """What came of the slates last shown, one row a user."""
+
+    slates: NDArray[np.int64]  # (num_users, slate_size)
+    clicks: NDArray[np.int8]  # (num_users, slate_size), 0 or 1
+    scores: NDArray[np.float32]  # (num_users, slate_size)
+    relevances: NDArray[np.float32]  # (num_users, slate_size), in [0, 1]
+    click_probabilities: NDArray[np.float32]  # (num_users, slate_size), in [0, 1]
+    bored: NDArray[np.bool_]  # (num_users, num_topics), as used for this slate
+    user_state: NDArray[np.float32]  # (num_users, embedding_size), preference after the drift
+    rewards: NDArray[np.float32]  # (num_users,), clicks of the slate
+
+
+@numba.njit(cache=True)
+def _advance_boredom(
+    dynamics: Dynamics, users: Users, u: int, bored: NDArray[np.bool_], timeout: NDArray[np.int64]
+) -> None:
+    """Write the boredom that user ``u``'s next step is taken with (step 1 of the dynamics)."""
+    for topic in range(dynamics.num_topics):
+        bored[topic] = users.bored[u, topic]
+        timeout[topic] = users.bored_timeout[u, topic]
+        if bored[topic]:
+            timeout[topic] -= 1
+            if timeout[topic] == 0:
+                bored[topic] = False
+        if not bored[topic]:
+            timeout[topic] = dynamics.boredom_timeout
+    counts = np.zeros(dynamics.num_topics, np.int64)
+    for entry in range(users.num_recent_topics[u]):
+        counts[users.recent_topics[u, entry]] += 1
+    for topic in range(dynamics.num_topics):
+        if counts[topic] >= dynamics.boredom_threshold:
+            bored[topic] = True
+
+
+@numba.njit(cache=True)
+def _current_preference(
+    dynamics: Dynamics, users: Users, u: int, bored: NDArray[np.bool_], preference: NDArray[np.float64]
+) -> None:
+    """Write user ``u``'s preference with bored topics at 0 and the short-term topic boosted (step 2)."""
+    for topic in range(dynamics.num_topics):
+        factor = 1.0
+        if bored[topic]:
+            factor = 0.0
+        elif topic == users.short_term_topic[u]:
+            factor = dynamics.short_term_boost
+        for d in range(topic * dynamics.topic_size, (topic + 1) * dynamics.topic_size):
+            preference[d] = factor * users.preference[u, d]
+
+
+@numba.njit(cache=True)
+def _normalise_preference(dynamics: Dynamics, preference: NDArray[np.float64]) -> None:
+    """Divide a preference by the sum of its block norms."""
+    total = 0.0
+    for topic in range(dynamics.num_topics):
+        squares = 0.0
+        for d in range(topic * dynamics.topic_size, (topic + 1) * dynamics.topic_size):
+            squares += preference[d] * preference[d]
+        total += np.sqrt(squares)
+    if total > 0.0:  # zero only where an item of one's own embeddings is all zero and omega is 0
+        for d in range(preference.shape[0]):
+            preference[d] /= total
+
+
+@numba.njit(cache=True)
+def _is_monotonous(dynamics: Dynamics, slate: NDArray[np.int64]) -> bool:
+    counts = np.zeros(dynamics.num_topics, np.int64)
+    for item in slate:
+        counts[dynamics.item_topics[item]] += 1
+    return counts.max() >= dynamics.diversity_threshold
+
+
+@numba.njit(cache=True)
+def _show(
+    dynamics: Dynamics,
+    users: Users,
+    u: int,
+    row: int,
+    preference: NDArray[np.float64],
+    uniforms: NDArray[np.float32],
+    shown: Shown,
+) -> None:
+    """Let user ``u`` look at the slate in ``shown.slates[row]`` and click (steps 3 and 4)."""
+    slate = shown.slates[row]
+    penalty = dynamics.diversity_penalty if _is_monotonous(dynamics, slate) else 1.0
+    reward = 0
+    for s in range(slate.shape[0]):
+        item = slate[s]
+        score = 0.0
+        for d in range(preference.shape[0]):
+            score += dynamics.items[item, d] * preference[d]
+        score /= dynamics.max_score
+        if np.isnan(dynamics.rel_threshold):
+            relevance = 1.0 / (
+                1.0 + np.exp(-(score - dynamics.relevance_offset) * dynamics.relevance_slope)
+            )
+        else:
+            relevance = 1.0 if score > dynamics.rel_threshold else 0.0
+        if dynamics.click_only_once and users.clicked_items[u, item]:
+            relevance = 0.0
+        probability = dynamics.alpha * relevance / penalty * dynamics.propensities[s]
+        clicked = uniforms[s] < probability
+        shown.scores[row, s] = score
+        shown.relevances[row, s] = relevance
+        shown.click_probabilities[row, s] = probability
+        shown.clicks[row, s] = clicked
+        reward += clicked
+    shown.rewards[row] = reward
+
+
+@numba.njit(cache=True)
+def _push(queue: NDArray[np.int64], length: int, value: int) -> int:
+    """Append to a bounded queue, the oldest entry falling out of a full one; returns the new length."""
+    if length == queue.shape[0]:
+        for entry in range(length - 1):
+            queue[entry] = queue[entry + 1]
+        length -= 1
+    queue[length] = value
+    return length + 1
+
+
+@numba.njit(cache=True)
+def _drop_oldest(queue: NDArray[np.int64], length: int) -> int:
+    for entry in range(length - 1):
+        queue[entry] = queue[entry + 1]
+    return max(length - 1, 0)
+
+
+@numba.njit(cache=True)
+def _log_clicks(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown, time_stamped: bool) -> None:
+    """Append the clicks of a slate to user ``u``'s recent-click log and drop what is too old (step 5).
+
+    The first slate's clicks enter without a time stamp, so the two queues fall out of step until the log has
+    been full once: the published behaviour, which v0 keeps.
+    """
+    for s in range(shown.slates.shape[1]):
+        if shown.clicks[row, s]:
+            item = shown.slates[row, s]
+            users.num_recent_topics[u] = _push(
+                users.recent_topics[u], users.num_recent_topics[u], dynamics.item_topics[item]
+            )
+            if time_stamped:
+                users.num_recent_steps[u] = _push(
+                    users.recent_steps[u], users.num_recent_steps[u], users.step[u]
+                )
+            if dynamics.click_only_once:
+                users.clicked_items[u, item] = True
+    oldest_kept = users.step[u] - dynamics.boredom_moving_window
+    while users.num_recent_steps[u] > 0 and users.recent_steps[u, 0] < oldest_kept:
+        users.num_recent_topics[u] = _drop_oldest(users.recent_topics[u], users.num_recent_topics[u])
+        users.num_recent_steps[u] = _drop_oldest(users.recent_steps[u], users.num_recent_steps[u])
+
+
+@numba.njit(cache=True)
+def _drift(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown) -> None:
+    """Move user ``u``'s preference towards the clicked items (step 6)."""
+    preference = users.preference[u]
+    for s in range(shown.slates.shape[1]):
+        if shown.clicks[row, s]:
+            item = shown.slates[row, s]
+            for d in range(preference.shape[0]):
+                preference[d] = (
+                    dynamics.omega * preference[d] + (1.0 - dynamics.omega) * dynamics.items[item, d]
+                )
+            _normalise_preference(dynamics, preference)
+
+
+@numba.njit(cache=True)
+def _last_click(shown: Shown, row: int) -> int:
+    """Position of the last clicked item of a slate, −1 where nothing was clicked."""
+    last = -1
+    for s in range(shown.slates.shape[1]):
+        if shown.clicks[row, s]:
+            last = s
+    return last
+
+
+@numba.njit(cache=True)
+def open_sessions(
+    dynamics: Dynamics,
+    users: Users,
+    which: NDArray[np.int64],
+    first_slates: NDArray[np.int64],
+    drawn_topics: NDArray[np.int64],
+    uniforms: NDArray[np.float32],
+    shown: Shown,
+) -> None:
+    """Start the sessions of some users whose preference is already set: empty state, first slate, its clicks.
+
+    Args:
+        dynamics: The world.
+        users: State of all users; the rows in ``which`` are rewritten, all but their preference.
+        which: Users to start, ``(n,)``; all other arguments have one row for each of them, in this order.
+        first_slates: ``(n, slate_size)``.
+        drawn_topics: Short-term topics for users that click nothing, ``(n,)``.
+        uniforms: Numbers that a click's probability must exceed, ``(n, slate_size)``.
+        shown: Written: what came of the first slates.
+    """
+    for row in range(which.shape[0]):
+        u = which[row]
+        users.bored[u] = False
+        users.bored_timeout[u] = dynamics.boredom_timeout
+        users.num_recent_topics[u] = 0
+        users.num_recent_steps[u] = 0
+        users.step[u] = 0
+        users.clicked_items[u] = False
+        shown.slates[row] = first_slates[row]
+        # no boredom and no short-term boost yet: the preference as it is
+        _show(dynamics, users, u, row, users.preference[u], uniforms[row], shown)
+        _log_clicks(dynamics, users, u, row, shown, False)
+        last = _last_click(shown, row)
+        users.short_term_topic[u] = (
+            dynamics.item_topics[first_slates[row, last]] if last >= 0 else drawn_topics[row]
+        )
+        shown.bored[row] = False
+        shown.user_state[row] = users.preference[u]
+
+
+@numba.njit(cache=True)
+def step_users(
+    dynamics: Dynamics, users: Users, slates: NDArray[np.int64], uniforms: NDArray[np.float32], shown: Shown
+) -> None:
+    """One step of every user.
+
+    Args:
+        dynamics: The world.
+        users: State of all users; rewritten.
+        slates: Slates to show, ``(num_users, slate_size)``.
+        uniforms: Numbers that a click's probability must exceed, ``(num_users, slate_size)``.
+        shown: Written: what came of the slates.
+    """
+    preference = np.empty(users.preference.shape[1])
+    for u in range(slates.shape[0]):
+        users.step[u] += 1
+        _advance_boredom(dynamics, users, u, users.bored[u], users.bored_timeout[u])
+        _current_preference(dynamics, users, u, users.bored[u], preference)
+        shown.slates[u] = slates[u]
+        _show(dynamics, users, u, u, preference, uniforms[u], shown)
+        _log_clicks(dynamics, users, u, u, shown, True)
+        _drift(dynamics, users, u, u, shown)
+        last = _last_click(shown, u)
+        if last >= 0 and users.bored[u, users.short_term_topic[u]]:
+            # the published index slip: the item whose *id* is the position of the last click
+            users.short_term_topic[u] = dynamics.item_topics[last]
+        shown.bored[u] = users.bored[u]
+        shown.user_state[u] = users.preference[u]
+
+
+@numba.njit(cache=True)
+def finish_preferences(
+    dynamics: Dynamics, normals: NDArray[np.float64], topic_uniforms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Users' initial preferences from their draws.
+
+    Block values ``|clip(0.4 · normal, −1, 1)|`` times the topic's weight (uniform, cubed), divided by the sum
+    of the block norms (Section 5.1 of arXiv 2301.08632).
+
+    Args:
+        dynamics: The world.
+        normals: Standard normals, ``(n, embedding_size)``.
+        topic_uniforms: Uniforms in [0, 1), ``(n, num_topics)``.
+
+    Returns:
+        ``(n, embedding_size)``.
+    """
+    preferences = np.empty(normals.shape)
+    for row in range(normals.shape[0]):
+        for d in range(normals.shape[1]):
+            uniform = topic_uniforms[row, d // dynamics.topic_size]
+            value = abs(min(max(0.4 * normals[row, d], -1.0), 1.0))
+            preferences[row, d] = value * uniform * uniform * uniform
+        _normalise_preference(dynamics, preferences[row])
+    return preferences
+
+
+@numba.njit(cache=True)
+def next_scores(
+    dynamics: Dynamics, users: Users, u: int, scores: NDArray[np.float64]
+) -> None:
+    """Write user ``u``'s score of every item in the step to come, ``(num_items,)`` (steps 1 to 3)."""
+    bored = np.empty(dynamics.num_topics, np.bool_)
+    timeout = np.empty(dynamics.num_topics, np.int64)
+    preference = np.empty(users.preference.shape[1])
+    _advance_boredom(dynamics, users, u, bored, timeout)
+    _current_preference(dynamics, users, u, bored, preference)
+    scores[:] = 0.0
+    for d in range(preference.shape[0]):  # items innermost: the loop that vectorises
+        weight = preference[d] / dynamics.max_score
+        if weight != 0.0:
+            for item in range(scores.shape[0]):
+                scores[item] += weight * dynamics.items_by_feature[d, item]
+    if dynamics.click_only_once:
+        for item in range(scores.shape[0]):
+            if users.clicked_items[u, item]:
+                scores[item] = 0.0
+
+
+@numba.njit(cache=True)
+def best_items(scores: NDArray[np.float64], best: NDArray[np.int64]) -> None:
+    """Write the items with the highest scores, best first, the lower id first among equals."""
+    count = 0
+    for item in range(scores.shape[0]):
+        if count == best.shape[0] and scores[item] <= scores[best[count - 1]]:
+            continue
+        position = count if count < best.shape[0] else count - 1
+        while position > 0 and scores[best[position - 1]] < scores[item]:
+            best[position] = best[position - 1]
+            position -= 1
+        best[position] = item
+        count = min(count + 1, best.shape[0])
+
+
+@numba.njit(cache=True)
+def short_term_oracle_slates(dynamics: Dynamics, users: Users, slates: NDArray[np.int64]) -> None:
+    """Write every user's slate of the items with the highest scores, ``(num_users, slate_size)``."""
+    scores = np.empty(dynamics.items.shape[0])
+    for u in range(slates.shape[0]):
+        next_scores(dynamics, users, u, scores)
+        best_items(scores, slates[u])

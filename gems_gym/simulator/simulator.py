@@ -1,0 +1,198 @@
+"""Many users of one world: their state, their randomness, and the calls that move them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.config import SlateConfig
+from gems_gym.simulator import kernels
+from gems_gym.simulator.catalog import Catalog
+from gems_gym.simulator.kernels import Dynamics, Shown, Users
+from gems_gym.simulator.users import ClickRandomness, draw_users
+
+
+class SlateSimulator:
+    """The one implementation of the dynamics, for any number of users at once.
+
+    Every user's randomness comes from a generator of that user's own, so what a user does depends neither on
+    how many users are simulated together nor on their order.
+
+    Args:
+        config: The world.
+        catalog: Its items.
+        num_users: Users simulated together, ≥ 1.
+
+    Attributes:
+        config: The world.
+        catalog: Its items.
+        num_users: Users simulated together.
+        dynamics: The world's constants, as the compiled kernels read them.
+        users: The users' state, one row each (read it, do not write it).
+    """
+
+    def __init__(self, config: SlateConfig, catalog: Catalog, num_users: int) -> None:
+        self.config = config
+        self.catalog = catalog
+        self.num_users = num_users
+        self.dynamics = _dynamics(config, catalog)
+        self.users = _empty_users(config, num_users)
+        self._first_slate = catalog.first_slate(config.slate_size)
+        self._randomness = ClickRandomness(num_users, config.episode_length, config.slate_size)
+
+    @property
+    def truncated(self) -> NDArray[np.bool_]:
+        """Which users have reached the end of their session, ``(num_users,)``."""
+        return self.users.step >= self.config.episode_length
+
+    def open_sessions(self, rngs: Sequence[np.random.Generator], which: NDArray[np.int64] | None = None) -> Shown:
+        """Start new sessions with new users, drawn from their generators.
+
+        Args:
+            rngs: One generator for each new user; kept, and drawn from for that user's whole session.
+            which: Rows of the users to replace, int64 ``(n,)``; all of them if None.
+
+        Returns:
+            What came of the first slates, one row for each new user.
+        """
+        rows = np.arange(self.num_users) if which is None else which
+        draws = draw_users(rngs, self.config)
+        self._randomness.start(rngs, rows)
+        preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
+        return self.open_given_sessions(preferences, draws.click_uniforms, draws.topics, rows)
+
+    def open_given_sessions(
+        self,
+        preferences: NDArray[np.float64],
+        uniforms: NDArray[np.float32],
+        short_term_topics: NDArray[np.int64],
+        which: NDArray[np.int64] | None = None,
+    ) -> Shown:
+        """Start sessions with users that are given instead of drawn, as a replay does.
+
+        Args:
+            preferences: Their initial preferences, float64 ``(n, embedding_size)``.
+            uniforms: Numbers that a click's probability on the first slate must exceed,
+                float32 ``(n, slate_size)``.
+            short_term_topics: Topics for users that click nothing on the first slate, int64 ``(n,)``.
+            which: Rows of the users to replace, int64 ``(n,)``; all of them if None.
+
+        Returns:
+            What came of the first slates, one row for each new user.
+        """
+        rows = np.arange(self.num_users) if which is None else which
+        self.users.preference[rows] = preferences
+        shown = _empty_shown(self.config, len(rows))
+        first_slates = np.repeat(self._first_slate[None], len(rows), axis=0)
+        kernels.open_sessions(
+            self.dynamics, self.users, rows, first_slates, short_term_topics, uniforms, shown
+        )
+        return shown
+
+    def step(self, slates: NDArray[np.int64], uniforms: NDArray[np.float32] | None = None) -> Shown:
+        """Show every user a slate.
+
+        Args:
+            slates: int64 ``(num_users, slate_size)``, items in ``[0, num_items)``: checked by
+                :func:`check_slates`, not here.
+            uniforms: For replays, the numbers that a click's probability must exceed,
+                float32 ``(num_users, slate_size)``; drawn from the users' generators if None.
+
+        Returns:
+            What came of the slates.
+        """
+        if uniforms is None:
+            uniforms = self._randomness.next(self.users.step)
+        shown = _empty_shown(self.config, self.num_users)
+        kernels.step_users(self.dynamics, self.users, slates, uniforms, shown)
+        return shown
+
+    def short_term_oracle_slates(self) -> NDArray[np.int64]:
+        """Every user's slate of highest scores in the step to come, best first: greedy and privileged.
+
+        Returns:
+            int64 ``(num_users, slate_size)``. Clicked items count as score 0 where ``click_only_once``.
+        """
+        slates = np.empty((self.num_users, self.config.slate_size), np.int64)
+        kernels.short_term_oracle_slates(self.dynamics, self.users, slates)
+        return slates
+
+
+def check_slates(slates: object, shape: tuple[int, ...], num_items: int) -> NDArray[np.int64]:
+    """Slates as the simulator takes them, or an error that says what is wrong.
+
+    Args:
+        slates: What somebody wants to show.
+        shape: ``(slate_size,)`` or ``(num_users, slate_size)``.
+        num_items: Items in the catalogue.
+
+    Returns:
+        int64 array of that shape.
+
+    Raises:
+        TypeError: Not integers.
+        ValueError: Another shape, or an item that is not in the catalogue.
+    """
+    array = np.asarray(slates)
+    if array.shape != shape:
+        raise ValueError(f"action must hold item ids in the shape {shape}, got shape {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"action must hold integer item ids, got dtype {array.dtype}")
+    if array.size and (array.min() < 0 or array.max() >= num_items):
+        wrong = array[(array < 0) | (array >= num_items)].flat[0]
+        raise ValueError(f"action must hold item ids in [0, {num_items}), got {wrong}")
+    return array.astype(np.int64, copy=False)
+
+
+def _dynamics(config: SlateConfig, catalog: Catalog) -> Dynamics:
+    items = np.ascontiguousarray(catalog.item_embeddings, dtype=np.float64)
+    return Dynamics(
+        items=items,
+        items_by_feature=np.ascontiguousarray(items.T),
+        item_topics=catalog.item_topics,
+        max_score=catalog.max_score,
+        propensities=config.position_propensities(),
+        num_topics=config.num_topics,
+        topic_size=config.topic_size,
+        alpha=config.alpha,
+        relevance_offset=config.relevance_offset,
+        relevance_slope=config.relevance_slope,
+        rel_threshold=np.nan if config.rel_threshold is None else config.rel_threshold,
+        diversity_threshold=config.diversity_threshold,
+        diversity_penalty=config.diversity_penalty,
+        omega=config.omega,
+        short_term_boost=config.short_term_boost,
+        boredom_threshold=config.boredom_threshold,
+        boredom_moving_window=config.boredom_moving_window,
+        boredom_timeout=config.boredom_timeout,
+        click_only_once=config.click_only_once,
+    )
+
+
+def _empty_users(config: SlateConfig, num_users: int) -> Users:
+    return Users(
+        preference=np.zeros((num_users, config.embedding_size)),
+        bored=np.zeros((num_users, config.num_topics), np.bool_),
+        bored_timeout=np.zeros((num_users, config.num_topics), np.int64),
+        recent_topics=np.zeros((num_users, config.recent_items_maxlen), np.int64),
+        num_recent_topics=np.zeros(num_users, np.int64),
+        recent_steps=np.zeros((num_users, config.recent_items_maxlen), np.int64),
+        num_recent_steps=np.zeros(num_users, np.int64),
+        short_term_topic=np.zeros(num_users, np.int64),
+        step=np.zeros(num_users, np.int64),
+        clicked_items=np.zeros((num_users, config.num_items if config.click_only_once else 0), np.bool_),
+    )
+
+
+def _empty_shown(config: SlateConfig, num_users: int) -> Shown:
+    shape = (num_users, config.slate_size)
+    return Shown(
+        slates=np.empty(shape, np.int64),
+        clicks=np.empty(shape, np.int8),
+        scores=np.empty(shape, np.float32),
+        relevances=np.empty(shape, np.float32),
+        click_probabilities=np.empty(shape, np.float32),
+        bored=np.empty((num_users, config.num_topics), np.bool_),
+        user_state=np.empty((num_users, config.embedding_size), np.float32),
+        rewards=np.empty(num_users, np.float32),
+    )

@@ -1,0 +1,48 @@
+"""Which simulated users serve which purpose: disjoint, documented ranges of seeds.
+
+A user is a seed. Environments that a person seeds by hand (``env.reset(seed=0)``) meet *training* users;
+logging, validation and test users have ranges of their own, so that no evaluation can meet a user that an
+agent, a ranker or a belief was trained on.
+"""
+
+from typing import Literal, get_args
+
+from gems_gym.errors import unknown_name
+
+UserSplit = Literal["training", "validation", "test", "logging"]
+SPLITS: tuple[UserSplit, ...] = get_args(UserSplit)
+
+_SEEDS_PER_SPLIT = 2**40
+USERS_PER_SEED = 2**20
+"""Users that one seed of a split stands for; seed s + 1 begins behind the last of them."""
+
+
+def user_seeds(split: UserSplit, seed: int, count: int, start: int = 0) -> list[int]:
+    """Seeds of ``count`` users of a split.
+
+    Seed ``s`` of a split is the block of 2^20 users that begins at ``split · 2^40 + s · 2^20`` (splits in the
+    order training, validation, test, logging), so blocks of different seeds or splits never share a user.
+
+    Args:
+        split: What the users are for.
+        seed: Which block of users, in [0, 2^20).
+        count: How many users, ≥ 1.
+        start: How many users of the block to skip, ≥ 0; ``start + count`` ≤ 2^20.
+
+    Returns:
+        ``count`` integers to hand to ``reset(seed=...)``.
+
+    Raises:
+        ValueError: An unknown split, or a number out of range.
+    """
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    if not 0 <= seed < _SEEDS_PER_SPLIT // USERS_PER_SEED:
+        raise ValueError(f"seed must be in [0, {_SEEDS_PER_SPLIT // USERS_PER_SEED}), got {seed}")
+    if count < 1 or start < 0 or start + count > USERS_PER_SEED:
+        raise ValueError(
+            f"a seed stands for {USERS_PER_SEED} users: count must be ≥ 1 and start + count at most that, "
+            f"got start={start}, count={count}"
+        )
+    first = SPLITS.index(split) * _SEEDS_PER_SPLIT + seed * USERS_PER_SEED + start
+    return list(range(first, first + count))
