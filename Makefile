@@ -1,5 +1,5 @@
 # Every target makes what it needs: its own environment in .venv, nothing global.
-# The stamps under .venv are older than setup.cfg or constraints.txt when something has to be installed again.
+# The stamps in .venv are older than setup.cfg or constraints.txt when something has to be installed again.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -52,10 +52,12 @@ $(BIN)/python:
 	exit 1
 
 $(VENV)/.installed-all: setup.cfg constraints.txt | $(BIN)/python
+	@echo "Installing gems-gym and what it needs into $(VENV): a minute or two, more on a slow line."
 	$(PIP) install --quiet -c constraints.txt -e '.[all]'
 	@touch $@
 
 # dev holds all, so both stamps are written.
 $(VENV)/.installed-dev: setup.cfg constraints.txt | $(BIN)/python
+	@echo "Installing gems-gym, what it needs and the developers' tools into $(VENV): a minute or two."
 	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
 	@touch $(VENV)/.installed-all $@
