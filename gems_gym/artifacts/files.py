@@ -1,9 +1,9 @@
 """Artefact files: safetensors with one JSON header, whole or not there at all, and checked when read.
 
-An artefact is a set of named arrays and a header. On disk it is an ordinary safetensors file (readable with any
-safetensors library, unable to run code) whose metadata has a single key, ``gems_gym``, holding the header as JSON with
-sorted keys. The header states the format version, the kind ("ranker/gems", "belief/gru", "policy/actor",
-"embeddings/co_click", …), whatever its writer recorded (sizes, options, catalogue hash, command, metrics), the versions
+An artefact is a set of named arrays and a header. On disk it is an ordinary safetensors file (readable with
+any safetensors library, unable to run code) whose metadata has a single key, ``gems_gym``, holding the header
+as JSON with sorted keys. The header states the format version, the kind ("ranker/gems", "belief/gru",
+"policy/actor", "embeddings/co_click", …), whatever its writer recorded (sizes, options, catalogue hash, command, metrics), the versions
 it was written with, and a checksum over all of these and the arrays. The same content gives the same bytes.
 """
 
@@ -97,8 +97,8 @@ def load_artifact(path: str | os.PathLike[str], kind: str) -> Artifact:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ArtifactError: the file is truncated, altered, not an artefact, of another kind, or of a format that this
-            version does not read.
+        ArtifactError: the file is truncated, altered, not an artefact, of another kind, or of a format that
+            this version does not read.
     """
     path = Path(path)
     if not path.is_file():
@@ -151,14 +151,15 @@ def _checksum(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> s
 
 def _write_whole(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp makes files that only their owner can read
-        os.replace(temporary, path)
+        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+        temporary.replace(path)
     except BaseException:  # Ctrl-C included: nothing half-written stays
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -1,0 +1,88 @@
+"""gems_gym.networks: the numbers of torch, and the same bits whatever the number of rows."""
+
+import numpy as np
+import pytest
+
+from gems_gym.networks import FeedForward, dense
+
+SPEC = [["linear"], ["layer_norm"], ["relu"], ["linear"], ["relu"], ["linear"], ["tanh"]]
+
+
+def random_tensors(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    shapes = {"0": (67, 13), "3": (130, 67), "5": (9, 130)}
+    tensors = {f"{layer}.weight": rng.standard_normal(shape) / 4 for layer, shape in shapes.items()}
+    tensors |= {f"{layer}.bias": rng.standard_normal(shape[0]) for layer, shape in shapes.items()}
+    tensors |= {"1.weight": rng.standard_normal(67), "1.bias": rng.standard_normal(67)}
+    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+
+
+@pytest.fixture
+def network() -> FeedForward:
+    return FeedForward(random_tensors(np.random.default_rng(0)), SPEC)
+
+
+def test_agrees_with_torch(network: FeedForward) -> None:
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    layers = [
+        nn.Linear(13, 67),
+        nn.LayerNorm(67),
+        nn.ReLU(),
+        nn.Linear(67, 130),
+        nn.ReLU(),
+        nn.Linear(130, 9),
+    ]
+    sequential = nn.Sequential(*layers, nn.Tanh())
+    state = {
+        name: torch.from_numpy(tensor) for name, tensor in random_tensors(np.random.default_rng(0)).items()
+    }
+    sequential.load_state_dict(state)
+    rows = np.random.default_rng(1).standard_normal((50, 13)).astype(np.float32)
+    with torch.no_grad():
+        expected = sequential(torch.from_numpy(rows)).numpy()
+    np.testing.assert_allclose(network(rows), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_rows", [1, 3, 16, 17, 257])
+def test_bits_do_not_depend_on_the_batch(network: FeedForward, num_rows: int) -> None:
+    rows = np.random.default_rng(2).standard_normal((num_rows, 13)).astype(np.float32)
+    together = network(rows)
+    alone = np.concatenate([network(row[None]) for row in rows])
+    np.testing.assert_array_equal(together, alone)
+    half = num_rows // 2
+    np.testing.assert_array_equal(together[half:], network(rows[half:]))
+
+
+def test_dense_is_a_matrix_product() -> None:
+    rng = np.random.default_rng(3)
+    for inputs in (1, 7, 8, 20):
+        rows, weight = rng.standard_normal((5, inputs)), rng.standard_normal((inputs, 33))
+        bias = rng.standard_normal(33)
+        result = dense(*(array.astype(np.float32) for array in (rows, weight, bias)))
+        np.testing.assert_allclose(result, rows @ weight + bias, atol=1e-5)
+
+
+def test_tensors_round_trip(network: FeedForward) -> None:
+    tensors = network.to_tensors("actor")
+    assert {name.split(".")[0] for name in tensors} == {"actor"}
+    again = FeedForward.from_tensors({**tensors, "other.0.weight": np.ones(1)}, "actor", network.spec)
+    rows = np.random.default_rng(4).standard_normal((6, 13)).astype(np.float32)
+    np.testing.assert_array_equal(network(rows), again(rows))
+
+
+def test_bad_input() -> None:
+    tensors = random_tensors(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"rows has shape \(4, 12\).*13"):
+        FeedForward(tensors, SPEC)(np.zeros((4, 12), np.float32))
+    with pytest.raises(ValueError, match="unknown layer 'gelu'"):
+        FeedForward(tensors, [["linear"], ["gelu"]])
+    with pytest.raises(ValueError, match="layer 5.*lacks"):
+        FeedForward({name: tensor for name, tensor in tensors.items() if name != "5.bias"}, SPEC)
+    with pytest.raises(ValueError, match="do not fit"):
+        FeedForward(tensors | {"3.weight": np.ones((130, 66), np.float32)}, SPEC)
+    bad = {f"actor.{name}": tensor for name, tensor in tensors.items()}
+    bad["actor.0.bias"] = np.append(tensors["0.bias"][1:], np.float32("nan"))
+    with pytest.raises(ValueError, match="network 'actor'.*1 non-finite"):
+        FeedForward.from_tensors(bad, "actor", SPEC)
+    with pytest.raises(ValueError, match="no layer with weights"):
+        FeedForward({}, [["relu"]])
