@@ -88,7 +88,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self.action_space = spaces.action_space(self.config)
         self.simulator = SlateSimulator(self.config, self.catalog, num_users=1)
         self._status = SessionStatus.NOT_STARTED
-        self._shown: Shown | None = None
+        self.shown: Shown | None = None
         self._clicks_so_far = 0
 
     def reset(
@@ -107,10 +107,10 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         spaces.check_seed(seed)
         spaces.check_options(options)
         super().reset(seed=seed)
-        self._shown = self.simulator.open_sessions([self.np_random])
+        self.shown = self.simulator.open_sessions([self.np_random])
         self._status = SessionStatus.RUNNING
         self._clicks_so_far = 0
-        return self._observed(self._shown)
+        return self._observed(self.shown)
 
     def step(
         self, action: NDArray[np.int64]
@@ -130,13 +130,13 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         """
         self._status.check_running()
         slate = check_slates(action, (self.config.slate_size,), self.config.num_items)
-        self._shown = self.simulator.step(slate[None])
-        reward = float(self._shown.rewards[0])
+        self.shown = self.simulator.step(slate[None])
+        reward = float(self.shown.rewards[0])
         self._clicks_so_far += int(reward)
         truncated = bool(self.simulator.truncated[0])
         if truncated:
             self._status = SessionStatus.ENDED
-        observation, info = self._observed(self._shown)
+        observation, info = self._observed(self.shown)
         return observation, reward, False, truncated, info
 
     def _observed(self, shown: Shown) -> tuple[Observation, dict[str, Any]]:
@@ -156,10 +156,10 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         """The last slate as text where ``render_mode`` is ``"ansi"``, else None."""
         if self.render_mode is None:
             return None
-        if self._shown is None:
+        if self.shown is None:
             raise ResetNeeded("render was called before the first reset; call reset() first")
         step = int(self.simulator.users.step[0])
-        return ansi_frame(self.config, self.catalog, self._shown, 0, step, self._clicks_so_far)
+        return ansi_frame(self.config, self.catalog, self.shown, 0, step, self._clicks_so_far)
 
     def close(self) -> None:
         """Close the environment; closing twice does nothing."""

@@ -78,7 +78,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self._status = SessionStatus.NOT_STARTED
         self._ended = np.zeros(self.num_envs, np.bool_)  # whose session has ended and waits for a reset
         self._everyone = np.ones(self.num_envs, np.bool_)
-        self._shown: Shown | None = None
+        self.shown: Shown | None = None
         self._clicks_so_far = np.zeros(self.num_envs, np.int64)
 
     def reset(  # type: ignore[override]
@@ -103,8 +103,8 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self._ended[rows] = False
         self._clicks_so_far[rows] = 0
         self._status = SessionStatus.RUNNING
-        self._shown = opened if len(rows) == self.num_envs else _with_rows(self._shown, rows, opened)
-        return spaces.observations_of(self._shown), _masked(spaces.infos_of(self._shown), mask)
+        self.shown = opened if len(rows) == self.num_envs else _with_rows(self.shown, rows, opened)
+        return spaces.observations_of(self.shown), _masked(spaces.infos_of(self.shown), mask)
 
     def step(
         self, actions: NDArray[np.int64]
@@ -136,7 +136,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 return self._end_and_open(shown, truncated)
             self._ended = truncated.copy()
-        self._shown = shown
+        self.shown = shown
         infos = _masked(spaces.infos_of(shown), self._everyone)
         return spaces.observations_of(shown), shown.rewards, ~self._everyone, truncated, infos
 
@@ -151,12 +151,12 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             final_observations[row] = spaces.row_of(final, row)
         opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
         self._clicks_so_far[rows] = 0
-        self._shown = opened if len(rows) == self.num_envs else _with_rows(shown, rows, opened)
-        infos = _masked(spaces.infos_of(self._shown), self._everyone)
+        self.shown = opened if len(rows) == self.num_envs else _with_rows(shown, rows, opened)
+        infos = _masked(spaces.infos_of(self.shown), self._everyone)
         infos["final_obs"], infos["_final_obs"] = final_observations, truncated.copy()
         infos["final_info"] = _masked(spaces.infos_of(shown), truncated)
         infos["_final_info"] = truncated.copy()
-        return spaces.observations_of(self._shown), shown.rewards, ~self._everyone, truncated, infos
+        return spaces.observations_of(self.shown), shown.rewards, ~self._everyone, truncated, infos
 
     def _step_and_open(
         self, slates: NDArray[np.int64]
@@ -167,12 +167,12 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
         self._clicks_so_far += shown.rewards.astype(np.int64)
         self._clicks_so_far[rows] = 0
-        self._shown = _with_rows(shown, rows, opened)
+        self.shown = _with_rows(shown, rows, opened)
         rewards = np.where(ended, np.float32(0.0), shown.rewards)
         truncated = self.simulator.truncated & ~ended
         self._ended = truncated.copy()
-        infos = _masked(spaces.infos_of(self._shown), self._everyone)
-        return spaces.observations_of(self._shown), rewards, ~self._everyone, truncated, infos
+        infos = _masked(spaces.infos_of(self.shown), self._everyone)
+        return spaces.observations_of(self.shown), rewards, ~self._everyone, truncated, infos
 
     def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
         options = spaces.check_options(options, ("reset_mask",))
@@ -183,7 +183,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             )
         if not mask.any():
             raise ValueError("options['reset_mask'] must name at least one user to reset, got all False")
-        if not mask.all() and self._shown is None:
+        if not mask.all() and self.shown is None:
             raise ValueError("options['reset_mask'] must be all True at the first reset: no session runs yet")
         return mask
 
@@ -216,11 +216,11 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
 
     def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
         """Every user's last slate as text where ``render_mode`` is ``"ansi"``, else None."""
-        if self.render_mode is None or self._shown is None:
+        if self.render_mode is None or self.shown is None:
             return None
         return tuple(
             ansi_frame(
-                self.config, self.catalog, self._shown, user,
+                self.config, self.catalog, self.shown, user,
                 int(self.simulator.users.step[user]), int(self._clicks_so_far[user]),
             )
             for user in range(self.num_envs)

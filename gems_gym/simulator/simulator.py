@@ -9,7 +9,7 @@ from gems_gym.config import SlateConfig
 from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
 from gems_gym.simulator.kernels import Dynamics, Shown, Users
-from gems_gym.simulator.users import ClickRandomness, draw_users
+from gems_gym.simulator.users import DrawnAhead, draw_users
 
 
 class SlateSimulator:
@@ -38,7 +38,10 @@ class SlateSimulator:
         self.dynamics = _dynamics(config, catalog)
         self.users = _empty_users(config, num_users)
         self._first_slate = catalog.first_slate(config.slate_size)
-        self._randomness = ClickRandomness(num_users, config.episode_length, config.slate_size)
+        self._click_uniforms = DrawnAhead(num_users, config.episode_length, self._draw_click_uniforms)
+
+    def _draw_click_uniforms(self, rng: np.random.Generator, steps: int) -> NDArray[np.float32]:
+        return rng.random((steps, self.config.slate_size), dtype=np.float32)
 
     @property
     def truncated(self) -> NDArray[np.bool_]:
@@ -57,7 +60,7 @@ class SlateSimulator:
         """
         rows = np.arange(self.num_users) if which is None else which
         draws = draw_users(rngs, self.config)
-        self._randomness.start(rngs, rows)
+        self._click_uniforms.start(rngs, rows)
         preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
         return self.open_given_sessions(preferences, draws.click_uniforms, draws.topics, rows)
 
@@ -102,7 +105,7 @@ class SlateSimulator:
             What came of the slates.
         """
         if uniforms is None:
-            uniforms = self._randomness.next(self.users.step)
+            uniforms = self._click_uniforms.next(self.users.step)
         shown = _empty_shown(self.config, self.num_users)
         kernels.step_users(self.dynamics, self.users, slates, uniforms, shown)
         return shown

@@ -1,7 +1,7 @@
 """Every user's own randomness: what is drawn from a user's generator, in which order."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gems_gym.config import SlateConfig
 
 _BLOCK_STEPS = 128
-"""Steps of click randomness drawn from a user's generator at a time: bounds memory for long sessions."""
+"""Steps of randomness drawn from a user's generator at a time: bounds memory for long sessions."""
 
 
 class UserDraws(NamedTuple):
@@ -43,43 +43,54 @@ def draw_users(rngs: Sequence[np.random.Generator], config: SlateConfig) -> User
     return draws
 
 
-class ClickRandomness:
-    """The uniform numbers that decide clicks, drawn ahead from every user's generator.
+class DrawnAhead:
+    """Random numbers for the steps to come, drawn in blocks from every user's own generator.
 
     Drawing a block of steps at once keeps Python out of the step; a block is drawn when the one before is used
     up, so the numbers a user meets depend on that user's generator alone.
 
     Args:
-        num_users: Users simulated together.
-        episode_length: Steps of a session.
-        slate_size: Numbers needed a step.
+        num_users: Users stepped together.
+        episode_length: Steps of a session; blocks are no longer than that.
+        draw: Makes the numbers of ``steps`` steps from a user's generator, an array ``(steps, ...)``.
     """
 
-    def __init__(self, num_users: int, episode_length: int, slate_size: int) -> None:
+    def __init__(
+        self, num_users: int, episode_length: int, draw: Callable[[np.random.Generator, int], NDArray[Any]]
+    ) -> None:
+        self._num_users = num_users
+        self._steps = min(episode_length, _BLOCK_STEPS)
         self._several_blocks = episode_length > _BLOCK_STEPS
-        self._block = np.empty((num_users, min(episode_length, _BLOCK_STEPS), slate_size), np.float32)
+        self._draw = draw
         self._rngs: list[np.random.Generator | None] = [None] * num_users
+        self._block: NDArray[Any] | None = None  # (num_users, self._steps, ...)
 
     def start(self, rngs: Sequence[np.random.Generator], rows: NDArray[np.int64]) -> None:
         """Take over the generators of new users and draw their first block."""
         for row, rng in zip(rows.tolist(), rngs, strict=True):
             self._rngs[row] = rng
-            rng.random(dtype=np.float32, out=self._block[row])
+            self._fill(row, rng)
 
-    def next(self, steps: NDArray[np.int64]) -> NDArray[np.float32]:
+    def next(self, steps: NDArray[np.int64]) -> NDArray[Any]:
         """The numbers of every user's step to come.
 
         Args:
             steps: Steps that every user has taken, ``(num_users,)``.
 
         Returns:
-            float32 ``(num_users, slate_size)``, uniform in [0, 1).
+            ``(num_users, ...)``.
         """
+        assert self._block is not None  # sessions are opened before they are stepped
         in_block = steps
         if self._several_blocks:
-            in_block = steps % self._block.shape[1]
+            in_block = steps % self._steps
             for row in np.flatnonzero((in_block == 0) & (steps > 0)).tolist():
-                rng = self._rngs[row]
-                assert rng is not None  # sessions are opened before they are stepped
-                rng.random(dtype=np.float32, out=self._block[row])
+                self._fill(row, self._rngs[row])
         return self._block[np.arange(len(steps)), in_block]
+
+    def _fill(self, row: int, rng: np.random.Generator | None) -> None:
+        assert rng is not None
+        drawn = self._draw(rng, self._steps)
+        if self._block is None:
+            self._block = np.empty((self._num_users, *drawn.shape), drawn.dtype)
+        self._block[row] = drawn

@@ -1,0 +1,107 @@
+"""What a policy is, and the base of the ones that need no training."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from gems_gym import plugins
+from gems_gym.simulator import SlateSimulator
+
+_POLICY_STREAM = 1
+"""Keeps a policy's random numbers apart from those of the user with the same seed."""
+
+
+class Policy(Protocol):
+    """Chooses actions for one user or for many in lockstep: all that logging, collection and evaluation need."""
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin new sessions.
+
+        Args:
+            seeds: The users' seeds, those that the environment is reset with: whatever is random about the
+                policy comes from them, user by user, so it does not depend on who else is served.
+        """
+
+    def act(self, observations: Any) -> NDArray[Any]:
+        """Choose every user's action.
+
+        Args:
+            observations: What the environment returned last: of one user, or batched.
+
+        Returns:
+            An action of the environment's action space, or a batch of them.
+        """
+
+
+class SlatePolicy(abc.ABC):
+    """A policy that sees slates and clicks and shows slates; bound to the environment that it acts in.
+
+    The same object serves a single environment and a vector environment.
+
+    Args:
+        env: A slate environment, wrapped or not, single or vector.
+
+    Attributes:
+        privileged: Whether the policy reads what an agent can't see (the user's preference, the item topics).
+        simulator: The environment's simulator.
+    """
+
+    privileged: ClassVar[bool] = False
+
+    def __init__(self, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
+        simulator = getattr(env.unwrapped, "simulator", None)
+        if not isinstance(simulator, SlateSimulator):
+            raise TypeError(f"env must be a slate environment of gems_gym, got {env}")
+        self.simulator = simulator
+        self._is_vector = isinstance(env.unwrapped, VectorEnv)
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin new sessions; see :class:`Policy`."""
+        if len(seeds) != self.simulator.num_users:
+            raise ValueError(f"seeds must hold one seed per user, {self.simulator.num_users}; got {len(seeds)}")
+        self.start([policy_rng(seed) for seed in seeds])
+
+    def start(self, rngs: Sequence[np.random.Generator]) -> None:
+        """Take over one generator a user; overridden by policies that need randomness."""
+
+    def act(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Choose every user's slate.
+
+        Args:
+            observations: ``slate`` and ``clicks``, each ``(slate_size,)`` or ``(num_users, slate_size)``.
+
+        Returns:
+            int64 slates of the same shape.
+        """
+        slates = self.slates(observations)
+        return slates if self._is_vector else slates[0]
+
+    @abc.abstractmethod
+    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Every user's slate, int64 ``(num_users, slate_size)``."""
+
+
+def policy_rng(seed: int) -> np.random.Generator:
+    """The generator of a policy's randomness for the user with this seed."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_POLICY_STREAM,)))
+
+
+def make_policy(
+    name: str, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], **options: Any
+) -> Policy:
+    """Make a policy by its name, for an environment.
+
+    Args:
+        name: A name in the entry-point group ``gems_gym.policies``.
+        env: The environment that it acts in, single or vector.
+        **options: Handed to the policy.
+
+    Raises:
+        ValueError: An unknown name; the message names the nearest.
+    """
+    return plugins.load("gems_gym.policies", name)(env, **options)

@@ -1,0 +1,76 @@
+"""The logging policy of GeMS: the greedy oracle with random items mixed in."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from gems_gym.policies.base import SlatePolicy
+from gems_gym.policies.boredom_aware_oracle import BoredomAwareOracle
+from gems_gym.policies.short_term_oracle import ShortTermOracle
+from gems_gym.simulator.users import DrawnAhead
+
+_KEEP = -1
+
+
+class _EpsGreedy(SlatePolicy):
+    """Another policy's slates, each position replaced by a random item with probability ε."""
+
+    privileged: ClassVar[bool] = True
+    _greedy: ClassVar[type[SlatePolicy]]
+
+    def __init__(
+        self, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], epsilon: float = 0.5
+    ) -> None:
+        super().__init__(env)
+        if not 0.0 <= epsilon <= 1.0:
+            raise ValueError(f"epsilon must be a probability in [0, 1], got {epsilon!r}")
+        self.epsilon = epsilon
+        self._policy = self._greedy(env)
+        config = self.simulator.config
+        self._draws = DrawnAhead(self.simulator.num_users, config.episode_length, self._draw_replacements)
+        self._step = np.zeros(self.simulator.num_users, np.int64)
+
+    def start(self, rngs: Sequence[np.random.Generator]) -> None:
+        """Take over one generator a user."""
+        self._draws.start(rngs, np.arange(len(rngs)))
+        self._step[:] = 0
+
+    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Every user's slate, int64 ``(num_users, slate_size)``."""
+        replacements = self._draws.next(self._step)
+        self._step += 1
+        return np.where(replacements == _KEEP, self._policy.slates(observations), replacements)
+
+    def _draw_replacements(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
+        config = self.simulator.config
+        shape = (steps, config.slate_size)
+        items = rng.integers(config.num_items, size=shape)
+        return np.where(rng.random(shape, dtype=np.float32) < self.epsilon, items, _KEEP)
+
+
+class EpsGreedyOracle(_EpsGreedy):
+    """The short-term oracle with each position independently random with probability ε.
+
+    The logging policy of arXiv 2301.08632, Section 5.1 (ε = 0.5); random items may repeat.
+
+    Args:
+        env: A slate environment, single or vector.
+        epsilon: Probability of a random item, in [0, 1].
+    """
+
+    _greedy = ShortTermOracle
+
+
+class EpsBoredomAwareOracle(_EpsGreedy):
+    """The boredom-aware oracle with each position independently random with probability ε: a logging policy.
+
+    Args:
+        env: A slate environment, single or vector.
+        epsilon: Probability of a random item, in [0, 1].
+    """
+
+    _greedy = BoredomAwareOracle

@@ -1,0 +1,169 @@
+"""Logged sessions that rankers, beliefs and item embeddings are trained on."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from gems_gym.config import SlateConfig
+from gems_gym.envs import SlateVectorEnv
+from gems_gym.policies import make_policy
+from gems_gym.progress import track
+from gems_gym.rollouts import play_sessions, user_batches
+from gems_gym.simulator import ItemEmbeddings
+from gems_gym.user_splits import user_seeds
+
+_ARRAYS = ("slates", "clicks", "click_probabilities", "policy")
+
+
+@dataclass(frozen=True)
+class SessionLog:
+    """Whole sessions: the first slate at index 0, then one slate a step.
+
+    Attributes:
+        slates: int32 ``(num_sessions, episode_length + 1, slate_size)``.
+        clicks: uint8, same shape, 0 or 1.
+        click_probabilities: float32, same shape: the simulator's truth. It serves to report how far a model is
+            from it; nothing is trained on it.
+        policy: uint8 ``(num_sessions,)``, index into ``policy_names``: who showed the slates.
+        policy_names: Names of the logging policies.
+        catalog_hash: The catalogue that the item ids belong to.
+    """
+
+    slates: NDArray[np.int32]  # (num_sessions, episode_length + 1, slate_size)
+    clicks: NDArray[np.uint8]  # (num_sessions, episode_length + 1, slate_size)
+    click_probabilities: NDArray[np.float32]  # (num_sessions, episode_length + 1, slate_size)
+    policy: NDArray[np.uint8]  # (num_sessions,)
+    policy_names: tuple[str, ...]
+    catalog_hash: str
+
+    @property
+    def num_sessions(self) -> int:
+        """Sessions in the log."""
+        return len(self.slates)
+
+    def of_policy(self, name: str) -> "SessionLog":
+        """The sessions that one policy logged.
+
+        Raises:
+            ValueError: A policy that logged none of them.
+        """
+        if name not in self.policy_names:
+            raise ValueError(f"policy {name!r} logged none of these sessions; {self.policy_names} did")
+        chosen = self.policy == self.policy_names.index(name)
+        return SessionLog(
+            *(getattr(self, array)[chosen] for array in _ARRAYS), self.policy_names, self.catalog_hash
+        )
+
+    def save(self, path: Path) -> None:
+        """Write an .npz file without pickle, whole or not at all."""
+        temporary = path.with_name(f".{path.name}.partial")
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                policy_names=np.array(self.policy_names),
+                catalog_hash=np.array(self.catalog_hash),
+                **{name: getattr(self, name) for name in _ARRAYS},
+            )
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "SessionLog":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: No such file.
+            ValueError: A file that is no session log.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(
+                    **{name: file[name] for name in _ARRAYS},
+                    policy_names=tuple(str(name) for name in file["policy_names"]),
+                    catalog_hash=str(file["catalog_hash"]),
+                )
+        except (KeyError, ValueError, EOFError, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ValueError(f"{path} is no session log of gems_gym ({error})") from error
+
+
+def collect_session_log(
+    world: str | SlateConfig,
+    shares: Mapping[str, float],
+    num_sessions: int,
+    seed: int,
+    *,
+    item_embeddings: ItemEmbeddings | None = None,
+    num_envs: int = 512,
+    progress: bool = True,
+) -> SessionLog:
+    """Log sessions of logging users under a mixture of policies.
+
+    Args:
+        world: A preset's name or a configuration.
+        shares: Policy name -> share of the sessions (they need not add up to 1); each policy gets its share,
+            rounded, in this order.
+        num_sessions: Sessions in all, ≥ one per policy.
+        seed: Block of logging users (see :mod:`gems_gym.user_splits`).
+        item_embeddings: One's own catalogue.
+        num_envs: Users stepped together; does not change the log.
+        progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        ValueError: No policies, shares that are not positive, or too few sessions.
+    """
+    counts = _session_counts(shares, num_sessions)
+    seeds = user_seeds("logging", seed, num_sessions)
+    env = SlateVectorEnv(num_envs, world, item_embeddings, AutoresetMode.DISABLED)
+    shape = (num_sessions, env.config.episode_length + 1, env.config.slate_size)
+    log = SessionLog(
+        slates=np.empty(shape, np.int32),
+        clicks=np.empty(shape, np.uint8),
+        click_probabilities=np.empty(shape, np.float32),
+        policy=np.repeat(np.arange(len(counts), dtype=np.uint8), list(counts.values())),
+        policy_names=tuple(counts),
+        catalog_hash=env.catalog.hash,
+    )
+    with track("logging sessions", num_sessions, progress) as advance:
+        done = 0
+        for name, count in counts.items():
+            _log_policy(env, name, seeds[done : done + count], log, done, advance)
+            done += count
+    return log
+
+
+def _log_policy(
+    env: SlateVectorEnv,
+    name: str,
+    seeds: list[int],
+    log: SessionLog,
+    first: int,
+    advance: Callable[[float], None],
+) -> None:
+    policy = make_policy(name, env)
+    for batch, count in user_batches(seeds, env.num_envs):
+        rows = slice(first, first + count)
+        for moment in play_sessions(env, policy, batch):
+            shown = env.shown
+            assert shown is not None
+            log.slates[rows, moment.step] = shown.slates[:count]
+            log.clicks[rows, moment.step] = shown.clicks[:count]
+            log.click_probabilities[rows, moment.step] = shown.click_probabilities[:count]
+        first += count
+        advance(count)
+
+
+def _session_counts(shares: Mapping[str, float], num_sessions: int) -> dict[str, int]:
+    """Sessions of each policy: its share, rounded, so that all add up."""
+    if not shares or min(shares.values()) <= 0:
+        raise ValueError(f"shares must give every logging policy a number > 0, got {dict(shares)}")
+    if num_sessions < len(shares):
+        raise ValueError(f"num_sessions must be at least one per policy, {len(shares)}; got {num_sessions}")
+    ends = np.round(np.cumsum(list(shares.values())) / sum(shares.values()) * num_sessions).astype(int)
+    counts = np.diff(ends, prepend=0)
+    return dict(zip(shares, counts.tolist(), strict=True))
