@@ -103,7 +103,7 @@ def test_third_party_is_listed_with_its_distribution(site: Path) -> None:
         print(json.dumps([found, "gems_gym_dummy_plugin" in sys.modules]))"""
     found, loaded = run_with(site, code)
     assert not loaded, "listing must not import a plugin"
-    for group, name in [("rankers", "linear_hash"), ("policies", "most_popular"), ("agents", "mean_action")]:
+    for group, name in [("rankers", "linear_hash"), ("policies", "most_clicked"), ("agents", "mean_action")]:
         (mine,) = [one for one in found if (one["group"], one["name"]) == (f"gems_gym.{group}", name)]
         assert (mine["distribution"], mine["version"]) == ("gems-gym-dummy-plugin", "1.2.3")
 
@@ -145,12 +145,36 @@ def test_third_party_ranker_by_name(site: Path, tmp_path: Path) -> None:
     }
 
 
+def test_third_party_policy_by_name(site: Path) -> None:
+    code = """if True:
+        import json
+        import gymnasium
+        import numpy as np
+        import gems_gym
+        from gems_gym.policies import make_policy
+        from gems_gym.rollouts import play_sessions
+        id = "GemsSlate-diffuse_topdown-v0"
+        envs = gymnasium.make_vec(id, num_envs=3, autoreset_mode="disabled")
+        returns = sum(m.rewards for m in play_sessions(envs, make_policy("most_clicked", envs), [5, 6, 7]) if m.step)
+        env = gymnasium.make(id)
+        policy = make_policy("most_clicked", env)
+        observation, _ = env.reset(seed=6)
+        policy.reset([6])
+        alone, ended = 0.0, False
+        while not ended:
+            observation, reward, _, ended, _ = env.step(policy.act(observation))
+            alone += reward
+        print(json.dumps([returns.tolist(), float(alone)]))"""
+    returns, alone = run_with(site, code)
+    assert len(returns) == 3
+    assert returns[1] == alone
+
+
 def test_third_party_agent_by_name(site: Path, tmp_path: Path) -> None:
     pytest.importorskip("minari")
     code = """if True:
         import json, sys
         from pathlib import Path
-from typing import Any
         from types import SimpleNamespace
         import numpy as np
         from gems_gym import plugins

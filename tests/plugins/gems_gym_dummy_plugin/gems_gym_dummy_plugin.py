@@ -7,7 +7,7 @@ entry points in this package's ``setup.cfg``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -57,6 +57,27 @@ class LinearHashRanker:
         ranker = cls(**header["sizes"], catalog_hash=header["catalog_hash"], seed=header["seed"])
         ranker.sha256 = artifact.sha256
         return ranker
+
+
+class MostClicked:
+    """Shows every user the items that this user clicked most so far; ties, and the rest, by item id."""
+
+    def __init__(self, env: Any) -> None:
+        config = env.unwrapped.config
+        self._num_items, self._slate_size = config.num_items, config.slate_size
+        self._counts = np.zeros((0, config.num_items), dtype=np.int64)  # (num_users, num_items)
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begins a session for each seed; nothing here is random, so only their number counts."""
+        self._counts = np.zeros((len(seeds), self._num_items), dtype=np.int64)
+
+    def act(self, observations: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Slates in the shape of the slates observed: ``(slate_size,)`` or ``(num_users, slate_size)``."""
+        slates = np.atleast_2d(observations["slate"])  # (num_users, slate_size)
+        clicks = np.atleast_2d(observations["clicks"])  # (num_users, slate_size)
+        np.add.at(self._counts, (np.arange(len(slates))[:, None], slates), clicks)
+        best = np.argsort(-self._counts, axis=1, kind="stable")[:, : self._slate_size]
+        return best.astype(np.int64).reshape(np.shape(observations["slate"]))
 
 
 class MeanActionAgent:
