@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ PACKAGES = ("gems_gym", "gems_gym_agents")
 HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
-COMMON = {"errors", "plugins"}
+COMMON = {"errors", "plugins", "progress"}
 
 # Part of gems_gym -> the other parts of it that it may import.
 LAYERS: dict[str, set[str]] = {"config": set()}
@@ -89,8 +90,12 @@ def module_files() -> Iterator[tuple[str, Path]]:
 MODULES = dict(module_files())
 
 
+def parsed() -> list[tuple[str, ast.Module]]:
+    return [(name, ast.parse(path.read_text())) for name, path in MODULES.items()]
+
+
 def trees() -> list[object]:
-    return [pytest.param(name, ast.parse(path.read_text()), id=name) for name, path in MODULES.items()]
+    return [pytest.param(name, tree, id=name) for name, tree in parsed()]
 
 
 def dotted(node: ast.expr) -> str:
@@ -160,6 +165,31 @@ def test_heavy_libraries_stay_in_their_rooms(name: str, tree: ast.Module) -> Non
         if top == "matplotlib" or (top in MAY_IMPORT and not within(name, MAY_IMPORT[top])):
             wrong.append(f"line {line}: {top}")
     assert not wrong, f"{name} imports, when it is imported itself: {'; '.join(wrong)}"
+
+
+def test_every_import_is_declared() -> None:
+    """setup.cfg names every library that is imported: none may be there only because another one needs it."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    lists = [settings["options"]["install_requires"], *settings["options.extras_require"].values()]
+    declared = {
+        re.split(r"[\[<>=!~; ]", line)[0].replace("-", "_") for text in lists for line in text.split()
+    }
+    declared |= {"PIL"} if "pillow" in declared else set()
+    # Cleared before d3rlpy is imported, if it is there at all; never needed.
+    declared |= {"gym_notices"}
+    used = {
+        (name, module.split(".")[0])
+        for name, tree in parsed()
+        for _, module in imports(tree, only_at_import=False)
+    }
+    known = declared | set(sys.stdlib_module_names) | set(PACKAGES)
+    assert not {(name, top) for name, top in used if top not in known}
+
+
+def test_every_folder_is_a_package() -> None:
+    folders = {path.parent for path in MODULES.values()}
+    assert not [str(folder) for folder in folders if not (folder / "__init__.py").exists()]
 
 
 def test_layers_hold_no_circle() -> None:
