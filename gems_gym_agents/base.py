@@ -1,0 +1,94 @@
+"""The protocol every learning agent follows, ours and those of plugins (entry-point group ``gems_gym.agents``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+Act = Callable[[FloatArray], FloatArray]
+"""Observations (num_users, observation_size) -> actions (num_users, action_size) in [-1, 1], both float32."""
+
+Evaluate = Callable[[Act], float]
+"""Scores a policy on users that training never sees: mean clicks per session, higher is better."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """What is left of an agent once it is trained: enough to act, and no learning library."""
+
+    def act(self, observations: FloatArray) -> FloatArray:
+        """Chooses the action of each user.
+
+        Args:
+            observations: (num_users, observation_size) float32: beliefs, each number in (-1, 1).
+
+        Returns:
+            (num_users, action_size) float32 in [-1, 1]: latent actions for the ranker.
+        """
+        ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """A learner: made from options, fitted once, then acting without exploration.
+
+    The class attribute ``learns_from`` says what ``fit`` wants: ``"dataset"`` (a Minari dataset) or
+    ``"environment"`` (a vector environment with Box observations and Box(-1, 1) actions).
+
+    Options are keyword arguments with the recipe's defaults; an unknown one is a ``ValueError`` that names the nearest.
+    """
+
+    learns_from: ClassVar[Literal["dataset", "environment"]]
+
+    def __init__(self, **options: Any) -> None: ...
+
+    def fit(
+        self,
+        source: Any,
+        *,
+        steps: int,
+        seed: int,
+        directory: Path | None = None,
+        device: str = "cpu",
+        evaluate: Evaluate | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Learns from scratch.
+
+        Args:
+            source: a ``minari.MinariDataset`` or its id, or a ``gymnasium.vector.VectorEnv`` (see ``learns_from``).
+            steps: gradient updates (dataset agents) or environment interactions (environment agents), at least 1.
+            seed: decides everything random; the same seed on the same CPU build gives the same agent.
+            directory: where checkpoints and curves go; ``None`` writes nothing.
+            device: a torch device, ``"cpu"`` or ``"cuda"``.
+            evaluate: scores the policy on validation users at intervals; the agent then keeps its best one.
+            progress: draw a progress bar on stderr.
+
+        Raises:
+            ValueError: an argument is out of its range, or the source does not fit the agent.
+            ImportError: the agent's library is not installed; the text holds the ``pip install`` line.
+        """
+        ...
+
+    def act(self, observations: FloatArray) -> FloatArray:
+        """Chooses actions without exploration: (num_users, observation_size) -> (num_users, action_size) in [-1, 1].
+
+        Raises:
+            RuntimeError: ``fit`` has not been called.
+        """
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Writes the fitted agent: files that cannot run code (``policy.safetensors`` and JSON)."""
+        ...
+
+    @classmethod
+    def load(cls, directory: Path) -> Policy:
+        """Reads what ``save`` wrote, for acting only: built-in agents return an ``Actor``, which needs no torch."""
+        ...

@@ -1,0 +1,40 @@
+"""Keeps what the learning libraries do to process-wide state from leaking out to the caller."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+
+@contextmanager
+def borrowed_global_state(device: str = "cpu") -> Iterator[None]:
+    """Lets a library seed the global random generators and set torch's threads, and puts everything back afterwards.
+
+    stable-baselines3 and d3rlpy take their seeds through ``random``, ``numpy.random`` and ``torch``'s global
+    generators: there is no other way. Inside this context they may; the caller's generators continue as if nothing had
+    happened. On the CPU torch uses one thread: for networks of this size a second one costs more than it gives.
+
+    Args:
+        device: a torch device; the generator of a CUDA device is kept as well.
+    """
+    import torch
+
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    threads = torch.get_num_threads()
+    cudnn = torch.backends.cudnn
+    cudnn_flags = cudnn.deterministic, cudnn.benchmark
+    kept = torch.device(device)
+    devices = [kept.index or 0] if kept.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            if kept.type == "cpu":
+                torch.set_num_threads(1)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            cudnn.deterministic, cudnn.benchmark = cudnn_flags
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

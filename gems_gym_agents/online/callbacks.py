@@ -1,0 +1,162 @@
+"""What happens beside SB3's training loop: a progress bar, validated checkpoints, and a watch on the critics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from stable_baselines3.common.callbacks import BaseCallback
+
+from gems_gym_agents.actors import Actor
+from gems_gym_agents.online.checkpoints import CheckpointRecorder
+
+EXPLOSION_FACTOR = 10.0
+"""How far |Q| may pass its bound before training stops."""
+
+_CHECK_EVERY = 100  # vector steps between two looks at the critics
+_REDRAW_EVERY = 10  # vector steps between two updates of the progress bar's text
+
+
+class QExplosionError(RuntimeError):
+    """The critics' values have left what rewards can explain: the run is lost."""
+
+
+def mean_training_return(model: Any) -> float | None:
+    """Mean unscaled return of the last finished training sessions; ``None`` before the first ends."""
+    sessions = model.ep_info_buffer
+    return float(np.mean([session["r"] for session in sessions])) if sessions else None
+
+
+class CheckpointCallback(BaseCallback):
+    """Exports and records the policy every ``every`` interactions.
+
+    Args:
+        recorder: gets the policies.
+        every: interactions between two of them, at least 1.
+        export: makes the actor of the present policy; called with the number of interactions.
+    """
+
+    def __init__(self, recorder: CheckpointRecorder, every: int, export: Callable[[int], Actor]) -> None:
+        super().__init__()
+        self.recorder = recorder
+        self.every = every
+        self.export = export
+        self._next = every
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps < self._next:
+            return True
+        self._next = (self.num_timesteps // self.every + 1) * self.every
+        if self.num_timesteps > self.model.learning_starts:  # type: ignore[attr-defined]
+            self.record()
+        return True
+
+    def record(self, score: bool = True) -> None:
+        """Records the present policy now, unless it has been already."""
+        interactions = self.model.num_timesteps
+        if self.recorder.last is not None and self.recorder.last.interactions == interactions:
+            return
+        checkpoint = self.recorder.record(
+            interactions, mean_training_return(self.model), self.export(interactions), score=score
+        )
+        if checkpoint.validation_score is not None:
+            self.logger.record("validation/clicks_per_session", checkpoint.validation_score)
+
+
+class QBoundCallback(BaseCallback):
+    """Logs |Q| of the latest transitions against the largest value that rewards allow, and stops an explosion.
+
+    No return can pass max reward / (1 - gamma), both in scaled rewards. SAC's values hold an entropy bonus on top,
+    so that passing the bound a little is no alarm; passing it :data:`EXPLOSION_FACTOR` times is.
+
+    Args:
+        max_reward: largest scaled reward of one step; ``None``: the largest in the replay buffer so far.
+        gamma: discount factor, in [0, 1).
+    """
+
+    def __init__(self, max_reward: float | None, gamma: float) -> None:
+        super().__init__()
+        self.max_reward = max_reward
+        self.gamma = gamma
+
+    def _on_step(self) -> bool:
+        if self.n_calls % _CHECK_EVERY or self.num_timesteps <= self.model.learning_starts:  # type: ignore[attr-defined]
+            return True
+        model: Any = self.model
+        max_reward = self.max_reward
+        if max_reward is None:
+            max_reward = float(np.abs(model.replay_buffer.rewards).max())
+        bound = max_reward / (1.0 - self.gamma)
+        # SB3 calls this before it moves _last_obs on: these are the observations that the actions answered.
+        observations = torch.as_tensor(model._last_obs, device=model.device)
+        actions = torch.as_tensor(self.locals["buffer_actions"], device=model.device)
+        with torch.no_grad():
+            values = torch.cat(model.critic(observations, actions), dim=1).abs()  # (num_users, n_critics)
+        largest = float(values.max())
+        self.logger.record("train/q_abs_mean", float(values.mean()))
+        self.logger.record("train/q_abs_max", largest)
+        self.logger.record("train/q_bound", bound)
+        # "not <=" catches NaN as well
+        if max_reward > 0.0 and not largest <= EXPLOSION_FACTOR * bound:
+            raise QExplosionError(
+                f"|Q| reached {largest:.4g} after {self.num_timesteps} interactions; rewards allow at most "
+                f"max reward / (1 - gamma) = {max_reward:.4g} / {1.0 - self.gamma:.4g} = {bound:.4g}. "
+                "Lower learning_rate, gamma or initial_entropy, and check that actions are in [-1, 1]"
+            )
+        return True
+
+
+class ProgressCallback(BaseCallback):
+    """Draws a bar on stderr with clicks per session of the last finished sessions and the best validation score.
+
+    Args:
+        steps: interactions in all.
+        recorder: knows the best policy so far.
+    """
+
+    def __init__(self, steps: int, recorder: CheckpointRecorder) -> None:
+        super().__init__()
+        self.steps = steps
+        self.recorder = recorder
+        self.bar = Progress(
+            TextColumn("SAC"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("interactions"),
+            TextColumn("{task.fields[scores]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+
+    def _on_training_start(self) -> None:
+        self._task = self.bar.add_task("sac", total=self.steps, scores="")
+        self.bar.start()
+
+    def _on_step(self) -> bool:
+        if self.n_calls % _REDRAW_EVERY == 0 or self.num_timesteps >= self.steps:
+            completed = min(self.num_timesteps, self.steps)
+            self.bar.update(self._task, completed=completed, scores=self._scores())
+        return True
+
+    def _scores(self) -> str:
+        training, best = mean_training_return(self.model), self.recorder.best
+        parts = [] if training is None else [f"{training:.1f} clicks per session"]
+        if best is not None:
+            parts.append(f"best on validation users {best.validation_score:.1f}")
+        return ", ".join(parts)
+
+    def stop(self) -> None:
+        """Leaves the terminal in order; to be called whatever ended the training."""
+        self.bar.stop()

@@ -1,0 +1,219 @@
+"""Soft actor-critic (Haarnoja et al., 2018, arXiv 1812.05905) on latent actions, through stable-baselines3."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from gymnasium.vector import VectorEnv
+
+from gems_gym.errors import require, unknown_name
+from gems_gym_agents.actors import Actor
+from gems_gym_agents.base import Evaluate, FloatArray
+from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, write_json
+
+POLICY_FILE = "policy.safetensors"
+_DETAILS_FILE = "sac.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACOptions:
+    """Settings of SAC; the defaults are the project's recipe for beliefs and GeMS latents.
+
+    Attributes:
+        gamma: discount factor, in [0, 1).
+        initial_entropy: the entropy coefficient to start with, > 0; it is tuned from there. SB3's ``"auto_0.05"``.
+            Starting at SB3's usual 1 drowns the clicks of 32 latent dimensions in entropy for most of a short run.
+        target_entropy: in nats; ``None``: minus the number of latent dimensions.
+        net_arch: units of the hidden layers, the same for actor and critics.
+        layer_norm: ``LayerNorm`` after each hidden layer of actor and critics.
+        learning_rate: of actor, critics and entropy coefficient (one value for all three in SB3), > 0.
+        tau: how far the target critics move at every update, in (0, 1].
+        batch_size: transitions per update, >= 1.
+        gradient_steps: updates after each step of all users, >= 1.
+        learning_starts: interactions with uniformly random actions before the first update.
+        buffer_size: transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
+        reward_scale: factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
+        validate_every: interactions between two kept (and, with ``evaluate``, scored) policies.
+    """
+
+    gamma: float = 0.8
+    initial_entropy: float = 0.05
+    target_entropy: float | None = None
+    net_arch: tuple[int, ...] = (128, 128)
+    layer_norm: bool = True
+    learning_rate: float = 1e-3
+    tau: float = 0.005
+    batch_size: int = 256
+    gradient_steps: int = 1
+    learning_starts: int = 10_000
+    buffer_size: int = 300_000
+    reward_scale: float = 1.0
+    validate_every: int = 50_000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "net_arch", tuple(self.net_arch))
+        _check("gamma", self.gamma, 0.0 <= self.gamma < 1.0, "in [0, 1)")
+        _check("tau", self.tau, 0.0 < self.tau <= 1.0, "in (0, 1]")
+        for name in ("initial_entropy", "learning_rate", "reward_scale"):
+            value = getattr(self, name)
+            _check(name, value, value > 0.0 and math.isfinite(value), "a positive number")
+        for name in ("batch_size", "gradient_steps", "buffer_size", "validate_every"):
+            value = getattr(self, name)
+            _check(name, value, isinstance(value, int) and value >= 1, "a whole number of at least 1")
+        _check("learning_starts", self.learning_starts, self.learning_starts >= 0, "at least 0")
+        units = all(isinstance(width, int) and width >= 1 for width in self.net_arch)
+        _check("net_arch", self.net_arch, units, "whole numbers of at least 1")
+        _check("batch_size", self.batch_size, self.batch_size <= self.buffer_size, "at most buffer_size")
+
+
+def _check(name: str, value: object, holds: bool, right: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}={value!r}: it must be {right}")
+
+
+class SACAgent:
+    """Learns latent actions online with stable-baselines3's SAC, many users in lockstep.
+
+    Args:
+        **options: see :class:`SACOptions`.
+
+    Attributes:
+        options: the settings.
+        checkpoints: every kept policy of the last ``fit``, in order.
+
+    Raises:
+        ValueError: an unknown option (with the nearest names), or a value out of its range.
+
+    Examples:
+        >>> agent = SACAgent(net_arch=(64, 64))
+        >>> agent.options.gamma
+        0.8
+        >>> agent.fit(vector_env, steps=200_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
+    """
+
+    learns_from: ClassVar[Literal["dataset", "environment"]] = "environment"
+
+    def __init__(self, **options: Any) -> None:
+        known = [field.name for field in fields(SACOptions)]
+        for name in options:
+            if name not in known:
+                raise unknown_name("option of sac", name, known)
+        self.options = SACOptions(**options)
+        self.checkpoints: list[Checkpoint] = []
+        self._seed: int | None = None
+        self._chosen: Checkpoint | None = None
+
+    @property
+    def interactions(self) -> int:
+        """Interactions of the last ``fit`` up to its last kept policy."""
+        return self.checkpoints[-1].interactions if self.checkpoints else 0
+
+    def fit(
+        self,
+        source: VectorEnv,
+        *,
+        steps: int,
+        seed: int,
+        directory: Path | None = None,
+        device: str = "cpu",
+        evaluate: Evaluate | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Trains from scratch; afterwards the agent acts as its best policy on validation users, else as its last.
+
+        Policies drift late in training: give ``evaluate``, and the best of those kept every ``validate_every``
+        interactions is chosen. Ctrl-C passes ``KeyboardInterrupt`` on, but the agent is left with what it has learned
+        so far, and can act and be saved.
+
+        Args:
+            source: a vector environment with Box observations, Box(-1, 1) actions and autoreset SAME_STEP; it is reset
+                with users of the training split.
+            steps: interactions (users times steps), more than ``learning_starts``.
+            seed: decides everything random; the same on the CPU gives the same policy, bit for bit.
+            directory: gets ``checkpoints/``, ``best.safetensors``, ``last.safetensors`` and ``logs/`` (CSV,
+                TensorBoard); ``None`` writes nothing.
+            device: a torch device.
+            evaluate: scores a policy on validation users, higher is better.
+            progress: draw a bar on stderr.
+
+        Raises:
+            TypeError: ``source`` is not a vector environment.
+            ValueError: spaces or autoreset mode that SAC cannot use, or too few steps for a single update.
+            ImportError: stable-baselines3 is not installed.
+            QExplosionError: the critics' values passed what rewards allow ten times over.
+        """
+        if steps <= self.options.learning_starts:
+            raise ValueError(
+                f"steps={steps}: the first learning_starts={self.options.learning_starts} interactions are random and "
+                "teach nothing; ask for more steps, or for a smaller learning_starts"
+            )
+        _silence_gym_notice()
+        require("stable_baselines3")
+        from gems_gym_agents.online.training import train_sac
+
+        recorder = CheckpointRecorder(evaluate, None if directory is None else Path(directory))
+        self.checkpoints, self._seed = recorder.checkpoints, seed
+        try:
+            train_sac(
+                self.options,
+                source,
+                recorder,
+                steps=steps,
+                seed=seed,
+                directory=recorder.directory,
+                device=device,
+                progress=progress,
+            )
+        finally:
+            self._chosen = recorder.best or recorder.last
+
+    @property
+    def actor(self) -> Actor:
+        """The policy the agent acts with.
+
+        Raises:
+            RuntimeError: the agent has not been fitted.
+        """
+        if self._chosen is None:
+            raise RuntimeError("this agent has no policy yet: call fit first")
+        return self._chosen.actor
+
+    def act(self, observations: FloatArray) -> FloatArray:
+        """(num_users, observation_size) -> (num_users, action_size) in [-1, 1], without exploration."""
+        return self.actor.act(observations)
+
+    def save(self, directory: Path) -> None:
+        """Writes ``policy.safetensors`` and ``sac.json`` (options, seed, curve, which policy was chosen).
+
+        Raises:
+            RuntimeError: the agent has not been fitted.
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.actor.save(directory / POLICY_FILE)
+        assert self._chosen is not None  # actor has checked
+        details = {
+            "options": asdict(self.options),
+            "seed": self._seed,
+            "interactions": self.interactions,
+            "chosen": self._chosen.describe(),
+            "curve": [checkpoint.describe() for checkpoint in self.checkpoints],
+        }
+        write_json(directory / _DETAILS_FILE, details)
+
+    @classmethod
+    def load(cls, directory: Path) -> Actor:
+        """Reads the policy that ``save`` wrote; needs neither torch nor stable-baselines3."""
+        return Actor.load(Path(directory) / POLICY_FILE)
+
+
+def _silence_gym_notice() -> None:
+    # d3rlpy installs the old gym, which prints a banner to stderr when SB3 imports it.
+    try:
+        import gym_notices.notices as gym_notices
+    except ImportError:
+        return
+    gym_notices.notices.clear()

@@ -1,0 +1,284 @@
+"""SAC through stable-baselines3: learns, is exported as it is, repeats itself, and leaves no trace in global state."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+
+import numpy as np
+import pytest
+
+pytest.importorskip("stable_baselines3")
+
+import torch
+from stable_baselines3 import SAC
+from torch import nn
+
+from gems_gym.user_splits import user_seeds
+from gems_gym_agents.actors import Actor
+from gems_gym_agents.base import Agent
+from gems_gym_agents.library_state import borrowed_global_state
+from gems_gym_agents.online.callbacks import QExplosionError
+from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
+from gems_gym_agents.online.sac import SACAgent, SACOptions
+from gems_gym_agents.online.training import export_actor, make_sac
+from gems_gym_agents.online.vec_env import GymnasiumVecEnv
+from tests.agents.tiny_env import TargetVectorEnv
+
+OBSERVATIONS = np.random.default_rng(0).uniform(-0.8, 0.8, (50, 3)).astype(np.float32)
+SMALL = {"net_arch": (32, 32), "batch_size": 64, "learning_starts": 64, "buffer_size": 5_000}
+
+
+def closeness(act) -> float:
+    """What a session of 5 steps returns, with targets as in the environment."""
+    return float(5.0 * (1.0 - np.abs(act(OBSERVATIONS) - OBSERVATIONS[:, :2]).mean()))
+
+
+def fitted(steps: int = 320, seed: int = 0, users: int = 8, **options) -> SACAgent:
+    agent = SACAgent(**(SMALL | options))
+    agent.fit(TargetVectorEnv(users), steps=steps, seed=seed, progress=False)
+    return agent
+
+
+def test_learns():
+    agent = SACAgent(**SMALL, gamma=0.5, learning_rate=3e-3, validate_every=1_600)
+    agent.fit(TargetVectorEnv(16), steps=6_400, seed=0, evaluate=closeness, progress=False)
+    assert closeness(lambda observations: np.zeros((len(observations), 2))) < 3.3
+    assert closeness(agent.act) > 4.3
+    assert isinstance(agent, Agent)
+    assert SACAgent.learns_from == "environment"
+
+
+def test_same_seed_same_agent_and_another_seed_another():
+    first, again, other = fitted(seed=3), fitted(seed=3), fitted(seed=4)
+    np.testing.assert_array_equal(first.act(OBSERVATIONS), again.act(OBSERVATIONS))
+    assert np.abs(first.act(OBSERVATIONS) - other.act(OBSERVATIONS)).max() > 1e-3
+
+
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_exported_actor_is_sb3s_deterministic_policy(layer_norm):
+    with borrowed_global_state():
+        model = make_sac(SACOptions(**SMALL, layer_norm=layer_norm), TargetVectorEnv(8), seed=0)
+        model.learn(320)
+    expected, _ = model.predict(OBSERVATIONS, deterministic=True)
+    actor = export_actor(model)
+    np.testing.assert_allclose(actor.act(OBSERVATIONS), expected, atol=1e-5)
+    assert [["layer_norm"] in actor.network.spec] == [layer_norm]
+
+
+def test_layer_norm_is_after_every_hidden_layer_of_actor_and_critics():
+    model = SAC(
+        LayerNormSACPolicy,
+        GymnasiumVecEnv(TargetVectorEnv(4)),
+        policy_kwargs={"net_arch": {"pi": [16, 8], "qf": [32]}},
+        buffer_size=1_000,
+        learning_starts=8,
+        device="cpu",
+    )
+    kinds = [type(layer) for layer in model.actor.latent_pi]
+    assert kinds == [nn.Linear, nn.LayerNorm, nn.ReLU, nn.Linear, nn.LayerNorm, nn.ReLU]
+    for critic in (model.critic, model.critic_target):
+        for name in ("qf0", "qf1"):
+            assert [type(layer) for layer in getattr(critic, name)] == [
+                nn.Linear,
+                nn.LayerNorm,
+                nn.ReLU,
+                nn.Linear,
+            ]
+        assert list(critic.q_networks) == [critic.qf0, critic.qf1]
+    # the optimisers hold the networks in use, and the target critic starts as a copy
+    optimised = {id(p) for group in model.actor.optimizer.param_groups for p in group["params"]}
+    assert {id(p) for p in model.actor.latent_pi.parameters()} <= optimised
+    before = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    for name, value in model.critic.state_dict().items():
+        assert torch.equal(value, model.critic_target.state_dict()[name])
+    with borrowed_global_state():
+        model.learn(40)
+    for name, value in model.policy.state_dict().items():
+        if name.startswith(("actor.latent_pi", "critic.qf")):
+            assert not torch.equal(value, before[name]), f"{name} is not trained"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"gamma": 0.1},
+        {"initial_entropy": 1.0},
+        {"target_entropy": -20.0},
+        {"net_arch": (32,)},
+        {"layer_norm": False},
+        {"learning_rate": 1e-2},
+        {"tau": 0.5},
+        {"batch_size": 32},
+        {"gradient_steps": 2},
+        {"learning_starts": 128},
+        {"buffer_size": 64},
+        {"reward_scale": 0.1},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_every_option_has_an_effect(option):
+    assert np.abs(fitted(**option).act(OBSERVATIONS) - fitted().act(OBSERVATIONS)).max() > 0
+
+
+def test_reward_scale_stays_inside():
+    with borrowed_global_state():
+        model = make_sac(SACOptions(**SMALL, reward_scale=0.1), TargetVectorEnv(8), seed=0)
+        model.learn(80)
+    assert 0 < model.replay_buffer.rewards[:10].max() <= 0.1
+    assert np.mean([session["r"] for session in model.ep_info_buffer]) > 1
+
+
+def test_time_limits_are_bootstrapped_through():
+    with borrowed_global_state():
+        model = make_sac(SACOptions(**SMALL), TargetVectorEnv(8, length=5), seed=0)
+        model.learn(80)
+    buffer = model.replay_buffer
+    assert buffer.dones[4].all()
+    assert buffer.timeouts[4].all()
+    np.testing.assert_array_equal(buffer.next_observations[4, :, 2], 1.0)  # the ended session's own clock
+    with borrowed_global_state():
+        batch = buffer.sample(500)
+    assert batch.dones.max() == 0
+
+
+def test_users_are_of_the_training_split():
+    env = TargetVectorEnv(8)
+    SACAgent(**SMALL).fit(env, steps=80, seed=5, progress=False)
+    assert env.seeds == user_seeds("training", 5, 8)
+
+
+def test_global_state_is_left_as_it_was():
+    legacy = np.random.mtrand._rand  # the process-wide generator
+
+    def draw():
+        return random.random(), legacy.random(), float(torch.rand(())), torch.get_num_threads()
+
+    states = random.getstate(), legacy.get_state(), torch.get_rng_state()
+    expected = draw()
+    random.setstate(states[0])
+    legacy.set_state(states[1])
+    torch.set_rng_state(states[2])
+    fitted(steps=80)
+    assert draw() == expected
+
+
+def test_files_and_checkpoints(tmp_path):
+    scores = iter([2.0, 3.0, 1.0, 1.5])
+    agent = SACAgent(**SMALL, validate_every=80)
+    agent.fit(
+        TargetVectorEnv(8),
+        steps=320,
+        seed=0,
+        directory=tmp_path,
+        evaluate=lambda act: next(scores),
+        progress=False,
+    )
+    assert [checkpoint.interactions for checkpoint in agent.checkpoints] == [80, 160, 240, 320]
+    assert [checkpoint.validation_score for checkpoint in agent.checkpoints] == [2.0, 3.0, 1.0, 1.5]
+    best, last = agent.checkpoints[1].actor, agent.checkpoints[3].actor
+    np.testing.assert_array_equal(agent.act(OBSERVATIONS), best.act(OBSERVATIONS))
+    for name, actor in {"best": best, "last": last, "checkpoints/actor_160": best}.items():
+        loaded = Actor.load(tmp_path / f"{name}.safetensors")
+        np.testing.assert_array_equal(loaded.act(OBSERVATIONS), actor.act(OBSERVATIONS))
+    curve = json.loads((tmp_path / "checkpoints/checkpoints.json").read_text())
+    assert curve[1]["validation_score"] == 3.0
+    assert curve[1]["file"] == "actor_160.safetensors"
+    assert list((tmp_path / "logs").glob("events.out.tfevents*"))
+    with (tmp_path / "logs/progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["rollout/ep_rew_mean"]) > 1
+
+    agent.save(tmp_path / "agent")
+    loaded = SACAgent.load(tmp_path / "agent")
+    np.testing.assert_array_equal(loaded.act(OBSERVATIONS), best.act(OBSERVATIONS))
+    details = json.loads((tmp_path / "agent/sac.json").read_text())
+    assert details["chosen"]["interactions"] == 160
+    assert details["options"]["gamma"] == 0.8
+
+
+def test_q_is_logged_against_its_bound(tmp_path):
+    agent = SACAgent(**SMALL)
+    agent.fit(TargetVectorEnv(8), steps=1_000, seed=0, directory=tmp_path, progress=False)
+    with (tmp_path / "logs/progress.csv").open() as file:
+        row = [row for row in csv.DictReader(file) if row.get("train/q_abs_max")][-1]
+    assert float(row["train/q_bound"]) == pytest.approx(5.0, rel=0.05)  # rewards of at most 1, gamma .8
+    assert 0 < float(row["train/q_abs_mean"]) <= float(row["train/q_abs_max"]) < 10
+
+
+def test_exploding_q_is_stopped(monkeypatch):
+    def explode(self, obs, actions):
+        return tuple(1e4 + q_network(torch.cat([obs, actions], dim=1)) for q_network in self.q_networks)
+
+    monkeypatch.setattr("stable_baselines3.common.policies.ContinuousCritic.forward", explode)
+    with pytest.raises(QExplosionError, match=r"max reward / \(1 - gamma\)"):
+        fitted(steps=2_000)
+
+
+class Interrupted(TargetVectorEnv):
+    """Ctrl-C in the middle of training."""
+
+    steps = 0
+
+    def step(self, actions):
+        self.steps += 1
+        if self.steps == 30:
+            raise KeyboardInterrupt
+        return super().step(actions)
+
+
+def test_ctrl_c_keeps_what_there_is(tmp_path):
+    agent = SACAgent(**SMALL, validate_every=80)
+    with pytest.raises(KeyboardInterrupt):
+        agent.fit(
+            Interrupted(8), steps=10_000, seed=0, directory=tmp_path, evaluate=closeness, progress=False
+        )
+    assert agent.interactions == 29 * 8
+    assert agent.checkpoints[-1].validation_score is None
+    assert agent.act(OBSERVATIONS).shape == (50, 2)
+    Actor.load(tmp_path / "last.safetensors")
+    Actor.load(tmp_path / "best.safetensors")
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_progress_goes_to_stderr_only(capsys):
+    agent = SACAgent(**SMALL)
+    agent.fit(TargetVectorEnv(8), steps=800, seed=0, evaluate=closeness)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "800/800 interactions" in err
+    assert "clicks per session" in err
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match=r"unknown option of sac 'gama': did you mean 'gamma'"):
+        SACAgent(gama=0.9)
+    for options, message in [
+        ({"gamma": 1.0}, r"gamma=1.0: it must be in \[0, 1\)"),
+        ({"tau": 0.0}, "tau=0.0"),
+        ({"learning_rate": -1e-3}, "learning_rate=-0.001"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"net_arch": (128, 0)}, "net_arch"),
+        ({"batch_size": 512, "buffer_size": 256}, "at most buffer_size"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            SACAgent(**options)
+    with pytest.raises(ValueError, match="learning_starts=64 interactions are random"):
+        fitted(steps=64)
+    with pytest.raises(RuntimeError, match="call fit first"):
+        SACAgent().act(OBSERVATIONS)
+
+
+class WideActions(TargetVectorEnv):
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.single_action_space = type(self.single_action_space)(-2.0, 2.0, (2,), np.float32)
+
+
+def test_environments_that_sac_cannot_use_are_refused():
+    agent = SACAgent(**SMALL)
+    with pytest.raises(ValueError, match="VectorLatentAction"):
+        agent.fit(WideActions(), steps=100, seed=0, progress=False)
+    with pytest.raises(TypeError, match="VectorEnv was expected"):
+        agent.fit("GemsSlate-diffuse_mix-v0", steps=100, seed=0, progress=False)
