@@ -3,8 +3,9 @@
 An artefact is a set of named arrays and a header. On disk it is an ordinary safetensors file (readable with
 any safetensors library, unable to run code) whose metadata has a single key, ``gems_gym``, holding the header
 as JSON with sorted keys. The header states the format version, the kind ("ranker/gems", "belief/gru",
-"policy/actor", "embeddings/co_click", …), whatever its writer recorded (sizes, options, catalogue hash, command, metrics), the versions
-it was written with, and a checksum over all of these and the arrays. The same content gives the same bytes.
+"policy/actor", "embeddings/co_click", …), whatever its writer recorded (sizes, options, catalogue hash,
+command, metrics), the versions it was written with, and a checksum over all of these and the arrays. The same
+content gives the same bytes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,87 @@
+"""What every ranker can do, and the one function that loads one from a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from gems_gym import plugins
+from gems_gym.artifacts import Artifact, load_artifact
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """Turns latent actions into slates.
+
+    A row of a result depends on the same row of the latents only, bit for bit, however many users are ranked
+    together. Whatever scales a latent (bounds, coordinates) is part of the ranker: agents act in [-1, 1].
+
+    Attributes:
+        kind: the artefact kind, "ranker/name".
+        action_size: numbers in a latent action.
+        slate_size: items in a slate.
+        num_items: items in the catalogue; ids are ``0 … num_items - 1``.
+        catalog_hash: hash of the catalogue that the ranker was made for.
+        sha256: digest of the file it was saved to or loaded from, None if there is none.
+    """
+
+    kind: str
+    action_size: int
+    slate_size: int
+    num_items: int
+    catalog_hash: str
+    sha256: str | None
+
+    def rank(self, latents: np.ndarray) -> np.ndarray:
+        """The slates for latent actions.
+
+        Args:
+            latents: float ``(num_users, action_size)`` in [-1, 1].
+
+        Returns:
+            int64 ``(num_users, slate_size)``, best slot first.
+        """
+        ...
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Writes the ranker as an artefact and returns the sha256 of the file."""
+        ...
+
+
+def check_catalog(ranker: Ranker, catalog_hash: str) -> None:
+    """Refuses a ranker that was made for another catalogue: its item ids would mean other items.
+
+    Args:
+        ranker: the ranker.
+        catalog_hash: hash of the catalogue it is to be used with (``env.unwrapped.catalog.hash``).
+
+    Raises:
+        ValueError: the hashes differ; the text names both.
+    """
+    if ranker.catalog_hash != catalog_hash:
+        raise ValueError(
+            f"the {ranker.kind} was made for the catalogue {ranker.catalog_hash}, but is used with the "
+            f"catalogue {catalog_hash}: pretrain a ranker there, or use the world it belongs to"
+        )
+
+
+def load_ranker(path: str | os.PathLike[str]) -> Ranker:
+    """Loads a ranker of whichever kind the file holds.
+
+    The file's header names the kind, "ranker/name"; the entry point ``name`` of the group
+    ``gems_gym.rankers`` is the class that reads it, through its ``from_artifact`` class method.
+
+    Args:
+        path: a file written by some ranker's ``save``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ArtifactError: the file is not a whole and unaltered ranker artefact.
+        ValueError: no installed plugin knows this kind of ranker.
+    """
+    artifact = load_artifact(path, "ranker")
+    ranker_class = plugins.load(plugins.RANKERS, artifact.kind.partition("/")[2])
+    return cast(Callable[[Artifact], Ranker], ranker_class.from_artifact)(artifact)
