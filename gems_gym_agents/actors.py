@@ -46,6 +46,9 @@ class Actor:
         self.observation_size = network.input_size
         self.action_size = network.output_size
 
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Starts new sessions, as for every policy; there is nothing to forget and nothing to draw."""
+
     def act(self, observations: FloatArray) -> FloatArray:
         """Chooses the action of each user.
 

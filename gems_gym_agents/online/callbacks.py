@@ -118,36 +118,26 @@ class QBoundCallback(BaseCallback):
 
 
 class ProgressCallback(BaseCallback):
-    """Draws a bar on stderr with clicks per session of the last finished sessions and the best validation score.
+    """Moves a progress bar on, with clicks per session of the last finished sessions and the best validation score.
 
     Args:
+        advance: of :func:`gems_gym.progress.track`, whose total is ``steps``.
         steps: interactions in all.
         recorder: knows the best policy so far.
     """
 
-    def __init__(self, steps: int, recorder: CheckpointRecorder) -> None:
+    def __init__(self, advance: Callable[..., None], steps: int, recorder: CheckpointRecorder) -> None:
         super().__init__()
+        self.advance = advance
         self.steps = steps
         self.recorder = recorder
-        self.bar = Progress(
-            TextColumn("SAC"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("interactions"),
-            TextColumn("{task.fields[scores]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-
-    def _on_training_start(self) -> None:
-        self._task = self.bar.add_task("sac", total=self.steps, scores="")
-        self.bar.start()
+        self._shown = 0
 
     def _on_step(self) -> bool:
         if self.n_calls % _REDRAW_EVERY == 0 or self.num_timesteps >= self.steps:
-            completed = min(self.num_timesteps, self.steps)
-            self.bar.update(self._task, completed=completed, scores=self._scores())
+            done = min(self.num_timesteps, self.steps)
+            self.advance(done - self._shown, note=self._scores())
+            self._shown = done
         return True
 
     def _scores(self) -> str:
@@ -156,7 +146,3 @@ class ProgressCallback(BaseCallback):
         if best is not None:
             parts.append(f"best on validation users {best.validation_score:.1f}")
         return ", ".join(parts)
-
-    def stop(self) -> None:
-        """Leaves the terminal in order; to be called whatever ended the training."""
-        self.bar.stop()

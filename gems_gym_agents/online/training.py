@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.sac.policies import SACPolicy
 
+from gems_gym.progress import track
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.actors import Actor
 from gems_gym_agents.library_state import borrowed_global_state
@@ -131,17 +132,14 @@ def train_sac(
             checkpoints,
             QBoundCallback(largest_reward(env, options), options.gamma),
         ]
-        bar = ProgressCallback(steps, recorder) if progress else None
-        if bar is not None:
-            callbacks.append(bar)
         finished = False
         try:
-            # Users end their sessions together: one line of the log per round, not one per user.
-            model.learn(steps, callback=callbacks, log_interval=env.num_envs)
+            with track("SAC", steps, progress) as advance:
+                callbacks.append(ProgressCallback(advance, steps, recorder))
+                # Users end their sessions together: one line of the log per round, not one per user.
+                model.learn(steps, callback=callbacks, log_interval=env.num_envs)
             finished = True
         finally:
-            if bar is not None:
-                bar.stop()
             if model.num_timesteps > 0:
                 checkpoints.record(score=finished)
             logger.close()

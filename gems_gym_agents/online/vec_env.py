@@ -67,7 +67,7 @@ class GymnasiumVecEnv(VecEnv):
         self._lengths = np.zeros(self.num_envs, dtype=np.int64)  # (num_users,)
         self._started = time.perf_counter()
 
-    def seed(self, seed: int | Sequence[int] | None = None) -> list[int | None]:  # type: ignore[override]
+    def seed(self, seed: int | Sequence[int] | None = None) -> list[int | None]:
         """Sets the seeds of the next ``reset``.
 
         Args:
@@ -95,7 +95,7 @@ class GymnasiumVecEnv(VecEnv):
     def reset(self) -> VecEnvObs:
         """Starts a session for every user, with the seeds set by :meth:`seed` (used once) and the options set."""
         options = self._options[0] if self._options and self._options[0] else None
-        observations, self.last_infos = self.env.reset(seed=self._reset_with, options=options)
+        observations, self.last_infos = self.env.reset(seed=self._reset_with, options=options)  # type: ignore[arg-type]
         self._reset_with = None
         self._reset_seeds()
         self._reset_options()
