@@ -7,15 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from stable_baselines3.common.callbacks import BaseCallback
 
 from gems_gym_agents.actors import Actor
