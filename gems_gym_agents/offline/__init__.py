@@ -1,0 +1,48 @@
+"""Agents that learn from a recorded dataset, through d3rlpy.
+
+This package imports nothing heavy. Importing :mod:`gems_gym_agents.offline.replay_buffer` imports d3rlpy;
+:mod:`gems_gym_agents.offline.agents` does so only when an agent is fitted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+
+__all__ = ["load_replay_buffer"]
+
+
+def load_replay_buffer(source: Any, *, seed: int = 0) -> SessionReplayBuffer:
+    """Reads a Minari dataset into a replay buffer for any algorithm of d3rlpy.
+
+    Every transition of the dataset is one transition of the buffer, the last of a session included: a session
+    that ends by its length is truncated, and its last transition bootstraps from the observation that
+    followed.
+
+    Args:
+        source: A ``minari.MinariDataset`` (whole, filtered or split), or the id of a local one. Observations
+            must be a one-dimensional ``Box`` (the beliefs of a latent dataset), actions a ``Box`` within [-1,
+            1].
+        seed: Seed of the sampling of mini-batches.
+
+    Returns:
+        The replay buffer.
+
+    Raises:
+        ValueError: If the spaces are others, a number is NaN, or an action lies outside [-1, 1].
+        ImportError: If d3rlpy or Minari is not installed; it names the extra.
+        FileNotFoundError: If there is no local dataset of that id.
+
+    Examples:
+        >>> buffer = load_replay_buffer("gems-slate/diffuse_topdown/medium-v0", seed=1)  # doctest: +SKIP
+        >>> algorithm = d3rlpy.algos.TD3PlusBCConfig(gamma=0.8).create(device="cpu")  # doctest: +SKIP
+        >>> algorithm.fit(buffer, n_steps=10_000, n_steps_per_epoch=1_000)  # doctest: +SKIP
+    """
+    from gems_gym_agents.offline.libraries import import_d3rlpy
+
+    import_d3rlpy()
+    from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+
+    return SessionReplayBuffer.from_minari(source, seed=seed)
