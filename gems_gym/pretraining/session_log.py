@@ -1,6 +1,5 @@
 """Logged sessions that rankers, beliefs and item embeddings are trained on."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from gems_gym.progress import track
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.simulator import ItemEmbeddings
 from gems_gym.user_splits import user_seeds
+from gems_gym.whole_files import whole_file
 
 _ARRAYS = ("slates", "clicks", "click_probabilities", "policy")
 
@@ -61,15 +61,13 @@ class SessionLog:
 
     def save(self, path: Path) -> None:
         """Write an .npz file without pickle, whole or not at all."""
-        temporary = path.with_name(f".{path.name}.partial")
-        with temporary.open("wb") as file:
+        with whole_file(path) as file:
             np.savez(
                 file,
                 policy_names=np.array(self.policy_names),
                 catalog_hash=np.array(self.catalog_hash),
                 **{name: getattr(self, name) for name in _ARRAYS},
             )
-        os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: Path) -> "SessionLog":

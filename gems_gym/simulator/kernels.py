@@ -65,7 +65,12 @@ class Shown(NamedTuple):
 
 @numba.njit(cache=True)
 def _advance_boredom(
-    dynamics: Dynamics, users: Users, u: int, bored: NDArray[np.bool_], timeout: NDArray[np.int64]
+    dynamics: Dynamics,
+    users: Users,
+    u: int,
+    bored: NDArray[np.bool_],
+    timeout: NDArray[np.int64],
+    counts: NDArray[np.int64],
 ) -> None:
     """Write the boredom that user ``u``'s next step is taken with (step 1 of the dynamics)."""
     for topic in range(dynamics.num_topics):
@@ -77,7 +82,7 @@ def _advance_boredom(
                 bored[topic] = False
         if not bored[topic]:
             timeout[topic] = dynamics.boredom_timeout
-    counts = np.zeros(dynamics.num_topics, np.int64)
+    counts[:] = 0
     for entry in range(users.num_recent_topics[u]):
         counts[users.recent_topics[u, entry]] += 1
     for topic in range(dynamics.num_topics):
@@ -115,11 +120,14 @@ def _normalise_preference(dynamics: Dynamics, preference: NDArray[np.float64]) -
 
 
 @numba.njit(cache=True)
-def _is_monotonous(dynamics: Dynamics, slate: NDArray[np.int64]) -> bool:
-    counts = np.zeros(dynamics.num_topics, np.int64)
+def _is_monotonous(dynamics: Dynamics, slate: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
+    counts[:] = 0
+    monotonous = False
     for item in slate:
-        counts[dynamics.item_topics[item]] += 1
-    return counts.max() >= dynamics.diversity_threshold
+        topic = dynamics.item_topics[item]
+        counts[topic] += 1
+        monotonous = monotonous or counts[topic] >= dynamics.diversity_threshold
+    return monotonous
 
 
 @numba.njit(cache=True)
@@ -131,17 +139,19 @@ def _show(
     preference: NDArray[np.float64],
     uniforms: NDArray[np.float32],
     shown: Shown,
+    counts: NDArray[np.int64],
 ) -> None:
     """Let user ``u`` look at the slate in ``shown.slates[row]`` and click (steps 3 and 4)."""
     slate = shown.slates[row]
-    penalty = dynamics.diversity_penalty if _is_monotonous(dynamics, slate) else 1.0
+    scores = np.zeros(slate.shape[0])
+    for d in range(preference.shape[0]):  # positions innermost: sums that do not wait for each other
+        for s in range(slate.shape[0]):
+            scores[s] += dynamics.items[slate[s], d] * preference[d]
+    penalty = dynamics.diversity_penalty if _is_monotonous(dynamics, slate, counts) else 1.0
     reward = 0
     for s in range(slate.shape[0]):
         item = slate[s]
-        score = 0.0
-        for d in range(preference.shape[0]):
-            score += dynamics.items[item, d] * preference[d]
-        score /= dynamics.max_score
+        score = scores[s] / dynamics.max_score
         if np.isnan(dynamics.rel_threshold):
             relevance = 1.0 / (
                 1.0 + np.exp(-(score - dynamics.relevance_offset) * dynamics.relevance_slope)
@@ -248,6 +258,7 @@ def open_sessions(
         uniforms: Numbers that a click's probability must exceed, ``(n, slate_size)``.
         shown: Written: what came of the first slates.
     """
+    counts = np.empty(dynamics.num_topics, np.int64)
     for row in range(which.shape[0]):
         u = which[row]
         users.bored[u] = False
@@ -258,7 +269,7 @@ def open_sessions(
         users.clicked_items[u] = False
         shown.slates[row] = first_slates[row]
         # no boredom and no short-term boost yet: the preference as it is
-        _show(dynamics, users, u, row, users.preference[u], uniforms[row], shown)
+        _show(dynamics, users, u, row, users.preference[u], uniforms[row], shown, counts)
         _log_clicks(dynamics, users, u, row, shown, False)
         last = _last_click(shown, row)
         users.short_term_topic[u] = (
@@ -282,12 +293,13 @@ def step_users(
         shown: Written: what came of the slates.
     """
     preference = np.empty(users.preference.shape[1])
+    counts = np.empty(dynamics.num_topics, np.int64)
     for u in range(slates.shape[0]):
         users.step[u] += 1
-        _advance_boredom(dynamics, users, u, users.bored[u], users.bored_timeout[u])
+        _advance_boredom(dynamics, users, u, users.bored[u], users.bored_timeout[u], counts)
         _current_preference(dynamics, users, u, users.bored[u], preference)
         shown.slates[u] = slates[u]
-        _show(dynamics, users, u, u, preference, uniforms[u], shown)
+        _show(dynamics, users, u, u, preference, uniforms[u], shown, counts)
         _log_clicks(dynamics, users, u, u, shown, True)
         _drift(dynamics, users, u, u, shown)
         last = _last_click(shown, u)
@@ -333,7 +345,7 @@ def next_scores(
     bored = np.empty(dynamics.num_topics, np.bool_)
     timeout = np.empty(dynamics.num_topics, np.int64)
     preference = np.empty(users.preference.shape[1])
-    _advance_boredom(dynamics, users, u, bored, timeout)
+    _advance_boredom(dynamics, users, u, bored, timeout, np.empty(dynamics.num_topics, np.int64))
     _current_preference(dynamics, users, u, bored, preference)
     scores[:] = 0.0
     for d in range(preference.shape[0]):  # items innermost: the loop that vectorises
