@@ -12,16 +12,14 @@ import numpy as np
 from gems_gym import plugins
 from gems_gym.artifacts import Artifact, load_artifact
 
-ENTRY_POINT_GROUP = "gems_gym.beliefs"
-
 
 @runtime_checkable
 class BeliefEncoder(Protocol):
     """Folds the slates a user was shown, and the clicks on them, into a belief of a fixed size.
 
     The first observation of a session (the first slate) is the first input:
-    ``belief = encoder.update(encoder.initial(num_users), first_slates, first_clicks)``. A row of a result depends on the
-    same row of the inputs only, bit for bit, however many users are updated together.
+    ``belief = encoder.update(encoder.initial(num_users), first_slates, first_clicks)``. A row of a result depends on
+    the same row of the inputs only, bit for bit, however many users are updated together.
 
     Attributes:
         kind: the artefact kind, "belief/name".
@@ -76,6 +74,6 @@ def load_belief(path: str | os.PathLike[str]) -> BeliefEncoder:
         ValueError: no installed plugin knows this kind of belief.
     """
     artifact = load_artifact(Path(path), "belief")
-    encoder_class = plugins.load(ENTRY_POINT_GROUP, artifact.kind.partition("/")[2])
+    encoder_class = plugins.load(plugins.BELIEFS, artifact.kind.partition("/")[2])
     from_artifact = cast(Callable[[Artifact], BeliefEncoder], encoder_class.from_artifact)
     return from_artifact(artifact)

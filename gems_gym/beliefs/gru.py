@@ -1,8 +1,8 @@
 """The GRU belief: a one-layer gated recurrent unit over (slate, clicks), for inference on NumPy arrays.
 
-GeMS (Deffayet et al., WSDM 2023, arXiv 2301.08632) encodes the session with a GRU whose input at each step is the S item
-embeddings of the slate and its S clicks, concatenated. Training lives in :mod:`gems_gym.pretraining.gru_belief`; here
-is the part that environments run at every step, without torch.
+GeMS (Deffayet et al., WSDM 2023, arXiv 2301.08632) encodes the session with a GRU whose input at each step is the S
+item embeddings of the slate and its S clicks, concatenated. Training lives in
+:mod:`gems_gym.pretraining.gru_belief`; here is the part that environments run at every step, without torch.
 """
 
 from __future__ import annotations
@@ -16,26 +16,31 @@ import numpy as np
 
 from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 
-_TENSORS = ("item_embeddings", "weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_TENSORS = ("item_embeddings", "weight_items", "weight_clicks", "weight_hh", "bias_ih", "bias_hh")
 
 
 class GruBelief:
     """A user's belief state as the hidden state of a GRU (Cho et al., 2014; gates in PyTorch's order: r, z, n).
 
-    With ``x`` the S item embeddings followed by the S clicks of one observation and ``h`` the belief::
+    With ``h`` the belief and ``g`` what an observation gives to the three gates, a sum over the slots s of the slate,
+    whose items have embeddings ``e_s`` and clicks ``c_s``::
 
-        r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
-        z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
-        n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
+        g = b_i + sum_s (W_items[c_s, s] e_s + c_s w_clicks[s])      (3 * size numbers: g_r, g_z, g_n)
+        r = sigmoid(g_r + W_hr h + b_hr)
+        z = sigmoid(g_z + W_hz h + b_hz)
+        n = tanh(g_n + r * (W_hn h + b_hn))
         h' = (1 - z) * n + z * h
 
-    ``W_i x`` is a sum of one table row per slot (the item's embedding times that slot's weights, computed once), which
-    costs a tenth of the matrix product. Users are processed one by one in a compiled loop: a user's belief has the same
-    bits whatever the number of users updated together, and one user costs no more than its share of a thousand.
+    The published encoder (slate embeddings and clicks concatenated) is the case ``W_items[0] = W_items[1]``: there,
+    which item got a click reaches the belief only through the gates' curvature.
+
+    ``g`` is a sum of one table row per (slot, item, click), computed once, which costs a tenth of the matrix product.
+    Users are processed one by one in a compiled loop: a user's belief has the same bits whatever the number of users
+    updated together, and one user costs no more than its share of a thousand.
 
     Args:
-        tensors: ``item_embeddings`` (num_items, E), ``weight_ih`` (3 * size, slate_size * (E + 1)), ``weight_hh``
-            (3 * size, size), ``bias_ih`` and ``bias_hh`` (3 * size,); float32.
+        tensors: ``item_embeddings`` (num_items, E), ``weight_items`` (2, slate_size, 3 * size, E), ``weight_clicks``
+            (slate_size, 3 * size), ``weight_hh`` (3 * size, size), ``bias_ih`` and ``bias_hh`` (3 * size,); float32.
         catalog_hash: hash of the catalogue that the item ids belong to.
         header: what else to record in the file (options, metrics, command, …); JSON values.
         sha256: digest of the file it was read from, if any.
@@ -69,36 +74,38 @@ class GruBelief:
         self.catalog_hash = catalog_hash
         self.header = dict(header or {})
         self.sha256 = sha256
+        self._check_shapes()
         self.num_items, self.embedding_size = self.tensors["item_embeddings"].shape
+        self.slate_size = self.tensors["weight_items"].shape[1]
         self.size = self.tensors["weight_hh"].shape[1]
-        self.slate_size, remainder = divmod(self.tensors["weight_ih"].shape[1], self.embedding_size + 1)
-        self._check_shapes(remainder)
         self._build_tables()
 
-    def _check_shapes(self, remainder: int) -> None:
-        gates = 3 * self.size
-        expected = {
-            "weight_ih": (gates, self.slate_size * (self.embedding_size + 1)),
-            "weight_hh": (gates, self.size),
-            "bias_ih": (gates,),
-            "bias_hh": (gates,),
-        }
-        for name, shape in expected.items():
-            if self.tensors[name].shape != shape or remainder:
-                raise ValueError(f"tensors[{name!r}] has shape {self.tensors[name].shape}; {shape} would fit the others")
+    def _check_shapes(self) -> None:
+        for name, dimensions in (("item_embeddings", 2), ("weight_items", 4), ("weight_hh", 2)):
+            if self.tensors[name].ndim != dimensions:
+                raise ValueError(
+                    f"tensors[{name!r}] has shape {self.tensors[name].shape}, not {dimensions} dimensions"
+                )
+        width = self.tensors["item_embeddings"].shape[1]
+        slots, gates = self.tensors["weight_items"].shape[1], 3 * self.tensors["weight_hh"].shape[1]
+        for name, shape in _shapes(slots, gates, width).items():
+            if self.tensors[name].shape != shape:
+                raise ValueError(f"tensors[{name!r}] has shape {self.tensors[name].shape}; {shape} would fit")
         for name, tensor in self.tensors.items():
             if not np.isfinite(tensor).all():
-                raise ValueError(f"tensors[{name!r}] holds {np.count_nonzero(~np.isfinite(tensor))} non-finite numbers")
+                raise ValueError(
+                    f"tensors[{name!r}] holds {np.count_nonzero(~np.isfinite(tensor))} non-finite numbers"
+                )
 
     def _build_tables(self) -> None:
-        """Precomputes what each (slot, item) and each (slot, click) adds to the gates; in float64, rounded once."""
-        slots, width = self.slate_size, self.embedding_size
-        weight_ih = self.tensors["weight_ih"].astype(np.float64)
-        item_weights = weight_ih[:, : slots * width].reshape(-1, slots, width)  # (3 * size, slate_size, E)
+        """Precomputes what each (slot, item, click) adds to the gates; in float64, rounded once."""
         items = self.tensors["item_embeddings"].astype(np.float64)
-        tables = np.einsum("ie,gse->sig", items, item_weights, optimize=True)
-        self._item_table = np.ascontiguousarray(tables, dtype=np.float32)  # (slate_size, num_items, 3 * size)
-        self._click_table = np.ascontiguousarray(self.tensors["weight_ih"][:, slots * width :].T)  # (slate_size, 3 * size)
+        weights = self.tensors["weight_items"].astype(np.float64)
+        table = np.einsum(
+            "ie,csge->sicg", items, weights, optimize=True
+        )  # (slate_size, num_items, 2, 3 * size)
+        table[:, :, 1] += self.tensors["weight_clicks"][:, None].astype(np.float64)
+        self._input_table = np.ascontiguousarray(table, dtype=np.float32)
         self._hidden_table = np.ascontiguousarray(self.tensors["weight_hh"].T)  # (size, 3 * size)
 
     @classmethod
@@ -115,12 +122,7 @@ class GruBelief:
         """An untrained encoder: PyTorch's GRU initialisation, U(-1/√size, 1/√size), and N(0, 1) item embeddings."""
         generator = np.random.default_rng(seed)
         bound = size**-0.5
-        shapes = {
-            "weight_ih": (3 * size, slate_size * (embedding_size + 1)),
-            "weight_hh": (3 * size, size),
-            "bias_ih": (3 * size,),
-            "bias_hh": (3 * size,),
-        }
+        shapes = _shapes(slate_size, 3 * size, embedding_size)
         tensors = {name: generator.uniform(-bound, bound, shape) for name, shape in shapes.items()}
         tensors["item_embeddings"] = generator.standard_normal((num_items, embedding_size))
         return cls(tensors, catalog_hash, {"options": {"random": True, "seed": seed}})
@@ -146,13 +148,14 @@ class GruBelief:
         belief = np.asarray(belief)
         if belief.ndim != 2 or belief.shape[1] != self.size or belief.dtype != np.float32:
             raise ValueError(
-                f"belief has shape {belief.shape} and dtype {belief.dtype}; (num_users, {self.size}) float32 was expected"
+                f"belief has shape {belief.shape} and dtype {belief.dtype}; "
+                f"(num_users, {self.size}) float32 was expected"
             )
         slates = self._checked("slates", slates, len(belief), "iu")
         clicks = self._checked("clicks", clicks, len(belief), "iub")
         updated = np.empty_like(belief, order="C")
         bias_ih, bias_hh = self.tensors["bias_ih"], self.tensors["bias_hh"]
-        weights = (self._item_table, self._click_table, self._hidden_table, bias_ih, bias_hh)
+        weights = (self._input_table, self._hidden_table, bias_ih, bias_hh)
         bad_row = _gru_update(np.ascontiguousarray(belief), slates, clicks, *weights, updated)
         if bad_row >= 0:
             self._raise_bad_row(bad_row, slates, clicks)
@@ -199,7 +202,9 @@ class GruBelief:
         header = dict(artifact.header)
         catalog_hash = header.pop("catalog_hash", None)
         if not isinstance(catalog_hash, str):
-            raise ArtifactError(f"{artifact.path} names no catalog_hash; it was not written by {cls.__name__}.save")
+            raise ArtifactError(
+                f"{artifact.path} names no catalog_hash; it was not written by {cls.__name__}.save"
+            )
         header.pop("sizes", None)
         try:
             return cls(artifact.tensors, catalog_hash, header, artifact.sha256)
@@ -213,13 +218,23 @@ class GruBelief:
         )
 
 
+def _shapes(slate_size: int, gates: int, embedding_size: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors besides the item embeddings."""
+    return {
+        "weight_items": (2, slate_size, gates, embedding_size),
+        "weight_clicks": (slate_size, gates),
+        "weight_hh": (gates, gates // 3),
+        "bias_ih": (gates,),
+        "bias_hh": (gates,),
+    }
+
+
 @numba.njit(cache=True)
 def _gru_update(
     belief: np.ndarray,  # (num_users, size) float32
     slates: np.ndarray,  # (num_users, slate_size) int64
     clicks: np.ndarray,  # (num_users, slate_size) int64
-    item_table: np.ndarray,  # (slate_size, num_items, 3 * size) float32
-    click_table: np.ndarray,  # (slate_size, 3 * size) float32
+    input_table: np.ndarray,  # (slate_size, num_items, 2, 3 * size) float32
     hidden_table: np.ndarray,  # (size, 3 * size) float32
     bias_ih: np.ndarray,  # (3 * size,) float32
     bias_hh: np.ndarray,  # (3 * size,) float32
@@ -230,7 +245,7 @@ def _gru_update(
     No ``fastmath`` and no ``parallel``: the order of the sums, and so the bits, are the same for every row.
     """
     num_users, slate_size = slates.shape
-    num_items, gates = item_table.shape[1], item_table.shape[2]
+    num_items, gates = input_table.shape[1], input_table.shape[3]
     size = gates // 3
     one = np.float32(1.0)
     from_input = np.empty(gates, dtype=np.float32)
@@ -243,10 +258,7 @@ def _gru_update(
             if item < 0 or item >= num_items or click < 0 or click > 1:
                 return user
             for gate in range(gates):
-                from_input[gate] += item_table[slot, item, gate]
-            if click == 1:
-                for gate in range(gates):
-                    from_input[gate] += click_table[slot, gate]
+                from_input[gate] += input_table[slot, item, click, gate]
         for unit in range(size):
             for gate in range(gates):
                 from_belief[gate] += belief[user, unit] * hidden_table[unit, gate]
