@@ -1,0 +1,109 @@
+"""What a dataset of gems-gym carries beside its numbers: the ranker and the belief encoder it was recorded with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import gymnasium
+
+from gems_gym.artifacts import ArtifactError
+from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.datasets.collect import BELIEF_FILE, RANKER_FILE
+from gems_gym.datasets.sessions import ContentHash
+from gems_gym.datasets.writer import ARTIFACTS
+from gems_gym.errors import require
+from gems_gym.rankers import Ranker, load_ranker
+from gems_gym.wrappers import BeliefObservation, LatentAction
+
+if TYPE_CHECKING:
+    import minari
+
+    Dataset: TypeAlias = minari.MinariDataset | str
+
+
+def dataset_ranker(dataset: Dataset) -> Ranker:
+    """Loads the ranker that a latent dataset was recorded with, from the copy stored with it.
+
+    Args:
+        dataset: The dataset, or the id of a local one.
+
+    Raises:
+        ValueError: If the dataset has no ranker (it is a slate dataset).
+        ArtifactError: If the copy is missing, or is not the file whose sha256 the metadata hold.
+    """
+    return _load(dataset, "ranker", RANKER_FILE, load_ranker)
+
+
+def dataset_belief(dataset: Dataset) -> BeliefEncoder:
+    """Loads the belief encoder of a latent dataset; arguments and errors as :func:`dataset_ranker`."""
+    return _load(dataset, "belief", BELIEF_FILE, load_belief)
+
+
+def artifact_file(dataset: Dataset, name: str) -> Path:
+    """Returns where a dataset's copy of ``"ranker"`` or ``"belief"`` lies; whether it does is not checked."""
+    return (
+        Path(_opened(dataset).storage.data_path)
+        / ARTIFACTS
+        / {"ranker": RANKER_FILE, "belief": BELIEF_FILE}[name]
+    )
+
+
+def recover_latent_environment(dataset: Dataset, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+    """Rebuilds the environment of a latent dataset, beliefs in and latents out.
+
+    Minari's ``dataset.recover_environment()`` gives the slate environment inside it.
+
+    Args:
+        dataset: The dataset, or the id of a local one.
+        **kwargs: Handed to ``gymnasium.make``.
+
+    Returns:
+        An environment whose spaces are the dataset's.
+
+    Raises:
+        ValueError: If it is a slate dataset.
+        ArtifactError: As :func:`dataset_ranker`.
+    """
+    opened = _opened(dataset)
+    ranker, belief = dataset_ranker(opened), dataset_belief(opened)
+    return LatentAction(BeliefObservation(opened.recover_environment(**kwargs), belief), ranker)
+
+
+def compute_content_hash(dataset: Dataset) -> str:
+    """Hashes a dataset's numbers as they are on disk now.
+
+    Returns:
+        64 hexadecimal digits: ``dataset.storage.metadata["content_hash"]`` if nothing was changed.
+    """
+    storage = _opened(dataset).storage
+    content = ContentHash()
+    indices = range(storage.total_episodes)
+    for episode, metadata in zip(
+        storage.get_episodes(indices), storage.get_episode_metadata(indices), strict=True
+    ):
+        content.add({**episode, "seed": metadata["seed"]})
+    return content.hexdigest()
+
+
+def _opened(dataset: Dataset) -> Any:
+    return require("minari").load_dataset(dataset) if isinstance(dataset, str) else dataset
+
+
+def _load(dataset: Dataset, name: str, file_name: str, load: Callable[[Path], Any]) -> Any:
+    opened = _opened(dataset)
+    recorded = opened.storage.metadata.get(f"{name}_sha256")
+    if recorded is None:
+        raise ValueError(f"dataset {opened.id!r} was recorded without a {name}: it holds slates, not latents")
+    path = Path(opened.storage.data_path) / ARTIFACTS / file_name
+    if not path.is_file():
+        raise ArtifactError(f"dataset {opened.id!r} has lost its {name}: {path} is missing; collect it again")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != recorded:
+        raise ArtifactError(
+            f"{path} is not the {name} that dataset {opened.id!r} was recorded with: its sha256 is {found}, "
+            f"the dataset's metadata say {recorded}; collect it again"
+        )
+    return load(path)

@@ -1,0 +1,184 @@
+"""Finished sessions as arrays: the form in which collection hands data to the writer; checks and hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+Observations = np.ndarray | dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Whole sessions of one length, in the order in which they are written.
+
+    Row ``t`` of the observations is what the agent saw *before* action ``t``; row ``t + 1`` holds what that
+    action led to (``infos["slate"][t + 1]`` is the slate that action ``t`` showed). There is one observation
+    more than there are actions.
+
+    Attributes:
+        seeds: The seed that each session's user was reset with, ``num_sessions`` integers.
+        observations: ``(num_sessions, num_steps + 1, ...)``, or a dict of such arrays for a ``Dict``
+            observation space.
+        actions: ``(num_sessions, num_steps, ...)``, the actions that were *executed* (exploration noise
+            included).
+        rewards: ``(num_sessions, num_steps)``, clicks on each slate.
+        infos: name -> ``(num_sessions, num_steps + 1, ...)``.
+    """
+
+    seeds: list[int]
+    observations: Observations
+    actions: np.ndarray
+    rewards: np.ndarray
+    infos: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        """Number of sessions."""
+        return len(self.seeds)
+
+    def check(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+        """Checks every array against the spaces, since Minari writes whatever it is given.
+
+        Args:
+            observation_space: The space of one observation: a ``Dict`` of array spaces, or an array space
+                such as ``Box``.
+            action_space: The space of one action, an array space.
+
+        Raises:
+            ValueError: If a number of rows, a shape, a dtype or a value does not fit; it names the array.
+        """
+        num_sessions, num_steps = self.rewards.shape
+        if num_sessions != len(self.seeds):
+            raise ValueError(f"sessions: {num_sessions} rows of rewards for {len(self.seeds)} seeds")
+        with_last = (num_sessions, num_steps + 1)
+        check_rows("actions", self.actions, (num_sessions, num_steps), action_space)
+        if isinstance(observation_space, gymnasium.spaces.Dict):
+            if not isinstance(self.observations, dict) or set(self.observations) != set(
+                observation_space.spaces
+            ):
+                raise ValueError(
+                    f"sessions: observations must be a dict with the keys {sorted(observation_space.spaces)}"
+                )
+            for key, space in observation_space.spaces.items():
+                check_rows(
+                    f"observations[{key!r}]", self.observations[key], (num_sessions, num_steps + 1), space
+                )
+        elif isinstance(self.observations, dict):
+            raise ValueError(
+                f"sessions: observations must be one array, as their space is {observation_space}, got a dict"
+            )
+        else:
+            check_rows("observations", self.observations, with_last, observation_space)
+        for name, values in self.infos.items():
+            if values.shape[:2] != with_last:
+                raise ValueError(
+                    f"sessions: infos[{name!r}] has shape {values.shape}, must begin with {with_last}"
+                )
+        if not np.isfinite(self.rewards).all():
+            raise ValueError("sessions: rewards hold NaN or infinite values")
+
+    def episodes(self) -> Iterator[dict[str, Any]]:
+        """Yields each session under the names of Minari's episode data; sessions end by their length."""
+        num_steps = self.rewards.shape[1]
+        terminations = np.zeros(num_steps, dtype=np.bool_)
+        truncations = np.zeros(num_steps, dtype=np.bool_)
+        truncations[-1] = True
+        for row, seed in enumerate(self.seeds):
+            yield {
+                "seed": int(seed),
+                "observations": (
+                    {key: values[row] for key, values in self.observations.items()}
+                    if isinstance(self.observations, dict)
+                    else self.observations[row]
+                ),
+                "actions": self.actions[row],
+                "rewards": self.rewards[row],
+                "terminations": terminations,
+                "truncations": truncations,
+                "infos": {name: values[row] for name, values in self.infos.items()},
+            }
+
+
+def check_rows(name: str, values: np.ndarray, leading: tuple[int, int], space: gymnasium.Space) -> None:
+    """Checks one array of ``leading`` rows of elements of an array space.
+
+    Args:
+        name: What the array is called in the error.
+        values: The array, ``leading + space.shape``.
+        leading: The sizes of the first two axes.
+        space: The space each element must lie in.
+
+    Raises:
+        ValueError: If shape or dtype differ, or a value lies outside the space (NaN lies outside every
+            ``Box``).
+    """
+    expected = (*leading, *(space.shape or ()))
+    if values.shape != expected:
+        raise ValueError(f"sessions: {name} has shape {values.shape}, must be {expected} for {space}")
+    if values.dtype != space.dtype:
+        raise ValueError(f"sessions: {name} has dtype {values.dtype}, must be {space.dtype} for {space}")
+    low, high = space_bounds(space)
+    if not ((values >= low) & (values <= high)).all():
+        raise ValueError(
+            f"sessions: {name} holds values outside {space}: from {values.min()} to {values.max()}"
+        )
+
+
+def space_bounds(space: gymnasium.Space) -> tuple[Any, Any]:
+    """Returns the lowest and the highest value of an array space, to be broadcast over its elements.
+
+    Raises:
+        TypeError: If the space is not a ``Box``, ``MultiDiscrete`` or ``MultiBinary``.
+    """
+    if isinstance(space, gymnasium.spaces.Box):
+        return space.low, space.high
+    if isinstance(space, gymnasium.spaces.MultiDiscrete):
+        return space.start, space.start + space.nvec - 1
+    if isinstance(space, gymnasium.spaces.MultiBinary):
+        return 0, 1
+    raise TypeError(f"sessions: elements must lie in a Box, MultiDiscrete or MultiBinary, not in {space}")
+
+
+def episode_digest(episode: Mapping[str, Any]) -> bytes:
+    """Hashes one episode: its seed, and name, dtype, shape and bytes of every array.
+
+    Args:
+        episode: The keys that :meth:`Sessions.episodes` yields; others are ignored.
+
+    Returns:
+        The sha256 digest, 32 bytes.
+    """
+    digest = hashlib.sha256(f"seed={episode['seed']};".encode())
+    for name in ("observations", "actions", "rewards", "terminations", "truncations", "infos"):
+        value = episode[name]
+        parts = sorted(value.items()) if isinstance(value, Mapping) else [("", value)]
+        for key, array in parts:
+            array = np.ascontiguousarray(array)
+            digest.update(f"{name}/{key}:{array.dtype.str}{array.shape};".encode())
+            digest.update(array.data.cast("B") if array.size else b"")
+    return digest.digest()
+
+
+class ContentHash:
+    """The hash of a dataset: sha256 over the sha256 digests of its episodes, in their order.
+
+    It depends on the recorded numbers alone: not on how many users were stepped at once, nor on how the file
+    is chunked. A hash of hashes, so that episodes can be hashed wherever they are made (another process, an
+    earlier, interrupted run).
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, episode: Mapping[str, Any]) -> None:
+        """Adds the next episode."""
+        self._digest.update(episode_digest(episode))
+
+    def hexdigest(self) -> str:
+        """The hash of all episodes so far, 64 hexadecimal digits."""
+        return self._digest.hexdigest()

@@ -1,0 +1,222 @@
+"""Writes a Minari dataset chunk by chunk; it appears under its id only when it is whole."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+
+from gems_gym.datasets.sessions import ContentHash, Sessions
+from gems_gym.errors import require
+
+if TYPE_CHECKING:
+    import minari
+
+CHUNK_EPISODES = 256
+"""Episodes written per opening of the file; so many are held in memory, about 15 MB."""
+
+ARTIFACTS = "artifacts"
+"""Directory beside the data file for copies of the ranker and the belief encoder; Minari ignores it."""
+
+UNFINISHED = ".unfinished-"
+"""How the hidden directories of datasets being written begin; Minari lists no hidden directories."""
+
+_ID = re.compile(r"(?:[-_A-Za-z0-9]{2,}/)*[-_A-Za-z0-9]+-v\d+")
+
+
+def check_new_dataset_id(dataset_id: str) -> Path:
+    """Checks that an id is well formed and not in use.
+
+    Args:
+        dataset_id: ``name-vN``, or ``namespace/.../name-vN``, of letters, digits, ``-`` and ``_``.
+
+    Returns:
+        The directory that the dataset will have. Nothing is created, apart from Minari's root directory.
+
+    Raises:
+        ValueError: If the id is malformed or in use; it says what to do.
+        ImportError: If Minari is not installed.
+    """
+    minari_storage = require("minari.storage")
+    if not isinstance(dataset_id, str) or not _ID.fullmatch(dataset_id) or "data" in dataset_id.split("/"):
+        raise ValueError(
+            f"dataset_id {dataset_id!r} is not a Minari dataset id: it must be name-vN or namespace/name-vN, of "
+            "letters, digits, '-' and '_' (a namespace of at least 2 of them, not called 'data'), "
+            "e.g. 'gems-slate/diffuse_topdown/random-v0'"
+        )
+    path: Path = minari_storage.get_dataset_path(dataset_id)
+    if path.exists():
+        raise ValueError(
+            f"dataset_id {dataset_id!r} is already in use ({path}): choose another id or version, "
+            f"or remove it first with: minari delete {dataset_id}"
+        )
+    root: Path = minari_storage.get_dataset_path()
+    for parent in path.parents:
+        if parent == root:
+            break
+        if (parent / "data").exists():
+            taken = parent.relative_to(root).as_posix()
+            raise ValueError(
+                f"dataset_id {dataset_id!r} lies inside the dataset {taken!r}: choose another namespace"
+            )
+    return path
+
+
+class DatasetWriter:
+    """A Minari dataset (hdf5) in the making, to be used in a ``with`` block.
+
+    Episodes are appended to a file in a hidden directory beside the datasets, on the same file system, and
+    renamed into place by :meth:`finish`. Leaving the block without having finished, by an error or Ctrl-C,
+    removes what was written.
+
+    Args:
+        dataset_id: The new dataset's id, see :func:`check_new_dataset_id`.
+        observation_space: Space of one observation as written.
+        action_space: Space of one action as written.
+        env_spec: Spec of the environment that the sessions were played in, as ``recover_environment`` will
+            rebuild it.
+        artifacts: file name -> file to store a copy of with the data.
+
+    Raises:
+        ValueError: If the id is malformed or in use.
+
+    Examples:
+        >>> with DatasetWriter("toy/one-v0", space, actions, env.spec) as writer:  # doctest: +SKIP
+        ...     writer.append(sessions)
+        ...     dataset = writer.finish({"algorithm_name": "random"})
+    """
+
+    def __init__(
+        self,
+        dataset_id: str,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+        env_spec: EnvSpec,
+        artifacts: dict[str, Path] | None = None,
+    ) -> None:
+        self.dataset_id = dataset_id
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self._env_spec = env_spec
+        self._artifacts = dict(artifacts or {})
+        self._path = check_new_dataset_id(dataset_id)
+        self._hidden: Path | None = None
+        self._storage: Any = None
+        self._pending: list[Any] = []
+        self._content = ContentHash()
+        self.num_episodes = 0
+        self.num_transitions = 0
+
+    def __enter__(self) -> DatasetWriter:
+        root = require("minari.storage").get_dataset_path()
+        self._hidden = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=root))
+        try:
+            self._create_storage(self._hidden / "dataset" / "data")
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._discard()
+
+    def append(self, sessions: Sessions) -> None:
+        """Adds sessions at the end.
+
+        Args:
+            sessions: Whole sessions; their arrays must not be changed afterwards, as they are written later,
+                in chunks.
+
+        Raises:
+            ValueError: If an array does not fit the spaces.
+            OSError: If the file can't be written, e.g. on a full disk.
+        """
+        sessions.check(self.observation_space, self.action_space)
+        episode_buffer = require("minari.data_collector").EpisodeBuffer
+        for episode in sessions.episodes():
+            self._content.add(episode)
+            self._pending.append(episode_buffer(**episode))
+            self.num_episodes += 1
+            self.num_transitions += len(episode["rewards"])
+            if len(self._pending) >= CHUNK_EPISODES:
+                self._flush()
+
+    def finish(self, metadata: dict[str, Any]) -> minari.MinariDataset:
+        """Writes what is pending and the metadata, and moves the dataset to its place.
+
+        Args:
+            metadata: What to store beside Minari's own entries and ``content_hash``; JSON values.
+
+        Returns:
+            The finished dataset.
+
+        Raises:
+            ValueError: If nothing was appended, or if somebody else made a dataset of this id in the
+                meantime.
+        """
+        if self._storage is None or self._hidden is None:
+            raise RuntimeError("DatasetWriter.finish: call it once, inside the with block")
+        if self.num_episodes == 0:
+            raise ValueError(
+                f"dataset {self.dataset_id!r} has no episodes: append at least one session before finish"
+            )
+        self._flush()
+        self._storage.update_metadata({**metadata, "content_hash": self.content_hash})
+        self._storage = None
+        self._make_namespace()
+        try:
+            (self._hidden / "dataset").rename(self._path)
+        except OSError as error:
+            if self._path.exists():
+                raise ValueError(
+                    f"dataset_id {self.dataset_id!r} came into use while it was being written"
+                ) from error
+            raise
+        dataset: minari.MinariDataset = require("minari").load_dataset(self.dataset_id)
+        return dataset
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of all numbers appended so far (:class:`~gems_gym.datasets.sessions.ContentHash`)."""
+        return self._content.hexdigest()
+
+    def _create_storage(self, data_path: Path) -> None:
+        """What minari.create_dataset_from_buffers does, which can only write to a dataset's final place."""
+        minari = require("minari")
+        data_path.mkdir(parents=True)
+        self._storage = require("minari.dataset.minari_storage").MinariStorage.new(
+            data_path,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            env_spec=self._env_spec,
+            data_format="hdf5",
+        )
+        self._storage.update_metadata({"dataset_id": self.dataset_id, "minari_version": minari.__version__})
+        for name, file in self._artifacts.items():
+            (data_path / ARTIFACTS).mkdir(exist_ok=True)
+            shutil.copyfile(file, data_path / ARTIFACTS / name)
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._storage.update_episodes(self._pending)
+            self._pending = []
+
+    def _make_namespace(self) -> None:
+        namespaces = require("minari.namespace")
+        namespace = self.dataset_id.rpartition("/")[0]
+        if namespace and namespace not in namespaces.list_local_namespaces():
+            namespaces.create_namespace(namespace)
+
+    def _discard(self) -> None:
+        self._storage, self._pending = None, []
+        if self._hidden is not None:
+            shutil.rmtree(self._hidden, ignore_errors=True)
+            self._hidden = None
