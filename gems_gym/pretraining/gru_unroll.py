@@ -1,0 +1,74 @@
+"""A GRU over whole sessions with its own backward pass: on a CPU about three times as fast as ``torch.nn.GRU``.
+
+Sessions are long (100 steps) and beliefs small (20 numbers), so ``nn.GRU`` spends its time on bookkeeping: the backward
+pass of each step's slice clears an array of the whole sequence. Here the factors of the backward recursion that do not
+depend on the incoming gradient are computed for all steps at once, which leaves three operations a step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class GruUnroll(torch.autograd.Function):
+    """Hidden states of a GRU that starts from zeros, as a function of the gates' inputs.
+
+    With ``g`` the gates' inputs in PyTorch's order (r, z, n)::
+
+        r = sigmoid(g_r + W_hr h + b_hr)
+        z = sigmoid(g_z + W_hz h + b_hz)
+        n = tanh(g_n + r * (W_hn h + b_hn))
+        h' = (1 - z) * n + z * h
+
+    ``GruUnroll.apply(gates, weight_hh, bias_hh)`` takes (steps, sessions, 3 * size), (3 * size, size) and (3 * size,)
+    and returns (steps, sessions, size).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, weight_hh: Tensor, bias_hh: Tensor) -> Tensor:
+        """Runs the recursion, step after step."""
+        steps, sessions, width = gates.shape
+        size = width // 3
+        hidden = gates.new_zeros(steps + 1, sessions, size)
+        reset_keep = gates.new_empty(steps, sessions, 2 * size)  # r and z
+        new = gates.new_empty(steps, sessions, size)  # n
+        inner = gates.new_empty(steps, sessions, size)  # W_hn h + b_hn
+        weight_reset_keep = weight_hh[: 2 * size].t().contiguous()
+        weight_new = weight_hh[2 * size :].t().contiguous()
+        input_reset_keep = gates[..., : 2 * size] + bias_hh[: 2 * size]
+        input_new, bias_new = gates[..., 2 * size :], bias_hh[2 * size :]
+        for t in range(steps):
+            torch.addmm(input_reset_keep[t], hidden[t], weight_reset_keep, out=reset_keep[t]).sigmoid_()
+            torch.addmm(bias_new, hidden[t], weight_new, out=inner[t])
+            torch.addcmul(input_new[t], reset_keep[t, :, :size], inner[t], out=new[t]).tanh_()
+            torch.lerp(new[t], hidden[t], reset_keep[t, :, size:], out=hidden[t + 1])
+        ctx.save_for_backward(hidden, reset_keep, new, inner, weight_hh)
+        return hidden[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Runs the recursion backwards; every gate's gradient is a known factor times the hidden state's gradient."""
+        hidden, reset_keep, new, inner, weight_hh = ctx.saved_tensors
+        grad = grads[0].contiguous()
+        steps, sessions, size = new.shape
+        reset, keep = reset_keep[..., :size], reset_keep[..., size:]
+        to_new = (1 - keep) * (1 - new * new)
+        to_keep = (hidden[:-1] - new) * keep * (1 - keep)
+        to_reset = to_new * inner * reset * (1 - reset)
+        factors = torch.stack([to_reset, to_keep, to_new * reset], dim=2)  # (steps, sessions, 3, size)
+        grad_hidden = torch.empty_like(new)
+        grad_recurrent = torch.empty_like(factors)  # with respect to W_h h + b_h
+        carried = torch.zeros_like(new[0])
+        for t in reversed(range(steps)):
+            torch.add(carried, grad[t], out=grad_hidden[t])
+            torch.mul(factors[t], grad_hidden[t][:, None], out=grad_recurrent[t])
+            carried = torch.addmm(grad_hidden[t] * keep[t], grad_recurrent[t].view(sessions, -1), weight_hh)
+        flat = grad_recurrent.view(steps * sessions, 3 * size)
+        grad_weight = flat.t() @ hidden[:-1].reshape(-1, size)
+        grad_gates = torch.cat(
+            [grad_recurrent[:, :, 0], grad_recurrent[:, :, 1], to_new * grad_hidden], dim=-1
+        )
+        return grad_gates, grad_weight, flat.sum(0)
