@@ -37,3 +37,16 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a JSON file, whole or not at all."""
     with whole_file(path) as file:
         file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A file that is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is no JSON file ({error})") from error

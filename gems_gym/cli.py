@@ -1,0 +1,130 @@
+"""The ``gems-gym`` program: what exists, pretraining and collection; other packages add commands by entry point."""
+
+import resource
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium
+import typer
+
+import gems_gym
+from gems_gym import plugins
+from gems_gym.cli_pretrain import pretrain
+from gems_gym.errors import require
+from gems_gym.output import key_value_table, note, show_result
+from gems_gym.registration import environment_id
+
+app = typer.Typer(
+    name="gems-gym",
+    help="Slate recommendation as Gymnasium environments: worlds, rankers, beliefs, datasets and agents.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(pretrain, name="pretrain")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+@app.command("list")
+def list_parts(as_json: Json = False) -> None:
+    """List environments, and the rankers, beliefs, policies and agents that are installed."""
+    environments = [environment_id(preset) for preset in gems_gym.PRESETS]
+    parts = {
+        kind: [asdict(info) for info in plugins.describe(group)]
+        for group, kind in plugins.GROUPS.items()
+    }
+    readable = key_value_table(
+        {
+            "environments": "\n".join(environments),
+            **{kind: "\n".join(one["name"] for one in found) for kind, found in parts.items()},
+        }
+    )
+    show_result({"environments": environments, **parts}, readable, as_json)
+
+
+@app.command()
+def info(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="An environment or a local dataset.")],
+    as_json: Json = False,
+) -> None:
+    """Show what an environment or a local dataset is."""
+    result = _environment_info(identifier) if identifier.find("/") < 0 else _dataset_info(identifier)
+    show_result(result, key_value_table(result, title=identifier), as_json)
+
+
+def _environment_info(env_id: str) -> dict[str, Any]:
+    env: Any = gymnasium.make(env_id).unwrapped
+    return {
+        "id": env_id,
+        "observation_space": str(env.observation_space),
+        "action_space": str(env.action_space),
+        "catalog_hash": env.catalog.hash,
+        **asdict(env.config),
+    }
+
+
+def _dataset_info(dataset_id: str) -> dict[str, Any]:
+    return dict(require("minari").load_dataset(dataset_id).storage.metadata)
+
+
+@app.command()
+def collect(
+    env: Annotated[str, typer.Option(help="Environment id.")],
+    policy: Annotated[str, typer.Option(help="A policy's name, or the folder of a trained agent.")],
+    episodes: Annotated[int, typer.Option(help="Sessions to record, one user each.")],
+    dataset_id: Annotated[str, typer.Option(help="Id of the new Minari dataset, namespace/name-vN.")],
+    seed: Annotated[int, typer.Option(help="Which block of logging users.")] = 0,
+    num_envs: Annotated[int, typer.Option(help="Users stepped together; does not change the data.")] = 256,
+    noise: Annotated[
+        float, typer.Option(help="Standard deviation of exploration noise on a trained agent's latents.")
+    ] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Play sessions with a policy and write them as a Minari dataset.
+
+    A policy's name records slates; a trained agent's folder records beliefs and latents.
+    """
+    from gems_gym import datasets
+    from gems_gym.policies.actor import NoisyActor
+    from gems_gym.trained_agents import open_trained_agent
+
+    start = time.perf_counter()
+    actor: Any = policy
+    view: dict[str, Any] = {}
+    if Path(policy).is_dir():
+        agent = open_trained_agent(Path(policy))
+        actor, view = NoisyActor(agent.policy, noise), {"ranker": agent.ranker, "belief": agent.belief}
+    elif noise:
+        raise ValueError(f"noise={noise} goes with a trained agent's folder, and {policy!r} is none")
+    dataset = datasets.collect(
+        env, actor, dataset_id=dataset_id, episodes=episodes, seed=seed, num_envs=num_envs, **view
+    )
+    result = {
+        "dataset_id": dataset_id,
+        "episodes": dataset.total_episodes,
+        "transitions": dataset.total_steps,
+        "seconds": round(time.perf_counter() - start, 3),
+        # Linux counts in KiB, macOS in bytes
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        / (2**20 if sys.platform == "darwin" else 2**10),
+        "content_hash": dataset.storage.metadata["content_hash"],
+    }
+    show_result(result, key_value_table(result), as_json)
+
+
+def main() -> None:
+    """Run the program: known errors become one line on stderr and exit code 2, Ctrl-C exit code 130."""
+    for name in plugins.names(plugins.COMMANDS):
+        app.command(name)(plugins.load(plugins.COMMANDS, name))
+    try:
+        app()
+    except KeyboardInterrupt:
+        note("interrupted")
+        sys.exit(130)
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError, gymnasium.error.Error) as error:
+        note(f"error: {error}")
+        sys.exit(2)

@@ -1,0 +1,53 @@
+"""Results of commands: one JSON object or something readable on stdout; notes go to stderr."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from gems_gym.progress import stderr
+
+
+def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool) -> None:
+    """Print a command's result on stdout.
+
+    Args:
+        result: JSON-able values (numpy scalars are fine; a number that is not finite becomes null).
+        readable: What a person sees.
+        as_json: Whether to print ``result`` as one JSON object instead of ``readable``.
+    """
+    if as_json:
+        print(json.dumps(plain(result)))
+    else:
+        Console().print(readable)
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr."""
+    stderr.print(text, highlight=False, markup=False)
+
+
+def key_value_table(rows: dict[str, Any], title: str | None = None) -> Table:
+    """A two-column table of names and values."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    for key, value in rows.items():
+        table.add_row(key, str(value))
+    return table
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: numpy scalars and arrays as Python's, numbers that are not finite as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,123 @@
+"""The best slate that never changes: what an agent must beat to show that it reacts to its users."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from gems_gym.config import SlateConfig
+from gems_gym.policies.base import SlatePolicy
+from gems_gym.progress import track
+from gems_gym.simulator import Catalog, SlateSimulator, check_slates
+from gems_gym.user_splits import user_seeds
+
+# Users that every candidate of a stage is tried on, and the share of all sessions that the stage may use. Few users
+# find the way fast; many are needed in the end, since the search learns the very clicks of the users it sees.
+_STAGES = ((32, 0.4), (128, 0.35), (512, 0.25))
+_SWAP, _REPLACE_TWO = 0.2, 0.15  # else one item is replaced
+
+
+class ConstantSlate(SlatePolicy):
+    """Shows one slate to every user at every step.
+
+    Args:
+        env: A slate environment, single or vector.
+        slate: Item ids, ``(slate_size,)``; None searches for the best one on training users.
+        sessions: Sessions that the search may play.
+        seed: Seed of the search and of its training users.
+        progress: Whether the search shows a progress bar on stderr.
+
+    Attributes:
+        slate: int64 ``(slate_size,)``.
+    """
+
+    privileged: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any],
+        slate: Sequence[int] | NDArray[np.int64] | None = None,
+        sessions: int = 200_000,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> None:
+        super().__init__(env)
+        config, catalog = self.simulator.config, self.simulator.catalog
+        if slate is None:
+            slate = find_constant_slate(config, catalog, sessions=sessions, seed=seed, progress=progress)
+        self.slate = check_slates(slate, (config.slate_size,), config.num_items)
+
+    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Every user's slate, int64 ``(num_users, slate_size)``."""
+        return np.repeat(self.slate[None], self.simulator.num_users, axis=0)
+
+
+def find_constant_slate(
+    config: SlateConfig, catalog: Catalog, *, sessions: int = 200_000, seed: int = 0, progress: bool = True
+) -> NDArray[np.int64]:
+    """Search for the constant slate with the most clicks, by hill climbing on training users.
+
+    A candidate replaces one or two items of the best slate so far by random ones, or swaps two positions, and is
+    kept if the same users, with the same randomness, click more.
+
+    Args:
+        config: The world.
+        catalog: Its items.
+        sessions: Sessions to play in all, ≥ 1,000.
+        seed: Seed of the search and block of training users.
+        progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        int64 ``(slate_size,)``.
+
+    Raises:
+        ValueError: Too few sessions.
+    """
+    if sessions < 1_000:
+        raise ValueError(f"sessions must be ≥ 1000 for a search, got {sessions}")
+    rng = np.random.default_rng(seed)
+    best = rng.choice(config.num_items, config.slate_size, replace=False)
+    with track("best constant slate", sessions, progress) as advance:
+        for num_users, share in _STAGES:
+            mean_clicks = _mean_clicks(config, catalog, user_seeds("training", seed, num_users))
+            best_clicks = mean_clicks(best)
+            for _ in range(int(share * sessions) // num_users):
+                candidate = _changed(best, config.num_items, rng)
+                clicks = mean_clicks(candidate)
+                if clicks > best_clicks:
+                    best, best_clicks = candidate, clicks
+                advance(num_users, note=f"{best_clicks:.1f} clicks")
+    return best
+
+
+def _mean_clicks(
+    config: SlateConfig, catalog: Catalog, seeds: list[int]
+) -> Callable[[NDArray[np.int64]], float]:
+    """A function from a slate to its mean clicks a session, always on the same users and randomness."""
+    simulator = SlateSimulator(config, catalog, len(seeds))
+
+    def mean_clicks(slate: NDArray[np.int64]) -> float:
+        simulator.open_sessions([np.random.default_rng(seed) for seed in seeds])
+        slates = np.repeat(slate[None], len(seeds), axis=0)
+        total = 0.0
+        for _ in range(config.episode_length):
+            total += float(simulator.step(slates).rewards.sum())
+        return total / len(seeds)
+
+    return mean_clicks
+
+
+def _changed(slate: NDArray[np.int64], num_items: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    changed = slate.copy()
+    kind = rng.random()
+    if kind < _SWAP and len(slate) > 1:
+        i, j = rng.choice(len(slate), 2, replace=False)
+        changed[i], changed[j] = slate[j], slate[i]
+    else:
+        count = 2 if kind < _SWAP + _REPLACE_TWO and len(slate) > 1 else 1
+        for position in rng.choice(len(slate), count, replace=False):
+            changed[position] = rng.integers(num_items)
+    return changed

@@ -1,0 +1,126 @@
+"""A trained agent as a folder: its policy, the ranker and belief it acts through, and how it was made."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from gems_gym import __version__, plugins
+from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.policies import Policy
+from gems_gym.rankers import Ranker, load_ranker
+from gems_gym.whole_files import read_json, write_json
+from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
+
+RECORD_FILE = "agent.json"
+RANKER_FILE = "ranker.safetensors"
+BELIEF_FILE = "belief.safetensors"
+
+
+class Saves(Protocol):
+    """Whatever can write itself into a folder; agents do (:class:`gems_gym_agents.base.Agent`)."""
+
+    def save(self, directory: Path) -> None:
+        """Write files that can't run code."""
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """What is needed to act as a trained agent does.
+
+    Attributes:
+        name: The agent's name in the entry-point group ``gems_gym.agents``.
+        policy: Acts on beliefs, in latents.
+        ranker: Turns latents into slates.
+        belief: Turns what was shown and clicked into beliefs.
+        record: How the agent was made.
+    """
+
+    name: str
+    policy: Policy
+    ranker: Ranker
+    belief: BeliefEncoder
+    record: dict[str, Any]
+
+
+def latent_vector_env(
+    env_id: str, num_envs: int, ranker: Ranker, belief: BeliefEncoder, **kwargs: Any
+) -> VectorEnv[Any, Any, Any]:
+    """Many users of a world, seen as beliefs and acted on in latents.
+
+    Args:
+        env_id: A registered slate environment.
+        num_envs: Users stepped together.
+        ranker: Turns latents into slates.
+        belief: Turns what was shown and clicked into beliefs.
+        **kwargs: Handed to ``gymnasium.make_vec``.
+    """
+    env = gymnasium.make_vec(env_id, num_envs=num_envs, **kwargs)
+    return VectorLatentAction(VectorBeliefObservation(env, belief), ranker)
+
+
+def save_trained_agent(
+    directory: Path, agent: Saves, name: str, ranker: Ranker, belief: BeliefEncoder, record: dict[str, Any]
+) -> None:
+    """Write an agent's folder; its record comes last, so a folder with a record is whole.
+
+    Args:
+        directory: The folder; made if need be.
+        agent: Fitted.
+        name: Its name in the entry-point group ``gems_gym.agents``.
+        ranker: What it acted through in training.
+        belief: Likewise.
+        record: How it was made; JSON-able.
+    """
+    agent.save(directory)
+    ranker_sha256 = ranker.save(directory / RANKER_FILE)
+    belief_sha256 = belief.save(directory / BELIEF_FILE)
+    write_json(
+        directory / RECORD_FILE,
+        {
+            "agent": name,
+            "gems_gym_version": __version__,
+            "ranker_sha256": ranker_sha256,
+            "belief_sha256": belief_sha256,
+            **record,
+        },
+    )
+
+
+def open_trained_agent(directory: Path) -> TrainedAgent:
+    """Read an agent's folder; nothing in it can run code.
+
+    Raises:
+        FileNotFoundError: A folder without a whole agent.
+        ValueError: A damaged or altered file, or an agent that no installed package knows.
+    """
+    record_file = directory / RECORD_FILE
+    if not record_file.is_file():
+        raise FileNotFoundError(
+            f"{str(directory)!r} holds no trained agent (no {RECORD_FILE}); make one with 'gems-gym train'"
+        )
+    record = read_json(record_file)
+    ranker, belief = load_ranker(directory / RANKER_FILE), load_belief(directory / BELIEF_FILE)
+    for kind, part in (("ranker", ranker), ("belief", belief)):
+        if part.sha256 != record[f"{kind}_sha256"]:
+            raise ValueError(
+                f"{str(directory)!r}: the {kind} is not the one that the agent was trained with "
+                f"(sha256 {part.sha256}, {record[f'{kind}_sha256']} expected)"
+            )
+    policy = AgentPolicy(plugins.load(plugins.AGENTS, record["agent"]).load(directory))
+    return TrainedAgent(record["agent"], policy, ranker, belief, record)
+
+
+class AgentPolicy:
+    """A trained agent's deterministic policy in the form that sessions are played with."""
+
+    def __init__(self, policy: Any | Callable[[Any], NDArray[np.float32]]) -> None:
+        self.act = policy.act if hasattr(policy, "act") else policy
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Nothing to begin: it has neither memory nor randomness."""

@@ -1,0 +1,144 @@
+"""One evaluator for policies and agents: many users at once, users by seed, intervals, paired differences."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from scipy import stats
+
+from gems_gym.policies import Policy
+from gems_gym.progress import track
+from gems_gym.rollouts import play_sessions, user_batches
+from gems_gym.trained_agents import AgentPolicy
+
+NUM_ENVS = 500
+"""Users stepped together in evaluations; results do not depend on it."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy reached on some users, one session each.
+
+    Attributes:
+        name: The policy.
+        user_seeds: The users, in order.
+        returns: Clicks of every user's session, float64 ``(num_users,)``.
+        clicks_per_step: Mean clicks at every step of the session, float64 ``(episode_length,)``.
+        seconds: How long it took.
+    """
+
+    name: str
+    user_seeds: tuple[int, ...] = field(repr=False)
+    returns: NDArray[np.float64]  # (num_users,)
+    clicks_per_step: NDArray[np.float64]  # (episode_length,)
+    seconds: float
+
+    @property
+    def mean_return(self) -> float:
+        """Mean clicks a session."""
+        return float(self.returns.mean())
+
+    @property
+    def ci95(self) -> float:
+        """Half-width of the 95 % t-interval of the mean over users; infinite for one user."""
+        return t_interval(self.returns)
+
+
+@dataclass(frozen=True)
+class References:
+    """What 0 and 100 of the normalised score stand for: two policies on the evaluated users themselves.
+
+    Attributes:
+        random: Mean return of random slates: 0.
+        boredom_aware_oracle: Mean return of the privileged planner: 100.
+    """
+
+    random: float
+    boredom_aware_oracle: float
+
+    def normalized_score(self, mean_return: float) -> float:
+        """Where a return stands between random slates (0) and the boredom-aware oracle (100)."""
+        return 100.0 * (mean_return - self.random) / (self.boredom_aware_oracle - self.random)
+
+
+def t_interval(values: NDArray[np.float64], confidence: float = 0.95) -> float:
+    """Half-width of the t-interval of a mean; infinite for fewer than two values."""
+    count = len(values)
+    if count < 2:
+        return float("inf")
+    standard_error = float(values.std(ddof=1)) / count**0.5
+    return float(stats.t.ppf(0.5 + confidence / 2, count - 1)) * standard_error
+
+
+def evaluate(
+    policy: Policy,
+    env: VectorEnv[Any, Any, Any],
+    user_seeds: Sequence[int],
+    *,
+    name: str = "policy",
+    progress: bool = False,
+) -> Evaluation:
+    """Play one session with every user and count clicks.
+
+    Args:
+        policy: Acts in ``env``.
+        env: A vector environment without autoreset, wrapped as the policy needs it.
+        user_seeds: The users (see :func:`gems_gym.user_splits.user_seeds`); any number of them.
+        name: What to call the policy.
+        progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        ValueError: No users, or an environment with autoreset.
+    """
+    if len(user_seeds) == 0:
+        raise ValueError("user_seeds must hold at least one user")
+    start = time.perf_counter()
+    rewards_by_user: list[NDArray[np.float64]] = []  # (batch, episode_length) each
+    with track(f"evaluating {name}", len(user_seeds), progress) as advance:
+        for seeds, count in user_batches(user_seeds, env.num_envs):
+            moments = play_sessions(env, policy, seeds)
+            rewards = [moment.rewards[:count] for moment in moments if moment.rewards is not None]
+            rewards_by_user.append(np.stack(rewards, axis=1).astype(np.float64))
+            advance(count)
+    clicks = np.concatenate(rewards_by_user)  # (num_users, episode_length)
+    return Evaluation(
+        name, tuple(user_seeds), clicks.sum(axis=1), clicks.mean(axis=0), time.perf_counter() - start
+    )
+
+
+def paired_difference(first: Evaluation, second: Evaluation) -> tuple[float, float]:
+    """How much better the first policy is than the second on the same users.
+
+    Returns:
+        Mean difference of the returns, and the half-width of its 95 % t-interval.
+
+    Raises:
+        ValueError: Evaluations of different users.
+    """
+    if first.user_seeds != second.user_seeds:
+        raise ValueError(
+            f"{first.name!r} and {second.name!r} were evaluated on different users; evaluate both on the same"
+        )
+    difference = first.returns - second.returns
+    return float(difference.mean()), t_interval(difference)
+
+
+def validation_score(
+    make_env: Callable[[int], VectorEnv[Any, Any, Any]], user_seeds: Sequence[int]
+) -> Callable[[Callable[[Any], NDArray[Any]]], float]:
+    """A function that scores an agent in training by its mean return on some users.
+
+    Args:
+        make_env: Makes the environment, wrapped for the agent and without autoreset, for a number of users.
+        user_seeds: Users to score on, from the validation split.
+    """
+    env = make_env(min(len(user_seeds), NUM_ENVS))
+
+    def score(act: Callable[[Any], NDArray[Any]]) -> float:
+        return evaluate(AgentPolicy(act), env, user_seeds).mean_return
+
+    return score
