@@ -177,7 +177,7 @@ class DatasetWriter:
         except OSError as error:
             if self._path.exists():
                 raise ValueError(
-                    f"dataset_id {self.dataset_id!r} came into use while it was being written"
+                    f"dataset_id {self.dataset_id!r} came into use in the meantime"
                 ) from error
             raise
         dataset: minari.MinariDataset = require("minari").load_dataset(self.dataset_id)

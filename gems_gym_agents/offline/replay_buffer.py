@@ -24,6 +24,7 @@ from d3rlpy.dataset import (
 )
 
 from gems_gym.errors import require
+from gems_gym_agents.library_state import borrowed_global_state
 
 
 class SessionReplayBuffer(ReplayBuffer):
@@ -75,15 +76,16 @@ class SessionReplayBuffer(ReplayBuffer):
             )
             for start, end, ended in zip(starts[:-1], starts[1:], terminated, strict=True)
         ]
-        super().__init__(
-            SessionBuffer(episodes, np.cumsum(lengths)),
-            observation_signature=Signature(dtype=[observations.dtype], shape=[observations.shape[1:]]),
-            action_signature=Signature(dtype=[actions.dtype], shape=[actions.shape[1:]]),
-            reward_signature=Signature(dtype=[rewards.dtype], shape=[(1,)]),
-            action_space=ActionSpace.CONTINUOUS,
-            action_size=actions.shape[1],
-            cache_size=1,  # nothing is ever appended
-        )
+        with borrowed_global_state():  # d3rlpy finds out shapes by drawing from numpy's global generator
+            super().__init__(
+                SessionBuffer(episodes, np.cumsum(lengths)),
+                observation_signature=Signature(dtype=[observations.dtype], shape=[observations.shape[1:]]),
+                action_signature=Signature(dtype=[actions.dtype], shape=[actions.shape[1:]]),
+                reward_signature=Signature(dtype=[rewards.dtype], shape=[(1,)]),
+                action_space=ActionSpace.CONTINUOUS,
+                action_size=actions.shape[1],
+                cache_size=1,  # nothing is ever appended
+            )
 
     @classmethod
     def from_minari(cls, source: Any, *, seed: int) -> SessionReplayBuffer:
