@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,6 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
-import gems_gym
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
@@ -285,9 +285,16 @@ def _metadata(
         "catalog_hash": env.unwrapped.catalog.hash,  # type: ignore[attr-defined]
         "ranker_sha256": ranker.sha256 if ranker else None,
         "belief_sha256": belief.sha256 if belief else None,
-        "gems_gym_version": gems_gym.__version__,
+        "gems_gym_version": _own_version(),
         "num_episodes_average_score": REFERENCE_USERS,
     }
+
+
+def _own_version() -> str:
+    try:
+        return version("gems-gym")
+    except PackageNotFoundError:  # run from a source tree that was not installed
+        return "unknown"
 
 
 def _first(observations: Any, count: int) -> Any:

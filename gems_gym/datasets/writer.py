@@ -176,9 +176,7 @@ class DatasetWriter:
             (self._hidden / "dataset").rename(self._path)
         except OSError as error:
             if self._path.exists():
-                raise ValueError(
-                    f"dataset_id {self.dataset_id!r} came into use in the meantime"
-                ) from error
+                raise ValueError(f"dataset_id {self.dataset_id!r} came into use in the meantime") from error
             raise
         dataset: minari.MinariDataset = require("minari").load_dataset(self.dataset_id)
         return dataset

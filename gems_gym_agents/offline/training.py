@@ -7,9 +7,7 @@ stdout.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from gems_gym.errors import require
+from gems_gym.whole_files import write_json
 from gems_gym_agents.base import Evaluate, FloatArray
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.offline.libraries import import_d3rlpy
@@ -150,7 +149,6 @@ class OfflineAgent:
         """
         actor = self._fitted()
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
         actor.save(directory / POLICY_FILE)
         record = {
             "agent": type(self).__name__,
@@ -158,9 +156,7 @@ class OfflineAgent:
             **self._record,
             "history": self.history,
         }
-        temporary = directory / f".{TRAINING_FILE}.{os.getpid()}.part"
-        temporary.write_text(json.dumps(record, indent=1) + "\n")
-        temporary.replace(directory / TRAINING_FILE)
+        write_json(directory / TRAINING_FILE, record)
 
     @classmethod
     def load(cls, directory: Path) -> Actor:

@@ -18,7 +18,7 @@ from gems_gym.datasets import (
     dataset_ranker,
     recover_latent_environment,
 )
-from gems_gym.rankers import GemsRanker
+from gems_gym.rankers import GemsRanker, load_ranker
 from gems_gym.user_splits import user_seeds
 from gems_gym.wrappers import BeliefObservation, LatentAction
 from tests.datasets.small_world import (
@@ -161,6 +161,8 @@ def test_minari_program_lists_shows_and_deletes(datasets_root: Path) -> None:
 def test_ranker_and_belief_travel_with_the_dataset(tmp_path: Path) -> None:
     file = tmp_path / "mine.safetensors"
     sha256 = small_ranker().save(file)
+    loaded = collect_latents("small/loaded-v0", ranker=load_ranker(file))
+    assert loaded.storage.metadata["ranker_sha256"] == sha256
     dataset = collect_latents(ranker=file)
     file.unlink()
     assert dataset.storage.metadata["ranker_sha256"] == sha256 == dataset_ranker(dataset).sha256
