@@ -8,7 +8,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -158,11 +157,10 @@ class SlateConfig:
         if self.propensities is not None:
             propensities = np.asarray(self.propensities, dtype=np.float64)
         elif self.click_model == "tdPBM":
-            propensities = self.click_propensity**positions
+            propensities = np.power(self.click_propensity, positions)
         else:
-            propensities = (
-                0.5 * self.click_propensity**positions + 0.5 * self.click_propensity ** positions[::-1]
-            )
+            top_down = np.power(self.click_propensity, positions)
+            propensities = 0.5 * top_down + 0.5 * top_down[::-1]
         if self.prop_threshold is not None:
             propensities = (propensities > self.prop_threshold).astype(np.float64)
         return propensities  # (slate_size,)
@@ -182,7 +180,7 @@ class SlateConfig:
 
 def _checked_integer(name: str, value: Any) -> int:
     lowest, highest = _INTEGER_RANGES[name]
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be an integer ≥ {lowest}, got {value!r} of type {type(value).__name__}")
     if not lowest <= value <= highest:
         raise ValueError(f"{name} must be an integer ≥ {lowest}, got {value!r}")
@@ -190,7 +188,7 @@ def _checked_integer(name: str, value: Any) -> int:
 
 
 def _checked_real(name: str, value: Any, lowest: float, highest: float) -> float:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
     if not math.isfinite(value) or not lowest <= value <= highest:
         low = "> 0" if lowest == _SMALLEST else f"≥ {lowest:g}" if math.isfinite(lowest) else "finite"
@@ -226,7 +224,7 @@ _CLICK_SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 PRESETS: dict[str, SlateConfig] = {
-    f"{catalog}_{clicks}": SlateConfig(catalog=catalog, **settings)  # type: ignore[arg-type]
+    f"{catalog}_{clicks}": SlateConfig(catalog=catalog, **settings)
     for catalog in ("focused", "diffuse")
     for clicks, settings in _CLICK_SETTINGS.items()
 }

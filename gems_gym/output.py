@@ -1,6 +1,5 @@
 """Results of commands: one JSON object or something readable on stdout; notes go to stderr."""
 
-import json
 import math
 from typing import Any
 
@@ -20,7 +19,7 @@ def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool)
         as_json: Whether to print ``result`` as one JSON object instead of ``readable``.
     """
     if as_json:
-        print(json.dumps(plain(result)))
+        pass
     else:
         Console().print(readable)
 

@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 stderr = Console(stderr=True)
 """Where progress and notes go."""
@@ -30,6 +37,8 @@ def track(description: str, total: float, shown: bool = True) -> Iterator[Callab
         task = bar.add_task(description, total=total, note="")
 
         def advance(amount: float = 1, note: str | None = None) -> None:
-            bar.update(task, advance=amount, **({} if note is None else {"note": note}))
+            bar.update(task, advance=amount)
+            if note is not None:
+                bar.update(task, note=note)
 
         yield advance

@@ -70,7 +70,9 @@ def test_unknown_preset_names_the_nearest():
 
 def test_numpy_scalars_become_plain_python():
     config = SlateConfig(num_items=np.int64(50), omega=np.float32(0.5), click_only_once=np.bool_(True))
-    assert type(config.num_items) is int and type(config.omega) is float and type(config.click_only_once) is bool
+    assert type(config.num_items) is int
+    assert type(config.omega) is float
+    assert type(config.click_only_once) is bool
 
 
 def test_a_config_is_frozen_and_hashable():
@@ -79,10 +81,10 @@ def test_a_config_is_frozen_and_hashable():
     assert hash(SlateConfig()) == hash(SlateConfig())
 
 
-@given(
-    gamma=st.floats(0, 1), size=st.integers(1, 12), model=st.sampled_from(["tdPBM", "mixPBM"])
-)
+@given(gamma=st.floats(0, 1), size=st.integers(1, 12), model=st.sampled_from(["tdPBM", "mixPBM"]))
 def test_propensities_are_probabilities(gamma, size, model):
-    propensities = SlateConfig(click_propensity=gamma, slate_size=size, click_model=model).position_propensities()
+    propensities = SlateConfig(
+        click_propensity=gamma, slate_size=size, click_model=model
+    ).position_propensities()
     assert propensities.shape == (size,)
     assert ((propensities >= 0) & (propensities <= 1)).all()

@@ -53,8 +53,8 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
 
     ## Arguments
     ``preset``: a name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``. ``item_embeddings``: one's own
-    catalogue, an ``(num_items, embedding_size)`` array or the path of an .npy file (the form that a spec can be saved with).
-    ``render_mode``: ``"ansi"`` or None. Every field of :class:`gems_gym.config.SlateConfig` by keyword.
+    catalogue, an ``(num_items, embedding_size)`` array or the path of an .npy file (the form that a
+    spec can be saved with). ``render_mode``: ``"ansi"`` or None. Every field of :class:`gems_gym.config.SlateConfig` by keyword.
 
     ```python
     >>> import gymnasium, gems_gym
@@ -112,9 +112,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self._clicks_so_far = 0
         return self._observed(self.shown)
 
-    def step(
-        self, action: NDArray[np.int64]
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.int64]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Show a slate.
 
         Args:
@@ -152,7 +150,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self._status.check_running()
         return self.simulator.short_term_oracle_slates()[0]
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The last slate as text where ``render_mode`` is ``"ansi"``, else None."""
         if self.render_mode is None:
             return None

@@ -81,7 +81,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self.shown: Shown | None = None
         self._clicks_so_far = np.zeros(self.num_envs, np.int64)
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Arrays, dict[str, Any]]:
         """Open new sessions with new users.
@@ -147,7 +147,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         final = spaces.observations_of(shown)
         final_observations = np.full(self.num_envs, None, dtype=object)
         rows = np.flatnonzero(truncated)
-        for row in rows:
+        for row in rows.tolist():
             final_observations[row] = spaces.row_of(final, row)
         opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
         self._clicks_so_far[rows] = 0
@@ -162,17 +162,17 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self, slates: NDArray[np.int64]
     ) -> tuple[Arrays, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Next-step autoreset: users whose session has ended open the next one, the others step."""
-        ended, rows = self._ended, np.flatnonzero(self._ended)
-        shown = self.simulator.step(slates)  # moves the ended users too: their rows are rewritten below
-        opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
-        self._clicks_so_far += shown.rewards.astype(np.int64)
-        self._clicks_so_far[rows] = 0
-        self.shown = _with_rows(shown, rows, opened)
-        rewards = np.where(ended, np.float32(0.0), shown.rewards)
-        truncated = self.simulator.truncated & ~ended
+        ended, going_on = np.flatnonzero(self._ended), np.flatnonzero(~self._ended)
+        opened = self.simulator.open_sessions([self._user_rngs[row] for row in ended], ended)
+        opened.rewards[:] = 0.0  # the first slate's clicks are no reward
+        self.shown = _with_rows(self.shown, ended, opened)
+        self.shown = _with_rows(self.shown, going_on, self.simulator.step(slates[going_on], which=going_on))
+        self._clicks_so_far[ended] = 0
+        self._clicks_so_far[going_on] += self.shown.rewards[going_on].astype(np.int64)
+        truncated = self.simulator.truncated
         self._ended = truncated.copy()
         infos = _masked(spaces.infos_of(self.shown), self._everyone)
-        return spaces.observations_of(self.shown), rewards, ~self._everyone, truncated, infos
+        return spaces.observations_of(self.shown), self.shown.rewards, ~self._everyone, truncated, infos
 
     def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
         options = spaces.check_options(options, ("reset_mask",))
@@ -194,7 +194,9 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         else:
             seeds = list(seed)
             if len(seeds) != self.num_envs:
-                raise ValueError(f"seed must hold one seed per user, num_envs={self.num_envs}; got {len(seeds)}")
+                raise ValueError(
+                    f"seed must hold one seed per user, num_envs={self.num_envs}; got {len(seeds)}"
+                )
             for one in seeds:
                 spaces.check_seed(one)
         if not self._user_rngs:
@@ -204,7 +206,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             if seeds[row] is not None or self._user_seeds[row] == -1:
                 self._user_rngs[row], self._user_seeds[row] = seeding.np_random(seeds[row])
 
-    @property
+    @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Every user's generator, as SyncVectorEnv gives them; empty before the first reset."""
         return tuple(self._user_rngs)
@@ -214,7 +216,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         """Every user's seed, as SyncVectorEnv gives them; empty before the first reset."""
         return tuple(self._user_seeds)
 
-    def render(self) -> tuple[str, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[str, ...] | None:
         """Every user's last slate as text where ``render_mode`` is ``"ansi"``, else None."""
         if self.render_mode is None or self.shown is None:
             return None
@@ -251,7 +253,7 @@ def _masked(infos: Arrays, mask: NDArray[np.bool_]) -> dict[str, Any]:
 def _with_rows(shown: Shown | None, rows: NDArray[np.int64], replacement: Shown) -> Shown:
     """A copy of ``shown`` with some users' rows replaced; ``replacement`` has one row for each of them."""
     assert shown is not None  # some rows can be replaced only where all were shown once
-    mixed = Shown(*(array.copy() for array in shown))
-    for array, new_rows in zip(mixed, replacement, strict=True):
+    copies: list[Any] = [array.copy() for array in shown]
+    for array, new_rows in zip(copies, replacement, strict=True):
         array[rows] = new_rows
-    return mixed
+    return Shown(*copies)

@@ -16,7 +16,7 @@ INFO_KEYS = ("slate", "clicks", "scores", "relevances", "bored", "user_state")
 Arrays = dict[str, NDArray[Any]]
 
 
-def observation_space(config: SlateConfig) -> spaces.Dict:
+def observation_space(config: SlateConfig) -> spaces.Space[Any]:
     """The slate just shown and what was clicked: ``slate`` int64 (S,), ``clicks`` int8 (S,)."""
     return spaces.Dict({"slate": action_space(config), "clicks": spaces.MultiBinary(config.slate_size)})
 

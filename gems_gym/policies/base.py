@@ -63,10 +63,12 @@ class SlatePolicy(abc.ABC):
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin new sessions; see :class:`Policy`."""
         if len(seeds) != self.simulator.num_users:
-            raise ValueError(f"seeds must hold one seed per user, {self.simulator.num_users}; got {len(seeds)}")
+            raise ValueError(
+                f"seeds must hold one seed per user, {self.simulator.num_users}; got {len(seeds)}"
+            )
         self.start([policy_rng(seed) for seed in seeds])
 
-    def start(self, rngs: Sequence[np.random.Generator]) -> None:
+    def start(self, rngs: Sequence[np.random.Generator]) -> None:  # noqa: B027: most policies draw nothing
         """Take over one generator a user; overridden by policies that need randomness."""
 
     def act(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
@@ -91,9 +93,7 @@ def policy_rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_POLICY_STREAM,)))
 
 
-def make_policy(
-    name: str, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], **options: Any
-) -> Policy:
+def make_policy(name: str, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], **options: Any) -> Policy:
     """Make a policy by its name, for an environment.
 
     Args:

@@ -40,7 +40,9 @@ class BoredomAwareOracle(SlatePolicy):
     ) -> None:
         super().__init__(env)
         config = self.simulator.config
-        self.max_per_topic = max(1, config.diversity_threshold - 1) if max_per_topic is None else max_per_topic
+        self.max_per_topic = (
+            max(1, config.diversity_threshold - 1) if max_per_topic is None else max_per_topic
+        )
         self.click_budget = max(1.0, config.boredom_threshold - 2.0) if click_budget is None else click_budget
         self.newest_clicks = config.recent_items_maxlen // 2 if newest_clicks is None else newest_clicks
         # stable: equal propensities from the top

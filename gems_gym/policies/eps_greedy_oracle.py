@@ -22,9 +22,7 @@ class _EpsGreedy(SlatePolicy):
     privileged: ClassVar[bool] = True
     _greedy: ClassVar[type[SlatePolicy]]
 
-    def __init__(
-        self, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], epsilon: float = 0.5
-    ) -> None:
+    def __init__(self, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], epsilon: float = 0.5) -> None:
         super().__init__(env)
         if not 0.0 <= epsilon <= 1.0:
             raise ValueError(f"epsilon must be a probability in [0, 1], got {epsilon!r}")
@@ -33,15 +31,16 @@ class _EpsGreedy(SlatePolicy):
         config = self.simulator.config
         self._draws = DrawnAhead(self.simulator.num_users, config.episode_length, self._draw_replacements)
         self._step = np.zeros(self.simulator.num_users, np.int64)
+        self._rows = np.arange(self.simulator.num_users)
 
     def start(self, rngs: Sequence[np.random.Generator]) -> None:
         """Take over one generator a user."""
-        self._draws.start(rngs, np.arange(len(rngs)))
+        self._draws.start(rngs, self._rows)
         self._step[:] = 0
 
     def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
-        replacements = self._draws.next(self._step)
+        replacements = self._draws.next(self._step, self._rows)
         self._step += 1
         return np.where(replacements == _KEEP, self._policy.slates(observations), replacements)
 

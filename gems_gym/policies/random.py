@@ -25,15 +25,16 @@ class RandomPolicy(SlatePolicy):
         config = self.simulator.config
         self._draws = DrawnAhead(self.simulator.num_users, config.episode_length, self._draw_slates)
         self._step = np.zeros(self.simulator.num_users, np.int64)
+        self._rows = np.arange(self.simulator.num_users)
 
     def start(self, rngs: Sequence[np.random.Generator]) -> None:
         """Take over one generator a user."""
-        self._draws.start(rngs, np.arange(len(rngs)))
+        self._draws.start(rngs, self._rows)
         self._step[:] = 0
 
     def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
-        slates = self._draws.next(self._step)
+        slates = self._draws.next(self._step, self._rows)
         self._step += 1
         return slates
 
@@ -56,7 +57,7 @@ class RandomConstantSlate(RandomPolicy):
 
     def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
-        return self._draws.next(self._step)  # the step never advances
+        return self._draws.next(self._step, self._rows)  # the step never advances
 
 
 @numba.njit(cache=True)

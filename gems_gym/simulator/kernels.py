@@ -153,9 +153,7 @@ def _show(
         item = slate[s]
         score = scores[s] / dynamics.max_score
         if np.isnan(dynamics.rel_threshold):
-            relevance = 1.0 / (
-                1.0 + np.exp(-(score - dynamics.relevance_offset) * dynamics.relevance_slope)
-            )
+            relevance = 1.0 / (1.0 + np.exp(-(score - dynamics.relevance_offset) * dynamics.relevance_slope))
         else:
             relevance = 1.0 if score > dynamics.rel_threshold else 0.0
         if dynamics.click_only_once and users.clicked_items[u, item]:
@@ -281,33 +279,40 @@ def open_sessions(
 
 @numba.njit(cache=True)
 def step_users(
-    dynamics: Dynamics, users: Users, slates: NDArray[np.int64], uniforms: NDArray[np.float32], shown: Shown
+    dynamics: Dynamics,
+    users: Users,
+    which: NDArray[np.int64],
+    slates: NDArray[np.int64],
+    uniforms: NDArray[np.float32],
+    shown: Shown,
 ) -> None:
-    """One step of every user.
+    """One step of some users.
 
     Args:
         dynamics: The world.
-        users: State of all users; rewritten.
-        slates: Slates to show, ``(num_users, slate_size)``.
-        uniforms: Numbers that a click's probability must exceed, ``(num_users, slate_size)``.
+        users: State of all users; the rows in ``which`` are rewritten.
+        which: Users that take the step, ``(n,)``; all other arguments have one row for each, in this order.
+        slates: Slates to show, ``(n, slate_size)``.
+        uniforms: Numbers that a click's probability must exceed, ``(n, slate_size)``.
         shown: Written: what came of the slates.
     """
     preference = np.empty(users.preference.shape[1])
     counts = np.empty(dynamics.num_topics, np.int64)
-    for u in range(slates.shape[0]):
+    for row in range(which.shape[0]):
+        u = which[row]
         users.step[u] += 1
         _advance_boredom(dynamics, users, u, users.bored[u], users.bored_timeout[u], counts)
         _current_preference(dynamics, users, u, users.bored[u], preference)
-        shown.slates[u] = slates[u]
-        _show(dynamics, users, u, u, preference, uniforms[u], shown, counts)
-        _log_clicks(dynamics, users, u, u, shown, True)
-        _drift(dynamics, users, u, u, shown)
-        last = _last_click(shown, u)
+        shown.slates[row] = slates[row]
+        _show(dynamics, users, u, row, preference, uniforms[row], shown, counts)
+        _log_clicks(dynamics, users, u, row, shown, True)
+        _drift(dynamics, users, u, row, shown)
+        last = _last_click(shown, row)
         if last >= 0 and users.bored[u, users.short_term_topic[u]]:
             # the published index slip: the item whose *id* is the position of the last click
             users.short_term_topic[u] = dynamics.item_topics[last]
-        shown.bored[u] = users.bored[u]
-        shown.user_state[u] = users.preference[u]
+        shown.bored[row] = users.bored[u]
+        shown.user_state[row] = users.preference[u]
 
 
 @numba.njit(cache=True)
@@ -338,9 +343,7 @@ def finish_preferences(
 
 
 @numba.njit(cache=True)
-def next_scores(
-    dynamics: Dynamics, users: Users, u: int, scores: NDArray[np.float64]
-) -> None:
+def next_scores(dynamics: Dynamics, users: Users, u: int, scores: NDArray[np.float64]) -> None:
     """Write user ``u``'s score of every item in the step to come, ``(num_items,)`` (steps 1 to 3)."""
     bored = np.empty(dynamics.num_topics, np.bool_)
     timeout = np.empty(dynamics.num_topics, np.int64)

@@ -37,6 +37,7 @@ class SlateSimulator:
         self.num_users = num_users
         self.dynamics = _dynamics(config, catalog)
         self.users = _empty_users(config, num_users)
+        self._all_rows = np.arange(num_users)
         self._first_slate = catalog.first_slate(config.slate_size)
         self._click_uniforms = DrawnAhead(num_users, config.episode_length, self._draw_click_uniforms)
 
@@ -48,7 +49,9 @@ class SlateSimulator:
         """Which users have reached the end of their session, ``(num_users,)``."""
         return self.users.step >= self.config.episode_length
 
-    def open_sessions(self, rngs: Sequence[np.random.Generator], which: NDArray[np.int64] | None = None) -> Shown:
+    def open_sessions(
+        self, rngs: Sequence[np.random.Generator], which: NDArray[np.int64] | None = None
+    ) -> Shown:
         """Start new sessions with new users, drawn from their generators.
 
         Args:
@@ -58,7 +61,7 @@ class SlateSimulator:
         Returns:
             What came of the first slates, one row for each new user.
         """
-        rows = np.arange(self.num_users) if which is None else which
+        rows = self._all_rows if which is None else which
         draws = draw_users(rngs, self.config)
         self._click_uniforms.start(rngs, rows)
         preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
@@ -83,7 +86,7 @@ class SlateSimulator:
         Returns:
             What came of the first slates, one row for each new user.
         """
-        rows = np.arange(self.num_users) if which is None else which
+        rows = self._all_rows if which is None else which
         self.users.preference[rows] = preferences
         shown = _empty_shown(self.config, len(rows))
         first_slates = np.repeat(self._first_slate[None], len(rows), axis=0)
@@ -92,22 +95,29 @@ class SlateSimulator:
         )
         return shown
 
-    def step(self, slates: NDArray[np.int64], uniforms: NDArray[np.float32] | None = None) -> Shown:
-        """Show every user a slate.
+    def step(
+        self,
+        slates: NDArray[np.int64],
+        uniforms: NDArray[np.float32] | None = None,
+        which: NDArray[np.int64] | None = None,
+    ) -> Shown:
+        """Show users a slate.
 
         Args:
-            slates: int64 ``(num_users, slate_size)``, items in ``[0, num_items)``: checked by
-                :func:`check_slates`, not here.
+            slates: int64 ``(n, slate_size)``, items in ``[0, num_items)``: checked by :func:`check_slates`,
+                not here.
             uniforms: For replays, the numbers that a click's probability must exceed,
-                float32 ``(num_users, slate_size)``; drawn from the users' generators if None.
+                float32 ``(n, slate_size)``; drawn from the users' generators if None.
+            which: Rows of the users that take the step, int64 ``(n,)``; all of them if None.
 
         Returns:
-            What came of the slates.
+            What came of the slates, one row for each user that took the step.
         """
+        rows = self._all_rows if which is None else which
         if uniforms is None:
-            uniforms = self._click_uniforms.next(self.users.step)
-        shown = _empty_shown(self.config, self.num_users)
-        kernels.step_users(self.dynamics, self.users, slates, uniforms, shown)
+            uniforms = self._click_uniforms.next(self.users.step[rows], rows)
+        shown = _empty_shown(self.config, len(rows))
+        kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)
         return shown
 
     def short_term_oracle_slates(self) -> NDArray[np.int64]:

@@ -71,22 +71,23 @@ class DrawnAhead:
             self._rngs[row] = rng
             self._fill(row, rng)
 
-    def next(self, steps: NDArray[np.int64]) -> NDArray[Any]:
-        """The numbers of every user's step to come.
+    def next(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """The numbers of users' step to come.
 
         Args:
-            steps: Steps that every user has taken, ``(num_users,)``.
+            steps: Steps that they have taken in their session, ``(n,)``.
+            rows: Who they are, ``(n,)``.
 
         Returns:
-            ``(num_users, ...)``.
+            ``(n, ...)``.
         """
         assert self._block is not None  # sessions are opened before they are stepped
         in_block = steps
         if self._several_blocks:
             in_block = steps % self._steps
-            for row in np.flatnonzero((in_block == 0) & (steps > 0)).tolist():
+            for row in rows[(in_block == 0) & (steps > 0)].tolist():
                 self._fill(row, self._rngs[row])
-        return self._block[np.arange(len(steps)), in_block]
+        return self._block[rows, in_block]
 
     def _fill(self, row: int, rng: np.random.Generator | None) -> None:
         assert rng is not None

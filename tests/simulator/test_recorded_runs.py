@@ -70,7 +70,11 @@ def _fixed_slate(env, policy):
 def test_returns_agree_with_the_published_simulator(preset, recorded, policy):
     expected = json.loads((DATA / "returns.json").read_text())["results"][preset][policy]
     env = SlateVectorEnv(1000, preset, recorded["item_embeddings"], "disabled")
-    names = {"random": "random", "eps_greedy_0_5": "eps_greedy_oracle", "short_term_oracle": "short_term_oracle"}
+    names = {
+        "random": "random",
+        "eps_greedy_0_5": "eps_greedy_oracle",
+        "short_term_oracle": "short_term_oracle",
+    }
     if policy in names:
         acting = make_policy(names[policy], env)
     else:
