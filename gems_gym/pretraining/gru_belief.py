@@ -74,7 +74,7 @@ _MOST_HELD_OUT = 1000
 def pretrain_belief(
     log: SessionLog,
     num_items: int,
-    settings: BeliefSettings = BeliefSettings(),  # noqa: B008 (frozen)
+    settings: BeliefSettings = BeliefSettings(),
     *,
     seed: int,
     device: str = "cpu",

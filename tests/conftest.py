@@ -1,0 +1,34 @@
+"""Parts that tests of several folders need: a small world, and an untrained ranker and belief for it."""
+
+from typing import Any
+
+import pytest
+
+from gems_gym.beliefs import GruBelief
+from gems_gym.envs import SlateEnv
+from gems_gym.rankers import GemsRanker
+
+TINY_WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 4}
+
+
+def _sizes() -> dict[str, Any]:
+    catalog = SlateEnv(**TINY_WORLD).catalog
+    return {"num_items": 60, "slate_size": 5, "catalog_hash": catalog.hash, "seed": 0}
+
+
+@pytest.fixture
+def tiny_world() -> dict[str, Any]:
+    """Keywords of a world with 60 items, slates of 5 and sessions of 4 steps."""
+    return dict(TINY_WORLD)
+
+
+@pytest.fixture(scope="session")
+def tiny_ranker() -> GemsRanker:
+    """A ranker with random weights for the tiny world; latents of 8 numbers."""
+    return GemsRanker.random(latent_size=8, **_sizes())
+
+
+@pytest.fixture(scope="session")
+def tiny_belief() -> GruBelief:
+    """A belief encoder with random weights for the tiny world."""
+    return GruBelief.random(**_sizes())
