@@ -1,0 +1,146 @@
+"""The GeMS network: a variational autoencoder over (slate, clicks), and its loss.
+
+Deffayet, Thonet, Renders, de Rijke, *Generative Slate Recommendation with Reinforcement Learning*, WSDM 2023
+(arXiv 2301.08632), section 4.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_ROWS_AT_A_TIME = 256
+"""Rows of item logits made at once: 256 x 1000 float32 stay in a core's second-level cache."""
+
+
+class GemsVae(nn.Module):
+    """The encoder and the decoder.
+
+    Args:
+        item_embeddings: float ``(num_items, embedding_size)``.
+        frozen: whether they stay as they are.
+        slate_size: items in a slate.
+        latent_size: numbers in a latent.
+        generator: draws the initial weights (torch's default distribution for linear layers); torch's global
+            random state is left alone.
+    """
+
+    def __init__(
+        self,
+        item_embeddings: Tensor,
+        frozen: bool,
+        slate_size: int,
+        latent_size: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.slate_size = slate_size
+        self.item_embeddings = nn.Parameter(item_embeddings, requires_grad=not frozen)
+        slots = slate_size * item_embeddings.shape[1]
+        self.encoder = _mlp((slots + slate_size, 512, 256, 2 * latent_size), generator)
+        self.decoder = _mlp((latent_size, 256, 512, slots), generator)
+        self.click_head = _linear(512, slate_size, generator)
+
+    def encode(self, slates: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and log-variances of the posteriors, ``(N, latent_size)`` each, of int64 slates and float clicks."""
+        embedded = self.item_embeddings[slates].flatten(1)  # (N, slate_size * embedding_size)
+        mean, log_variance = self.encoder(torch.cat([embedded, clicks], dim=1)).chunk(2, dim=1)
+        return mean, log_variance
+
+    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Slot vectors ``(N, slate_size, embedding_size)`` and click logits ``(N, slate_size)``."""
+        hidden = self.decoder[:4](latents)
+        return self.decoder[4](hidden).unflatten(1, (self.slate_size, -1)), self.click_head(hidden)
+
+    def loss(
+        self, slates: Tensor, clicks: Tensor, noise: Tensor, *, beta: float, click_weight: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the items + click_weight · that of the clicks + beta · KL, each a mean over its elements.
+
+        Args:
+            slates: int64 ``(N, slate_size)``.
+            clicks: float ``(N, slate_size)``.
+            noise: standard normal, ``(N, latent_size)``.
+            beta: weight of the KL divergence to N(0, I) per latent dimension.
+            click_weight: weight of the clicks' term.
+
+        Returns:
+            The loss, and its three parts by name.
+        """
+        mean, log_variance = self.encode(slates, clicks)
+        latents = mean + torch.exp(0.5 * log_variance) * noise  # the standard deviation, not the variance
+        slots, click_logits = self.decode(latents)
+        parts = {
+            "items": item_cross_entropy(slots.flatten(0, 1), self.item_embeddings, slates.flatten()),
+            "clicks": functional.binary_cross_entropy_with_logits(click_logits, clicks),
+            "kl": kl_to_standard_normal(mean, log_variance).mean(),
+        }
+        return parts["items"] + click_weight * parts["clicks"] + beta * parts["kl"], parts
+
+
+def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, 1)) in nats, per element."""
+    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+
+
+def item_cross_entropy(slots: Tensor, item_embeddings: Tensor, items: Tensor) -> Tensor:
+    """Mean cross-entropy of items under a softmax over slot vector · item embedding, all items of the catalogue.
+
+    As published, the embeddings get no gradient through the product.
+
+    Args:
+        slots: ``(N, embedding_size)``.
+        item_embeddings: ``(num_items, embedding_size)``.
+        items: int64 ``(N,)``.
+    """
+    return _ItemCrossEntropy.apply(slots, item_embeddings.detach(), items)
+
+
+class _ItemCrossEntropy(torch.autograd.Function):
+    """Loss and gradient in one pass, some rows at a time: the logits are written once and never leave the cache.
+
+    Left to autograd, the N x num_items logits go through memory several times, which takes about three times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, slots: Tensor, item_embeddings: Tensor, items: Tensor) -> Tensor:
+        total = slots.new_zeros(())
+        gradient = torch.empty_like(slots)
+        transposed = item_embeddings.T.contiguous()
+        for rows in torch.arange(len(slots)).split(_ROWS_AT_A_TIME):
+            span = slice(int(rows[0]), int(rows[-1]) + 1)
+            wanted = item_embeddings[items[span]]  # (rows, embedding_size)
+            logits = slots[span] @ transposed
+            peak = logits.amax(dim=1, keepdim=True)
+            weights = logits.sub_(peak).exp_()
+            sums = weights.sum(dim=1, keepdim=True)
+            wanted_logits = (slots[span] * wanted).sum(dim=1, keepdim=True)
+            total += (sums.log() + peak - wanted_logits).sum()
+            # d/dq of (log-sum-exp - q · e) is the expected embedding less the wanted one
+            gradient[span] = (weights @ item_embeddings) / sums - wanted
+        ctx.save_for_backward(gradient.div_(len(slots)))
+        return total / len(slots)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream[0], None, None
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    layer = nn.utils.skip_init(
+        nn.Linear, inputs, outputs
+    )  # its own initialisation draws from the global state
+    bound = inputs**-0.5
+    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return layer
+
+
+def _mlp(sizes: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [_linear(inputs, outputs, generator), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
