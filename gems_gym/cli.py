@@ -34,8 +34,7 @@ def list_parts(as_json: Json = False) -> None:
     """List environments, and the rankers, beliefs, policies and agents that are installed."""
     environments = [environment_id(preset) for preset in gems_gym.PRESETS]
     parts = {
-        kind: [asdict(info) for info in plugins.describe(group)]
-        for group, kind in plugins.GROUPS.items()
+        kind: [asdict(info) for info in plugins.describe(group)] for group, kind in plugins.GROUPS.items()
     }
     readable = key_value_table(
         {

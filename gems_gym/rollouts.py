@@ -51,7 +51,9 @@ def play_sessions(
             f"{env.metadata.get('autoreset_mode')}"
         )
     if len(user_seeds) != env.num_envs:
-        raise ValueError(f"user_seeds must hold one seed per user, num_envs={env.num_envs}; got {len(user_seeds)}")
+        raise ValueError(
+            f"user_seeds must hold one seed per user, num_envs={env.num_envs}; got {len(user_seeds)}"
+        )
     observations, infos = env.reset(seed=list(user_seeds))  # type: ignore[arg-type]
     policy.reset(user_seeds)
     yield Moment(0, observations, infos)

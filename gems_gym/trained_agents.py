@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
@@ -49,19 +50,19 @@ class TrainedAgent:
 
 
 def latent_vector_env(
-    env_id: str, num_envs: int, ranker: Ranker, belief: BeliefEncoder, **kwargs: Any
+    env: str | EnvSpec, num_envs: int, ranker: Ranker, belief: BeliefEncoder, **kwargs: Any
 ) -> VectorEnv[Any, Any, Any]:
     """Many users of a world, seen as beliefs and acted on in latents.
 
     Args:
-        env_id: A registered slate environment.
+        env: A registered slate environment's id, or a spec.
         num_envs: Users stepped together.
         ranker: Turns latents into slates.
         belief: Turns what was shown and clicked into beliefs.
         **kwargs: Handed to ``gymnasium.make_vec``.
     """
-    env = gymnasium.make_vec(env_id, num_envs=num_envs, **kwargs)
-    return VectorLatentAction(VectorBeliefObservation(env, belief), ranker)
+    users = gymnasium.make_vec(env, num_envs=num_envs, **kwargs)
+    return VectorLatentAction(VectorBeliefObservation(users, belief), ranker)
 
 
 def save_trained_agent(

@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from scipy import stats
 
-from gems_gym.policies import Policy
+from gems_gym.policies import Policy, make_policy
 from gems_gym.progress import track
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.trained_agents import AgentPolicy
@@ -108,6 +108,20 @@ def evaluate(
     return Evaluation(
         name, tuple(user_seeds), clicks.sum(axis=1), clicks.mean(axis=0), time.perf_counter() - start
     )
+
+
+def measure_references(env: VectorEnv[Any, Any, Any], user_seeds: Sequence[int]) -> References:
+    """Play the two policies that the normalised score is between, on the users that are evaluated.
+
+    Args:
+        env: A slate environment (not wrapped) without autoreset.
+        user_seeds: The users.
+    """
+    random, planner = (
+        evaluate(make_policy(name, env), env, user_seeds, name=name).mean_return
+        for name in ("random", "boredom_aware_oracle")
+    )
+    return References(random, planner)
 
 
 def paired_difference(first: Evaluation, second: Evaluation) -> tuple[float, float]:

@@ -1,0 +1,131 @@
+"""``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gems_gym.errors import require
+from gems_gym.output import key_value_table, note, show_result
+
+pretrain = typer.Typer(help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True)
+
+Env = Annotated[str, typer.Option(help="Environment id.")]
+Out = Annotated[Path, typer.Option(help="The file to write.")]
+Log = Annotated[
+    Path | None, typer.Option(help="Session log (.npz): read if it is there, else collected and written.")
+]
+Sessions = Annotated[int, typer.Option(help="Sessions to log.")]
+Seed = Annotated[int, typer.Option(help="Of the logging users, the weights and the batches.")]
+Batches = Annotated[int | None, typer.Option(help="Gradient updates; the recipe's number if not given.")]
+ItemEmbeddings = Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")]
+Device = Annotated[str, typer.Option(help="Torch device.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+@pretrain.command()
+def ranker(
+    env: Env,
+    out: Out,
+    log: Log = None,
+    sessions: Sessions = 5_000,
+    seed: Seed = 0,
+    batches: Batches = None,
+    item_embeddings: ItemEmbeddings = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train a GeMS ranker on the slates and clicks of an ε-greedy oracle."""
+    require("torch")
+    from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
+
+    settings = GemsSettings() if batches is None else GemsSettings(batches=batches)
+    session_log, config = _session_log(env, log, {"eps_greedy_oracle": 1.0}, sessions, seed, item_embeddings)
+    trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
+    _report(trained.save(out), out, asdict(settings), metrics, as_json)
+
+
+@pretrain.command()
+def belief(
+    env: Env,
+    out: Out,
+    log: Log = None,
+    sessions: Sessions = 5_000,
+    seed: Seed = 0,
+    batches: Batches = None,
+    item_embeddings: ItemEmbeddings = None,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train a GRU belief to predict clicks, on sessions of a mixture of policies."""
+    require("torch")
+    from gems_gym.pretraining.gru_belief import LOGGING_SHARES, BeliefSettings, pretrain_belief
+
+    settings = BeliefSettings() if batches is None else BeliefSettings(batches=batches)
+    session_log, config = _session_log(env, log, LOGGING_SHARES, sessions, seed, item_embeddings)
+    trained, metrics = pretrain_belief(session_log, config.num_items, settings, seed=seed, device=device)
+    _report(trained.save(out), out, asdict(settings), metrics, as_json)
+
+
+@pretrain.command()
+def embeddings(
+    env: Env,
+    out: Out,
+    log: Log = None,
+    sessions: Sessions = 5_000,
+    seed: Seed = 0,
+    size: Annotated[int, typer.Option(help="Numbers per item.")] = 20,
+    item_embeddings: ItemEmbeddings = None,
+    as_json: Json = False,
+) -> None:
+    """Make item embeddings from what is clicked together in the slates of an ε-greedy oracle."""
+    from gems_gym.artifacts import save_artifact
+    from gems_gym.embeddings import co_click_embeddings
+
+    session_log, config = _session_log(env, log, {"eps_greedy_oracle": 1.0}, sessions, seed, item_embeddings)
+    made = co_click_embeddings(session_log, config.num_items, size)
+    sha256 = save_artifact(
+        out,
+        "embeddings/co_click",
+        {"item_embeddings": made},
+        {"catalog_hash": session_log.catalog_hash, "size": size, "seed": seed},
+    )
+    _report(sha256, out, {"size": size}, {}, as_json)
+
+
+def _session_log(
+    env_id: str,
+    path: Path | None,
+    shares: dict[str, float],
+    sessions: int,
+    seed: int,
+    item_embeddings: Path | None,
+) -> tuple[Any, Any]:
+    """The log to train on, and the world's configuration."""
+    import gymnasium
+
+    from gems_gym.pretraining.session_log import SessionLog, collect_session_log
+
+    world: Any = gymnasium.make(env_id, item_embeddings=None if item_embeddings is None else str(item_embeddings))
+    config, catalog = world.unwrapped.config, world.unwrapped.catalog
+    if path is not None and path.exists():
+        log = SessionLog.load(path)
+        if log.catalog_hash != catalog.hash:
+            raise ValueError(
+                f"--log {path} was logged on the catalogue {log.catalog_hash}, but {env_id} has {catalog.hash}"
+            )
+        note(f"using the {log.num_sessions} sessions of {path}")
+        return log, config
+    log = collect_session_log(config, shares, sessions, seed, item_embeddings=catalog.item_embeddings)
+    if path is not None:
+        log.save(path)
+    return log, config
+
+
+def _report(
+    sha256: str, out: Path, settings: dict[str, Any], metrics: dict[str, Any], as_json: bool
+) -> None:
+    result = {"file": str(out), "sha256": sha256, "settings": settings, "metrics": metrics}
+    readable = key_value_table({"file": out, "sha256": sha256, **metrics})
+    show_result(result, readable, as_json)

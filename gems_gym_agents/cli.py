@@ -1,0 +1,150 @@
+"""The commands that learning adds to ``gems-gym``: train, evaluate, quickstart."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import gymnasium
+import typer
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
+
+from gems_gym import plugins
+from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.datasets import dataset_belief, dataset_ranker
+from gems_gym.errors import require
+from gems_gym.output import key_value_table, show_result
+from gems_gym.policies import Policy, make_policy
+from gems_gym.rankers import Ranker, load_ranker
+from gems_gym.trained_agents import RECORD_FILE, latent_vector_env, open_trained_agent, save_trained_agent
+from gems_gym.user_splits import SPLITS, UserSplit, user_seeds
+from gems_gym_agents import evaluation
+
+VALIDATION_USERS = 200
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Env = Annotated[str, typer.Option(help="Environment id.")]
+
+
+def train(
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of an installed agent.")],
+    steps: Annotated[int, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained agent.")],
+    env: Annotated[str | None, typer.Option(help="Environment id, for agents that learn online.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Minari dataset id, for offline agents.")] = None,
+    ranker: Annotated[Path | None, typer.Option(help="Ranker's file, with --env.")] = None,
+    belief: Annotated[Path | None, typer.Option(help="Belief's file, with --env.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    option: Annotated[
+        list[str] | None, typer.Option(help="name=value (JSON) of an agent's option; may be repeated.")
+    ] = None,
+    num_envs: Annotated[int, typer.Option(help="Users in lockstep, with --env.")] = 100,
+    validation_users: Annotated[int, typer.Option(help="Users that checkpoints are picked on.")] = VALIDATION_USERS,
+    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    overwrite: Annotated[bool, typer.Option(help="Replace a trained agent that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train an agent, online in an environment or offline on a dataset; the best on validation users is kept."""
+    if (env is None) == (dataset is None):
+        raise ValueError("give --env (agents that learn online) or --dataset (offline agents), one of them")
+    if (out / RECORD_FILE).exists() and not overwrite:
+        raise FileExistsError(f"--out {out} holds a trained agent; choose another folder or give --overwrite")
+    learner = plugins.load(plugins.AGENTS, agent)(**_options(option or []))
+    wanted = "environment" if env is not None else "dataset"
+    if learner.learns_from != wanted:
+        flag = "--env" if learner.learns_from == "environment" else "--dataset"
+        raise ValueError(f"agent {agent!r} learns from {learner.learns_from}s: give {flag}")
+    if env is not None:
+        if ranker is None or belief is None:
+            raise ValueError("give --ranker and --belief, files made by 'gems-gym pretrain'")
+        spec, used_ranker, used_belief = gymnasium.spec(env), load_ranker(ranker), load_belief(belief)
+        source: Any = latent_vector_env(spec, num_envs, used_ranker, used_belief)
+    else:
+        source, spec, used_ranker, used_belief = _dataset_parts(str(dataset))
+
+    def make_env(count: int) -> VectorEnv[Any, Any, Any]:
+        return latent_vector_env(spec, count, used_ranker, used_belief, autoreset_mode="disabled")
+
+    score = evaluation.validation_score(make_env, user_seeds("validation", seed, validation_users))
+    learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score)
+    record = {"env": spec.id, "env_spec": spec.to_json(), "dataset": dataset, "steps": steps, "seed": seed}
+    save_trained_agent(out, learner, agent, used_ranker, used_belief, record)
+    result = {"agent": agent, **record, "validation_return": score(learner.act), "directory": str(out)}
+    show_result(result, key_value_table(result), as_json)
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """``name=value`` pairs, values as JSON where they are JSON, else as text."""
+    options: dict[str, Any] = {}
+    for pair in given:
+        name, separator, text = pair.partition("=")
+        if not separator or not name:
+            raise ValueError(f"--option must be name=value, got {pair!r}")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
+def _dataset_parts(dataset_id: str) -> tuple[Any, EnvSpec, Ranker, BeliefEncoder]:
+    """A dataset with the world, ranker and belief that it was recorded with."""
+    dataset = require("minari").load_dataset(dataset_id)
+    return dataset, dataset.spec.env_spec, dataset_ranker(dataset), dataset_belief(dataset)
+
+
+def evaluate(
+    policy: Annotated[str, typer.Argument(metavar="POLICY|AGENT_DIR", help="A policy's name or an agent's folder.")],
+    env: Env,
+    episodes: Annotated[int, typer.Option(help="Users, one session each.")] = 500,
+    seed: Annotated[int, typer.Option(help="Which block of users.")] = 0,
+    split: Annotated[str, typer.Option(help=f"Whose users: {', '.join(SPLITS)}.")] = "test",
+    item_embeddings: Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")] = None,
+    num_envs: Annotated[
+        int, typer.Option(help="Users stepped together; does not change the result.")
+    ] = evaluation.NUM_ENVS,
+    as_json: Json = False,
+) -> None:
+    """Play one session with each of many users: mean clicks, 95 % interval, normalised score."""
+    users = user_seeds(cast(UserSplit, split), seed, episodes)
+    kwargs: dict[str, Any] = {"autoreset_mode": "disabled"}
+    if item_embeddings is not None:
+        kwargs["item_embeddings"] = str(item_embeddings)
+    count = min(episodes, num_envs)
+    slate_env = gymnasium.make_vec(env, num_envs=count, **kwargs)
+    if Path(policy).is_dir():
+        agent = open_trained_agent(Path(policy))
+        acting: Policy = agent.policy
+        acted_in = latent_vector_env(env, count, agent.ranker, agent.belief, **kwargs)
+    else:
+        acting, acted_in = make_policy(policy, slate_env), slate_env
+    evaluated = evaluation.evaluate(acting, acted_in, users, name=policy, progress=True)
+    references = evaluation.measure_references(slate_env, users)
+    result = {
+        "policy": policy,
+        "env": env,
+        "split": split,
+        "seed": seed,
+        "episodes": episodes,
+        "mean_return": evaluated.mean_return,
+        "ci95": evaluated.ci95,
+        "normalized_score": references.normalized_score(evaluated.mean_return),
+        "random_return": references.random,
+        "boredom_aware_oracle_return": references.boredom_aware_oracle,
+        "seconds": evaluated.seconds,
+    }
+    show_result(result, key_value_table(result), as_json)
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("runs/quickstart"),
+    env: Env = "GemsSlate-diffuse_topdown-v0",
+    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    episodes: Annotated[int, typer.Option(help="Test users.")] = 500,
+    as_json: Json = False,
+) -> None:
+    """The whole road once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
+    from gems_gym_agents.quickstart import run_quickstart
+
+    results = run_quickstart(out, env, seed=seed, episodes=episodes)
+    show_result(results.as_dict(), results.as_table(), as_json)

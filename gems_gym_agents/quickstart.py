@@ -1,0 +1,290 @@
+"""The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from gems_gym import plugins
+from gems_gym.beliefs import load_belief
+from gems_gym.datasets import collect
+from gems_gym.errors import require
+from gems_gym.output import note, plain
+from gems_gym.policies import Policy, make_policy
+from gems_gym.policies.actor import Actor, NoisyActor
+from gems_gym.rankers import load_ranker
+from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
+from gems_gym.user_splits import user_seeds
+from gems_gym.whole_files import write_json
+from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate, measure_references, validation_score
+from gems_gym_agents.results import ResultsTable, draw_clicks_per_step
+from gems_gym_agents.stages import Stages
+
+OFFLINE_AGENTS = ("td3_plus_bc", "bc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartSettings:
+    """How much of everything the quickstart does; sized for five minutes on two cores.
+
+    Attributes:
+        ranker_sessions: Sessions of the ε-greedy oracle that the ranker learns from.
+        belief_sessions: Sessions of a mixture of policies that the belief learns from.
+        constant_slate_sessions: Sessions that the search for the best constant slate plays.
+        sac_interactions: Steps of users that SAC learns from.
+        sac_users: Users in lockstep.
+        validation_users: Users that checkpoints are picked on.
+        dataset_sessions: Sessions of the dataset.
+        exploration_noise: Standard deviation of the noise on the collecting policy's latents.
+        offline_updates: Gradient updates of each offline agent.
+    """
+
+    ranker_sessions: int = 5_000
+    belief_sessions: int = 3_000
+    constant_slate_sessions: int = 100_000
+    sac_interactions: int = 250_000
+    sac_users: int = 100
+    validation_users: int = 200
+    dataset_sessions: int = 1_000
+    exploration_noise: float = 0.3
+    offline_updates: int = 2_500
+
+
+def run_quickstart(
+    directory: Path,
+    env_id: str,
+    *,
+    seed: int = 0,
+    episodes: int = 500,
+    settings: QuickstartSettings = QuickstartSettings(),  # noqa: B008: frozen
+    dataset_id: str | None = None,
+) -> ResultsTable:
+    """Go the whole road, reusing what an earlier run in the same folder left whole.
+
+    Args:
+        directory: Folder for everything it makes; the dataset goes where Minari keeps datasets.
+        env_id: A slate environment.
+        seed: Decides everything random.
+        episodes: Test users.
+        settings: How much of everything.
+        dataset_id: Id of the dataset; ``gems-slate/{preset}/quickstart-v0`` if None. A dataset of that id is
+            replaced unless it is the one that this folder's run made.
+
+    Returns:
+        The table; it is also written to ``results.json``, and the picture to ``clicks_per_step.png``.
+    """
+    for module, extra in (("torch", "all"), ("stable_baselines3", "all"), ("d3rlpy", "all"), ("minari", "all")):
+        require(module, extra)  # before any work
+    road = _Road(directory, env_id, seed, settings, dataset_id)
+    return road.results(episodes)
+
+
+class _Road:
+    """The stages, each building on the ones before."""
+
+    def __init__(
+        self, directory: Path, env_id: str, seed: int, settings: QuickstartSettings, dataset_id: str | None
+    ) -> None:
+        self.directory, self.env_id, self.seed, self.settings = directory, env_id, seed, settings
+        preset = gymnasium.spec(env_id).kwargs["preset"]
+        self.dataset_id = dataset_id or f"gems-slate/{preset}/quickstart-v0"
+        self.stages = Stages(directory)
+        self.world: Any = gymnasium.make(env_id).unwrapped
+        self.base = {"env": env_id, "catalog": self.world.catalog.hash, "seed": seed}
+
+    # -- representations ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def belief(self) -> dict[str, Any]:
+        from gems_gym.pretraining.gru_belief import LOGGING_SHARES, BeliefSettings, pretrain_belief
+        from gems_gym.pretraining.session_log import collect_session_log
+
+        settings = BeliefSettings()
+
+        def make() -> dict[str, Any]:
+            log = collect_session_log(
+                self.world.config, LOGGING_SHARES, self.settings.belief_sessions, self.seed
+            )
+            belief, metrics = pretrain_belief(log, self.world.config.num_items, settings, seed=self.seed)
+            belief.save(self.directory / "belief.safetensors")
+            return {"metrics": metrics}
+
+        inputs = {
+            **self.base, "shares": LOGGING_SHARES, "sessions": self.settings.belief_sessions, **asdict(settings),
+        }  # fmt: skip
+        return self.stages.run("belief", inputs, ["belief.safetensors"], make)
+
+    @cached_property
+    def ranker(self) -> dict[str, Any]:
+        from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
+        from gems_gym.pretraining.session_log import collect_session_log
+
+        settings = GemsSettings()
+        shares = {"eps_greedy_oracle": 1.0}
+
+        def make() -> dict[str, Any]:
+            # another block of logging users than the belief's
+            log = collect_session_log(
+                self.world.config, shares, self.settings.ranker_sessions, self.seed + _SECOND_LOG
+            )
+            ranker, metrics = pretrain_gems(log, self.world.config.num_items, settings, seed=self.seed)
+            ranker.save(self.directory / "ranker.safetensors")
+            return {"metrics": metrics}
+
+        inputs = {**self.base, "shares": shares, "sessions": self.settings.ranker_sessions, **asdict(settings)}
+        return self.stages.run("ranker", inputs, ["ranker.safetensors"], make)
+
+    def latent_env(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
+        ranker = load_ranker(self.directory / "ranker.safetensors")
+        belief = load_belief(self.directory / "belief.safetensors")
+        return latent_vector_env(self.env_id, num_envs, ranker, belief, **kwargs)
+
+    @property
+    def score(self) -> Callable[[Callable[[Any], NDArray[Any]]], float]:
+        """Mean return on validation users."""
+        users = user_seeds("validation", self.seed, self.settings.validation_users)
+        return validation_score(lambda count: self.latent_env(count, autoreset_mode="disabled"), users)
+
+    # -- agents ------------------------------------------------------------------------------------------------
+
+    def train(self, name: str, source: Any, steps: int, options: dict[str, Any]) -> Any:
+        """Fit an agent, keep the best on validation users, and write its folder."""
+        agent = plugins.load(plugins.AGENTS, name)(**options)
+        folder = self.directory / name
+        agent.fit(source, steps=steps, seed=self.seed, directory=folder, evaluate=self.score)
+        record = {"env": self.env_id, "env_spec": self.world.spec.to_json(), "steps": steps, "seed": self.seed}
+        ranker = load_ranker(self.directory / "ranker.safetensors")
+        belief = load_belief(self.directory / "belief.safetensors")
+        save_trained_agent(folder, agent, name, ranker, belief, record)
+        return agent
+
+    @cached_property
+    def sac(self) -> dict[str, Any]:
+        settings = self.settings
+        options = {"validate_every": max(settings.sac_interactions // 6, 1)}
+
+        def make() -> dict[str, Any]:
+            agent = self.train("sac", self.latent_env(settings.sac_users), settings.sac_interactions, options)
+            collecting = _halfway(agent.checkpoints)
+            collecting.actor.save(self.directory / "behaviour.safetensors")
+            return {"curve": [one.describe() for one in agent.checkpoints], "behaviour": collecting.describe()}
+
+        inputs = {
+            **options, "interactions": settings.sac_interactions, "users": settings.sac_users,
+            "validation_users": settings.validation_users,
+            "belief": self.belief["fingerprint"], "ranker": self.ranker["fingerprint"],
+        }  # fmt: skip
+        files = ["sac/agent.json", "sac/policy.safetensors", "behaviour.safetensors"]
+        return self.stages.run("sac", inputs, files, make)
+
+    @cached_property
+    def dataset(self) -> dict[str, Any]:
+        minari = require("minari")
+
+        def make() -> dict[str, Any]:
+            if self.dataset_id in minari.list_local_datasets():
+                note(f"replacing the dataset {self.dataset_id}, which another run made")
+                minari.delete_dataset(self.dataset_id)
+            dataset = collect(
+                self.env_id,
+                self.behaviour_policy(),
+                dataset_id=self.dataset_id,
+                episodes=self.settings.dataset_sessions,
+                seed=self.seed + _DATASET,
+                ranker=self.directory / "ranker.safetensors",
+                belief=self.directory / "belief.safetensors",
+                policy_name=f"sac, unfinished, noise {self.settings.exploration_noise}",
+            )
+            return {"dataset_id": self.dataset_id, "content_hash": dataset.storage.metadata["content_hash"]}
+
+        def still_whole(result: dict[str, Any]) -> bool:
+            local = minari.list_local_datasets()
+            return local.get(self.dataset_id, {}).get("content_hash") == result["content_hash"]
+
+        inputs = {
+            "dataset_id": self.dataset_id, "sessions": self.settings.dataset_sessions,
+            "noise": self.settings.exploration_noise, "sac": self.sac["fingerprint"],
+        }  # fmt: skip
+        return self.stages.run("dataset", inputs, [], make, still_whole)
+
+    def behaviour_policy(self) -> Policy:
+        """The policy that collects: an early checkpoint of SAC, with noise."""
+        actor = Actor.load(self.directory / "behaviour.safetensors")
+        return NoisyActor(actor, self.settings.exploration_noise)
+
+    def offline(self, name: str) -> dict[str, Any]:
+        """An offline agent, trained on the dataset."""
+        inputs = {"updates": self.settings.offline_updates, "dataset": self.dataset["fingerprint"]}
+
+        def make() -> dict[str, Any]:
+            agent = self.train(name, self.dataset_id, self.settings.offline_updates, {})
+            return {"history": agent.history}
+
+        return self.stages.run(name, inputs, [f"{name}/agent.json", f"{name}/policy.safetensors"], make)
+
+    # -- results -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def constant_slate(self) -> NDArray[np.int64]:
+        sessions = self.settings.constant_slate_sessions
+
+        def make() -> dict[str, Any]:
+            policy: Any = make_policy("constant_slate", self.world, sessions=sessions, seed=self.seed)
+            return {"slate": policy.slate.tolist()}
+
+        found = self.stages.run("constant slate", {**self.base, "sessions": sessions}, [], make)
+        return np.array(found["slate"])
+
+    def results(self, episodes: int) -> ResultsTable:
+        """Evaluate everything on test users."""
+        users = user_seeds("test", self.seed, episodes)
+        num_envs = min(episodes, NUM_ENVS)
+        slates = gymnasium.make_vec(self.env_id, num_envs=num_envs, autoreset_mode="disabled")
+        belief, ranker = self.belief, self.ranker
+        sac = self.sac
+        for name in OFFLINE_AGENTS:
+            self.offline(name)
+        latents = self.latent_env(num_envs, autoreset_mode="disabled")
+
+        def played(name: str, policy: Policy, env: VectorEnv[Any, Any, Any]) -> Evaluation:
+            return evaluate(policy, env, users, name=name, progress=True)
+
+        def untrained(name: str, **options: Any) -> Evaluation:
+            return played(name, make_policy(name, slates, **options), slates)
+
+        evaluations = [
+            untrained("random"),
+            untrained("eps_greedy_oracle"),
+            untrained("short_term_oracle"),
+            untrained("constant_slate", slate=self.constant_slate),
+            played("behaviour (unfinished SAC, noisy)", self.behaviour_policy(), latents),
+            *(
+                played(name, open_trained_agent(self.directory / name).policy, latents)
+                for name in (*OFFLINE_AGENTS, "sac")
+            ),
+            untrained("boredom_aware_oracle"),
+        ]
+        draw_clicks_per_step(evaluations, self.env_id, self.directory / "clicks_per_step.png")
+        details = {
+            "seed": self.seed, "dataset_id": self.dataset_id, "directory": str(self.directory),
+            "stage_seconds": self.stages.seconds, "belief_metrics": belief["metrics"],
+            "ranker_metrics": ranker["metrics"], "sac_curve": sac["curve"], "behaviour": sac["behaviour"],
+        }  # fmt: skip
+        table = ResultsTable(self.env_id, evaluations, measure_references(slates, users), details)
+        write_json(self.directory / "results.json", plain(table.as_dict()))
+        return table
+
+
+_SECOND_LOG, _DATASET = 2**18, 2**19  # blocks of logging users that no seed below 2^18 shares
+
+
+def _halfway(checkpoints: list[Any]) -> Any:
+    """The first checkpoint whose validation return passes half of the best one's: neither random nor finished."""
+    best = max(checkpoint.score for checkpoint in checkpoints)
+    return next(checkpoint for checkpoint in checkpoints if checkpoint.score >= best / 2)
