@@ -151,6 +151,9 @@ def _split(
         raise ValueError(
             f"log holds {log.num_sessions} sessions; at least 2 are needed, one of them held out"
         )
+    low, high = log.slates.min(), log.slates.max()
+    if not 0 <= low <= high < num_items:
+        raise ValueError(f"log.slates holds the item ids {low} … {high}; 0 … {num_items - 1} were expected")
     order = torch.randperm(log.num_sessions, generator=generator)
     cut = min(max(1, round(share * log.num_sessions)), log.num_sessions - 1)
     slates, clicks = torch.from_numpy(log.slates), torch.from_numpy(log.clicks)
