@@ -1,17 +1,29 @@
 """Agents that learn from a recorded dataset, through d3rlpy.
 
-This package imports nothing heavy. Importing :mod:`gems_gym_agents.offline.replay_buffer` imports d3rlpy;
-:mod:`gems_gym_agents.offline.agents` does so only when an agent is fitted.
+This package imports nothing heavy: agents import d3rlpy when they are fitted. Only
+:mod:`gems_gym_agents.offline.replay_buffer` imports it at once.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gems_gym_agents.offline.agents import AWACAgent, BCAgent, CQLAgent, IQLAgent, TD3PlusBCAgent
+from gems_gym_agents.offline.libraries import import_d3rlpy
+from gems_gym_agents.offline.training import DivergedError
+
 if TYPE_CHECKING:
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
-__all__ = ["load_replay_buffer"]
+__all__ = [
+    "AWACAgent",
+    "BCAgent",
+    "CQLAgent",
+    "DivergedError",
+    "IQLAgent",
+    "TD3PlusBCAgent",
+    "load_replay_buffer",
+]
 
 
 def load_replay_buffer(source: Any, *, seed: int = 0) -> SessionReplayBuffer:
@@ -40,8 +52,6 @@ def load_replay_buffer(source: Any, *, seed: int = 0) -> SessionReplayBuffer:
         >>> algorithm = d3rlpy.algos.TD3PlusBCConfig(gamma=0.8).create(device="cpu")  # doctest: +SKIP
         >>> algorithm.fit(buffer, n_steps=10_000, n_steps_per_epoch=1_000)  # doctest: +SKIP
     """
-    from gems_gym_agents.offline.libraries import import_d3rlpy
-
     import_d3rlpy()
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
