@@ -22,6 +22,7 @@ from gems_gym.pretraining.click_head import ClickHead, click_loss
 from gems_gym.pretraining.click_metrics import click_report
 from gems_gym.pretraining.gru_unroll import GruUnroll
 from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.pretraining.threads import torch_threads
 from gems_gym.progress import track
 
 
@@ -48,7 +49,7 @@ class BeliefSettings:
     slate_input: Literal["pooled", "concatenated"] = "pooled"
     item_embeddings: Literal["co_click", "scratch"] = "co_click"
     freeze_item_embeddings: bool = False
-    batches: int = 1500
+    batches: int = 1000
     batch_sessions: int = 64
     learning_rate: float = 2e-2
     held_out: float = 0.05
@@ -104,7 +105,8 @@ def pretrain_belief(
     held_out, training = order[:num_held_out], order[num_held_out:]
     generator = torch.Generator().manual_seed(seed)
     model = _make_model(log, training, num_items, settings, generator).to(device)
-    _train(model, log, training, settings, generator, progress)
+    with torch_threads(1):
+        _train(model, log, training, settings, generator, progress)
     encoder = GruBelief(model.tensors(), log.catalog_hash)
     metrics = _measure(encoder, model, log, held_out)
     encoder.header = {
