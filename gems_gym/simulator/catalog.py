@@ -71,7 +71,9 @@ class Catalog:
         if num_topics >= slate_size:
             return best_first[0, :slate_size].copy()
         per_topic, left_over = divmod(slate_size, num_topics)
-        return np.concatenate([best_first[:per_topic].T.ravel(), best_first[per_topic, :left_over]])
+        return np.concatenate(
+            [best_first[:per_topic].T.ravel(), best_first[per_topic : per_topic + 1, :left_over].ravel()]
+        )
 
 
 def resolve_world(
