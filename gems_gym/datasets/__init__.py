@@ -3,7 +3,7 @@
 Importing this package imports no Minari; its functions do, when they are called.
 """
 
-from gems_gym.datasets.collect import collect, measure_reference_scores
+from gems_gym.datasets.collect import collect
 from gems_gym.datasets.reader import (
     artifact_file,
     compute_content_hash,
@@ -12,6 +12,7 @@ from gems_gym.datasets.reader import (
     recover_latent_environment,
 )
 from gems_gym.datasets.sessions import Sessions
+from gems_gym.datasets.world import measure_reference_scores
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 
 __all__ = [

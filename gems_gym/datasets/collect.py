@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-import copy
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import gymnasium
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.datasets.sessions import Sessions
+from gems_gym.datasets.world import (
+    BELIEF_FILE,
+    RANKER_FILE,
+    REFERENCE_USERS,
+    AnyPath,
+    Artefact,
+    as_artefact,
+    environment_spec,
+    measure_reference_scores,
+    open_environment,
+)
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.policies import Policy, SlatePolicy, make_policy
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.user_splits import UserSplit, user_seeds
-from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
 
 if TYPE_CHECKING:
     import minari
 
-RANKER_FILE = "ranker.safetensors"
-BELIEF_FILE = "belief.safetensors"
-
-REFERENCE_USERS = 500
-"""Test users that the reference scores are means over."""
-
 MakePolicy = Callable[[VectorEnv[Any, Any, Any]], Policy]
-AnyPath = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """A ranker or belief encoder together with the file that it came from, of which the dataset keeps a copy."""
-
-    value: Any
-    file: Path
-    sha256: str
 
 
 def collect(
@@ -116,9 +104,9 @@ def collect(
     with tempfile.TemporaryDirectory() as scratch:
         artefacts = {}
         if ranker is not None and belief is not None:
-            artefacts[RANKER_FILE] = _as_artefact(ranker, load_ranker, Path(scratch) / RANKER_FILE)
-            artefacts[BELIEF_FILE] = _as_artefact(belief, load_belief, Path(scratch) / BELIEF_FILE)
-        with _environment(spec, min(num_envs, episodes), artefacts) as env:
+            artefacts[RANKER_FILE] = as_artefact(ranker, load_ranker, Path(scratch) / RANKER_FILE)
+            artefacts[BELIEF_FILE] = as_artefact(belief, load_belief, Path(scratch) / BELIEF_FILE)
+        with open_environment(spec, min(num_envs, episodes), artefacts) as env:
             player = _as_policy(policy, env, latent=bool(artefacts))
             metadata = _metadata(env, policy_name or _name_of(policy), split, seed, artefacts)
             with DatasetWriter(
@@ -176,75 +164,6 @@ def record_sessions(
                 "user_state": np.stack(infos["user_state"], axis=1).astype(np.float32),
             },
         )
-
-
-def measure_reference_scores(spec: EnvSpec, *, progress: bool = False) -> tuple[float, float]:
-    """Measures what normalised scores are relative to.
-
-    Args:
-        spec: The environment's spec.
-        progress: Draws a progress bar on stderr.
-
-    Returns:
-        Mean returns of the random policy and of the boredom-aware oracle, in clicks per session, on 500 test users.
-    """
-    scores = []
-    users = user_seeds("test", 0, REFERENCE_USERS)
-    with _environment(spec, REFERENCE_USERS, {}) as env:
-        steps = 2 * (env.unwrapped.config.episode_length + 1)  # type: ignore[attr-defined]
-        with track("reference scores", steps, shown=progress) as advance:
-            for name in ("random", "boredom_aware_oracle"):
-                returns = np.zeros(REFERENCE_USERS)
-                for moment in play_sessions(env, make_policy(name, env), users):
-                    if moment.rewards is not None:
-                        returns += moment.rewards
-                    advance(1)
-                scores.append(float(returns.mean()))
-    return scores[0], scores[1]
-
-
-def environment_spec(env_id: str, overrides: Mapping[str, Any] | None = None) -> EnvSpec:
-    """Makes the spec of an environment with overrides, in the form a dataset can keep.
-
-    Args:
-        env_id: A registered id, with or without ``"gems_gym:"`` before it.
-        overrides: Keyword arguments of the environment.
-
-    Raises:
-        ValueError: If an override can't be kept as JSON, such as an array: give the path of a file.
-        gymnasium.error.Error: If the id is unknown.
-    """
-    spec = copy.deepcopy(gymnasium.spec(env_id))
-    spec.kwargs.update(overrides or {})
-    try:
-        spec.to_json()
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"env_kwargs {sorted(overrides or {})} can't be recorded with the dataset ({error}): give flat JSON "
-            "values, and item_embeddings as the path of an .npy file"
-        ) from error
-    return spec
-
-
-@contextmanager
-def _environment(
-    spec: EnvSpec, num_envs: int, artefacts: Mapping[str, Artefact]
-) -> Iterator[VectorEnv[Any, Any, Any]]:
-    env: VectorEnv[Any, Any, Any] = gymnasium.make_vec(spec, num_envs=num_envs, autoreset_mode="disabled")
-    try:
-        if artefacts:
-            env = VectorBeliefObservation(env, artefacts[BELIEF_FILE].value)
-            env = VectorLatentAction(env, artefacts[RANKER_FILE].value)
-        yield env
-    finally:
-        env.close()
-
-
-def _as_artefact(given: Any, load: Callable[[AnyPath], Any], scratch: Path) -> Artefact:
-    if isinstance(given, str | os.PathLike):
-        value = load(given)
-        return Artefact(value, Path(given), value.sha256)
-    return Artefact(given, scratch, given.save(scratch))
 
 
 def _as_policy(policy: str | Policy | MakePolicy, env: VectorEnv[Any, Any, Any], latent: bool) -> Policy:

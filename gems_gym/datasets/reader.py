@@ -11,8 +11,8 @@ import gymnasium
 
 from gems_gym.artifacts import ArtifactError
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.datasets.collect import BELIEF_FILE, RANKER_FILE
 from gems_gym.datasets.sessions import ContentHash
+from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.datasets.writer import ARTIFACTS
 from gems_gym.errors import require
 from gems_gym.rankers import Ranker, load_ranker

@@ -23,10 +23,8 @@ class Sessions:
 
     Attributes:
         seeds: The seed that each session's user was reset with, ``num_sessions`` integers.
-        observations: ``(num_sessions, num_steps + 1, ...)``, or a dict of such arrays for a ``Dict``
-            observation space.
-        actions: ``(num_sessions, num_steps, ...)``, the actions that were *executed* (exploration noise
-            included).
+        observations: ``(num_sessions, num_steps + 1, ...)``, or a dict of such arrays for a ``Dict`` observation space.
+        actions: ``(num_sessions, num_steps, ...)``, the actions that were *executed* (exploration noise included).
         rewards: ``(num_sessions, num_steps)``, clicks on each slate.
         infos: name -> ``(num_sessions, num_steps + 1, ...)``.
     """
@@ -114,8 +112,7 @@ def check_rows(name: str, values: np.ndarray, leading: tuple[int, int], space: g
         space: The space each element must lie in.
 
     Raises:
-        ValueError: If shape or dtype differ, or a value lies outside the space (NaN lies outside every
-            ``Box``).
+        ValueError: If shape or dtype differ, or a value lies outside the space (NaN lies outside every ``Box``).
     """
     expected = (*leading, *(space.shape or ()))
     if values.shape != expected:

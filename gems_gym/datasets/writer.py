@@ -79,8 +79,7 @@ class DatasetWriter:
         dataset_id: The new dataset's id, see :func:`check_new_dataset_id`.
         observation_space: Space of one observation as written.
         action_space: Space of one action as written.
-        env_spec: Spec of the environment that the sessions were played in, as ``recover_environment`` will
-            rebuild it.
+        env_spec: Spec of the environment that the sessions were played in, as ``recover_environment`` will rebuild it.
         artifacts: file name -> file to store a copy of with the data.
 
     Raises:
@@ -132,8 +131,7 @@ class DatasetWriter:
         """Adds sessions at the end.
 
         Args:
-            sessions: Whole sessions; their arrays must not be changed afterwards, as they are written later,
-                in chunks.
+            sessions: Whole sessions; their arrays must not be changed afterwards, as they are written later, in chunks.
 
         Raises:
             ValueError: If an array does not fit the spaces.
@@ -159,8 +157,7 @@ class DatasetWriter:
             The finished dataset.
 
         Raises:
-            ValueError: If nothing was appended, or if somebody else made a dataset of this id in the
-                meantime.
+            ValueError: If nothing was appended, or if somebody else made a dataset of this id in the meantime.
         """
         if self._storage is None or self._hidden is None:
             raise RuntimeError("DatasetWriter.finish: call it once, inside the with block")

@@ -30,13 +30,11 @@ def load_replay_buffer(source: Any, *, seed: int = 0) -> SessionReplayBuffer:
     """Reads a Minari dataset into a replay buffer for any algorithm of d3rlpy.
 
     Every transition of the dataset is one transition of the buffer, the last of a session included: a session
-    that ends by its length is truncated, and its last transition bootstraps from the observation that
-    followed.
+    that ends by its length is truncated, and its last transition bootstraps from the observation that followed.
 
     Args:
         source: A ``minari.MinariDataset`` (whole, filtered or split), or the id of a local one. Observations
-            must be a one-dimensional ``Box`` (the beliefs of a latent dataset), actions a ``Box`` within [-1,
-            1].
+            must be a one-dimensional ``Box`` (the beliefs of a latent dataset), actions a ``Box`` within [-1, 1].
         seed: Seed of the sampling of mini-batches.
 
     Returns:

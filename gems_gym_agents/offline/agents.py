@@ -42,8 +42,7 @@ class ValueAgent(OfflineAgent):
 class TD3PlusBCAgent(ValueAgent):
     """TD3+BC (Fujimoto & Gu 2021, arXiv 2106.06860): TD3 whose actor also imitates the data.
 
-    The actor maximises λ·Q(s, π(s)) − (π(s) − a)², with λ = alpha / mean |Q(s, a)| over the batch (eq. 3 and
-    5).
+    The actor maximises λ·Q(s, π(s)) − (π(s) − a)², with λ = alpha / mean |Q(s, a)| over the batch (eq. 3 and 5).
     Options: :class:`~gems_gym_agents.offline.options.TD3PlusBCOptions`.
     """
 

@@ -85,8 +85,7 @@ class TD3PlusBCOptions(ValueOptions):
     """Options of TD3+BC.
 
     Attributes:
-        alpha: Weight of the Q-function, normalised by the mean |Q| of the batch, against the behaviour term,
-            > 0.
+        alpha: Weight of the Q-function, normalised by the mean |Q| of the batch, against the behaviour term, > 0.
     """
 
     alpha: float = 2.5

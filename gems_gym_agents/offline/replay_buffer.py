@@ -30,8 +30,7 @@ from gems_gym_agents.library_state import borrowed_global_state
 class SessionReplayBuffer(ReplayBuffer):
     """A read-only replay buffer over whole sessions.
 
-    No object is held per transition: one million transitions of 20 observed numbers and 32 latents take 220
-    MB.
+    No object is held per transition: one million transitions of 20 observed numbers and 32 latents take 220 MB.
 
     Args:
         observations: ``(num_rows, observation_size)`` float32, sessions one after the other, one row more
@@ -137,8 +136,7 @@ class SessionReplayBuffer(ReplayBuffer):
             batch_size: How many.
 
         Returns:
-            Arrays of ``batch_size`` rows; its ``transitions`` are made only when something reads them
-            (returns-to-go).
+            Arrays of ``batch_size`` rows; its ``transitions`` are made only when something reads them (returns-to-go).
         """
         indices = self._rng.integers(len(self._rows), size=batch_size)
         rows = self._rows[indices]

@@ -1,8 +1,7 @@
 """What the offline agents share: the training loop over a recorded dataset, its log, and the export of the policy.
 
 The loop calls d3rlpy's public ``update`` with one mini-batch at a time instead of its ``fit``, which trains
-nothing when ``n_steps < n_steps_per_epoch``, drops the remainder of the last epoch, and writes its log to
-stdout.
+nothing when ``n_steps < n_steps_per_epoch``, drops the remainder of the last epoch, and writes its log to stdout.
 """
 
 from __future__ import annotations
@@ -103,8 +102,7 @@ class OfflineAgent:
         Global generators and thread settings are as before afterwards.
 
         Args:
-            source: A ``minari.MinariDataset`` with beliefs as observations and latents as actions, or a local
-                one's id.
+            source: A ``minari.MinariDataset`` with beliefs as observations and latents as actions, or a local one's id.
             steps: Gradient updates, ≥ 1.
             seed: Decides everything random.
             directory: Where TensorBoard's event file goes; ``None`` writes nothing.
@@ -255,8 +253,7 @@ def export_policy(algorithm: Any, observations: FloatArray) -> Actor:
         The policy, free of torch.
 
     Raises:
-        RuntimeError: If an action differs by more than 1e-5: d3rlpy's networks have another form than was
-            assumed.
+        RuntimeError: If an action differs by more than 1e-5: d3rlpy's networks have another form than was assumed.
     """
     import torch
 

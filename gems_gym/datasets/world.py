@@ -1,0 +1,125 @@
+"""The environment that sessions are played in: its spec, its wrappers, and the scores it is measured against."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
+
+from gems_gym.policies import make_policy
+from gems_gym.progress import track
+from gems_gym.rollouts import play_sessions
+from gems_gym.user_splits import user_seeds
+from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
+
+RANKER_FILE = "ranker.safetensors"
+BELIEF_FILE = "belief.safetensors"
+
+REFERENCE_USERS = 500
+"""Test users that the reference scores are means over."""
+
+AnyPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A ranker or belief encoder together with the file that it came from, of which the dataset keeps a copy."""
+
+    value: Any
+    file: Path
+    sha256: str
+
+
+def as_artefact(given: Any, load: Callable[[AnyPath], Any], scratch: Path) -> Artefact:
+    """Loads an artefact that is given as a file; saves one that is given as an object.
+
+    Args:
+        given: The object or its file.
+        load: Reads a file.
+        scratch: Where an object is saved.
+    """
+    if isinstance(given, str | os.PathLike):
+        value = load(given)
+        return Artefact(value, Path(given), value.sha256)
+    return Artefact(given, scratch, given.save(scratch))
+
+
+def measure_reference_scores(spec: EnvSpec, *, progress: bool = False) -> tuple[float, float]:
+    """Measures what normalised scores are relative to.
+
+    Args:
+        spec: The environment's spec.
+        progress: Draws a progress bar on stderr.
+
+    Returns:
+        Mean returns of the random policy and of the boredom-aware oracle, in clicks per session, on 500 test users.
+    """
+    scores = []
+    users = user_seeds("test", 0, REFERENCE_USERS)
+    with open_environment(spec, REFERENCE_USERS, {}) as env:
+        steps = 2 * (env.unwrapped.config.episode_length + 1)  # type: ignore[attr-defined]
+        with track("reference scores", steps, shown=progress) as advance:
+            for name in ("random", "boredom_aware_oracle"):
+                returns = np.zeros(REFERENCE_USERS)
+                for moment in play_sessions(env, make_policy(name, env), users):
+                    if moment.rewards is not None:
+                        returns += moment.rewards
+                    advance(1)
+                scores.append(float(returns.mean()))
+    return scores[0], scores[1]
+
+
+def environment_spec(env_id: str, overrides: Mapping[str, Any] | None = None) -> EnvSpec:
+    """Makes the spec of an environment with overrides, in the form a dataset can keep.
+
+    Args:
+        env_id: A registered id, with or without ``"gems_gym:"`` before it.
+        overrides: Keyword arguments of the environment.
+
+    Raises:
+        ValueError: If an override can't be kept as JSON, such as an array: give the path of a file.
+        gymnasium.error.Error: If the id is unknown.
+    """
+    spec = copy.deepcopy(gymnasium.spec(env_id))
+    spec.kwargs.update(overrides or {})
+    try:
+        spec.to_json()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"env_kwargs {sorted(overrides or {})} can't be recorded with the dataset ({error}): give flat JSON "
+            "values, and item_embeddings as the path of an .npy file"
+        ) from error
+    return spec
+
+
+@contextmanager
+def open_environment(
+    spec: EnvSpec, num_envs: int, artefacts: Mapping[str, Artefact]
+) -> Iterator[VectorEnv[Any, Any, Any]]:
+    """Makes the vector environment that sessions are played in, and closes it at the end of the block.
+
+    Args:
+        spec: The slate environment's spec.
+        num_envs: Users stepped together.
+        artefacts: The ranker and the belief encoder by file name, or nothing: then slates are played.
+
+    Yields:
+        The environment, without autoreset.
+    """
+    env: VectorEnv[Any, Any, Any] = gymnasium.make_vec(spec, num_envs=num_envs, autoreset_mode="disabled")
+    try:
+        if artefacts:
+            env = VectorBeliefObservation(env, artefacts[BELIEF_FILE].value)
+            env = VectorLatentAction(env, artefacts[RANKER_FILE].value)
+        yield env
+    finally:
+        env.close()
