@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +22,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
+
+from gems_gym.whole_files import whole_file
 
 FORMAT_VERSION = 1
 """Raised when older readers could misread a file."""
@@ -85,7 +86,8 @@ def save_artifact(
         raise ValueError(f"the header of a {kind} must hold JSON values only: {error}") from error
     full_header["checksum"] = _checksum(full_header, arrays)
     data = safetensors_numpy.save(arrays, metadata={_METADATA_KEY: json.dumps(full_header, sort_keys=True)})
-    _write_whole(Path(path), data)
+    with whole_file(path) as file:
+        file.write(data)
     return hashlib.sha256(data).hexdigest()
 
 
@@ -148,20 +150,6 @@ def _checksum(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> s
         digest.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
-        temporary.replace(path)
-    except BaseException:  # Ctrl-C included: nothing half-written stays
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """gems_gym.artifacts.files: whole, unaltered, of the right kind, or a clear error."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_nothing_half_written_stays(path: Path, monkeypatch: pytest.MonkeyPatch)
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "replace", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_artifact(path, "ranker/gems", {}, {})
     assert [file.name for file in path.parent.iterdir()] == [path.name]
