@@ -9,18 +9,15 @@ from scipy.sparse import linalg
 
 
 class ClickLog(Protocol):
-    """What embeddings are made from; :class:`gems_gym.pretraining.session_log.SessionLog` is one.
-
-    Attributes:
-        slates: integer ``(..., slate_size)`` item ids.
-        clicks: same shape, 0 or 1.
-    """
+    """What embeddings are made from; :class:`gems_gym.pretraining.session_log.SessionLog` is one."""
 
     @property
-    def slates(self) -> NDArray[Any]: ...  # noqa: D102
+    def slates(self) -> NDArray[Any]:
+        """Item ids, integer ``(..., slate_size)``."""
 
     @property
-    def clicks(self) -> NDArray[Any]: ...  # noqa: D102
+    def clicks(self) -> NDArray[Any]:
+        """The clicks on them, same shape, 0 or 1."""
 
 
 def co_click_embeddings(log: ClickLog, num_items: int, size: int = 20) -> NDArray[np.float32]:
