@@ -23,7 +23,7 @@ from gems_gym_agents.offline.options import TrainingOptions, ValueOptions, is_co
 from gems_gym_agents.offline.reporting import training_report
 
 if TYPE_CHECKING:
-    from gems_gym_agents.actors import Actor
+    from gems_gym.policies.actor import Actor
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
 POLICY_FILE = "policy.safetensors"
@@ -159,7 +159,7 @@ class OfflineAgent:
     @classmethod
     def load(cls, directory: Path) -> Actor:
         """Reads a saved policy, for acting only; needs neither d3rlpy nor torch."""
-        from gems_gym_agents.actors import Actor
+        from gems_gym.policies.actor import Actor
 
         return Actor.load(Path(directory) / POLICY_FILE)
 
@@ -257,11 +257,11 @@ def export_policy(algorithm: Any, observations: FloatArray) -> Actor:
     """
     import torch
 
-    from gems_gym_agents.actors import Actor
+    from gems_gym_agents.actors import actor_from_modules
 
     policy = algorithm.impl.policy
     head = policy._fc if hasattr(policy, "_fc") else policy._mu  # a deterministic or a Gaussian policy
-    actor = Actor.from_modules([*policy._encoder._layers, head, torch.nn.Tanh()])
+    actor = actor_from_modules([*policy._encoder._layers, head, torch.nn.Tanh()])
     gap = float(np.abs(actor.act(observations) - algorithm.predict(observations)).max())
     if not gap <= EXPORT_TOLERANCE:
         raise RuntimeError(

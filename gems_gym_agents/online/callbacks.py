@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from gems_gym_agents.actors import Actor
+from gems_gym.policies.actor import Actor
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 
 EXPLOSION_FACTOR = 10.0
@@ -61,8 +61,8 @@ class CheckpointCallback(BaseCallback):
         checkpoint = self.recorder.record(
             interactions, mean_training_return(self.model), self.export(interactions), score=score
         )
-        if checkpoint.validation_score is not None:
-            self.logger.record("validation/clicks_per_session", checkpoint.validation_score)
+        if checkpoint.score is not None:
+            self.logger.record("validation/clicks_per_session", checkpoint.score)
 
 
 class QBoundCallback(BaseCallback):
@@ -135,5 +135,5 @@ class ProgressCallback(BaseCallback):
         training, best = mean_training_return(self.model), self.recorder.best
         parts = [] if training is None else [f"{training:.1f} clicks per session"]
         if best is not None:
-            parts.append(f"best on validation users {best.validation_score:.1f}")
+            parts.append(f"best on validation users {best.score:.1f}")
         return ", ".join(parts)

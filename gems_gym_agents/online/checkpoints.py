@@ -6,13 +6,12 @@ every validated policy stays, and the caller picks.
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gems_gym_agents.actors import Actor
+from gems_gym.policies.actor import Actor
+from gems_gym.whole_files import write_json
 from gems_gym_agents.base import Evaluate
 
 
@@ -24,13 +23,13 @@ class Checkpoint:
         interactions: environment interactions (users times steps) before it.
         training_return: mean clicks per session of the last finished training sessions, exploration included;
             ``None`` before the first session ends.
-        validation_score: what ``evaluate`` gave: mean clicks per session of validation users; ``None`` if not scored.
+        score: what ``evaluate`` gave: mean clicks per session of validation users; ``None`` if not scored.
         actor: the policy, without exploration.
     """
 
     interactions: int
     training_return: float | None
-    validation_score: float | None
+    score: float | None
     actor: Actor
 
     def describe(self) -> dict[str, Any]:
@@ -38,7 +37,7 @@ class Checkpoint:
         return {
             "interactions": self.interactions,
             "training_return": self.training_return,
-            "validation_score": self.validation_score,
+            "score": self.score,
         }
 
 
@@ -76,8 +75,8 @@ class CheckpointRecorder:
     @property
     def best(self) -> Checkpoint | None:
         """The policy with the highest validation score (the earliest of equals), or ``None`` if none was scored."""
-        scored = [checkpoint for checkpoint in self.checkpoints if checkpoint.validation_score is not None]
-        return max(scored, key=lambda checkpoint: checkpoint.validation_score or 0.0, default=None)
+        scored = [checkpoint for checkpoint in self.checkpoints if checkpoint.score is not None]
+        return max(scored, key=lambda checkpoint: checkpoint.score or 0.0, default=None)
 
     def record(
         self, interactions: int, training_return: float | None, actor: Actor, *, score: bool = True
@@ -101,13 +100,3 @@ class CheckpointRecorder:
 
 def _file(directory: Path, checkpoint: Checkpoint) -> Path:
     return directory / "checkpoints" / f"actor_{checkpoint.interactions}.safetensors"
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON; the file appears under its name only when it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

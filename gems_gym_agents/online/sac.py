@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Literal
 from gymnasium.vector import VectorEnv
 
 from gems_gym.errors import require, unknown_name
-from gems_gym_agents.actors import Actor
+from gems_gym.policies.actor import Actor
+from gems_gym.whole_files import write_json
 from gems_gym_agents.base import Evaluate, FloatArray
-from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, write_json
+from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder
 
 POLICY_FILE = "policy.safetensors"
 _DETAILS_FILE = "sac.json"

@@ -17,9 +17,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.sac.policies import SACPolicy
 
+from gems_gym.policies.actor import Actor
 from gems_gym.progress import track
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.actors import Actor
+from gems_gym_agents.actors import actor_from_modules
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.callbacks import CheckpointCallback, ProgressCallback, QBoundCallback
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
@@ -85,7 +86,7 @@ def export_actor(model: SAC, metadata: dict[str, Any] | None = None) -> Actor:
     """
     from torch import nn
 
-    return Actor.from_modules([model.actor.latent_pi, model.actor.mu, nn.Tanh()], metadata=metadata)
+    return actor_from_modules([model.actor.latent_pi, model.actor.mu, nn.Tanh()], metadata=metadata)
 
 
 def train_sac(

@@ -16,8 +16,8 @@ from rich.console import Console
 from stable_baselines3 import SAC
 from torch import nn
 
+from gems_gym.policies.actor import Actor
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.actors import Actor
 from gems_gym_agents.base import Agent
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.callbacks import QExplosionError
@@ -177,14 +177,14 @@ def test_files_and_checkpoints(tmp_path):
         progress=False,
     )
     assert [checkpoint.interactions for checkpoint in agent.checkpoints] == [80, 160, 240, 320]
-    assert [checkpoint.validation_score for checkpoint in agent.checkpoints] == [2.0, 3.0, 1.0, 1.5]
+    assert [checkpoint.score for checkpoint in agent.checkpoints] == [2.0, 3.0, 1.0, 1.5]
     best, last = agent.checkpoints[1].actor, agent.checkpoints[3].actor
     np.testing.assert_array_equal(agent.act(OBSERVATIONS), best.act(OBSERVATIONS))
     for name, actor in {"best": best, "last": last, "checkpoints/actor_160": best}.items():
         loaded = Actor.load(tmp_path / f"{name}.safetensors")
         np.testing.assert_array_equal(loaded.act(OBSERVATIONS), actor.act(OBSERVATIONS))
     curve = json.loads((tmp_path / "checkpoints/checkpoints.json").read_text())
-    assert curve[1]["validation_score"] == 3.0
+    assert curve[1]["score"] == 3.0
     assert curve[1]["file"] == "actor_160.safetensors"
     assert list((tmp_path / "logs").glob("events.out.tfevents*"))
     with (tmp_path / "logs/progress.csv").open() as file:
@@ -236,7 +236,7 @@ def test_ctrl_c_keeps_what_there_is(tmp_path):
             Interrupted(8), steps=10_000, seed=0, directory=tmp_path, evaluate=closeness, progress=False
         )
     assert agent.interactions == 29 * 8
-    assert agent.checkpoints[-1].validation_score is None
+    assert agent.checkpoints[-1].score is None
     assert agent.act(OBSERVATIONS).shape == (50, 2)
     Actor.load(tmp_path / "last.safetensors")
     Actor.load(tmp_path / "best.safetensors")

@@ -1,0 +1,169 @@
+"""Policies as files: an exported deterministic network that runs on NumPy alone, and noise for collecting with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.networks import FeedForward
+from gems_gym.policies.base import Policy, policy_rng
+
+KIND = "policy/actor"
+_PREFIX = "actor"
+
+
+class Actor:
+    """A deterministic policy: a feed-forward network that ends in tanh.
+
+    Agents export it after training, so that collecting and evaluating need neither torch nor the library that the
+    agent was trained with. A user's action has the same bits whatever the number of users beside it.
+
+    Args:
+        network: from observations to actions; its last layer is ``tanh``.
+        metadata: JSON-able values to keep in the file, e.g. which agent it came from.
+
+    Attributes:
+        observation_size: numbers in an observation.
+        action_size: numbers in an action.
+        metadata: what was given.
+
+    Raises:
+        ValueError: the network does not end in tanh, so that its actions could leave [-1, 1].
+    """
+
+    def __init__(self, network: FeedForward, metadata: dict[str, Any] | None = None) -> None:
+        if not network.spec or network.spec[-1][0] != "tanh":
+            raise ValueError(
+                f"network has the layers {network.spec}; the last one must be tanh, to stay in [-1, 1]"
+            )
+        self.network = network
+        self.metadata = dict(metadata or {})
+        self.observation_size = network.input_size
+        self.action_size = network.output_size
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Starts new sessions, as for every policy; there is nothing to forget and nothing to draw."""
+
+    def act(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Chooses the action of each user.
+
+        Args:
+            observations: (num_users, observation_size) float.
+
+        Returns:
+            (num_users, action_size) float32 in [-1, 1].
+
+        Raises:
+            ValueError: another shape, or a number that is not finite.
+        """
+        observations = np.asarray(observations)
+        if observations.ndim != 2 or observations.shape[1] != self.observation_size:
+            raise ValueError(
+                f"observations has shape {observations.shape}; (num_users, {self.observation_size}) was expected"
+            )
+        if not np.isfinite(observations).all():
+            row = int(np.flatnonzero(~np.isfinite(observations).all(axis=1))[0])
+            raise ValueError(f"observations[{row}] holds NaN or infinity; finite numbers were expected")
+        return self.network(observations)
+
+    def save(self, path: Path) -> str:
+        """Writes a safetensors artefact of the kind ``policy/actor``.
+
+        Args:
+            path: the file; it appears under its name only when it is whole.
+
+        Returns:
+            The file's sha256, as hex.
+        """
+        header = {
+            "observation_size": self.observation_size,
+            "action_size": self.action_size,
+            "layers": self.network.spec,
+            "metadata": self.metadata,
+        }
+        return save_artifact(path, KIND, self.network.to_tensors(_PREFIX), header)
+
+    @classmethod
+    def load(cls, path: Path) -> Actor:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ArtifactError: the file is damaged, or no ``policy/actor``.
+        """
+        artifact = load_artifact(path, KIND)
+        header = artifact.header
+        try:
+            network = FeedForward.from_tensors(artifact.tensors, _PREFIX, header["layers"])
+            return cls(network, header["metadata"])
+        except (KeyError, ValueError) as error:
+            raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
+
+
+def add_exploration_noise(
+    actions: NDArray[np.float32], standard_deviation: float, generators: Sequence[np.random.Generator]
+) -> NDArray[np.float32]:
+    """Adds Gaussian noise, each user's from its own generator, and clips to the box.
+
+    What is returned is what must be executed and stored: a dataset that stored the action before noise or clipping
+    would teach the wrong cause of the clicks.
+
+    Args:
+        actions: (num_users, action_size) float32 in [-1, 1].
+        standard_deviation: of the noise in every dimension, in units of the action box [-1, 1]; 0 adds none.
+        generators: one per user; each draws ``action_size`` numbers, whatever the standard deviation.
+
+    Returns:
+        (num_users, action_size) float32 in [-1, 1].
+
+    Raises:
+        ValueError: a negative or non-finite standard deviation, or not one generator per user.
+    """
+    _check_standard_deviation(standard_deviation)
+    if len(generators) != len(actions):
+        raise ValueError(
+            f"generators holds {len(generators)} for the actions of {len(actions)} users: give one each"
+        )
+    noise = np.stack([generator.standard_normal(actions.shape[1]) for generator in generators])
+    return np.clip(actions + standard_deviation * noise, -1.0, 1.0).astype(np.float32)
+
+
+def _check_standard_deviation(value: float) -> None:
+    if not (np.isfinite(value) and value >= 0.0):
+        raise ValueError(f"standard_deviation={value!r}: it must be a number of at least 0")
+
+
+class NoisyActor:
+    """A policy with Gaussian exploration noise, for collecting datasets.
+
+    Args:
+        policy: chooses latent actions, as an :class:`Actor` does.
+        standard_deviation: see :func:`add_exploration_noise`.
+
+    Raises:
+        ValueError: a negative or non-finite standard deviation.
+    """
+
+    def __init__(self, policy: Policy, standard_deviation: float) -> None:
+        _check_standard_deviation(standard_deviation)
+        self.policy = policy
+        self.standard_deviation = standard_deviation
+        self._generators: list[np.random.Generator] = []
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Starts the noise of new sessions: user i's depends on ``seeds[i]`` alone, not on the users beside it."""
+        self.policy.reset(seeds)
+        self._generators = [policy_rng(seed) for seed in seeds]
+
+    def act(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(num_users, observation_size) -> the actions to execute and store, (num_users, action_size) in [-1, 1].
+
+        Raises:
+            ValueError: ``reset`` was called for another number of users, or not at all.
+        """
+        return add_exploration_noise(self.policy.act(observations), self.standard_deviation, self._generators)
