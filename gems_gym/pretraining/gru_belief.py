@@ -49,8 +49,8 @@ class BeliefSettings:
     slate_input: Literal["pooled", "concatenated"] = "pooled"
     item_embeddings: Literal["co_click", "scratch"] = "co_click"
     freeze_item_embeddings: bool = False
-    batches: int = 1000
-    batch_sessions: int = 64
+    batches: int = 1500
+    batch_sessions: int = 32
     learning_rate: float = 2e-2
     held_out: float = 0.05
 
