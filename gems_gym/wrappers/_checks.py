@@ -31,8 +31,8 @@ def check_fits(part: Any, role: str, env: gym.Env | VectorEnv) -> None:
     if part.catalog_hash != catalog.hash:
         raise ValueError(
             f"{role} (a {part.kind}) was made for the catalogue {part.catalog_hash}, but the environment's "
-            f"catalogue is {catalog.hash}: item ids mean other items there. Pretrain on this environment, or make the environment "
-            f"with the other catalogue"
+            f"catalogue is {catalog.hash}: item ids mean other items there. Pretrain on this "
+            f"environment, or make the environment with the other catalogue"
         )
 
 
