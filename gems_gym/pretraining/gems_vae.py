@@ -19,6 +19,7 @@ from torch.nn import functional
 from gems_gym.embeddings import co_click_embeddings
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
 from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.pretraining.threads import torch_threads
 from gems_gym.progress import track
 from gems_gym.rankers.gems import GemsRanker
 
@@ -34,7 +35,8 @@ class GemsSettings:
     """How a GeMS VAE is made and trained.
 
     Attributes:
-        item_embeddings: "co_click": made from the log's clicks, then frozen; "scratch": learned with the VAE.
+        item_embeddings: "co_click": made from the log's clicks, each dimension standardised, then frozen;
+            "scratch": learned with the VAE.
         embedding_size: numbers in an item embedding.
         latent_size: numbers in a latent, and in the agent's action.
         beta: weight of the KL divergence, averaged over latent dimensions.
@@ -55,8 +57,8 @@ class GemsSettings:
     beta: float = 0.2
     click_weight: float = 0.5
     batch_size: int = 256
-    batches: int = 3000
-    learning_rate: float = 1e-3
+    batches: int = 2500
+    learning_rate: float = 3e-3
     coordinates: Literal["box", "whitened"] = "box"
     deduplicate: bool = True
     held_out: float = 0.1
@@ -115,10 +117,10 @@ def pretrain_gems(
     embeddings = _initial_embeddings(train, num_items, settings, generator)
     frozen = settings.item_embeddings == "co_click"
     vae = GemsVae(embeddings, frozen, log.slates.shape[-1], settings.latent_size, generator).to(device)
-    _train(vae, train, settings, generator, progress)
-    measured = _sample(train, _MEASURED_SLATES, generator)
-    centre, basis = _coordinates(vae, *measured, settings.coordinates)
-    metrics = _measure(vae, *_sample(held_out, _MEASURED_SLATES // 10, generator))
+    with torch_threads(1):  # two are no faster where they have to wait for each other
+        _train(vae, train, settings, generator, progress)
+        centre, basis = _coordinates(vae, *_sample(train, _MEASURED_SLATES, generator), settings.coordinates)
+        metrics = _measure(vae, *_sample(held_out, _MEASURED_SLATES // 10, generator))
     tensors = {name: tensor.detach().cpu().numpy() for name, tensor in vae.state_dict().items()}
     header = {
         "options": dataclasses.asdict(settings),
@@ -173,7 +175,10 @@ def _initial_embeddings(
     if settings.item_embeddings == "scratch":
         return torch.randn(num_items, settings.embedding_size, generator=generator)
     log = _NumpyLog(data.slates.numpy(), data.clicks.numpy())
-    return torch.from_numpy(co_click_embeddings(log, num_items, settings.embedding_size))
+    embeddings = torch.from_numpy(co_click_embeddings(log, num_items, settings.embedding_size))
+    deviations, means = torch.std_mean(embeddings, dim=0)
+    # The later dimensions are what tells items of one topic apart: they should weigh as much as the first.
+    return (embeddings - means) / deviations.clamp_min(1e-6)
 
 
 @dataclass(frozen=True)

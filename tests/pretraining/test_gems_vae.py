@@ -144,6 +144,8 @@ def test_click_weight_makes_it_learn_clicks() -> None:
 def test_frozen_embeddings_stay_and_scratch_ones_move() -> None:
     start, end = (train(batches=batches)[0].tensors["item_embeddings"] for batches in (1, 40))
     np.testing.assert_array_equal(start, end)
+    np.testing.assert_allclose(start.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(start[:, :3].std(axis=0, ddof=1), 1, atol=1e-5)  # what three groups fill
     start, end = (
         train(batches=batches, item_embeddings="scratch")[0].tensors["item_embeddings"] for batches in (1, 40)
     )
