@@ -15,6 +15,7 @@ from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, res
 from gems_gym.simulator.kernels import Shown
 
 Observation = dict[str, NDArray[Any]]
+_ONLY_USER = np.zeros(1, np.int64)
 
 
 class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
@@ -98,16 +99,24 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
 
         Args:
             seed: The user's seed; None draws the next user from the environment's generator.
-            options: None or empty: there are none.
+            options: ``{"user": preference}`` sets the user, real numbers ``(embedding_size,)``; it is scaled so
+                that its block norms add up to 1, as a drawn user's do. ``{"first_slate": item ids}`` sets the
+                slate that the session opens with, integers ``(slate_size,)``. Both hold for this session only
+                and leave the user's randomness as it is.
 
         Returns:
             The first observation and its info.
+
+        Raises:
+            ValueError: An unknown option (the message names the nearest), or one whose value does not fit.
+            TypeError: A seed or an option of the wrong type.
+            ClosedEnvironmentError: After ``close()``.
         """
         self._status.check_open()
         spaces.check_seed(seed)
-        spaces.check_options(options)
+        given = spaces.opening(spaces.check_options(options, spaces.SESSION_OPTIONS), self.config, _ONLY_USER)
         super().reset(seed=seed)
-        self.shown = self.simulator.open_sessions([self.np_random])
+        self.shown = self.simulator.open_sessions([self.np_random], **given)
         self._status = SessionStatus.RUNNING
         self._clicks_so_far = 0
         return self._observed(self.shown)

@@ -90,16 +90,24 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             seed: An integer s gives user i the seed s + i; a sequence gives each its own; None draws the next
                 users from the generators there are.
             options: ``{"reset_mask": bool array (num_envs,)}`` resets only some users, the others'
-                observations are repeated.
+                observations are repeated. ``user`` and ``first_slate`` as in :meth:`SlateEnv.reset`, with a
+                row for each user or one for all; sessions that autoreset opens later draw their own.
 
         Returns:
             Observations and infos, batched.
+
+        Raises:
+            ValueError: An unknown option (the message names the nearest), or one whose value does not fit.
+            TypeError: A seed or an option of the wrong type.
+            ClosedEnvironmentError: After ``close()``.
         """
         self._status.check_open()
+        options = spaces.check_options(options, ("reset_mask", *spaces.SESSION_OPTIONS))
         mask = self._reset_mask(options)
-        self._seed_users(seed, mask)
         rows = np.flatnonzero(mask)
-        opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
+        given = spaces.opening(options, self.config, rows, self.num_envs)
+        self._seed_users(seed, mask)
+        opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows, **given)
         self._ended[rows] = False
         self._clicks_so_far[rows] = 0
         self._status = SessionStatus.RUNNING
@@ -174,8 +182,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         infos = _masked(spaces.infos_of(self.shown), self._everyone)
         return spaces.observations_of(self.shown), self.shown.rewards, ~self._everyone, truncated, infos
 
-    def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
-        options = spaces.check_options(options, ("reset_mask",))
+    def _reset_mask(self, options: dict[str, Any]) -> NDArray[np.bool_]:
         mask = options.get("reset_mask", self._everyone)
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
             raise ValueError(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
+from gems_gym.simulator import check_slates, check_users
 from gems_gym.simulator.kernels import Shown
 
 INFO_KEYS = ("slate", "clicks", "scores", "relevances", "bored", "user_state")
@@ -67,6 +68,52 @@ def check_options(options: dict[str, Any] | None, known: tuple[str, ...] = ()) -
         if name not in known:
             raise unknown_name("reset option", name, known)
     return dict(options or {})
+
+
+SESSION_OPTIONS = ("user", "first_slate")
+"""Reset options that say how a session opens."""
+
+
+def opening(
+    options: dict[str, Any], config: SlateConfig, rows: NDArray[np.int64], num_users: int | None = None
+) -> Arrays:
+    """What the reset options give instead of the drawn user and the catalogue's first slate.
+
+    Args:
+        options: May hold ``user``, ``(embedding_size,)``, and ``first_slate``, ``(slate_size,)``; in a vector
+            environment also with one row for each user.
+        config: The world.
+        rows: The users whose sessions open, ``(n,)``.
+        num_users: Users of a vector environment, None in a single one.
+
+    Returns:
+        Keywords of ``SlateSimulator.open_sessions``, each with ``n`` rows; only what was given.
+
+    Raises:
+        ValueError: A wrong shape, NaN or infinity, a user that is all zero, an item that is not in the catalogue.
+        TypeError: No numbers, or item ids that are no integers.
+    """
+    given: Arrays = {}
+    if options.get("user") is not None:
+        users = _rows_given(options, "user", config.embedding_size, rows, num_users)
+        given["preferences"] = check_users(users, users.shape, config.topic_size, "options['user']")
+    if options.get("first_slate") is not None:
+        slates = _rows_given(options, "first_slate", config.slate_size, rows, num_users)
+        given["first_slates"] = check_slates(slates, slates.shape, config.num_items, "options['first_slate']")
+    return given
+
+
+def _rows_given(
+    options: dict[str, Any], name: str, size: int, rows: NDArray[np.int64], num_users: int | None
+) -> NDArray[Any]:
+    """An option's rows for some users, ``(n, size)``; an option without rows is everyone's."""
+    array = np.asarray(options[name])
+    if num_users is not None and array.shape == (num_users, size):
+        return array[rows]
+    if array.shape != (size,):
+        right = f"({size},)" if num_users is None else f"({size},) or {(num_users, size)}"
+        raise ValueError(f"options[{name!r}] must have shape {right}, got {array.shape}")
+    return np.repeat(array[None], len(rows), axis=0)
 
 
 def check_render_mode(render_mode: str | None, modes: list[str]) -> None:

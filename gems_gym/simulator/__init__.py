@@ -1,6 +1,6 @@
 """The dynamics: catalogue, users, and one compiled step for any number of users. Knows arrays, not Gymnasium."""
 
 from gems_gym.simulator.catalog import Catalog, ItemEmbeddings, resolve_world
-from gems_gym.simulator.simulator import SlateSimulator, check_slates
+from gems_gym.simulator.simulator import SlateSimulator, check_slates, check_users
 
-__all__ = ["Catalog", "ItemEmbeddings", "SlateSimulator", "check_slates", "resolve_world"]
+__all__ = ["Catalog", "ItemEmbeddings", "SlateSimulator", "check_slates", "check_users", "resolve_world"]

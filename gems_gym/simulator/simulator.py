@@ -50,13 +50,23 @@ class SlateSimulator:
         return self.users.step >= self.config.episode_length
 
     def open_sessions(
-        self, rngs: Sequence[np.random.Generator], which: NDArray[np.int64] | None = None
+        self,
+        rngs: Sequence[np.random.Generator],
+        which: NDArray[np.int64] | None = None,
+        preferences: NDArray[np.float64] | None = None,
+        first_slates: NDArray[np.int64] | None = None,
     ) -> Shown:
         """Start new sessions with new users, drawn from their generators.
+
+        Every generator is drawn from alike whether or not a preference is given, so a given user meets the
+        same random clicks as the drawn one would have.
 
         Args:
             rngs: One generator for each new user; kept, and drawn from for that user's whole session.
             which: Rows of the users to replace, int64 ``(n,)``; all of them if None.
+            preferences: Initial preferences instead of the drawn ones, float64 ``(n, embedding_size)``: those
+                of :func:`check_users`.
+            first_slates: First slates instead of the catalogue's, int64 ``(n, slate_size)``.
 
         Returns:
             What came of the first slates, one row for each new user.
@@ -64,8 +74,9 @@ class SlateSimulator:
         rows = self._all_rows if which is None else which
         draws = draw_users(rngs, self.config)
         self._click_uniforms.start(rngs, rows)
-        preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
-        return self.open_given_sessions(preferences, draws.click_uniforms, draws.topics, rows)
+        if preferences is None:
+            preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
+        return self.open_given_sessions(preferences, draws.click_uniforms, draws.topics, rows, first_slates)
 
     def open_given_sessions(
         self,
@@ -73,6 +84,7 @@ class SlateSimulator:
         uniforms: NDArray[np.float32],
         short_term_topics: NDArray[np.int64],
         which: NDArray[np.int64] | None = None,
+        first_slates: NDArray[np.int64] | None = None,
     ) -> Shown:
         """Start sessions with users that are given instead of drawn, as a replay does.
 
@@ -82,6 +94,7 @@ class SlateSimulator:
                 float32 ``(n, slate_size)``.
             short_term_topics: Topics for users that click nothing on the first slate, int64 ``(n,)``.
             which: Rows of the users to replace, int64 ``(n,)``; all of them if None.
+            first_slates: int64 ``(n, slate_size)``; the catalogue's first slate for all if None.
 
         Returns:
             What came of the first slates, one row for each new user.
@@ -89,7 +102,8 @@ class SlateSimulator:
         rows = self._all_rows if which is None else which
         self.users.preference[rows] = preferences
         shown = _empty_shown(self.config, len(rows))
-        first_slates = np.repeat(self._first_slate[None], len(rows), axis=0)
+        if first_slates is None:
+            first_slates = np.repeat(self._first_slate[None], len(rows), axis=0)
         kernels.open_sessions(
             self.dynamics, self.users, rows, first_slates, short_term_topics, uniforms, shown
         )
@@ -131,13 +145,16 @@ class SlateSimulator:
         return slates
 
 
-def check_slates(slates: object, shape: tuple[int, ...], num_items: int) -> NDArray[np.int64]:
+def check_slates(
+    slates: object, shape: tuple[int, ...], num_items: int, name: str = "action"
+) -> NDArray[np.int64]:
     """Slates as the simulator takes them, or an error that says what is wrong.
 
     Args:
         slates: What somebody wants to show.
         shape: ``(slate_size,)`` or ``(num_users, slate_size)``.
         num_items: Items in the catalogue.
+        name: What the errors call them.
 
     Returns:
         int64 array of that shape.
@@ -148,13 +165,50 @@ def check_slates(slates: object, shape: tuple[int, ...], num_items: int) -> NDAr
     """
     array = np.asarray(slates)
     if array.shape != shape:
-        raise ValueError(f"action must hold item ids in the shape {shape}, got shape {array.shape}")
+        raise ValueError(f"{name} must hold item ids in the shape {shape}, got shape {array.shape}")
     if array.dtype.kind not in "iu":
-        raise TypeError(f"action must hold integer item ids, got dtype {array.dtype}")
+        raise TypeError(f"{name} must hold integer item ids, got dtype {array.dtype}")
     if array.size and (array.min() < 0 or array.max() >= num_items):
         wrong = array[(array < 0) | (array >= num_items)].flat[0]
-        raise ValueError(f"action must hold item ids in [0, {num_items}), got {wrong}")
+        raise ValueError(f"{name} must hold item ids in [0, {num_items}), got {wrong}")
     return array.astype(np.int64, copy=False)
+
+
+def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: str) -> NDArray[np.float64]:
+    """Given users' preferences as the simulator takes them, or an error that says what is wrong.
+
+    Only the direction of a preference counts: like a drawn user's, it is scaled so that the Euclidean norms of
+    its blocks, one block of ``topic_size`` numbers per topic, add up to 1.
+
+    Args:
+        users: Somebody's preferences.
+        shape: ``(num_users, embedding_size)``.
+        topic_size: Numbers per topic.
+        name: What the errors call them.
+
+    Returns:
+        float64 array of that shape, a new one.
+
+    Raises:
+        TypeError: Not real numbers.
+        ValueError: Another shape, NaN or infinity, or a user that is all zero.
+    """
+    array = np.asarray(users)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
+    largest = np.abs(array).max(
+        axis=1, keepdims=True
+    )  # (num_users, 1), divided by first: squares stay finite
+    if not largest.all():
+        raise ValueError(f"{name} must not be all zero: such a user prefers nothing")
+    array /= largest
+    blocks = array.reshape(shape[0], -1, topic_size)
+    return array / np.sqrt((blocks**2).sum(axis=2)).sum(axis=1)[:, None]
 
 
 def _dynamics(config: SlateConfig, catalog: Catalog) -> Dynamics:
