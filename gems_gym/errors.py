@@ -18,13 +18,15 @@ SHORT_LIST = 16
 EXTRA_OF_MODULE: dict[str, str] = {
     "minari": "data",
     "h5py": "data",
-    "PIL": "data",
     "torch": "pretrain",
     "d3rlpy": "offline",
     "tensorboardX": "offline",
     "stable_baselines3": "online",
     "tensorboard": "online",
     "matplotlib": "plot",
+    "PIL": "render",
+    "pygame": "render",
+    "moviepy": "render",
 }
 """Top-level module of every optional dependency -> the smallest extra of setup.cfg that installs it."""
 
