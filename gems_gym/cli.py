@@ -97,6 +97,7 @@ def collect(
     if Path(policy).is_dir():
         agent = open_trained_agent(Path(policy))
         actor, view = NoisyActor(agent.policy, noise), {"ranker": agent.ranker, "belief": agent.belief}
+        view["policy_name"] = f"{agent.name}, noise {noise:g}"
     elif noise:
         raise ValueError(f"noise={noise} goes with a trained agent's folder, and {policy!r} is none")
     dataset = datasets.collect(

@@ -1,15 +1,25 @@
 """``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium
 import typer
 
 from gems_gym.errors import require
 from gems_gym.output import key_value_table, note, show_result
+from gems_gym.pretraining.session_log import (
+    BELIEF_SHARES,
+    RANKER_SHARES,
+    SessionLog,
+    collect_session_log,
+)
 
-pretrain = typer.Typer(help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True)
+pretrain = typer.Typer(
+    help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
+)
 
 Env = Annotated[str, typer.Option(help="Environment id.")]
 Out = Annotated[Path, typer.Option(help="The file to write.")]
@@ -41,7 +51,7 @@ def ranker(
     from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
 
     settings = GemsSettings() if batches is None else GemsSettings(batches=batches)
-    session_log, config = _session_log(env, log, {"eps_greedy_oracle": 1.0}, sessions, seed, item_embeddings)
+    session_log, config = _session_log(env, log, RANKER_SHARES, sessions, seed, item_embeddings)
     trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -60,10 +70,10 @@ def belief(
 ) -> None:
     """Train a GRU belief to predict clicks, on sessions of a mixture of policies."""
     require("torch")
-    from gems_gym.pretraining.gru_belief import LOGGING_SHARES, BeliefSettings, pretrain_belief
+    from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
 
     settings = BeliefSettings() if batches is None else BeliefSettings(batches=batches)
-    session_log, config = _session_log(env, log, LOGGING_SHARES, sessions, seed, item_embeddings)
+    session_log, config = _session_log(env, log, BELIEF_SHARES, sessions, seed, item_embeddings)
     trained, metrics = pretrain_belief(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -83,7 +93,7 @@ def embeddings(
     from gems_gym.artifacts import save_artifact
     from gems_gym.embeddings import co_click_embeddings
 
-    session_log, config = _session_log(env, log, {"eps_greedy_oracle": 1.0}, sessions, seed, item_embeddings)
+    session_log, config = _session_log(env, log, RANKER_SHARES, sessions, seed, item_embeddings)
     made = co_click_embeddings(session_log, config.num_items, size)
     sha256 = save_artifact(
         out,
@@ -97,17 +107,15 @@ def embeddings(
 def _session_log(
     env_id: str,
     path: Path | None,
-    shares: dict[str, float],
+    shares: Mapping[str, float],
     sessions: int,
     seed: int,
     item_embeddings: Path | None,
 ) -> tuple[Any, Any]:
     """The log to train on, and the world's configuration."""
-    import gymnasium
-
-    from gems_gym.pretraining.session_log import SessionLog, collect_session_log
-
-    world: Any = gymnasium.make(env_id, item_embeddings=None if item_embeddings is None else str(item_embeddings))
+    world: Any = gymnasium.make(
+        env_id, item_embeddings=None if item_embeddings is None else str(item_embeddings)
+    )
     config, catalog = world.unwrapped.config, world.unwrapped.catalog
     if path is not None and path.exists():
         log = SessionLog.load(path)
@@ -123,9 +131,7 @@ def _session_log(
     return log, config
 
 
-def _report(
-    sha256: str, out: Path, settings: dict[str, Any], metrics: dict[str, Any], as_json: bool
-) -> None:
+def _report(sha256: str, out: Path, settings: dict[str, Any], metrics: dict[str, Any], as_json: bool) -> None:
     result = {"file": str(out), "sha256": sha256, "settings": settings, "metrics": metrics}
     readable = key_value_table({"file": out, "sha256": sha256, **metrics})
     show_result(result, readable, as_json)

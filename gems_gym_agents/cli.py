@@ -39,7 +39,9 @@ def train(
         list[str] | None, typer.Option(help="name=value (JSON) of an agent's option; may be repeated.")
     ] = None,
     num_envs: Annotated[int, typer.Option(help="Users in lockstep, with --env.")] = 100,
-    validation_users: Annotated[int, typer.Option(help="Users that checkpoints are picked on.")] = VALIDATION_USERS,
+    validation_users: Annotated[
+        int, typer.Option(help="Users that checkpoints are picked on.")
+    ] = VALIDATION_USERS,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     overwrite: Annotated[bool, typer.Option(help="Replace a trained agent that is there.")] = False,
     as_json: Json = False,
@@ -94,7 +96,9 @@ def _dataset_parts(dataset_id: str) -> tuple[Any, EnvSpec, Ranker, BeliefEncoder
 
 
 def evaluate(
-    policy: Annotated[str, typer.Argument(metavar="POLICY|AGENT_DIR", help="A policy's name or an agent's folder.")],
+    policy: Annotated[
+        str, typer.Argument(metavar="POLICY|AGENT_DIR", help="A policy's name or an agent's folder.")
+    ],
     env: Env,
     episodes: Annotated[int, typer.Option(help="Users, one session each.")] = 500,
     seed: Annotated[int, typer.Option(help="Which block of users.")] = 0,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from gems_gym import plugins
 from gems_gym.beliefs import load_belief
 from gems_gym.datasets import collect
+from gems_gym.envs import SlateEnv
 from gems_gym.errors import require
 from gems_gym.output import note, plain
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
+from gems_gym.pretraining.session_log import BELIEF_SHARES, RANKER_SHARES, collect_session_log
 from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
 from gems_gym.user_splits import user_seeds
@@ -79,7 +81,12 @@ def run_quickstart(
     Returns:
         The table; it is also written to ``results.json``, and the picture to ``clicks_per_step.png``.
     """
-    for module, extra in (("torch", "all"), ("stable_baselines3", "all"), ("d3rlpy", "all"), ("minari", "all")):
+    for module, extra in (
+        ("torch", "all"),
+        ("stable_baselines3", "all"),
+        ("d3rlpy", "all"),
+        ("minari", "all"),
+    ):
         require(module, extra)  # before any work
     road = _Road(directory, env_id, seed, settings, dataset_id)
     return road.results(episodes)
@@ -95,49 +102,51 @@ class _Road:
         preset = gymnasium.spec(env_id).kwargs["preset"]
         self.dataset_id = dataset_id or f"gems-slate/{preset}/quickstart-v0"
         self.stages = Stages(directory)
-        self.world: Any = gymnasium.make(env_id).unwrapped
+        self.world = cast(SlateEnv, gymnasium.make(env_id).unwrapped)
         self.base = {"env": env_id, "catalog": self.world.catalog.hash, "seed": seed}
 
     # -- representations ---------------------------------------------------------------------------------------
 
     @cached_property
     def belief(self) -> dict[str, Any]:
-        from gems_gym.pretraining.gru_belief import LOGGING_SHARES, BeliefSettings, pretrain_belief
-        from gems_gym.pretraining.session_log import collect_session_log
+        from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
 
         settings = BeliefSettings()
 
         def make() -> dict[str, Any]:
             log = collect_session_log(
-                self.world.config, LOGGING_SHARES, self.settings.belief_sessions, self.seed
+                self.world.config, BELIEF_SHARES, self.settings.belief_sessions, self.seed
             )
             belief, metrics = pretrain_belief(log, self.world.config.num_items, settings, seed=self.seed)
             belief.save(self.directory / "belief.safetensors")
             return {"metrics": metrics}
 
         inputs = {
-            **self.base, "shares": LOGGING_SHARES, "sessions": self.settings.belief_sessions, **asdict(settings),
+            **self.base, "shares": BELIEF_SHARES, "sessions": self.settings.belief_sessions, **asdict(settings),
         }  # fmt: skip
         return self.stages.run("belief", inputs, ["belief.safetensors"], make)
 
     @cached_property
     def ranker(self) -> dict[str, Any]:
         from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
-        from gems_gym.pretraining.session_log import collect_session_log
 
         settings = GemsSettings()
-        shares = {"eps_greedy_oracle": 1.0}
 
         def make() -> dict[str, Any]:
             # another block of logging users than the belief's
             log = collect_session_log(
-                self.world.config, shares, self.settings.ranker_sessions, self.seed + _SECOND_LOG
+                self.world.config, RANKER_SHARES, self.settings.ranker_sessions, self.seed + _SECOND_LOG
             )
             ranker, metrics = pretrain_gems(log, self.world.config.num_items, settings, seed=self.seed)
             ranker.save(self.directory / "ranker.safetensors")
             return {"metrics": metrics}
 
-        inputs = {**self.base, "shares": shares, "sessions": self.settings.ranker_sessions, **asdict(settings)}
+        inputs = {
+            **self.base,
+            "shares": RANKER_SHARES,
+            "sessions": self.settings.ranker_sessions,
+            **asdict(settings),
+        }
         return self.stages.run("ranker", inputs, ["ranker.safetensors"], make)
 
     def latent_env(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
@@ -158,7 +167,12 @@ class _Road:
         agent = plugins.load(plugins.AGENTS, name)(**options)
         folder = self.directory / name
         agent.fit(source, steps=steps, seed=self.seed, directory=folder, evaluate=self.score)
-        record = {"env": self.env_id, "env_spec": self.world.spec.to_json(), "steps": steps, "seed": self.seed}
+        record = {
+            "env": self.env_id,
+            "env_spec": self.world.spec.to_json(),
+            "steps": steps,
+            "seed": self.seed,
+        }
         ranker = load_ranker(self.directory / "ranker.safetensors")
         belief = load_belief(self.directory / "belief.safetensors")
         save_trained_agent(folder, agent, name, ranker, belief, record)
@@ -173,7 +187,10 @@ class _Road:
             agent = self.train("sac", self.latent_env(settings.sac_users), settings.sac_interactions, options)
             collecting = _halfway(agent.checkpoints)
             collecting.actor.save(self.directory / "behaviour.safetensors")
-            return {"curve": [one.describe() for one in agent.checkpoints], "behaviour": collecting.describe()}
+            return {
+                "curve": [one.describe() for one in agent.checkpoints],
+                "behaviour": collecting.describe(),
+            }
 
         inputs = {
             **options, "interactions": settings.sac_interactions, "users": settings.sac_users,

@@ -54,7 +54,10 @@ class ResultsTable:
             table.add_column(column, justify="right")
         for row in map(self._row, self.evaluations):
             table.add_row(
-                row["policy"], f"{row['mean_return']:.1f}", f"{row['ci95']:.1f}", f"{row['normalized_score']:.1f}"
+                row["policy"],
+                f"{row['mean_return']:.1f}",
+                f"{row['ci95']:.1f}",
+                f"{row['normalized_score']:.1f}",
             )
         return table
 
@@ -75,9 +78,13 @@ def draw_clicks_per_step(evaluations: Sequence[Evaluation], title: str, path: Pa
     axes = figure.add_subplot()
     for evaluation in evaluations:
         steps = range(1, len(evaluation.clicks_per_step) + 1)
-        axes.plot(steps, evaluation.clicks_per_step, label=f"{evaluation.name} ({evaluation.mean_return:.0f})")
+        axes.plot(
+            steps, evaluation.clicks_per_step, label=f"{evaluation.name} ({evaluation.mean_return:.0f})"
+        )
     axes.set(xlabel="step of the session", ylabel="clicks per slate", title=title, ylim=(0, None))
-    axes.legend(title="policy (clicks per session)", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(
+        title="policy (clicks per session)", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5)
+    )
     axes.grid(alpha=0.3)
     with whole_file(path) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -1,10 +1,25 @@
-"""Pictures of a session."""
+"""Looking at sessions: as text, as pictures, or in a window.
+
+What the modes need is loaded when an environment asks for one; see the extra ``render``.
+"""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gems_gym.config import SlateConfig
-from gems_gym.simulator import Catalog
+from gems_gym.envs.picture import SessionView, session_frame
+from gems_gym.envs.window import Window
+from gems_gym.errors import require
+from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.simulator.kernels import Shown
+
+RENDER_MODES = ["ansi", "rgb_array", "human"]
+RENDER_FPS = 4
+"""Steps per second in videos and windows: a session of 100 steps takes 25 seconds."""
+
+_USERS_IN_WINDOW = 4
+
+Frame = str | NDArray[np.uint8]
 
 
 def ansi_frame(
@@ -30,3 +45,98 @@ def ansi_frame(
     bored = ", ".join(str(topic) for topic in np.flatnonzero(shown.bored[user])) or "nothing"
     lines.append(f"bored of: {bored}")
     return "\n".join(lines) + "\n"
+
+
+class SessionRenderer:
+    """Keeps what a picture needs of the past of an environment's sessions, and draws them.
+
+    Environments have one only where they are rendered, so that stepping costs nothing otherwise.
+
+    Args:
+        render_mode: One of :data:`RENDER_MODES`.
+        simulator: Whose users are shown; only read.
+
+    Raises:
+        ImportError: A library that the mode needs is not installed; the message names the extra.
+    """
+
+    def __init__(self, render_mode: str, simulator: SlateSimulator) -> None:
+        self.render_mode = render_mode
+        self._simulator = simulator
+        self._clicks_per_step: list[list[int]] = [[] for _ in range(simulator.num_users)]
+        if render_mode != "ansi":
+            require("PIL.Image", "render")
+        self._window = Window("gems-gym", RENDER_FPS) if render_mode == "human" else None
+
+    def opened(self, rows: NDArray[np.int64]) -> None:
+        """Sessions of these users, ``(n,)``, have just opened."""
+        for row in rows.tolist():
+            self._clicks_per_step[row] = []
+
+    def stepped(self, rows: NDArray[np.int64], rewards: NDArray[np.float32]) -> None:
+        """These users, ``(n,)``, have taken a step with these clicks, ``(n,)``."""
+        for row, reward in zip(rows.tolist(), rewards.tolist(), strict=True):
+            self._clicks_per_step[row].append(int(reward))
+
+    def frame(self, shown: Shown, user: int, title: str) -> Frame:
+        """One user's session as it stands: text for ``"ansi"``, else a picture, uint8 ``(480, 640, 3)``."""
+        if self.render_mode != "ansi":
+            return session_frame(self._view(shown, user, title))
+        simulator, clicks = self._simulator, self._clicks_per_step[user]
+        return ansi_frame(
+            simulator.config, simulator.catalog, shown, user, int(simulator.users.step[user]), sum(clicks)
+        )
+
+    def frames(self, shown: Shown, title: str) -> tuple[Frame, ...]:
+        """Every user's session, with the user's number in the title."""
+        users = range(self._simulator.num_users)
+        return tuple(self.frame(shown, user, f"{title}, user {user}") for user in users)
+
+    def show(self, shown: Shown, title: str) -> None:
+        """Show the first users in the window, up to four; does nothing in the other modes."""
+        if self._window is None:
+            return
+        if self._simulator.num_users == 1:
+            frames = [self._picture(shown, 0, title)]
+        else:
+            users = range(min(_USERS_IN_WINDOW, self._simulator.num_users))
+            frames = [self._picture(shown, user, f"{title}, user {user}") for user in users]
+        self._window.show(_tiled(frames))
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        if self._window is not None:
+            self._window.close()
+
+    def _picture(self, shown: Shown, user: int, title: str) -> NDArray[np.uint8]:
+        return session_frame(self._view(shown, user, title))
+
+    def _view(self, shown: Shown, user: int, title: str) -> SessionView:
+        config, users = self._simulator.config, self._simulator.users
+        blocks = shown.user_state[user].astype(np.float64).reshape(config.num_topics, config.topic_size)
+        return SessionView(
+            title=title,
+            step=int(users.step[user]),
+            episode_length=config.episode_length,
+            slate=shown.slates[user],
+            slate_topics=self._simulator.catalog.item_topics[shown.slates[user]],
+            clicks=shown.clicks[user],
+            relevances=shown.relevances[user],
+            interest=np.sqrt((blocks**2).sum(axis=1)),
+            bored=shown.bored[user],
+            bored_timeout=users.bored_timeout[user],
+            recent_topics=users.recent_topics[user, : users.num_recent_topics[user]],
+            recent_maxlen=config.recent_items_maxlen,
+            boredom_threshold=config.boredom_threshold,
+            clicks_per_step=self._clicks_per_step[user],
+        )
+
+
+def _tiled(frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Pictures of one size in two columns, an empty place white."""
+    if len(frames) == 1:
+        return frames[0]
+    if len(frames) % 2:
+        frames = [*frames, np.full_like(frames[0], 255)]
+    rows = [np.concatenate(frames[start : start + 2], axis=1) for start in range(0, len(frames), 2)]
+    return np.concatenate(rows, axis=0)

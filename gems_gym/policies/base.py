@@ -68,7 +68,7 @@ class SlatePolicy(abc.ABC):
             )
         self.start([policy_rng(seed) for seed in seeds])
 
-    def start(self, rngs: Sequence[np.random.Generator]) -> None:  # noqa: B027: most policies draw nothing
+    def start(self, rngs: Sequence[np.random.Generator]) -> None:  # noqa: B027
         """Take over one generator a user; overridden by policies that need randomness."""
 
     def act(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:

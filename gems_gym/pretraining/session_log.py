@@ -1,5 +1,6 @@
 """Logged sessions that rankers, beliefs and item embeddings are trained on."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,18 @@ from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.simulator import ItemEmbeddings
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import whole_file
+
+RANKER_SHARES: Mapping[str, float] = {"eps_greedy_oracle": 1.0}
+"""Who logs what rankers learn from: the logging policy of arXiv 2301.08632."""
+
+BELIEF_SHARES: Mapping[str, float] = {
+    "random": 1.0,
+    "eps_greedy_oracle": 3.0,
+    "random_constant_slate": 2.0,
+    "diverse_random": 1.0,
+    "eps_boredom_aware_oracle": 1.0,
+}
+"""Who logs what beliefs learn from: a mixture, so that a belief stays right when the agent's behaviour moves."""
 
 _ARRAYS = ("slates", "clicks", "click_probabilities", "policy")
 
@@ -55,9 +68,7 @@ class SessionLog:
         if name not in self.policy_names:
             raise ValueError(f"policy {name!r} logged none of these sessions; {self.policy_names} did")
         chosen = self.policy == self.policy_names.index(name)
-        return SessionLog(
-            *(getattr(self, array)[chosen] for array in _ARRAYS), self.policy_names, self.catalog_hash
-        )
+        return dataclasses.replace(self, **{array: getattr(self, array)[chosen] for array in _ARRAYS})
 
     def save(self, path: Path) -> None:
         """Write an .npz file without pickle, whole or not at all."""
