@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from gems_gym.envs import SlateVectorEnv
+from gems_gym.policies import make_policy
+from gems_gym.user_splits import user_seeds
+from gems_gym_agents.evaluation import (
+    References,
+    evaluate,
+    measure_references,
+    paired_difference,
+    t_interval,
+)
+
+USERS = user_seeds("test", 5, 60)
+
+
+def played(name, num_envs=60, users=USERS):
+    env = SlateVectorEnv(num_envs, episode_length=20, autoreset_mode="disabled")
+    return evaluate(make_policy(name, env), env, users, name=name)
+
+
+def test_the_interval_is_students():
+    values = np.array([3.0, 5.0, 4.0, 8.0])
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert t_interval(values) == pytest.approx((high - low) / 2)
+    assert t_interval(values[:1]) == float("inf")
+
+
+@pytest.mark.parametrize("name", ["random", "boredom_aware_oracle"])
+def test_results_do_not_depend_on_how_many_users_play_together(name):
+    together, apart = played(name), played(name, num_envs=7)
+    np.testing.assert_array_equal(together.returns, apart.returns)
+    np.testing.assert_allclose(together.clicks_per_step, apart.clicks_per_step)
+
+
+def test_clicks_per_step_add_up_to_the_return():
+    evaluated = played("short_term_oracle")
+    assert evaluated.clicks_per_step.shape == (20,)
+    assert evaluated.clicks_per_step.sum() == pytest.approx(evaluated.mean_return)
+    assert evaluated.returns.shape == (60,)
+
+
+def test_references_are_0_and_100():
+    env = SlateVectorEnv(60, episode_length=20, autoreset_mode="disabled")
+    references = measure_references(env, USERS)
+    assert references.normalized_score(played("random").mean_return) == 0
+    assert references.normalized_score(played("boredom_aware_oracle").mean_return) == pytest.approx(100)
+    assert References(10.0, 110.0).normalized_score(60.0) == 50
+
+
+def test_paired_differences_are_narrower_than_unpaired_ones():
+    better, worse = played("short_term_oracle"), played("random")
+    difference, interval = paired_difference(better, worse)
+    assert difference == pytest.approx(better.mean_return - worse.mean_return)
+    assert interval < better.ci95 + worse.ci95
+    assert paired_difference(better, better) == (0.0, 0.0)
+
+
+def test_different_users_cannot_be_paired():
+    with pytest.raises(ValueError, match="different users"):
+        paired_difference(played("random"), played("random", users=user_seeds("test", 6, 60)))
+    with pytest.raises(ValueError, match="at least one user"):
+        played("random", users=[])
