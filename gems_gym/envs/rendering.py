@@ -96,20 +96,15 @@ class SessionRenderer:
         """Show the first users in the window, up to four; does nothing in the other modes."""
         if self._window is None:
             return
-        if self._simulator.num_users == 1:
-            frames = [self._picture(shown, 0, title)]
-        else:
-            users = range(min(_USERS_IN_WINDOW, self._simulator.num_users))
-            frames = [self._picture(shown, user, f"{title}, user {user}") for user in users]
+        users = min(_USERS_IN_WINDOW, self._simulator.num_users)
+        titles = [title] if users == 1 else [f"{title}, user {user}" for user in range(users)]
+        frames = [session_frame(self._view(shown, user, title)) for user, title in enumerate(titles)]
         self._window.show(_tiled(frames))
 
     def close(self) -> None:
         """Close the window, if there is one."""
         if self._window is not None:
             self._window.close()
-
-    def _picture(self, shown: Shown, user: int, title: str) -> NDArray[np.uint8]:
-        return session_frame(self._view(shown, user, title))
 
     def _view(self, shown: Shown, user: int, title: str) -> SessionView:
         config, users = self._simulator.config, self._simulator.users

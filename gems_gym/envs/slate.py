@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
-from gems_gym.envs.rendering import ansi_frame
+from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.session_status import SessionStatus
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 from gems_gym.simulator.kernels import Shown
@@ -55,7 +55,9 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     ## Arguments
     ``preset``: a name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``. ``item_embeddings``: one's own
     catalogue, an ``(num_items, embedding_size)`` array or the path of an .npy file (the form that a
-    spec can be saved with). ``render_mode``: ``"ansi"`` or None. Every field of :class:`gems_gym.config.SlateConfig` by keyword.
+    spec can be saved with). ``render_mode``: ``"ansi"`` (text), ``"rgb_array"`` (pictures), ``"human"`` (a window)
+    or None; all but the text need the extra ``render``. Every field of :class:`gems_gym.config.SlateConfig` by
+    keyword.
 
     ```python
     >>> import gymnasium, gems_gym
@@ -73,7 +75,10 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         TypeError: An unknown keyword (the message names the nearest) or a value of the wrong type.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 2}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": RENDER_MODES,
+        "render_fps": RENDER_FPS,
+    }
 
     def __init__(
         self,
@@ -90,7 +95,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self.simulator = SlateSimulator(self.config, self.catalog, num_users=1)
         self._status = SessionStatus.NOT_STARTED
         self.shown: Shown | None = None
-        self._clicks_so_far = 0
+        self._renderer = None if render_mode is None else SessionRenderer(render_mode, self.simulator)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -118,7 +123,9 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         super().reset(seed=seed)
         self.shown = self.simulator.open_sessions([self.np_random], **given)
         self._status = SessionStatus.RUNNING
-        self._clicks_so_far = 0
+        if self._renderer is not None:
+            self._renderer.opened(_ONLY_USER)
+            self._renderer.show(self.shown, self._title)
         return self._observed(self.shown)
 
     def step(self, action: NDArray[np.int64]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -139,7 +146,9 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         slate = check_slates(action, (self.config.slate_size,), self.config.num_items)
         self.shown = self.simulator.step(slate[None])
         reward = float(self.shown.rewards[0])
-        self._clicks_so_far += int(reward)
+        if self._renderer is not None:
+            self._renderer.stepped(_ONLY_USER, self.shown.rewards)
+            self._renderer.show(self.shown, self._title)
         truncated = bool(self.simulator.truncated[0])
         if truncated:
             self._status = SessionStatus.ENDED
@@ -159,15 +168,32 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self._status.check_running()
         return self.simulator.short_term_oracle_slates()[0]
 
-    def render(self) -> str | None:
-        """The last slate as text where ``render_mode`` is ``"ansi"``, else None."""
-        if self.render_mode is None:
+    def render(self) -> Frame | None:
+        """The session as it stands.
+
+        Returns:
+            Text where ``render_mode`` is ``"ansi"``; a picture, uint8 ``(480, 640, 3)``, where it is
+            ``"rgb_array"``; None where it is ``"human"`` (every step shows itself in the window) or None.
+
+        Raises:
+            ResetNeeded: Before the first reset.
+            ClosedEnvironmentError: After ``close()``.
+        """
+        self._status.check_open()
+        if self._renderer is None:
             return None
         if self.shown is None:
             raise ResetNeeded("render was called before the first reset; call reset() first")
-        step = int(self.simulator.users.step[0])
-        return ansi_frame(self.config, self.catalog, self.shown, 0, step, self._clicks_so_far)
+        if self.render_mode == "human":
+            return None
+        return self._renderer.frame(self.shown, 0, self._title)
+
+    @property
+    def _title(self) -> str:
+        return self.spec.id if self.spec is not None else type(self).__name__
 
     def close(self) -> None:
-        """Close the environment; closing twice does nothing."""
+        """Close the environment and its window; closing twice does nothing."""
         self._status = SessionStatus.CLOSED
+        if self._renderer is not None:
+            self._renderer.close()

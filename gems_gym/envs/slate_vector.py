@@ -1,7 +1,7 @@
 """Many users in lockstep as one Gymnasium vector environment."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
-from gems_gym.envs.rendering import ansi_frame
+from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.session_status import SessionStatus
 from gems_gym.envs.spaces import Arrays
 from gems_gym.errors import unknown_name
@@ -35,7 +35,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             ``"next_step"`` (the step after ignores the action and opens the next session), ``"disabled"``
             (``reset`` must be called, for all users or for ``options={"reset_mask": mask}``).
         max_episode_steps: Gymnasium's name for ``episode_length``; what ``make_vec`` hands over.
-        render_mode: ``"ansi"`` or None.
+        render_mode: ``"ansi"``, ``"rgb_array"``, ``"human"`` (one window, the first four users) or None.
         **overrides: Fields of :class:`gems_gym.config.SlateConfig`.
 
     Raises:
@@ -43,8 +43,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         TypeError: An unknown keyword (the message names the nearest) or a value of the wrong type.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 2}
-    _render_modes: ClassVar[list[str]] = ["ansi"]
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": RENDER_FPS}
 
     def __init__(
         self,
@@ -64,7 +63,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             overrides["episode_length"] = max_episode_steps
         self.config, self.catalog = resolve_world(preset, item_embeddings, overrides)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        spaces.check_render_mode(render_mode, self._render_modes)
+        spaces.check_render_mode(render_mode, RENDER_MODES)
         self.num_envs = int(num_envs)
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
@@ -79,7 +78,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self._ended = np.zeros(self.num_envs, np.bool_)  # whose session has ended and waits for a reset
         self._everyone = np.ones(self.num_envs, np.bool_)
         self.shown: Shown | None = None
-        self._clicks_so_far = np.zeros(self.num_envs, np.int64)
+        self._renderer = None if render_mode is None else SessionRenderer(render_mode, self.simulator)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -109,9 +108,9 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self._seed_users(seed, mask)
         opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows, **given)
         self._ended[rows] = False
-        self._clicks_so_far[rows] = 0
         self._status = SessionStatus.RUNNING
         self.shown = opened if len(rows) == self.num_envs else _with_rows(self.shown, rows, opened)
+        self._record(opened=mask)
         return spaces.observations_of(self.shown), _masked(spaces.infos_of(self.shown), mask)
 
     def step(
@@ -137,7 +136,6 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
                 SessionStatus.ENDED.check_running()
             return self._step_and_open(slates)
         shown = self.simulator.step(slates)
-        self._clicks_so_far += shown.rewards.astype(np.int64)
         truncated = self.simulator.truncated
         infos: dict[str, Any] = {}
         if truncated.any():
@@ -145,6 +143,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
                 return self._end_and_open(shown, truncated)
             self._ended = truncated.copy()
         self.shown = shown
+        self._record(stepped=self._everyone)
         infos = _masked(spaces.infos_of(shown), self._everyone)
         return spaces.observations_of(shown), shown.rewards, ~self._everyone, truncated, infos
 
@@ -158,8 +157,8 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         for row in rows.tolist():
             final_observations[row] = spaces.row_of(final, row)
         opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
-        self._clicks_so_far[rows] = 0
         self.shown = opened if len(rows) == self.num_envs else _with_rows(shown, rows, opened)
+        self._record(opened=truncated, stepped=~truncated)
         infos = _masked(spaces.infos_of(self.shown), self._everyone)
         infos["final_obs"], infos["_final_obs"] = final_observations, truncated.copy()
         infos["final_info"] = _masked(spaces.infos_of(shown), truncated)
@@ -175,8 +174,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         opened.rewards[:] = 0.0  # the first slate's clicks are no reward
         self.shown = _with_rows(self.shown, ended, opened)
         self.shown = _with_rows(self.shown, going_on, self.simulator.step(slates[going_on], which=going_on))
-        self._clicks_so_far[ended] = 0
-        self._clicks_so_far[going_on] += self.shown.rewards[going_on].astype(np.int64)
+        self._record(opened=self._ended, stepped=~self._ended)
         truncated = self.simulator.truncated
         self._ended = truncated.copy()
         infos = _masked(spaces.infos_of(self.shown), self._everyone)
@@ -223,21 +221,42 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         """Every user's seed, as SyncVectorEnv gives them; empty before the first reset."""
         return tuple(self._user_seeds)
 
-    def render(self) -> tuple[str, ...] | None:
-        """Every user's last slate as text where ``render_mode`` is ``"ansi"``, else None."""
-        if self.render_mode is None or self.shown is None:
+    def render(self) -> tuple[Frame, ...] | None:
+        """Every user's session as it stands, as :meth:`SlateEnv.render` gives one.
+
+        Returns:
+            Texts or pictures, one for each user; None before the first reset, where ``render_mode`` is
+            ``"human"`` (every step shows itself in the window), and where it is None.
+
+        Raises:
+            ClosedEnvironmentError: After ``close()``.
+        """
+        self._status.check_open()
+        if self._renderer is None or self.shown is None or self.render_mode == "human":
             return None
-        return tuple(
-            ansi_frame(
-                self.config, self.catalog, self.shown, user,
-                int(self.simulator.users.step[user]), int(self._clicks_so_far[user]),
-            )
-            for user in range(self.num_envs)
-        )  # fmt: skip
+        return self._renderer.frames(self.shown, self._title)
+
+    def _record(
+        self, opened: NDArray[np.bool_] | None = None, stepped: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Tell the renderer, if there is one, whose session has opened and who has taken a step."""
+        if self._renderer is None or self.shown is None:
+            return
+        if opened is not None:
+            self._renderer.opened(np.flatnonzero(opened))
+        if stepped is not None:
+            self._renderer.stepped(np.flatnonzero(stepped), self.shown.rewards[stepped])
+        self._renderer.show(self.shown, self._title)
+
+    @property
+    def _title(self) -> str:
+        return self.spec.id if self.spec is not None else type(self).__name__
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Mark the environment closed; called by ``close()``, which may be called twice."""
+        """Close the environment and its window; called by ``close()``, which may be called twice."""
         self._status = SessionStatus.CLOSED
+        if self._renderer is not None:
+            self._renderer.close()
 
 
 def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
