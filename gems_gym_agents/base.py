@@ -18,6 +18,10 @@ Evaluate = Callable[[Act], float]
 """Scores a policy on users that training never sees: mean clicks per session, higher is better."""
 
 
+class DivergedError(RuntimeError):
+    """Training produced values that can't be right: |Q| far beyond its bound, or NaN."""
+
+
 @runtime_checkable
 class Policy(Protocol):
     """What is left of an agent once it is trained: enough to act, and no learning library."""

@@ -19,7 +19,7 @@ PACKAGES = ("gems_gym", "gems_gym_agents")
 HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
-COMMON = {"errors", "plugins", "progress"}
+COMMON = {"errors", "plugins", "progress", "whole_files"}
 
 # Part of gems_gym -> the other parts of it that it may import.
 LAYERS: dict[str, set[str]] = {"config": set()}
@@ -44,7 +44,10 @@ LAYERS["pretraining"] = LAYERS["rollouts"] | {
     "registration",
 }
 LAYERS["datasets"] = LAYERS["pretraining"] - {"pretraining"}
-LAYERS["cli"] = set(LAYERS) - {"cli"}
+LAYERS["trained_agents"] = {"__init__", "artifacts", "beliefs", "policies", "rankers", "wrappers"}
+LAYERS["output"] = set()
+LAYERS["cli_pretrain"] = LAYERS["pretraining"] | {"pretraining", "output"}
+LAYERS["cli"] = {*LAYERS, "__init__"}
 # The package's own namespace registers the environments and shows a few names.
 LAYERS["__init__"] = {"config", "envs", "registration", "simulator", "wrappers"}
 

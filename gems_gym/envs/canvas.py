@@ -100,7 +100,9 @@ class Canvas:
         self._draw.line(scaled, fill=color, width=max(1, round(width * _OVERSAMPLING)), joint="curve")
 
     def hatch(self, x: float, y: float, width: float, height: float, color: Color) -> None:
-        """Draw diagonal lines over a rectangle."""
+        """Draw diagonal lines over a rectangle; one without an area is left out."""
+        if min(width, height) <= 0:
+            return
         for start in np.arange(5.0, width + height, 5.0).tolist():
             over = max(0.0, start - width), min(start, height)  # how far down the line enters and leaves
             self.line([(x + start - over[0], y + over[0]), (x + start - over[1], y + over[1])], color)

@@ -121,7 +121,7 @@ def _card(
     roomy, readable = width >= 76 and height >= 56, width >= 30 and height >= 24
     canvas.box(x, y, width, height, fill, outline, 2.5 if clicked and readable else 1, 6 if readable else 0)
     if view.bored[topic]:
-        canvas.hatch(x, y, width, height, mix(fill, GREY, 0.45))
+        canvas.hatch(x + 3, y + 3, width - 6, height - 6, mix(fill, GREY, 0.45))
     if not readable:
         return
     if not clicked:

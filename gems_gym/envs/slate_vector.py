@@ -271,6 +271,7 @@ def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
 def _masked(infos: Arrays, mask: NDArray[np.bool_]) -> dict[str, Any]:
     """Infos with Gymnasium's ``_key`` masks of the users whose rows are set; other rows are zero."""
     if not mask.all():
+        infos = {key: array.copy() for key, array in infos.items()}  # what was shown stays as it was
         for array in infos.values():
             array[~mask] = 0
     return {**infos, **{f"_{key}": mask.copy() for key in infos}}

@@ -104,4 +104,4 @@ def make_policy(name: str, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, An
     Raises:
         ValueError: An unknown name; the message names the nearest.
     """
-    return plugins.load("gems_gym.policies", name)(env, **options)
+    return plugins.load(plugins.POLICIES, name)(env, **options)

@@ -51,23 +51,6 @@ class Ranker(Protocol):
         ...
 
 
-def check_catalog(ranker: Ranker, catalog_hash: str) -> None:
-    """Refuses a ranker that was made for another catalogue: its item ids would mean other items.
-
-    Args:
-        ranker: the ranker.
-        catalog_hash: hash of the catalogue it is to be used with (``env.unwrapped.catalog.hash``).
-
-    Raises:
-        ValueError: the hashes differ; the text names both.
-    """
-    if ranker.catalog_hash != catalog_hash:
-        raise ValueError(
-            f"the {ranker.kind} was made for the catalogue {ranker.catalog_hash}, but is used with the "
-            f"catalogue {catalog_hash}: pretrain a ranker there, or use the world it belongs to"
-        )
-
-
 def load_ranker(path: str | os.PathLike[str]) -> Ranker:
     """Loads a ranker of whichever kind the file holds.
 

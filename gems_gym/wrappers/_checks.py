@@ -18,21 +18,21 @@ def check_fits(part: Any, role: str, env: gym.Env | VectorEnv) -> None:
 
     Raises:
         TypeError: the environment is not a slate environment.
-        ValueError: another catalogue (both hashes are named), another number of items or slots.
+        ValueError: another catalogue (both hashes are named), or another number of slots.
     """
     catalog, config = _world(env)
+    if part.catalog_hash != catalog.hash:
+        raise ValueError(
+            f"{role} (a {part.kind}) was made for the catalogue {part.catalog_hash}, but the environment's "
+            f"catalogue is {catalog.hash}: item ids mean other items there. Pretrain on this "
+            f"environment, or make the environment with the other catalogue"
+        )
     found = (part.num_items, part.slate_size)
     expected = (config.num_items, config.slate_size)
     if found != expected:
         raise ValueError(
             f"{role} (a {part.kind}) is for {found[0]} items in slates of {found[1]}; "
             f"the environment has {expected[0]} items in slates of {expected[1]}"
-        )
-    if part.catalog_hash != catalog.hash:
-        raise ValueError(
-            f"{role} (a {part.kind}) was made for the catalogue {part.catalog_hash}, but the environment's "
-            f"catalogue is {catalog.hash}: item ids mean other items there. Pretrain on this "
-            f"environment, or make the environment with the other catalogue"
         )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gems_gym_agents.base import DivergedError
 from gems_gym_agents.offline.agents import AWACAgent, BCAgent, CQLAgent, IQLAgent, TD3PlusBCAgent
 from gems_gym_agents.offline.libraries import import_d3rlpy
-from gems_gym_agents.offline.training import DivergedError
 
 if TYPE_CHECKING:
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer

@@ -16,7 +16,7 @@ import numpy as np
 
 from gems_gym.errors import require
 from gems_gym.whole_files import write_json
-from gems_gym_agents.base import Evaluate, FloatArray
+from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.offline.libraries import import_d3rlpy
 from gems_gym_agents.offline.options import TrainingOptions, ValueOptions, is_count, make_options
@@ -37,10 +37,6 @@ EXPORT_TOLERANCE = 1e-5
 
 Q_ALARM = 10.0
 """Training stops when |Q| passes its bound by this factor."""
-
-
-class DivergedError(RuntimeError):
-    """Training produced values that can't be right: |Q| far beyond its bound, or NaN."""
 
 
 class OfflineAgent:

@@ -10,6 +10,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from gems_gym.policies.actor import Actor
+from gems_gym_agents.base import DivergedError
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 
 EXPLOSION_FACTOR = 10.0
@@ -17,10 +18,6 @@ EXPLOSION_FACTOR = 10.0
 
 _CHECK_EVERY = 100  # vector steps between two looks at the critics
 _REDRAW_EVERY = 10  # vector steps between two updates of the progress bar's text
-
-
-class QExplosionError(RuntimeError):
-    """The critics' values have left what rewards can explain: the run is lost."""
 
 
 def mean_training_return(model: Any) -> float | None:
@@ -100,7 +97,7 @@ class QBoundCallback(BaseCallback):
         self.logger.record("train/q_bound", bound)
         # "not <=" catches NaN as well
         if max_reward > 0.0 and not largest <= EXPLOSION_FACTOR * bound:
-            raise QExplosionError(
+            raise DivergedError(
                 f"|Q| reached {largest:.4g} after {self.num_timesteps} interactions; rewards allow at most "
                 f"max reward / (1 - gamma) = {max_reward:.4g} / {1.0 - self.gamma:.4g} = {bound:.4g}. "
                 "Lower learning_rate, gamma or initial_entropy, and check that actions are in [-1, 1]"

@@ -144,7 +144,7 @@ class SACAgent:
             TypeError: ``source`` is not a vector environment.
             ValueError: spaces or autoreset mode that SAC cannot use, or too few steps for a single update.
             ImportError: stable-baselines3 is not installed.
-            QExplosionError: the critics' values passed what rewards allow ten times over.
+            DivergedError: the critics' values passed what rewards allow ten times over.
         """
         if steps <= self.options.learning_starts:
             raise ValueError(

@@ -114,7 +114,7 @@ def train_sac(
 
     Raises:
         KeyboardInterrupt: Ctrl-C, passed on once the last policy is recorded.
-        QExplosionError: the critics have left their bound.
+        DivergedError: the critics have left their bound.
     """
     check_spaces(env)
     with borrowed_global_state(device):

@@ -18,9 +18,8 @@ from torch import nn
 
 from gems_gym.policies.actor import Actor
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.base import Agent
+from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.online.callbacks import QExplosionError
 from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
 from gems_gym_agents.online.sac import SACAgent, SACOptions
 from gems_gym_agents.online.training import export_actor, make_sac
@@ -213,7 +212,7 @@ def test_exploding_q_is_stopped(monkeypatch):
         return tuple(1e4 + q_network(torch.cat([obs, actions], dim=1)) for q_network in self.q_networks)
 
     monkeypatch.setattr("stable_baselines3.common.policies.ContinuousCritic.forward", explode)
-    with pytest.raises(QExplosionError, match=r"max reward / \(1 - gamma\)"):
+    with pytest.raises(DivergedError, match=r"max reward / \(1 - gamma\)"):
         fitted(steps=2_000)
 
 

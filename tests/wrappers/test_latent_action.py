@@ -103,9 +103,11 @@ def test_another_catalogue_is_an_error_with_both_hashes(
         VectorLatentAction(SlateVectorEnv(2, **tiny_world, catalog_seed=99), tiny_ranker)
 
 
-def test_another_number_of_items_is_an_error(tiny_world: dict[str, Any], tiny_ranker: GemsRanker) -> None:
-    with pytest.raises(ValueError, match="60 items in slates of 5; the environment has 61"):
-        LatentAction(SlateEnv(**tiny_world | {"num_items": 61}), tiny_ranker)
+def test_another_slate_size_is_an_error(tiny_world: dict[str, Any], tiny_ranker: GemsRanker) -> None:
+    with pytest.raises(
+        ValueError, match="60 items in slates of 5; the environment has 60 items in slates of 6"
+    ):
+        LatentAction(SlateEnv(**tiny_world | {"slate_size": 6}), tiny_ranker)
 
 
 def test_a_belief_is_no_ranker(tiny_world: dict[str, Any], tiny_belief: GruBelief, tmp_path: Path) -> None:
