@@ -1,0 +1,38 @@
+"""The examples run, each alone, as a newcomer would run them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(name, *arguments):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_first_steps():
+    printed = run("01_first_steps.py", "--steps", 5)
+    assert "Random slates got" in printed
+    assert "step 5/5" in printed
+
+
+def test_first_steps_with_a_picture(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    run("01_first_steps.py", "--steps", 3, "--picture", tmp_path / "session.png")
+    assert image.open(tmp_path / "session.png").size == (640, 480)
+
+
+def test_three_policies(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    printed = run("02_three_policies_video.py", "--steps", 3, "--gif-width", 320, "--out", tmp_path)
+    assert printed.count("clicks\n") == 3
+    assert image.open(tmp_path / "three_policies.gif").n_frames == 4
+    assert ("wrote" in printed.splitlines()[-1]) == (tmp_path / "three_policies.mp4").exists()
