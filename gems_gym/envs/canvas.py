@@ -20,7 +20,7 @@ PALE: Color = (228, 231, 235)
 PAPER: Color = (250, 250, 248)
 
 # Ten colours that stay apart under the common kinds of colour blindness: M. A. Petroff, "Accessible Color
-# Sequences for Data Visualization", arXiv 2107.02270, Table 1.
+# Sequences for Data Visualization", arXiv 2107.02270.
 _TEN_COLORS: tuple[Color, ...] = (
     (63, 144, 218), (255, 169, 14), (189, 31, 1), (148, 164, 162), (131, 45, 182),
     (169, 107, 89), (231, 99, 0), (185, 172, 112), (113, 117, 129), (146, 218, 221),
