@@ -39,7 +39,7 @@ clean: ## remove the environment, the builds and the caches, but not runs/
 
 # A name on the path proves nothing (version managers leave shims): each candidate has to run and tell its version.
 $(BIN)/python:
-	@for python in python3.13 python3.12 python3.11 python3; do \
+	@for python in python3.11 python3.12 python3.13 python3; do \
 		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 			echo "Making $(VENV) with $$("$$python" -V)."; \
 			"$$python" -m venv $(VENV) && exit 0; \
@@ -48,7 +48,7 @@ $(BIN)/python:
 			exit 1; \
 		fi; \
 	done; \
-	echo "gems-gym needs Python 3.11 or newer: none of python3.13, python3.12, python3.11, python3 is one." >&2; \
+	echo "gems-gym needs Python 3.11 or newer: none of python3.11, python3.12, python3.13, python3 is one." >&2; \
 	exit 1
 
 $(VENV)/.installed-all: setup.cfg constraints.txt | $(BIN)/python

@@ -39,7 +39,7 @@ def ranker(
     env: Env,
     out: Out,
     log: Log = None,
-    sessions: Sessions = 5_000,
+    sessions: Sessions = 250,
     seed: Seed = 0,
     batches: Batches = None,
     item_embeddings: ItemEmbeddings = None,

@@ -1,12 +1,36 @@
-"""Keeps what the learning libraries do to process-wide state from leaking out to the caller."""
+"""How this package meets the learning libraries: imported without a banner, their global state given back."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
+
+from gems_gym.errors import require
+
+
+def import_library(name: str) -> ModuleType:
+    """Imports d3rlpy or stable-baselines3 without the banner of the old ``gym``, which d3rlpy brings along.
+
+    Args:
+        name: ``"d3rlpy"`` or ``"stable_baselines3"``.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: It is not installed; the text names the extra.
+    """
+    try:
+        import gym_notices.notices as gym_notices
+    except ImportError:  # only there with gym
+        pass
+    else:
+        gym_notices.notices.clear()
+    return require(name)
 
 
 @contextmanager

@@ -36,7 +36,9 @@ class QuickstartSettings:
     """How much of everything the quickstart does; sized for five minutes on two cores.
 
     Attributes:
-        ranker_sessions: Sessions of the ε-greedy oracle that the ranker learns from.
+        ranker_sessions: Sessions of the ε-greedy oracle that the ranker learns from. Few on purpose: with thousands
+            of sessions the latent keeps what such slates have in common and loses what sets them apart, and no
+            latent reaches a slate that keeps users interested.
         belief_sessions: Sessions of a mixture of policies that the belief learns from.
         constant_slate_sessions: Sessions that the search for the best constant slate plays.
         sac_interactions: Steps of users that SAC learns from.
@@ -47,10 +49,10 @@ class QuickstartSettings:
         offline_updates: Gradient updates of each offline agent.
     """
 
-    ranker_sessions: int = 5_000
-    belief_sessions: int = 3_000
+    ranker_sessions: int = 250
+    belief_sessions: int = 4_000
     constant_slate_sessions: int = 100_000
-    sac_interactions: int = 250_000
+    sac_interactions: int = 200_000
     sac_users: int = 100
     validation_users: int = 200
     dataset_sessions: int = 1_000
@@ -169,7 +171,7 @@ class _Road:
         agent.fit(source, steps=steps, seed=self.seed, directory=folder, evaluate=self.score)
         record = {
             "env": self.env_id,
-            "env_spec": self.world.spec.to_json(),
+            "env_spec": gymnasium.spec(self.env_id).to_json(),
             "steps": steps,
             "seed": self.seed,
         }

@@ -57,7 +57,7 @@ class GemsSettings:
     beta: float = 0.2
     click_weight: float = 0.5
     batch_size: int = 256
-    batches: int = 2500
+    batches: int = 1000
     learning_rate: float = 3e-3
     coordinates: Literal["box", "whitened"] = "box"
     deduplicate: bool = True

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gems_gym_agents.base import DivergedError
+from gems_gym_agents.library_state import import_library
 from gems_gym_agents.offline.agents import AWACAgent, BCAgent, CQLAgent, IQLAgent, TD3PlusBCAgent
-from gems_gym_agents.offline.libraries import import_d3rlpy
 
 if TYPE_CHECKING:
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
@@ -50,7 +50,7 @@ def load_replay_buffer(source: Any, *, seed: int = 0) -> SessionReplayBuffer:
         >>> algorithm = d3rlpy.algos.TD3PlusBCConfig(gamma=0.8).create(device="cpu")  # doctest: +SKIP
         >>> algorithm.fit(buffer, n_steps=10_000, n_steps_per_epoch=1_000)  # doctest: +SKIP
     """
-    import_d3rlpy()
+    import_library("d3rlpy")
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
     return SessionReplayBuffer.from_minari(source, seed=seed)

@@ -17,8 +17,7 @@ import numpy as np
 from gems_gym.errors import require
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
-from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.offline.libraries import import_d3rlpy
+from gems_gym_agents.library_state import borrowed_global_state, import_library
 from gems_gym_agents.offline.options import TrainingOptions, ValueOptions, is_count, make_options
 from gems_gym_agents.offline.reporting import training_report
 
@@ -113,7 +112,7 @@ class OfflineAgent:
         """
         if not is_count(steps):
             raise ValueError(f"steps must be an integer ≥ 1, got {steps!r}")
-        d3rlpy = import_d3rlpy()
+        d3rlpy = import_library("d3rlpy")
         check_device(device)
         from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 

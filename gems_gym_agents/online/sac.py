@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 
 from gymnasium.vector import VectorEnv
 
-from gems_gym.errors import require, unknown_name
+from gems_gym.errors import unknown_name
 from gems_gym.policies.actor import Actor
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import Evaluate, FloatArray
+from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder
 
 POLICY_FILE = "policy.safetensors"
@@ -151,8 +152,7 @@ class SACAgent:
                 f"steps={steps}: the first learning_starts={self.options.learning_starts} interactions are random and "
                 "teach nothing; ask for more steps, or for a smaller learning_starts"
             )
-        _silence_gym_notice()
-        require("stable_baselines3")
+        import_library("stable_baselines3")
         from gems_gym_agents.online.training import train_sac
 
         recorder = CheckpointRecorder(evaluate, None if directory is None else Path(directory))
@@ -209,12 +209,3 @@ class SACAgent:
     def load(cls, directory: Path) -> Actor:
         """Reads the policy that ``save`` wrote; needs neither torch nor stable-baselines3."""
         return Actor.load(Path(directory) / POLICY_FILE)
-
-
-def _silence_gym_notice() -> None:
-    # d3rlpy installs the old gym, which prints a banner to stderr when SB3 imports it.
-    try:
-        import gym_notices.notices as gym_notices
-    except ImportError:
-        return
-    gym_notices.notices.clear()
