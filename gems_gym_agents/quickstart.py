@@ -1,8 +1,11 @@
 """The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +18,7 @@ from gems_gym import plugins
 from gems_gym.beliefs import load_belief
 from gems_gym.datasets import collect
 from gems_gym.envs import SlateEnv
-from gems_gym.errors import require
+from gems_gym.errors import missing_dependency, require
 from gems_gym.output import note, plain
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
@@ -52,7 +55,7 @@ class QuickstartSettings:
     ranker_sessions: int = 250
     belief_sessions: int = 4_000
     constant_slate_sessions: int = 100_000
-    sac_interactions: int = 200_000
+    sac_interactions: int = 400_000
     sac_users: int = 100
     validation_users: int = 200
     dataset_sessions: int = 1_000
@@ -83,13 +86,9 @@ def run_quickstart(
     Returns:
         The table; it is also written to ``results.json``, and the picture to ``clicks_per_step.png``.
     """
-    for module, extra in (
-        ("torch", "all"),
-        ("stable_baselines3", "all"),
-        ("d3rlpy", "all"),
-        ("minari", "all"),
-    ):
-        require(module, extra)  # before any work
+    for module in ("torch", "stable_baselines3", "d3rlpy", "minari", "matplotlib"):
+        if find_spec(module) is None:  # said before any work is done
+            raise missing_dependency(module, "all")
     road = _Road(directory, env_id, seed, settings, dataset_id)
     return road.results(episodes)
 
@@ -183,7 +182,7 @@ class _Road:
     @cached_property
     def sac(self) -> dict[str, Any]:
         settings = self.settings
-        options = {"validate_every": max(settings.sac_interactions // 6, 1)}
+        options = {"validate_every": max(settings.sac_interactions // 10, 1)}
 
         def make() -> dict[str, Any]:
             agent = self.train("sac", self.latent_env(settings.sac_users), settings.sac_interactions, options)
@@ -209,7 +208,8 @@ class _Road:
         def make() -> dict[str, Any]:
             if self.dataset_id in minari.list_local_datasets():
                 note(f"replacing the dataset {self.dataset_id}, which another run made")
-                minari.delete_dataset(self.dataset_id)
+                with redirect_stdout(sys.stderr):  # stdout is for results
+                    minari.delete_dataset(self.dataset_id)
             dataset = collect(
                 self.env_id,
                 self.behaviour_policy(),
