@@ -1,9 +1,11 @@
 """Results of commands: one JSON object or something readable on stdout; notes go to stderr."""
 
+import json
 import math
 from typing import Any
 
 import numpy as np
+import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
@@ -19,7 +21,7 @@ def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool)
         as_json: Whether to print ``result`` as one JSON object instead of ``readable``.
     """
     if as_json:
-        pass
+        typer.echo(json.dumps(plain(result)))
     else:
         Console().print(readable)
 

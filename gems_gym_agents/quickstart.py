@@ -43,6 +43,8 @@ class QuickstartSettings:
             of sessions the latent keeps what such slates have in common and loses what sets them apart, and no
             latent reaches a slate that keeps users interested.
         belief_sessions: Sessions of a mixture of policies that the belief learns from.
+        ranker_batches: Gradient updates of the ranker.
+        belief_batches: Gradient updates of the belief.
         constant_slate_sessions: Sessions that the search for the best constant slate plays.
         sac_interactions: Steps of users that SAC learns from.
         sac_users: Users in lockstep.
@@ -54,6 +56,8 @@ class QuickstartSettings:
 
     ranker_sessions: int = 250
     belief_sessions: int = 4_000
+    ranker_batches: int = 1_000
+    belief_batches: int = 1_500
     constant_slate_sessions: int = 100_000
     sac_interactions: int = 400_000
     sac_users: int = 100
@@ -112,7 +116,7 @@ class _Road:
     def belief(self) -> dict[str, Any]:
         from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
 
-        settings = BeliefSettings()
+        settings = BeliefSettings(batches=self.settings.belief_batches)
 
         def make() -> dict[str, Any]:
             log = collect_session_log(
@@ -131,7 +135,7 @@ class _Road:
     def ranker(self) -> dict[str, Any]:
         from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
 
-        settings = GemsSettings()
+        settings = GemsSettings(batches=self.settings.ranker_batches)
 
         def make() -> dict[str, Any]:
             # another block of logging users than the belief's

@@ -86,9 +86,10 @@ class TD3PlusBCOptions(ValueOptions):
 
     Attributes:
         alpha: Weight of the Q-function, normalised by the mean |Q| of the batch, against the behaviour term, > 0.
+            The paper's 2.5 strays too far from the data in 32 latent dimensions.
     """
 
-    alpha: float = 2.5
+    alpha: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

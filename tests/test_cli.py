@@ -1,0 +1,132 @@
+"""The program as a person runs it: commands, JSON on stdout, errors in one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gems_gym import cli
+
+ENV = "GemsSlate-diffuse_mix-v0"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gems-gym", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def test_the_installed_program_answers():
+    program = Path(sys.executable).with_name("gems-gym")
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+    for command in ("list", "info", "pretrain", "collect", "train", "evaluate", "quickstart"):
+        assert command in done.stdout
+
+
+def test_listing_loads_no_learning_library():
+    code = (
+        "import sys; from gems_gym import cli; sys.argv = ['gems-gym', 'list', '--json']\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'd3rlpy', 'stable_baselines3', 'minari'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+
+def test_list_names_environments_and_parts(run):
+    code, out, _ = run("list", "--json")
+    listed = json.loads(out)
+    assert code == 0
+    assert ENV in listed["environments"] and len(listed["environments"]) >= 6
+    assert {"td3_plus_bc", "bc", "iql", "cql", "awac", "sac"} <= {one["name"] for one in listed["agent"]}
+    assert "boredom_aware_oracle" in run("list")[1]
+
+
+def test_info_shows_an_environments_parameters(run):
+    code, out, _ = run("info", ENV, "--json")
+    shown = json.loads(out)
+    assert code == 0
+    assert shown["click_model"] == "mixPBM" and shown["episode_length"] == 100
+    assert len(shown["catalog_hash"]) == 64
+
+
+def test_evaluate_prints_what_was_asked_for(run):
+    code, out, err = run("evaluate", "random", "--env", ENV, "--episodes", 50, "--seed", 1, "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["episodes"] == 50 and 25 < result["mean_return"] < 45 and 0 < result["ci95"] < 5
+    assert result["normalized_score"] == pytest.approx(0)
+    assert result["seconds"] > 0 and "evaluating random" in err
+    again = json.loads(
+        run("evaluate", "random", "--env", ENV, "--episodes", 50, "--seed", 1, "--num-envs", 7, "--json")[1]
+    )
+    assert again["mean_return"] == result["mean_return"]
+    planner = json.loads(run("evaluate", "boredom_aware_oracle", "--env", ENV, "--episodes", 50, "--json")[1])
+    assert planner["normalized_score"] == pytest.approx(100)
+
+
+def test_collect_writes_a_dataset_that_minari_knows(run):
+    arguments = ("--env", ENV, "--policy", "random", "--episodes", 6, "--seed", 3)
+    code, out, _ = run("collect", *arguments, "--dataset-id", "test/random-v0", "--num-envs", 4, "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert (result["dataset_id"], result["episodes"], result["transitions"]) == ("test/random-v0", 6, 600)
+    assert result["seconds"] > 0 and result["peak_rss_mb"] > 10 and len(result["content_hash"]) == 64
+    other = json.loads(
+        run("collect", *arguments, "--dataset-id", "test/other-v0", "--num-envs", 1, "--json")[1]
+    )
+    assert other["content_hash"] == result["content_hash"]
+    assert json.loads(run("info", "test/random-v0", "--json")[1])["content_hash"] == result["content_hash"]
+    code, _, err = run("collect", *arguments, "--dataset-id", "test/random-v0")
+    assert code == 2 and "test/random-v0" in err
+    listed = subprocess.run(
+        [Path(sys.executable).with_name("minari"), "list", "local"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "test/random-v0" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("info", "GemsSlate-diffuse_mx-v0"), "GemsSlate-diffuse_m"),
+        (("evaluate", "randm", "--env", ENV), "did you mean 'random'"),
+        (("evaluate", "random", "--env", ENV, "--episodes", "0"), "≥ 1"),
+        (("evaluate", "random", "--env", ENV, "--split", "tset"), "did you mean 'test'"),
+        (("evaluate", "random", "--env", ENV, "--item-embeddings", "no.npy"), "no.npy"),
+        (("evaluate", ".", "--env", ENV), "holds no trained agent"),
+        (("collect", "--env", ENV, "--policy", "random", "--episodes", "0", "--dataset-id", "my/data-v0"), "episodes"),
+        (("collect", "--env", ENV, "--policy", "rnd", "--episodes", "1", "--dataset-id", "aa/b-v0"), "'rnd'"),
+        (("collect", "--env", ENV, "--policy", "random", "--episodes", "1", "--dataset-id", "a b"), "a b"),
+        (("collect", "--env", ENV, "--policy", "random", "--episodes", "1", "--dataset-id", "my/data-v0",
+          "--noise", "0.1"), "noise"),
+        (("train", "sax", "--env", ENV, "--steps", "1", "--out", "x"), "did you mean 'sac'"),
+        (("train", "sac", "--steps", "1", "--out", "x"), "--env"),
+        (("train", "sac", "--dataset", "my/data-v0", "--steps", "1", "--out", "x"), "learns from environments"),
+        (("train", "bc", "--env", ENV, "--steps", "1", "--out", "x"), "learns from datasets"),
+        (("train", "sac", "--env", ENV, "--steps", "1", "--out", "x"), "--ranker"),
+        (("train", "sac", "--env", ENV, "--steps", "1", "--out", "x", "--option", "gama=1"), "'gamma'"),
+        (("train", "sac", "--env", ENV, "--steps", "1", "--out", "x", "--option", "gamma"), "name=value"),
+        (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--sessions", "0"), "num_sessions"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_clear_line_and_leave_nothing(run, tmp_path, arguments, words):
+    code, out, err = run(*arguments)
+    last = " ".join(err.split("error:")[-1].split())
+    assert code == 2 and out == ""
+    assert words in last
+    assert "Traceback" not in err
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == []
