@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import gymnasium
 import typer
+from gymnasium import Space
+from gymnasium.envs.registration import EnvSpec
 
 import gems_gym
 from gems_gym import plugins
@@ -67,7 +69,11 @@ def _environment_info(env_id: str) -> dict[str, Any]:
 
 
 def _dataset_info(dataset_id: str) -> dict[str, Any]:
-    return dict(require("minari").load_dataset(dataset_id).storage.metadata)
+    metadata = require("minari").load_dataset(dataset_id).storage.metadata
+    # spaces and the environment's spec are objects; numbers and texts stay what they are
+    return {
+        key: str(value) if isinstance(value, Space | EnvSpec) else value for key, value in metadata.items()
+    }
 
 
 @app.command()
