@@ -73,7 +73,7 @@ def run_quickstart(
     *,
     seed: int = 0,
     episodes: int = 500,
-    settings: QuickstartSettings = QuickstartSettings(),  # noqa: B008: frozen
+    settings: QuickstartSettings = QuickstartSettings(),
     dataset_id: str | None = None,
 ) -> ResultsTable:
     """Go the whole road, reusing what an earlier run in the same folder left whole.
@@ -286,7 +286,7 @@ class _Road:
             untrained("eps_greedy_oracle"),
             untrained("short_term_oracle"),
             untrained("constant_slate", slate=self.constant_slate),
-            played("behaviour (unfinished SAC, noisy)", self.behaviour_policy(), latents),
+            played("behaviour (noisy early SAC)", self.behaviour_policy(), latents),
             *(
                 played(name, open_trained_agent(self.directory / name).policy, latents)
                 for name in (*OFFLINE_AGENTS, "sac")

@@ -1,7 +1,9 @@
 """Parts that tests of several folders need: a small world, and an untrained ranker and belief for it."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import gymnasium
 import pytest
 
 from gems_gym.beliefs import GruBelief
@@ -32,3 +34,17 @@ def tiny_ranker() -> GemsRanker:
 def tiny_belief() -> GruBelief:
     """A belief encoder with random weights for the tiny world."""
     return GruBelief.random(**_sizes())
+
+
+@pytest.fixture(scope="session")
+def tiny_env() -> Iterator[str]:
+    """The id of a registered world with 80 items, slates of 5 and sessions of 12 steps."""
+    name = "GemsSlate-tiny-v0"
+    gymnasium.register(
+        name,
+        entry_point="gems_gym.envs.slate:SlateEnv",
+        vector_entry_point="gems_gym.envs.slate_vector:SlateVectorEnv",
+        kwargs={"preset": "diffuse_topdown", "num_items": 80, "slate_size": 5, "episode_length": 12},
+    )
+    yield name
+    del gymnasium.registry[name]

@@ -98,6 +98,63 @@ def test_collect_writes_a_dataset_that_minari_knows(run):
     assert "test/random-v0" in listed.stdout
 
 
+def test_from_pretraining_to_an_offline_agent_by_command(run, tiny_env):
+    world = ("--env", tiny_env, "--json")
+    parts = ("--ranker", "ranker.safetensors", "--belief", "belief.safetensors")
+    few = ("--sessions", 60, "--batches", 20)
+    for kind in ("belief", "ranker"):
+        code, out, err = run("pretrain", kind, *world, *few, "--out", f"{kind}.safetensors")
+        assert code == 0, err
+        assert json.loads(out)["file"] == f"{kind}.safetensors"
+    code, out, _ = run("pretrain", "embeddings", *world, "--sessions", 60, "--out", "items.safetensors")
+    assert code == 0
+    sac = ("train", "sac", *world, *parts, "--steps", 400, "--validation-users", 10, "--num-envs", 10)
+    small = ("--option", "learning_starts=100", "--option", "net_arch=[16]")
+    code, out, err = run(*sac, *small, "--out", "sac")
+    assert code == 0, err
+    assert json.loads(out)["validation_return"] > 0
+    code, _, err = run(*sac, "--out", "sac")
+    assert code == 2 and "--overwrite" in err
+    code, out, err = run("evaluate", "sac", *world, "--episodes", 10)
+    assert code == 0 and json.loads(out)["mean_return"] > 0, err
+    collected = (
+        "collect",
+        "--policy",
+        "sac",
+        *world,
+        "--noise",
+        0.2,
+        "--episodes",
+        5,
+        "--dataset-id",
+        "my/sac-v0",
+    )
+    code, out, err = run(*collected)
+    assert code == 0 and json.loads(out)["transitions"] == 60, err
+    bc = (
+        "train",
+        "bc",
+        "--dataset",
+        "my/sac-v0",
+        "--steps",
+        10,
+        "--validation-users",
+        10,
+        "--out",
+        "bc",
+        "--json",
+    )
+    code, out, err = run(*bc)
+    assert code == 0, err
+    code, out, err = run("evaluate", "bc", *world, "--episodes", 10)
+    assert code == 0 and json.loads(out)["episodes"] == 10, err
+    code, _, err = run("train", "sac", *world, "--steps", 400, "--out", "x",
+                       "--ranker", "belief.safetensors", "--belief", "belief.safetensors")  # fmt: skip
+    assert code == 2 and "is a belief/gru; a ranker was expected" in " ".join(err.split())
+    code, _, err = run("evaluate", "sac", "--env", ENV, "--episodes", 10)
+    assert code == 2 and "catalogue" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,8 +1,9 @@
 """The whole road on a tiny world: real libraries, small numbers."""
 
 import json
+import re
+from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -22,21 +23,9 @@ TINY = QuickstartSettings(
 )  # fmt: skip
 STAGES = ("belief", "ranker", "sac", "dataset", "td3_plus_bc", "bc", "constant slate")
 POLICIES = [
-    "random", "eps_greedy_oracle", "short_term_oracle", "constant_slate", "behaviour (unfinished SAC, noisy)",
+    "random", "eps_greedy_oracle", "short_term_oracle", "constant_slate", "behaviour (noisy early SAC)",
     "td3_plus_bc", "bc", "sac", "boredom_aware_oracle",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tiny_env():
-    gymnasium.register(
-        ENV,
-        entry_point="gems_gym.envs.slate:SlateEnv",
-        vector_entry_point="gems_gym.envs.slate_vector:SlateVectorEnv",
-        kwargs={"preset": "diffuse_topdown", "num_items": 80, "slate_size": 5, "episode_length": 12},
-    )
-    yield ENV
-    del gymnasium.registry[ENV]
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +115,18 @@ def test_a_missing_library_is_said_before_any_work(tmp_path, monkeypatch):
         run_quickstart(tmp_path / "out", "GemsSlate-diffuse_mix-v0")
     assert not (tmp_path / "out").exists()
     assert "d3rlpy" in str(missing_dependency("d3rlpy", "all"))
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_readmes_python_runs(road):
+    folder, results = road
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == 4
+    for block in blocks:
+        small = block.replace("runs/quickstart", str(folder)).replace("20_000", "150")
+        small = small.replace("gems-slate/diffuse_topdown/quickstart-v0", results["dataset_id"])
+        if "latent_vector_env" in block:
+            small = small.replace("GemsSlate-diffuse_topdown-v0", ENV)
+        exec(compile(small.replace("=1000", "=10"), "README.md", "exec"), {})  # noqa: S102

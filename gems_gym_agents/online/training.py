@@ -29,7 +29,7 @@ from gems_gym_agents.online.replay_buffer import ScaledReplayBuffer
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 
 if TYPE_CHECKING:
-    from gems_gym_agents.online.sac import SACOptions
+    from gems_gym_agents.online.options import SACOptions
 
 
 def make_sac(options: SACOptions, env: VectorEnv, *, seed: int, device: str = "cpu") -> SAC:

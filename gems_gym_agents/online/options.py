@@ -1,0 +1,62 @@
+"""Options of the online agents: typed, with the recipe's defaults, checked when they are given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACOptions:
+    """Settings of SAC; the defaults are the project's recipe for beliefs and GeMS latents.
+
+    Attributes:
+        gamma: discount factor, in [0, 1).
+        initial_entropy: the entropy coefficient to start with, > 0; it is tuned from there. SB3's ``"auto_0.05"``.
+            Starting at SB3's usual 1 drowns the clicks of 32 latent dimensions in entropy for most of a short run.
+        target_entropy: in nats; ``None``: minus the number of latent dimensions.
+        net_arch: units of the hidden layers, the same for actor and critics.
+        layer_norm: ``LayerNorm`` after each hidden layer of actor and critics.
+        learning_rate: of actor, critics and entropy coefficient (one value for all three in SB3), > 0.
+        tau: how far the target critics move at every update, in (0, 1].
+        batch_size: transitions per update, >= 1.
+        gradient_steps: updates after each step of all users, >= 1.
+        learning_starts: interactions with uniformly random actions before the first update.
+        buffer_size: transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
+        reward_scale: factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
+        validate_every: interactions between two kept (and, with ``evaluate``, scored) policies.
+    """
+
+    gamma: float = 0.8
+    initial_entropy: float = 0.05
+    target_entropy: float | None = None
+    net_arch: tuple[int, ...] = (128, 128)
+    layer_norm: bool = True
+    learning_rate: float = 1e-3
+    tau: float = 0.005
+    batch_size: int = 256
+    gradient_steps: int = 1
+    learning_starts: int = 10_000
+    buffer_size: int = 300_000
+    reward_scale: float = 1.0
+    validate_every: int = 50_000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "net_arch", tuple(self.net_arch))
+        _check("gamma", self.gamma, 0.0 <= self.gamma < 1.0, "in [0, 1)")
+        _check("tau", self.tau, 0.0 < self.tau <= 1.0, "in (0, 1]")
+        for name in ("initial_entropy", "learning_rate", "reward_scale"):
+            value = getattr(self, name)
+            _check(name, value, value > 0.0 and math.isfinite(value), "a positive number")
+        for name in ("batch_size", "gradient_steps", "buffer_size", "validate_every"):
+            value = getattr(self, name)
+            _check(name, value, isinstance(value, int) and value >= 1, "a whole number of at least 1")
+        _check("learning_starts", self.learning_starts, self.learning_starts >= 0, "at least 0")
+        units = all(isinstance(width, int) and width >= 1 for width in self.net_arch)
+        _check("net_arch", self.net_arch, units, "whole numbers of at least 1")
+        _check("batch_size", self.batch_size, self.batch_size <= self.buffer_size, "at most buffer_size")
+
+
+def _check(name: str, value: object, holds: bool, right: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}={value!r}: it must be {right}")
