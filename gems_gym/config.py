@@ -31,6 +31,7 @@ _INTEGER_RANGES: dict[str, tuple[int, float]] = {
     "boredom_timeout": (1, math.inf),
     "recent_items_maxlen": (1, math.inf),
     "catalog_seed": (0, math.inf),
+    "dynamics_version": (0, 1),
 }
 _SMALLEST = np.finfo(np.float64).tiny
 _REAL_RANGES: dict[str, tuple[float, float]] = {
@@ -73,6 +74,9 @@ class SlateConfig:
         boredom_moving_window: Steps that a click counts as recent, ≥ 0.
         boredom_timeout: Steps that a topic stays boring, ≥ 1.
         recent_items_maxlen: Most recent clicks remembered, ≥ 1.
+        dynamics_version: 0 for the published dynamics, oddities included (``-v0`` ids), 1 for the mended ones (``-v1``):
+            first-slate clicks are logged with a time stamp like all others, the short-term topic is that of the
+            item clicked last, and a click is recent for exactly ``boredom_moving_window`` steps (one less than in 0).
         click_only_once: If true, items already clicked in the session (first slate's included) have relevance 0.
 
     Raises:
@@ -104,6 +108,7 @@ class SlateConfig:
     boredom_timeout: int = 5
     recent_items_maxlen: int = 10
     click_only_once: bool = False
+    dynamics_version: Literal[0, 1] = 0
 
     def __post_init__(self) -> None:
         """Normalise numpy scalars to Python's and check every value."""
@@ -180,10 +185,11 @@ class SlateConfig:
 
 def _checked_integer(name: str, value: Any) -> int:
     lowest, highest = _INTEGER_RANGES[name]
+    wanted = f"an integer ≥ {lowest}" if math.isinf(highest) else f"an integer from {lowest} to {highest}"
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be an integer ≥ {lowest}, got {value!r} of type {type(value).__name__}")
+        raise TypeError(f"{name} must be {wanted}, got {value!r} of type {type(value).__name__}")
     if not lowest <= value <= highest:
-        raise ValueError(f"{name} must be an integer ≥ {lowest}, got {value!r}")
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
     return int(value)
 
 

@@ -1,4 +1,4 @@
-"""Presets become Gymnasium ids: ``diffuse_mix`` -> ``GemsSlate-diffuse_mix-v0``."""
+"""Presets become Gymnasium ids: ``diffuse_mix`` -> ``GemsSlate-diffuse_mix-v0`` and ``-v1``."""
 
 import gymnasium
 

@@ -33,6 +33,7 @@ class Dynamics(NamedTuple):
     boredom_moving_window: int
     boredom_timeout: int
     click_only_once: bool
+    published_oddities: bool  # dynamics_version 0
 
 
 class Users(NamedTuple):
@@ -187,12 +188,13 @@ def _drop_oldest(queue: NDArray[np.int64], length: int) -> int:
 
 
 @numba.njit(cache=True)
-def _log_clicks(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown, time_stamped: bool) -> None:
+def _log_clicks(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown) -> None:
     """Append the clicks of a slate to user ``u``'s recent-click log and drop what is too old (step 5).
 
-    The first slate's clicks enter without a time stamp, so the two queues fall out of step until the log has
-    been full once: the published behaviour, which v0 keeps.
+    In the published dynamics the first slate's clicks enter without a time stamp, so the two queues fall out of
+    step until the log has been full once, and a click stays for one step more than the window is long.
     """
+    time_stamped = users.step[u] > 0 or not dynamics.published_oddities
     for s in range(shown.slates.shape[1]):
         if shown.clicks[row, s]:
             item = shown.slates[row, s]
@@ -205,7 +207,7 @@ def _log_clicks(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown
                 )
             if dynamics.click_only_once:
                 users.clicked_items[u, item] = True
-    oldest_kept = users.step[u] - dynamics.boredom_moving_window
+    oldest_kept = users.step[u] - dynamics.boredom_moving_window + (not dynamics.published_oddities)
     while users.num_recent_steps[u] > 0 and users.recent_steps[u, 0] < oldest_kept:
         users.num_recent_topics[u] = _drop_oldest(users.recent_topics[u], users.num_recent_topics[u])
         users.num_recent_steps[u] = _drop_oldest(users.recent_steps[u], users.num_recent_steps[u])
@@ -268,7 +270,7 @@ def open_sessions(
         shown.slates[row] = first_slates[row]
         # no boredom and no short-term boost yet: the preference as it is
         _show(dynamics, users, u, row, users.preference[u], uniforms[row], shown, counts)
-        _log_clicks(dynamics, users, u, row, shown, False)
+        _log_clicks(dynamics, users, u, row, shown)
         last = _last_click(shown, row)
         users.short_term_topic[u] = (
             dynamics.item_topics[first_slates[row, last]] if last >= 0 else drawn_topics[row]
@@ -305,12 +307,13 @@ def step_users(
         _current_preference(dynamics, users, u, users.bored[u], preference)
         shown.slates[row] = slates[row]
         _show(dynamics, users, u, row, preference, uniforms[row], shown, counts)
-        _log_clicks(dynamics, users, u, row, shown, True)
+        _log_clicks(dynamics, users, u, row, shown)
         _drift(dynamics, users, u, row, shown)
         last = _last_click(shown, row)
         if last >= 0 and users.bored[u, users.short_term_topic[u]]:
-            # the published index slip: the item whose *id* is the position of the last click
-            users.short_term_topic[u] = dynamics.item_topics[last]
+            # the published index slip takes the position of the last click for an item's id
+            clicked = last if dynamics.published_oddities else slates[row, last]
+            users.short_term_topic[u] = dynamics.item_topics[clicked]
         shown.bored[row] = users.bored[u]
         shown.user_state[row] = users.preference[u]
 

@@ -233,6 +233,7 @@ def _dynamics(config: SlateConfig, catalog: Catalog) -> Dynamics:
         boredom_moving_window=config.boredom_moving_window,
         boredom_timeout=config.boredom_timeout,
         click_only_once=config.click_only_once,
+        published_oddities=config.dynamics_version == 0,
     )
 
 
