@@ -9,9 +9,9 @@
 """
 
 from gems_gym.config import PRESETS, SlateConfig
-from gems_gym.registration import register_environments
+from gems_gym.registration import register_environments, register_preset
 
 __version__ = "0.1.0"
-__all__ = ["PRESETS", "SlateConfig", "register_environments"]
+__all__ = ["PRESETS", "SlateConfig", "register_environments", "register_preset"]
 
 register_environments()

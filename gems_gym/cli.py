@@ -12,12 +12,11 @@ import typer
 from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 
-import gems_gym
 from gems_gym import plugins
 from gems_gym.cli_pretrain import pretrain
 from gems_gym.errors import require
 from gems_gym.output import key_value_table, note, show_result
-from gems_gym.registration import environment_id
+from gems_gym.registration import environment_ids
 
 app = typer.Typer(
     name="gems-gym",
@@ -34,14 +33,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 @app.command("list")
 def list_parts(as_json: Json = False) -> None:
     """List environments, and the rankers, beliefs, policies and agents that are installed."""
-    environments = [environment_id(preset) for preset in gems_gym.PRESETS]
+    environments = environment_ids()
     parts = {
         kind: [asdict(info) for info in plugins.describe(group)] for group, kind in plugins.GROUPS.items()
     }
     readable = key_value_table(
         {
             "environments": "\n".join(environments),
-            **{kind: "\n".join(one["name"] for one in found) for kind, found in parts.items()},
+            **{kind: "\n".join(one["name"] for one in found) for kind, found in parts.items() if found},
         }
     )
     show_result({"environments": environments, **parts}, readable, as_json)
@@ -61,6 +60,7 @@ def _environment_info(env_id: str) -> dict[str, Any]:
     env: Any = gymnasium.make(env_id).unwrapped
     return {
         "id": env_id,
+        "versions": [one.id for one in gymnasium.registry.values() if one.name == env.spec.name],
         "observation_space": str(env.observation_space),
         "action_space": str(env.action_space),
         "catalog_hash": env.catalog.hash,

@@ -6,6 +6,7 @@ Renders, de Rijke, *Generative Slate Recommendation with Reinforcement Learning*
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,10 +14,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym import plugins
 from gems_gym.errors import unknown_name
 
 CLICK_MODELS = ("tdPBM", "mixPBM")
 CATALOGS = ("diffuse", "focused")
+PRESET_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 # field -> (lowest, highest) allowed value, both included
 _INTEGER_RANGES: dict[str, tuple[int, float]] = {
@@ -234,24 +237,77 @@ PRESETS: dict[str, SlateConfig] = {
     for catalog in ("focused", "diffuse")
     for clicks, settings in _CLICK_SETTINGS.items()
 }
-"""Preset name (``diffuse_mix``, …) -> its configuration: the six published worlds."""
+"""Preset name (``diffuse_mix``, …) -> its configuration: the six published worlds, and what
+:func:`gems_gym.register_preset` added. Presets of installed plugins are found by name, see :func:`preset_config`."""
+
+
+def preset_names() -> list[str]:
+    """Names of all presets: those in :data:`PRESETS`, then those of installed plugins, which are not imported."""
+    return [*PRESETS, *(name for name in plugins.names(plugins.PRESETS) if name not in PRESETS)]
+
+
+def preset_config(name: str) -> SlateConfig:
+    """The configuration that a preset's name stands for.
+
+    Args:
+        name: A name in :data:`PRESETS`, or in the entry-point group ``gems_gym.presets``, whose object is
+            imported now. A plugin can't take the place of a preset in :data:`PRESETS`.
+
+    Raises:
+        ValueError: An unknown name (the message names the nearest), or a plugin's name that can't be in an id.
+        TypeError: A plugin whose object is no ``SlateConfig``.
+        gems_gym.plugins.PluginError: A plugin that can't be imported, or two with the same name.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    if name not in plugins.names(plugins.PRESETS):
+        raise ValueError(
+            f"{unknown_name('preset', name, preset_names())} A preset of your own is known once the module that "
+            f'registers it is imported, which an id can name: gymnasium.make("my_module:GemsSlate-{name}-v0")'
+        )
+    config = plugins.load(plugins.PRESETS, name)
+    check_preset(name, config)
+    return config
+
+
+def check_preset(name: str, config: object) -> None:
+    """Raise a clear error unless a configuration can be a preset under a name.
+
+    Raises:
+        TypeError: A name that is no text, or something else than a ``SlateConfig``.
+        ValueError: A name that can't be part of an id, or a configuration with dynamics of its own version.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a text, got {name!r} of type {type(name).__name__}")
+    if not PRESET_NAME.fullmatch(name):
+        raise ValueError(
+            f"a preset's name must consist of letters, digits and underscores, to be part of an id; got {name!r}"
+        )
+    if not isinstance(config, SlateConfig):
+        raise TypeError(
+            f"the preset {name!r} must be a SlateConfig, got {config!r} of type {type(config).__name__}"
+        )
+    if config.dynamics_version != 0:
+        raise ValueError(
+            f"the preset {name!r} has dynamics_version={config.dynamics_version}; leave it at 0: the id says the "
+            f"version, and GemsSlate-{name}-v0 and -v1 are both registered"
+        )
 
 
 def resolve_config(config: "SlateConfig | str", overrides: dict[str, Any] | None = None) -> SlateConfig:
     """The configuration that a preset's name, or a configuration, with overrides stands for.
 
     Args:
-        config: A name in :data:`PRESETS`, or a configuration.
+        config: A preset's name, or a configuration.
         overrides: Fields to change.
 
     Raises:
         ValueError: An unknown preset (the message names the nearest), or an override out of range.
         TypeError: An override that is no field, or neither name nor configuration given.
+        gems_gym.plugins.PluginError: A plugin's preset that can't be imported.
     """
     if isinstance(config, str):
-        if config not in PRESETS:
-            raise unknown_name("preset", config, PRESETS)
-        config = PRESETS[config]
+        config = preset_config(config)
     elif not isinstance(config, SlateConfig):
-        raise TypeError(f"config must be a preset's name or a SlateConfig, got {type(config).__name__}")
+        raise TypeError(f"preset must be a preset's name or a SlateConfig, got {type(config).__name__}")
     return config.replace(**overrides) if overrides else config

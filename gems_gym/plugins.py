@@ -1,4 +1,4 @@
-"""The one place that reads entry points: rankers, beliefs, policies, agents and commands, found by name.
+"""The one place that reads entry points: rankers, beliefs, policies, agents, presets and commands, found by name.
 
 A package adds a part of its own by naming it in its metadata; ours stand in the same groups (see
 ``setup.cfg``)::
@@ -23,6 +23,7 @@ RANKERS = "gems_gym.rankers"
 BELIEFS = "gems_gym.beliefs"
 POLICIES = "gems_gym.policies"
 AGENTS = "gems_gym.agents"
+PRESETS = "gems_gym.presets"
 COMMANDS = "gems_gym.commands"
 
 GROUPS: dict[str, str] = {
@@ -30,6 +31,7 @@ GROUPS: dict[str, str] = {
     BELIEFS: "belief",
     POLICIES: "policy",
     AGENTS: "agent",
+    PRESETS: "preset",
     COMMANDS: "command",
 }
 """Every entry-point group that gems-gym reads -> what one member is called in messages."""
@@ -100,7 +102,7 @@ def load(group: str, name: str) -> Any:
         name: The plugin's name in that group.
 
     Returns:
-        The object that the entry point names: a class, or for commands a function.
+        The object that the entry point names: a class, for commands a function, for presets a ``SlateConfig``.
 
     Raises:
         ValueError: If the group or the name is unknown; the text holds the nearest names.
@@ -111,7 +113,7 @@ def load(group: str, name: str) -> Any:
     registered = _registered(group)
     found = [entry_point for entry_point in registered if entry_point.name == name]
     if not found:
-        if not registered:
+        if not registered and group != PRESETS:  # the presets of gems-gym itself are data, not entry points
             raise ValueError(
                 f"unknown {GROUPS[group]} {name!r}: nothing is registered in the entry-point group "
                 f"{group!r}. gems-gym itself registers there once it is installed: pip install -e ."

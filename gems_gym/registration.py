@@ -2,25 +2,105 @@
 
 import gymnasium
 
-from gems_gym.config import PRESETS
+from gems_gym import plugins
+from gems_gym.config import PRESET_NAME, PRESETS, SlateConfig, check_preset, preset_config, preset_names
+
+VERSIONS = (0, 1)
+"""The versions of the dynamics that every preset is registered with; see ``SlateConfig.dynamics_version``."""
 
 
-def environment_id(preset: str) -> str:
-    """The id that a preset's world is registered under."""
-    return f"GemsSlate-{preset}-v0"
+def environment_id(preset: str, version: int = 0) -> str:
+    """The id that a preset's world is registered under.
+
+    Args:
+        preset: The preset's name.
+        version: 0 for the published dynamics, 1 for the mended ones.
+
+    Raises:
+        ValueError: Another version.
+
+    Examples:
+        >>> environment_id("diffuse_mix")
+        'GemsSlate-diffuse_mix-v0'
+    """
+    if version not in VERSIONS:
+        raise ValueError(f"version must be one of {VERSIONS}, got {version!r}")
+    return f"GemsSlate-{preset}-v{version}"
+
+
+def environment_ids() -> list[str]:
+    """The ids of all presets in all versions: the six published worlds, one's own, and those of installed plugins."""
+    presets = [name for name in preset_names() if PRESET_NAME.fullmatch(name)]
+    return [environment_id(preset, version) for preset in presets for version in VERSIONS]
+
+
+def register_preset(name: str, config: SlateConfig) -> None:
+    """Make a world of one's own a preset, with the ids ``GemsSlate-{name}-v0`` and ``-v1``.
+
+    What is registered is known in this process only. Another one (a spawned worker of ``AsyncVectorEnv``, a script
+    that loads a saved spec) knows it once it has imported the module that registers it, for instance by an id that
+    names the module, ``gymnasium.make("my_module:GemsSlate-mine-v0")``; an entry point in the group
+    ``gems_gym.presets`` is known wherever its package is installed.
+
+    Args:
+        name: Letters, digits and underscores. Registering a name again does nothing if the configuration is the
+            same.
+        config: The world.
+
+    Raises:
+        ValueError: A name that can't be part of an id, or that stands for another configuration already.
+        TypeError: A name that is no text, or a configuration that is no ``SlateConfig``.
+        gems_gym.plugins.PluginError: The name is that of an installed plugin's preset which can't be imported.
+
+    Examples:
+        >>> register_preset("doctest_impatient", SlateConfig(boredom_threshold=2, episode_length=20))
+        >>> gymnasium.make("GemsSlate-doctest_impatient-v0").unwrapped.config.boredom_threshold
+        2
+    """
+    check_preset(name, config)
+    if name in PRESETS or name in plugins.names(plugins.PRESETS):
+        if preset_config(name) != config:
+            raise ValueError(
+                f"the preset {name!r} exists already, with another configuration; choose another name, or change "
+                f"single parameters by keyword: gymnasium.make({environment_id(name)!r}, omega=...)"
+            )
+    else:
+        for version in VERSIONS:
+            taken = gymnasium.registry.get(environment_id(name, version))
+            if taken is not None and taken.kwargs.get("preset") != name:
+                raise ValueError(
+                    f"the id {taken.id!r} is registered already, not by gems-gym; choose another name than {name!r}"
+                )
+    PRESETS[name] = config
+    _register(name)
 
 
 def register_environments() -> None:
     """Register every preset that is not registered yet; called by ``import gems_gym``.
 
+    Of plugins' presets only the names are read; what they stand for is imported when such an environment is made.
+    """
+    for name in preset_names():
+        if PRESET_NAME.fullmatch(name):  # a plugin's name that can't be in an id is told when it is asked for
+            _register(name)
+
+
+def _register(preset: str) -> None:
+    """Register a preset's ids.
+
     No ``max_episode_steps`` is registered: the environments truncate by themselves after ``episode_length``
     steps, which a keyword may change; a TimeLimit from here would cut longer sessions short.
     """
-    for preset in PRESETS:
-        if environment_id(preset) not in gymnasium.registry:
-            gymnasium.register(
-                id=environment_id(preset),
-                entry_point="gems_gym.envs.slate:SlateEnv",
-                vector_entry_point="gems_gym.envs.slate_vector:SlateVectorEnv",
-                kwargs={"preset": preset},
-            )
+    for version in VERSIONS:
+        name = environment_id(preset, version)
+        if name in gymnasium.registry:
+            continue
+        gymnasium.register(
+            id=name,
+            entry_point="gems_gym.envs.slate:SlateEnv",
+            vector_entry_point="gems_gym.envs.slate_vector:SlateVectorEnv",
+            kwargs={"preset": preset, **({"dynamics_version": version} if version else {})},
+        )
+        # Gymnasium calls an id out of date when a higher version of the same name is registered. v0 is not: it is
+        # what published numbers come from. Where versions are compared, all of ours count as one.
+        gymnasium.registry[name].version = 0

@@ -91,6 +91,7 @@ def test_own_parts_are_registered() -> None:
 def test_own_parts_load(group: str) -> None:
     for found in plugins.describe(group):
         if found.distribution == "gems-gym":
+            assert group != plugins.PRESETS, "ours are data: gems_gym.PRESETS"
             assert callable(plugins.load(group, found.name))
             assert found.version == version("gems-gym")
 
@@ -103,7 +104,10 @@ def test_third_party_is_listed_with_its_distribution(site: Path) -> None:
         print(json.dumps([found, "gems_gym_dummy_plugin" in sys.modules]))"""
     found, loaded = run_with(site, code)
     assert not loaded, "listing must not import a plugin"
-    for group, name in [("rankers", "linear_hash"), ("policies", "most_clicked"), ("agents", "mean_action")]:
+    mine_by_group = {
+        "rankers": "linear_hash", "policies": "most_clicked", "agents": "mean_action", "presets": "impatient",
+    }  # fmt: skip
+    for group, name in mine_by_group.items():
         (mine,) = [one for one in found if (one["group"], one["name"]) == (f"gems_gym.{group}", name)]
         assert (mine["distribution"], mine["version"]) == ("gems-gym-dummy-plugin", "1.2.3")
 
@@ -143,6 +147,37 @@ def test_third_party_ranker_by_name(site: Path, tmp_path: Path) -> None:
         "distinct": 10,
         "box": [32],
     }
+
+
+def test_third_party_preset_by_id(site: Path) -> None:
+    code = """if True:
+        import json, sys
+        import gymnasium
+        import gems_gym
+        from gymnasium.envs.registration import EnvSpec
+        imported_early = "gems_gym_dummy_plugin" in sys.modules
+        lengths = [
+            gymnasium.make(f"GemsSlate-impatient-v{version}").unwrapped.config.episode_length for version in (0, 1)
+        ]
+        mended = gymnasium.make("GemsSlate-impatient-v1", omega=0.5)
+        again = gymnasium.make(EnvSpec.from_json(mended.spec.to_json()))
+        envs = gymnasium.make_vec(
+            "GemsSlate-impatient-v0", num_envs=2, vectorization_mode="async",
+            vector_kwargs={"context": "spawn"},
+        )
+        envs.reset(seed=0)
+        envs.close()
+        print(json.dumps({
+            "imported_early": imported_early,
+            "lengths": lengths,
+            "dynamics_version": mended.unwrapped.config.dynamics_version,
+            "same_from_json": again.unwrapped.config == mended.unwrapped.config,
+        }))"""
+    code = f"import sys\nif __name__ == '__main__':\n    exec({code!r})"
+    answer = run_with(site, code)
+    assert answer == {
+        "imported_early": False, "lengths": [30, 30], "dynamics_version": 1, "same_from_json": True,
+    }  # fmt: skip
 
 
 def test_third_party_policy_by_name(site: Path) -> None:
@@ -258,6 +293,75 @@ def test_two_owners_of_a_name(empty_site: Path) -> None:
     register(empty_site, "usurper", "[gems_gym.rankers]\ngems = usurper:Ranker\n", usurper="Ranker = int\n")
     with pytest.raises(plugins.PluginError, match=r"'gems' is registered by gems-gym .* and usurper 0\.3"):
         plugins.load(plugins.RANKERS, "gems")
+
+
+def import_gems_gym(site: Path, statements: str) -> subprocess.CompletedProcess[str]:
+    """Runs statements after ``import gymnasium, gems_gym`` in a new process that sees a site."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import gymnasium, gems_gym\nprint('imported')\n{statements}"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "module", "words"),
+    [
+        ("theirs:WORLD", "raise RuntimeError('no such wire')", ["their-worlds 0.3", "RuntimeError: no such wire"]),
+        ("nowhere_at_all:WORLD", "", ["their-worlds 0.3", "No module named 'nowhere_at_all'"]),
+        ("theirs:WORLD", "WORLD = {'omega': 0.5}", ["'theirs' must be a SlateConfig, got {'omega': 0.5} of type dict"]),
+        ("theirs:WORLD", "import gems_gym\nWORLD = gems_gym.SlateConfig(dynamics_version=1)", ["dynamics_version=1"]),
+        ("theirs:WORLD", "import gems_gym\nWORLD = gems_gym.SlateConfig(omega=7)", ["their-worlds 0.3", "omega"]),
+    ],
+)  # fmt: skip
+def test_broken_preset_hurts_only_who_uses_it(
+    tmp_path: Path, target: str, module: str, words: list[str]
+) -> None:
+    register(tmp_path, "their-worlds", f"[gems_gym.presets]\ntheirs = {target}\n", theirs=module)
+    done = import_gems_gym(
+        tmp_path,
+        "gymnasium.make('GemsSlate-diffuse_mix-v0')\nprint('made')\ngymnasium.make('GemsSlate-theirs-v0')",
+    )
+    assert done.stdout.split() == ["imported", "made"]
+    assert done.returncode == 1
+    for part in words:
+        assert part in done.stderr.splitlines()[-1]
+
+
+def test_preset_of_a_name_that_no_id_can_hold(tmp_path: Path) -> None:
+    module = "import gems_gym\nWORLD = gems_gym.SlateConfig()\n"
+    register(tmp_path, "their-worlds", "[gems_gym.presets]\nmy world = theirs:WORLD\n", theirs=module)
+    done = import_gems_gym(tmp_path, "gymnasium.make('GemsSlate-diffuse_mix-v0', preset='my world')")
+    assert done.stdout.split() == ["imported"]
+    assert "letters, digits and underscores" in done.stderr.splitlines()[-1]
+
+
+def test_plugin_cannot_take_a_built_in_presets_place(tmp_path: Path) -> None:
+    register(
+        tmp_path, "usurper", "[gems_gym.presets]\ndiffuse_mix = theirs:WORLD\n", theirs="raise RuntimeError"
+    )
+    done = import_gems_gym(
+        tmp_path, "print(gymnasium.make('GemsSlate-diffuse_mix-v0').unwrapped.config.click_model)"
+    )
+    assert done.stdout.split() == ["imported", "mixPBM"], done.stderr
+
+
+def test_plugin_that_also_registers_its_preset(tmp_path: Path) -> None:
+    text = (
+        "import gems_gym\nWORLD = gems_gym.SlateConfig(omega={})\n"
+        "gems_gym.register_preset('theirs', gems_gym.SlateConfig(omega=0.5))"
+    )
+    register(tmp_path, "their-worlds", "[gems_gym.presets]\ntheirs = theirs:WORLD\n", theirs=text.format(0.5))
+    use = "print(gymnasium.make('GemsSlate-theirs-v0').unwrapped.config.omega)"
+    assert import_gems_gym(tmp_path, use).stdout.split() == ["imported", "0.5"]
+    assert import_gems_gym(tmp_path, f"import theirs\n{use}").stdout.split() == ["imported", "0.5"]
+    (tmp_path / "theirs.py").write_text(text.format(0.25))
+    for statements in (use, "import theirs"):
+        done = import_gems_gym(tmp_path, statements)
+        assert "the preset 'theirs' exists already, with another configuration" in done.stderr
 
 
 def test_require() -> None:

@@ -1,6 +1,6 @@
-"""A ranker, a policy and an agent for gems-gym, each as small as it can be: a package to copy from.
+"""A ranker, a policy, an agent and a preset for gems-gym, each as small as it can be: a package to copy from.
 
-None of them inherits anything: gems-gym asks for methods and attributes only, and finds the classes by the
+None of them inherits anything: gems-gym asks for methods and attributes only, and finds the objects by the
 entry points in this package's ``setup.cfg``.
 """
 
@@ -13,7 +13,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from gems_gym import SlateConfig
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact
+
+IMPATIENT = SlateConfig(boredom_threshold=2, boredom_timeout=8, episode_length=30)
+"""A world whose users are bored soon and for long: ``gymnasium.make("GemsSlate-impatient-v0")``."""
 
 
 class LinearHashRanker:
