@@ -58,7 +58,7 @@ def replay_session(
     clicks = _checked("clicks", clicks, shown_slates.shape)
 
     first = simulator.open_given_sessions(
-        user_initial[None], _uniforms_for(first_clicks)[None], np.array([short_term_topic or 0])
+        user_initial[None], _uniforms_for(first_clicks)[None, None], np.array([short_term_topic or 0])
     )
     recorded: dict[str, list[NDArray[Any]]] = {
         name: []
@@ -69,7 +69,7 @@ def replay_session(
     for slate, uniforms in zip(shown_slates, _uniforms_for(clicks), strict=True):
         recorded["oracle_slate"].append(simulator.short_term_oracle_slates()[0])
         recorded["short_term_topic"].append(simulator.users.short_term_topic[0].copy())
-        shown = simulator.step(slate[None], uniforms[None])
+        shown = simulator.step(slate[None], uniforms[None, None])
         recorded["click_prob"].append(shown.click_probabilities[0])
         recorded["scores"].append(shown.scores[0])
         recorded["bored"].append(shown.bored[0])

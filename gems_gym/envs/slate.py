@@ -143,7 +143,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             ResetNeeded: Before the first reset, or after the session's end.
         """
         self._status.check_running()
-        slate = check_slates(action, (self.config.slate_size,), self.config.num_items)
+        slate = check_slates(action, (self.config.slate_size,))
         self.shown = self.simulator.step(slate[None])
         reward = float(self.shown.rewards[0])
         if self._renderer is not None:

@@ -130,7 +130,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             ResetNeeded: Before the first reset, or after a session's end without autoreset.
         """
         self._status.check_running()
-        slates = check_slates(actions, (self.num_envs, self.config.slate_size), self.config.num_items)
+        slates = check_slates(actions, (self.num_envs, self.config.slate_size))
         if self._ended.any():
             if self.autoreset_mode is AutoresetMode.DISABLED:
                 SessionStatus.ENDED.check_running()

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium
-import numba
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym.compilation import compiled
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.simulator.kernels import Dynamics, Users, next_scores
 
@@ -58,7 +58,7 @@ class BoredomAwareOracle(SlatePolicy):
         return slates
 
 
-@numba.njit(cache=True)
+@compiled
 def _plan(
     dynamics: Dynamics,
     users: Users,
@@ -87,7 +87,7 @@ def _plan(
             slates[u, position] = item
 
 
-@numba.njit(cache=True)
+@compiled
 def _best_item_in_budget(
     dynamics: Dynamics,
     scores: NDArray[np.float64],

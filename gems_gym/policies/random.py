@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
-import numba
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym.compilation import compiled
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.simulator.users import DrawnAhead
 
@@ -60,7 +60,7 @@ class RandomConstantSlate(RandomPolicy):
         return self._draws.next(self._step, self._rows)  # the step never advances
 
 
-@numba.njit(cache=True)
+@compiled
 def _without_replacement(choices: NDArray[np.int64]) -> None:
     """Turn "the k-th item that is left" into item ids, in place; rows are slates."""
     size = choices.shape[1]

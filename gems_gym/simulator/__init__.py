@@ -1,6 +1,7 @@
 """The dynamics: catalogue, users, and one compiled step for any number of users. Knows arrays, not Gymnasium."""
 
 from gems_gym.simulator.catalog import Catalog, ItemEmbeddings, resolve_world
-from gems_gym.simulator.simulator import SlateSimulator, check_slates, check_users
+from gems_gym.simulator.checks import check_slates, check_users
+from gems_gym.simulator.simulator import SlateSimulator
 
 __all__ = ["Catalog", "ItemEmbeddings", "SlateSimulator", "check_slates", "check_users", "resolve_world"]

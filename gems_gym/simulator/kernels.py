@@ -4,11 +4,12 @@ Everything about a user is computed from that user's row alone and in a fixed or
 bits however many users are stepped together. Numbers are float64 inside and float32 where they are shown.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from gems_gym.compilation import compiled, inlined
 
 
 class Dynamics(NamedTuple):
@@ -64,41 +65,53 @@ class Shown(NamedTuple):
     rewards: NDArray[np.float32]  # (num_users,), clicks of the slate
 
 
-@numba.njit(cache=True)
+class Scratch(NamedTuple):
+    """Room for one user's intermediate numbers; written before it is read, user by user."""
+
+    preference: NDArray[np.float64]  # (embedding_size,)
+    scores: NDArray[np.float64]  # (slate_size,)
+    topic_counts: NDArray[np.int64]  # (num_topics,)
+
+
+@inlined
 def _advance_boredom(
     dynamics: Dynamics,
     users: Users,
     u: int,
     bored: NDArray[np.bool_],
     timeout: NDArray[np.int64],
+    row: int,
     counts: NDArray[np.int64],
 ) -> None:
-    """Write the boredom that user ``u``'s next step is taken with (step 1 of the dynamics)."""
-    for topic in range(dynamics.num_topics):
-        bored[topic] = users.bored[u, topic]
-        timeout[topic] = users.bored_timeout[u, topic]
-        if bored[topic]:
-            timeout[topic] -= 1
-            if timeout[topic] == 0:
-                bored[topic] = False
-        if not bored[topic]:
-            timeout[topic] = dynamics.boredom_timeout
+    """Write the boredom that user ``u``'s next step is taken with to ``bored[row]``, ``timeout[row]`` (step 1)."""
     counts[:] = 0
     for entry in range(users.num_recent_topics[u]):
         counts[users.recent_topics[u, entry]] += 1
     for topic in range(dynamics.num_topics):
-        if counts[topic] >= dynamics.boredom_threshold:
-            bored[topic] = True
+        is_bored = users.bored[u, topic]
+        time_left = users.bored_timeout[u, topic]
+        if is_bored:
+            time_left -= 1
+            is_bored = time_left != 0
+        if not is_bored:
+            time_left = dynamics.boredom_timeout
+        timeout[row, topic] = time_left
+        bored[row, topic] = is_bored or counts[topic] >= dynamics.boredom_threshold
 
 
-@numba.njit(cache=True)
+@inlined
 def _current_preference(
-    dynamics: Dynamics, users: Users, u: int, bored: NDArray[np.bool_], preference: NDArray[np.float64]
+    dynamics: Dynamics,
+    users: Users,
+    u: int,
+    bored: NDArray[np.bool_],
+    row: int,
+    preference: NDArray[np.float64],
 ) -> None:
-    """Write user ``u``'s preference with bored topics at 0 and the short-term topic boosted (step 2)."""
+    """Write user ``u``'s preference with topics in ``bored[row]`` at 0 and the short-term one boosted (step 2)."""
     for topic in range(dynamics.num_topics):
         factor = 1.0
-        if bored[topic]:
+        if bored[row, topic]:
             factor = 0.0
         elif topic == users.short_term_topic[u]:
             factor = dynamics.short_term_boost
@@ -106,53 +119,59 @@ def _current_preference(
             preference[d] = factor * users.preference[u, d]
 
 
-@numba.njit(cache=True)
-def _normalise_preference(dynamics: Dynamics, preference: NDArray[np.float64]) -> None:
+@inlined
+def _normalise_preference(dynamics: Dynamics, preferences: NDArray[np.float64], row: int) -> None:
     """Divide a preference by the sum of its block norms."""
     total = 0.0
     for topic in range(dynamics.num_topics):
         squares = 0.0
         for d in range(topic * dynamics.topic_size, (topic + 1) * dynamics.topic_size):
-            squares += preference[d] * preference[d]
+            squares += preferences[row, d] * preferences[row, d]
         total += np.sqrt(squares)
     if total > 0.0:  # zero only where an item of one's own embeddings is all zero and omega is 0
-        for d in range(preference.shape[0]):
-            preference[d] /= total
+        for d in range(preferences.shape[1]):
+            preferences[row, d] /= total
 
 
-@numba.njit(cache=True)
-def _is_monotonous(dynamics: Dynamics, slate: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
+@inlined
+def _is_monotonous(
+    dynamics: Dynamics, slates: NDArray[np.int64], row: int, counts: NDArray[np.int64]
+) -> bool:
     counts[:] = 0
     monotonous = False
-    for item in slate:
-        topic = dynamics.item_topics[item]
+    for s in range(slates.shape[1]):
+        topic = dynamics.item_topics[slates[row, s]]
         counts[topic] += 1
         monotonous = monotonous or counts[topic] >= dynamics.diversity_threshold
     return monotonous
 
 
-@numba.njit(cache=True)
+@inlined
 def _show(
     dynamics: Dynamics,
     users: Users,
     u: int,
     row: int,
-    preference: NDArray[np.float64],
+    slates: NDArray[np.int64],
     uniforms: NDArray[np.float32],
+    uniforms_row: int,
+    uniforms_step: int,
     shown: Shown,
-    counts: NDArray[np.int64],
+    scratch: Scratch,
 ) -> None:
-    """Let user ``u`` look at the slate in ``shown.slates[row]`` and click (steps 3 and 4)."""
-    slate = shown.slates[row]
-    scores = np.zeros(slate.shape[0])
-    for d in range(preference.shape[0]):  # positions innermost: sums that do not wait for each other
-        for s in range(slate.shape[0]):
-            scores[s] += dynamics.items[slate[s], d] * preference[d]
-    penalty = dynamics.diversity_penalty if _is_monotonous(dynamics, slate, counts) else 1.0
+    """Let user ``u`` look at ``slates[row]`` with the preference in ``scratch``, and click (steps 3 and 4)."""
+    slate_size = slates.shape[1]
+    scratch.scores[:] = 0.0
+    for d in range(scratch.preference.shape[0]):  # positions innermost: sums that do not wait for each other
+        for s in range(slate_size):
+            scratch.scores[s] += dynamics.items[slates[row, s], d] * scratch.preference[d]
+    penalty = 1.0
+    if _is_monotonous(dynamics, slates, row, scratch.topic_counts):
+        penalty = dynamics.diversity_penalty
     reward = 0
-    for s in range(slate.shape[0]):
-        item = slate[s]
-        score = scores[s] / dynamics.max_score
+    for s in range(slate_size):
+        item = slates[row, s]
+        score = scratch.scores[s] / dynamics.max_score
         if np.isnan(dynamics.rel_threshold):
             relevance = 1.0 / (1.0 + np.exp(-(score - dynamics.relevance_offset) * dynamics.relevance_slope))
         else:
@@ -160,7 +179,8 @@ def _show(
         if dynamics.click_only_once and users.clicked_items[u, item]:
             relevance = 0.0
         probability = dynamics.alpha * relevance / penalty * dynamics.propensities[s]
-        clicked = uniforms[s] < probability
+        clicked = uniforms[uniforms_row, uniforms_step, s] < probability
+        shown.slates[row, s] = item
         shown.scores[row, s] = score
         shown.relevances[row, s] = relevance
         shown.click_probabilities[row, s] = probability
@@ -169,25 +189,24 @@ def _show(
     shown.rewards[row] = reward
 
 
-@numba.njit(cache=True)
-def _push(queue: NDArray[np.int64], length: int, value: int) -> int:
-    """Append to a bounded queue, the oldest entry falling out of a full one; returns the new length."""
-    if length == queue.shape[0]:
-        for entry in range(length - 1):
-            queue[entry] = queue[entry + 1]
-        length -= 1
-    queue[length] = value
-    return length + 1
+@inlined
+def _push(queue: NDArray[np.int64], lengths: NDArray[np.int64], u: int, value: int) -> None:
+    """Append to user ``u``'s bounded queue, the oldest entry falling out of a full one."""
+    if lengths[u] == queue.shape[1]:
+        _drop_oldest(queue, lengths, u)
+    queue[u, lengths[u]] = value
+    lengths[u] += 1
 
 
-@numba.njit(cache=True)
-def _drop_oldest(queue: NDArray[np.int64], length: int) -> int:
-    for entry in range(length - 1):
-        queue[entry] = queue[entry + 1]
-    return max(length - 1, 0)
+@inlined
+def _drop_oldest(queue: NDArray[np.int64], lengths: NDArray[np.int64], u: int) -> None:
+    if lengths[u] > 0:
+        for entry in range(lengths[u] - 1):
+            queue[u, entry] = queue[u, entry + 1]
+        lengths[u] -= 1
 
 
-@numba.njit(cache=True)
+@inlined
 def _log_clicks(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown) -> None:
     """Append the clicks of a slate to user ``u``'s recent-click log and drop what is too old (step 5).
 
@@ -198,36 +217,31 @@ def _log_clicks(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown
     for s in range(shown.slates.shape[1]):
         if shown.clicks[row, s]:
             item = shown.slates[row, s]
-            users.num_recent_topics[u] = _push(
-                users.recent_topics[u], users.num_recent_topics[u], dynamics.item_topics[item]
-            )
+            _push(users.recent_topics, users.num_recent_topics, u, dynamics.item_topics[item])
             if time_stamped:
-                users.num_recent_steps[u] = _push(
-                    users.recent_steps[u], users.num_recent_steps[u], users.step[u]
-                )
+                _push(users.recent_steps, users.num_recent_steps, u, users.step[u])
             if dynamics.click_only_once:
                 users.clicked_items[u, item] = True
     oldest_kept = users.step[u] - dynamics.boredom_moving_window + (not dynamics.published_oddities)
     while users.num_recent_steps[u] > 0 and users.recent_steps[u, 0] < oldest_kept:
-        users.num_recent_topics[u] = _drop_oldest(users.recent_topics[u], users.num_recent_topics[u])
-        users.num_recent_steps[u] = _drop_oldest(users.recent_steps[u], users.num_recent_steps[u])
+        _drop_oldest(users.recent_topics, users.num_recent_topics, u)
+        _drop_oldest(users.recent_steps, users.num_recent_steps, u)
 
 
-@numba.njit(cache=True)
+@inlined
 def _drift(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown) -> None:
     """Move user ``u``'s preference towards the clicked items (step 6)."""
-    preference = users.preference[u]
     for s in range(shown.slates.shape[1]):
         if shown.clicks[row, s]:
             item = shown.slates[row, s]
-            for d in range(preference.shape[0]):
-                preference[d] = (
-                    dynamics.omega * preference[d] + (1.0 - dynamics.omega) * dynamics.items[item, d]
+            for d in range(users.preference.shape[1]):
+                users.preference[u, d] = (
+                    dynamics.omega * users.preference[u, d] + (1.0 - dynamics.omega) * dynamics.items[item, d]
                 )
-            _normalise_preference(dynamics, preference)
+            _normalise_preference(dynamics, users.preference, u)
 
 
-@numba.njit(cache=True)
+@inlined
 def _last_click(shown: Shown, row: int) -> int:
     """Position of the last clicked item of a slate, −1 where nothing was clicked."""
     last = -1
@@ -237,7 +251,22 @@ def _last_click(shown: Shown, row: int) -> int:
     return last
 
 
-@numba.njit(cache=True)
+@inlined
+def _scratch(dynamics: Dynamics) -> Scratch:
+    return Scratch(
+        np.empty(dynamics.items.shape[1]),
+        np.empty(dynamics.propensities.shape[0]),
+        np.empty(dynamics.num_topics, np.int64),
+    )
+
+
+@inlined
+def _copy_row(source: NDArray[Any], source_row: int, target: NDArray[Any], row: int) -> None:
+    for column in range(source.shape[1]):
+        target[row, column] = source[source_row, column]
+
+
+@compiled
 def open_sessions(
     dynamics: Dynamics,
     users: Users,
@@ -255,31 +284,33 @@ def open_sessions(
         which: Users to start, ``(n,)``; all other arguments have one row for each of them, in this order.
         first_slates: ``(n, slate_size)``.
         drawn_topics: Short-term topics for users that click nothing, ``(n,)``.
-        uniforms: Numbers that a click's probability must exceed, ``(n, slate_size)``.
+        uniforms: Numbers that a click's probability must exceed, ``(n, 1, slate_size)``.
         shown: Written: what came of the first slates.
     """
-    counts = np.empty(dynamics.num_topics, np.int64)
+    scratch = _scratch(dynamics)
     for row in range(which.shape[0]):
         u = which[row]
-        users.bored[u] = False
-        users.bored_timeout[u] = dynamics.boredom_timeout
+        for topic in range(dynamics.num_topics):
+            users.bored[u, topic] = False
+            users.bored_timeout[u, topic] = dynamics.boredom_timeout
         users.num_recent_topics[u] = 0
         users.num_recent_steps[u] = 0
         users.step[u] = 0
-        users.clicked_items[u] = False
-        shown.slates[row] = first_slates[row]
-        # no boredom and no short-term boost yet: the preference as it is
-        _show(dynamics, users, u, row, users.preference[u], uniforms[row], shown, counts)
+        for item in range(users.clicked_items.shape[1]):
+            users.clicked_items[u, item] = False
+        for d in range(users.preference.shape[1]):  # no boredom and no short-term boost yet
+            scratch.preference[d] = users.preference[u, d]
+        _show(dynamics, users, u, row, first_slates, uniforms, row, 0, shown, scratch)
         _log_clicks(dynamics, users, u, row, shown)
         last = _last_click(shown, row)
         users.short_term_topic[u] = (
             dynamics.item_topics[first_slates[row, last]] if last >= 0 else drawn_topics[row]
         )
-        shown.bored[row] = False
-        shown.user_state[row] = users.preference[u]
+        _copy_row(users.bored, u, shown.bored, row)
+        _copy_row(users.preference, u, shown.user_state, row)
 
 
-@numba.njit(cache=True)
+@compiled
 def step_users(
     dynamics: Dynamics,
     users: Users,
@@ -287,7 +318,7 @@ def step_users(
     slates: NDArray[np.int64],
     uniforms: NDArray[np.float32],
     shown: Shown,
-) -> None:
+) -> int:
     """One step of some users.
 
     Args:
@@ -295,18 +326,35 @@ def step_users(
         users: State of all users; the rows in ``which`` are rewritten.
         which: Users that take the step, ``(n,)``; all other arguments have one row for each, in this order.
         slates: Slates to show, ``(n, slate_size)``.
-        uniforms: Numbers that a click's probability must exceed, ``(n, slate_size)``.
+        uniforms: Numbers that a click's probability must exceed, ``(num_users, steps, slate_size)``: a row for
+            every user, used again from the front when its steps are used up.
         shown: Written: what came of the slates.
+
+    Returns:
+        −1; or the place (in reading order) of an item that is not in the catalogue, and then nothing was changed.
     """
-    preference = np.empty(users.preference.shape[1])
-    counts = np.empty(dynamics.num_topics, np.int64)
+    for row in range(which.shape[0]):
+        for s in range(slates.shape[1]):
+            if slates[row, s] < 0 or slates[row, s] >= dynamics.items.shape[0]:
+                return row * slates.shape[1] + s
+    scratch = _scratch(dynamics)
     for row in range(which.shape[0]):
         u = which[row]
         users.step[u] += 1
-        _advance_boredom(dynamics, users, u, users.bored[u], users.bored_timeout[u], counts)
-        _current_preference(dynamics, users, u, users.bored[u], preference)
-        shown.slates[row] = slates[row]
-        _show(dynamics, users, u, row, preference, uniforms[row], shown, counts)
+        _advance_boredom(dynamics, users, u, users.bored, users.bored_timeout, u, scratch.topic_counts)
+        _current_preference(dynamics, users, u, users.bored, u, scratch.preference)
+        _show(
+            dynamics,
+            users,
+            u,
+            row,
+            slates,
+            uniforms,
+            u,
+            (users.step[u] - 1) % uniforms.shape[1],
+            shown,
+            scratch,
+        )
         _log_clicks(dynamics, users, u, row, shown)
         _drift(dynamics, users, u, row, shown)
         last = _last_click(shown, row)
@@ -314,11 +362,12 @@ def step_users(
             # the published index slip takes the position of the last click for an item's id
             clicked = last if dynamics.published_oddities else slates[row, last]
             users.short_term_topic[u] = dynamics.item_topics[clicked]
-        shown.bored[row] = users.bored[u]
-        shown.user_state[row] = users.preference[u]
+        _copy_row(users.bored, u, shown.bored, row)
+        _copy_row(users.preference, u, shown.user_state, row)
+    return -1
 
 
-@numba.njit(cache=True)
+@compiled
 def finish_preferences(
     dynamics: Dynamics, normals: NDArray[np.float64], topic_uniforms: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -341,18 +390,19 @@ def finish_preferences(
             uniform = topic_uniforms[row, d // dynamics.topic_size]
             value = abs(min(max(0.4 * normals[row, d], -1.0), 1.0))
             preferences[row, d] = value * uniform * uniform * uniform
-        _normalise_preference(dynamics, preferences[row])
+        _normalise_preference(dynamics, preferences, row)
     return preferences
 
 
-@numba.njit(cache=True)
+@compiled
 def next_scores(dynamics: Dynamics, users: Users, u: int, scores: NDArray[np.float64]) -> None:
     """Write user ``u``'s score of every item in the step to come, ``(num_items,)`` (steps 1 to 3)."""
-    bored = np.empty(dynamics.num_topics, np.bool_)
-    timeout = np.empty(dynamics.num_topics, np.int64)
+    bored = np.empty((1, dynamics.num_topics), np.bool_)
+    timeout = np.empty((1, dynamics.num_topics), np.int64)
     preference = np.empty(users.preference.shape[1])
-    _advance_boredom(dynamics, users, u, bored, timeout, np.empty(dynamics.num_topics, np.int64))
-    _current_preference(dynamics, users, u, bored, preference)
+    counts = np.empty(dynamics.num_topics, np.int64)
+    _advance_boredom(dynamics, users, u, bored, timeout, 0, counts)
+    _current_preference(dynamics, users, u, bored, 0, preference)
     scores[:] = 0.0
     for d in range(preference.shape[0]):  # items innermost: the loop that vectorises
         weight = preference[d] / dynamics.max_score
@@ -365,7 +415,7 @@ def next_scores(dynamics: Dynamics, users: Users, u: int, scores: NDArray[np.flo
                 scores[item] = 0.0
 
 
-@numba.njit(cache=True)
+@compiled
 def best_items(scores: NDArray[np.float64], best: NDArray[np.int64]) -> None:
     """Write the items with the highest scores, best first, the lower id first among equals."""
     count = 0
@@ -380,7 +430,7 @@ def best_items(scores: NDArray[np.float64], best: NDArray[np.int64]) -> None:
         count = min(count + 1, best.shape[0])
 
 
-@numba.njit(cache=True)
+@compiled
 def short_term_oracle_slates(dynamics: Dynamics, users: Users, slates: NDArray[np.int64]) -> None:
     """Write every user's slate of the items with the highest scores, ``(num_users, slate_size)``."""
     scores = np.empty(dynamics.items.shape[0])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from gems_gym.config import SlateConfig
 from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
+from gems_gym.simulator.checks import unknown_item
 from gems_gym.simulator.kernels import Dynamics, Shown, Users
 from gems_gym.simulator.users import DrawnAhead, draw_users
 
@@ -76,7 +77,9 @@ class SlateSimulator:
         self._click_uniforms.start(rngs, rows)
         if preferences is None:
             preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
-        return self.open_given_sessions(preferences, draws.click_uniforms, draws.topics, rows, first_slates)
+        return self.open_given_sessions(
+            preferences, draws.click_uniforms[:, None], draws.topics, rows, first_slates
+        )
 
     def open_given_sessions(
         self,
@@ -91,7 +94,7 @@ class SlateSimulator:
         Args:
             preferences: Their initial preferences, float64 ``(n, embedding_size)``.
             uniforms: Numbers that a click's probability on the first slate must exceed,
-                float32 ``(n, slate_size)``.
+                float32 ``(n, 1, slate_size)``.
             short_term_topics: Topics for users that click nothing on the first slate, int64 ``(n,)``.
             which: Rows of the users to replace, int64 ``(n,)``; all of them if None.
             first_slates: int64 ``(n, slate_size)``; the catalogue's first slate for all if None.
@@ -118,20 +121,25 @@ class SlateSimulator:
         """Show users a slate.
 
         Args:
-            slates: int64 ``(n, slate_size)``, items in ``[0, num_items)``: checked by :func:`check_slates`,
-                not here.
+            slates: int64 ``(n, slate_size)``, items in ``[0, num_items)``; shape and dtype are checked by
+                :func:`gems_gym.simulator.check_slates`, not here.
             uniforms: For replays, the numbers that a click's probability must exceed,
-                float32 ``(n, slate_size)``; drawn from the users' generators if None.
+                float32 ``(num_users, 1, slate_size)``; drawn from the users' generators if None.
             which: Rows of the users that take the step, int64 ``(n,)``; all of them if None.
 
         Returns:
             What came of the slates, one row for each user that took the step.
+
+        Raises:
+            ValueError: An item that is not in the catalogue; nothing has changed then.
         """
         rows = self._all_rows if which is None else which
         if uniforms is None:
-            uniforms = self._click_uniforms.next(self.users.step[rows], rows)
+            uniforms = self._click_uniforms.block(self.users.step, rows)
         shown = _empty_shown(self.config, len(rows))
-        kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)
+        unknown = kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)
+        if unknown >= 0:
+            raise unknown_item(slates.flat[unknown], self.config.num_items)
         return shown
 
     def short_term_oracle_slates(self) -> NDArray[np.int64]:
@@ -143,72 +151,6 @@ class SlateSimulator:
         slates = np.empty((self.num_users, self.config.slate_size), np.int64)
         kernels.short_term_oracle_slates(self.dynamics, self.users, slates)
         return slates
-
-
-def check_slates(
-    slates: object, shape: tuple[int, ...], num_items: int, name: str = "action"
-) -> NDArray[np.int64]:
-    """Slates as the simulator takes them, or an error that says what is wrong.
-
-    Args:
-        slates: What somebody wants to show.
-        shape: ``(slate_size,)`` or ``(num_users, slate_size)``.
-        num_items: Items in the catalogue.
-        name: What the errors call them.
-
-    Returns:
-        int64 array of that shape.
-
-    Raises:
-        TypeError: Not integers.
-        ValueError: Another shape, or an item that is not in the catalogue.
-    """
-    array = np.asarray(slates)
-    if array.shape != shape:
-        raise ValueError(f"{name} must hold item ids in the shape {shape}, got shape {array.shape}")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integer item ids, got dtype {array.dtype}")
-    if array.size and (array.min() < 0 or array.max() >= num_items):
-        wrong = array[(array < 0) | (array >= num_items)].flat[0]
-        raise ValueError(f"{name} must hold item ids in [0, {num_items}), got {wrong}")
-    return array.astype(np.int64, copy=False)
-
-
-def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: str) -> NDArray[np.float64]:
-    """Given users' preferences as the simulator takes them, or an error that says what is wrong.
-
-    Only the direction of a preference counts: like a drawn user's, it is scaled so that the Euclidean norms of
-    its blocks, one block of ``topic_size`` numbers per topic, add up to 1.
-
-    Args:
-        users: Somebody's preferences.
-        shape: ``(num_users, embedding_size)``.
-        topic_size: Numbers per topic.
-        name: What the errors call them.
-
-    Returns:
-        float64 array of that shape, a new one.
-
-    Raises:
-        TypeError: Not real numbers.
-        ValueError: Another shape, NaN or infinity, or a user that is all zero.
-    """
-    array = np.asarray(users)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    if array.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
-    largest = np.abs(array).max(
-        axis=1, keepdims=True
-    )  # (num_users, 1), divided by first: squares stay finite
-    if not largest.all():
-        raise ValueError(f"{name} must not be all zero: such a user prefers nothing")
-    array /= largest
-    blocks = array.reshape(shape[0], -1, topic_size)
-    return array / np.sqrt((blocks**2).sum(axis=2)).sum(axis=1)[:, None]
 
 
 def _dynamics(config: SlateConfig, catalog: Catalog) -> Dynamics:

@@ -71,23 +71,29 @@ class DrawnAhead:
             self._rngs[row] = rng
             self._fill(row, rng)
 
-    def next(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
-        """The numbers of users' step to come.
+    def block(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """The numbers of all users' steps at hand: those of a user's step t + 1 are at ``[user, t % length]``.
 
         Args:
-            steps: Steps that they have taken in their session, ``(n,)``.
-            rows: Who they are, ``(n,)``.
+            steps: Steps that all users have taken in their session, ``(num_users,)``.
+            rows: Who takes a step now, ``(n,)``; a new block is drawn for those who begin one.
+
+        Returns:
+            ``(num_users, length, ...)``.
+        """
+        assert self._block is not None  # sessions are opened before they are stepped
+        if self._several_blocks:
+            for row in rows[(steps[rows] % self._steps == 0) & (steps[rows] > 0)].tolist():
+                self._fill(row, self._rngs[row])
+        return self._block
+
+    def next(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """The numbers of users' step to come; arguments as of :meth:`block`.
 
         Returns:
             ``(n, ...)``.
         """
-        assert self._block is not None  # sessions are opened before they are stepped
-        in_block = steps
-        if self._several_blocks:
-            in_block = steps % self._steps
-            for row in rows[(in_block == 0) & (steps > 0)].tolist():
-                self._fill(row, self._rngs[row])
-        return self._block[rows, in_block]
+        return self.block(steps, rows)[rows, steps[rows] % self._steps]
 
     def _fill(self, row: int, rng: np.random.Generator | None) -> None:
         assert rng is not None
