@@ -36,6 +36,8 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             (``reset`` must be called, for all users or for ``options={"reset_mask": mask}``).
         max_episode_steps: Gymnasium's name for ``episode_length``; what ``make_vec`` hands over.
         render_mode: ``"ansi"``, ``"rgb_array"``, ``"human"`` (one window, the first four users) or None.
+        num_threads: Threads that share the users of a step, ≥ 1; results are the same bits. Pays from some
+            thousand users on.
         **overrides: Fields of :class:`gems_gym.config.SlateConfig`.
 
     Raises:
@@ -53,10 +55,12 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
+        num_threads: int = 1,
         **overrides: Any,
     ) -> None:
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
-            raise ValueError(f"num_envs must be an integer ≥ 1, got {num_envs!r}")
+        for name, count in (("num_envs", num_envs), ("num_threads", num_threads)):
+            if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+                raise ValueError(f"{name} must be an integer ≥ 1, got {count!r}")
         if max_episode_steps is not None:
             if "episode_length" in overrides:
                 raise ValueError("give episode_length or max_episode_steps, not both: they mean the same")
@@ -71,7 +75,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = spaces.action_space(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.simulator = SlateSimulator(self.config, self.catalog, self.num_envs)
+        self.simulator = SlateSimulator(self.config, self.catalog, self.num_envs, int(num_threads))
         self._user_rngs: list[np.random.Generator] = []
         self._user_seeds: list[int] = []
         self._status = SessionStatus.NOT_STARTED

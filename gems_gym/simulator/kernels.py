@@ -431,9 +431,11 @@ def best_items(scores: NDArray[np.float64], best: NDArray[np.int64]) -> None:
 
 
 @compiled
-def short_term_oracle_slates(dynamics: Dynamics, users: Users, slates: NDArray[np.int64]) -> None:
-    """Write every user's slate of the items with the highest scores, ``(num_users, slate_size)``."""
+def short_term_oracle_slates(
+    dynamics: Dynamics, users: Users, which: NDArray[np.int64], slates: NDArray[np.int64]
+) -> None:
+    """Write the slates of highest scores of the users in ``which``, ``(n, slate_size)``."""
     scores = np.empty(dynamics.items.shape[0])
-    for u in range(slates.shape[0]):
-        next_scores(dynamics, users, u, scores)
-        best_items(scores, slates[u])
+    for row in range(which.shape[0]):
+        next_scores(dynamics, users, which[row], scores)
+        best_items(scores, slates[row])

@@ -1,16 +1,30 @@
 """Many users of one world: their state, their randomness, and the calls that move them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cache
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.compilation import announced_if_long
 from gems_gym.config import SlateConfig
 from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
-from gems_gym.simulator.checks import unknown_item
+from gems_gym.simulator.checks import check_slates, unknown_item
 from gems_gym.simulator.kernels import Dynamics, Shown, Users
 from gems_gym.simulator.users import DrawnAhead, draw_users
+
+_compile_first = True  # in this process, nothing has been compiled or loaded from the cache yet
+
+
+@cache
+def _thread_pool(num_threads: int) -> ThreadPoolExecutor:
+    # one for all simulators of a process: kernels leave Python's lock, and a pool cannot be pickled with a simulator
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="gems-gym-users")
 
 
 class SlateSimulator:
@@ -23,19 +37,22 @@ class SlateSimulator:
         config: The world.
         catalog: Its items.
         num_users: Users simulated together, ≥ 1.
+        num_threads: Threads that share the users of a step, ≥ 1; results are the same bits.
 
     Attributes:
         config: The world.
         catalog: Its items.
         num_users: Users simulated together.
+        num_threads: Threads that share the users of a step.
         dynamics: The world's constants, as the compiled kernels read them.
         users: The users' state, one row each (read it, do not write it).
     """
 
-    def __init__(self, config: SlateConfig, catalog: Catalog, num_users: int) -> None:
+    def __init__(self, config: SlateConfig, catalog: Catalog, num_users: int, num_threads: int = 1) -> None:
         self.config = config
         self.catalog = catalog
         self.num_users = num_users
+        self.num_threads = num_threads
         self.dynamics = _dynamics(config, catalog)
         self.users = _empty_users(config, num_users)
         self._all_rows = np.arange(num_users)
@@ -107,10 +124,21 @@ class SlateSimulator:
         shown = _empty_shown(self.config, len(rows))
         if first_slates is None:
             first_slates = np.repeat(self._first_slate[None], len(rows), axis=0)
-        kernels.open_sessions(
-            self.dynamics, self.users, rows, first_slates, short_term_topics, uniforms, shown
-        )
+        with announced_if_long("the simulator") if _compile_first else nullcontext():
+            kernels.open_sessions(
+                self.dynamics, self.users, rows, first_slates, short_term_topics, uniforms, shown
+            )
+            self._compile_step()
         return shown
+
+    def _compile_step(self) -> None:
+        """Have the step compiled with the opening, by letting nobody take it: no step is slow later on."""
+        global _compile_first
+        if _compile_first:
+            nobody = np.empty(0, np.int64)
+            no_slates = np.empty((0, self.config.slate_size), np.int64)
+            self.step(no_slates, np.empty((self.num_users, 1, self.config.slate_size), np.float32), nobody)
+            _compile_first = False
 
     def step(
         self,
@@ -137,10 +165,26 @@ class SlateSimulator:
         if uniforms is None:
             uniforms = self._click_uniforms.block(self.users.step, rows)
         shown = _empty_shown(self.config, len(rows))
-        unknown = kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)
-        if unknown >= 0:
-            raise unknown_item(slates.flat[unknown], self.config.num_items)
+        if self.num_threads == 1:
+            unknown = kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)
+            if unknown >= 0:
+                raise unknown_item(slates.flat[unknown], self.config.num_items)
+            return shown
+        check_slates(slates, slates.shape, self.config.num_items)  # before any thread changes anything
+
+        def step_part(part: slice) -> None:
+            arrays: list[Any] = [array[part] for array in shown]
+            kernels.step_users(self.dynamics, self.users, rows[part], slates[part], uniforms, Shown(*arrays))
+
+        self._in_threads(step_part, len(rows))
         return shown
+
+    def _in_threads(self, work: Callable[[slice], None], count: int) -> None:
+        """Share ``count`` users between the threads; each works on neighbouring rows."""
+        ends = np.linspace(0, count, self.num_threads + 1).astype(int).tolist()
+        parts = [slice(start, end) for start, end in pairwise(ends)]
+        for _ in _thread_pool(self.num_threads).map(work, parts):
+            pass  # an error of a part shows here
 
     def short_term_oracle_slates(self) -> NDArray[np.int64]:
         """Every user's slate of highest scores in the step to come, best first: greedy and privileged.
@@ -149,7 +193,14 @@ class SlateSimulator:
             int64 ``(num_users, slate_size)``. Clicked items count as score 0 where ``click_only_once``.
         """
         slates = np.empty((self.num_users, self.config.slate_size), np.int64)
-        kernels.short_term_oracle_slates(self.dynamics, self.users, slates)
+
+        def oracle_part(part: slice) -> None:
+            kernels.short_term_oracle_slates(self.dynamics, self.users, self._all_rows[part], slates[part])
+
+        if self.num_threads == 1:
+            oracle_part(slice(None))
+        else:
+            self._in_threads(oracle_part, self.num_users)
         return slates
 
 

@@ -128,6 +128,21 @@ def test_next_step_autoreset_draws_nothing_for_the_ignored_step():
     np.testing.assert_array_equal(infos["user_state"][0], alone.reset()[1]["user_state"])
 
 
+@pytest.mark.parametrize("num_threads", [2, 3, 50])
+def test_threads_change_nothing_but_the_time(num_threads):
+    alone, shared = SlateVectorEnv(40, **SHORT), SlateVectorEnv(40, num_threads=num_threads, **SHORT)
+    alone.reset(seed=1), shared.reset(seed=1)
+    for action in slates(alone, 9):
+        for got, expected in zip(shared.step(action), alone.step(action), strict=True):
+            assert_same(got, expected)
+        assert_same(shared.simulator.short_term_oracle_slates(), alone.simulator.short_term_oracle_slates())
+    before = copy.deepcopy(shared.simulator.users)
+    with pytest.raises(ValueError, match="got 60"):
+        shared.step(np.full((40, 10), 60))
+    for old, new in zip(before, shared.simulator.users, strict=True):
+        assert_same(old, new)
+
+
 def test_max_episode_steps_is_episode_length():
     env = gymnasium.make_vec("GemsSlate-diffuse_mix-v0", num_envs=2, max_episode_steps=7)
     assert env.unwrapped.config.episode_length == 7
@@ -162,6 +177,7 @@ def test_pickle_keeps_the_sessions():
     [
         ({"num_envs": 0}, ValueError, "num_envs"),
         ({"num_envs": 2.0}, ValueError, "num_envs"),
+        ({"num_threads": 0}, ValueError, "num_threads"),
         ({"autoreset_mode": "same"}, ValueError, "did you mean 'same_step'"),
         ({"preset": "diffuse"}, ValueError, "preset 'diffuse'"),
         ({"omgea": 0.1}, TypeError, "did you mean 'omega'"),
