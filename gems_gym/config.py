@@ -21,19 +21,21 @@ CLICK_MODELS = ("tdPBM", "mixPBM")
 CATALOGS = ("diffuse", "focused")
 PRESET_NAME = re.compile(r"[A-Za-z0-9_]+")
 
+_LARGEST = 2**63 - 1  # what the compiled step holds
+
 # field -> (lowest, highest) allowed value, both included
-_INTEGER_RANGES: dict[str, tuple[int, float]] = {
-    "num_items": (1, math.inf),
-    "slate_size": (1, math.inf),
-    "num_topics": (1, math.inf),
-    "topic_size": (1, math.inf),
-    "episode_length": (1, math.inf),
-    "diversity_threshold": (1, math.inf),
-    "boredom_threshold": (1, math.inf),
-    "boredom_moving_window": (0, math.inf),
-    "boredom_timeout": (1, math.inf),
-    "recent_items_maxlen": (1, math.inf),
-    "catalog_seed": (0, math.inf),
+_INTEGER_RANGES: dict[str, tuple[int, int]] = {
+    "num_items": (1, _LARGEST),
+    "slate_size": (1, _LARGEST),
+    "num_topics": (1, _LARGEST),
+    "topic_size": (1, _LARGEST),
+    "episode_length": (1, _LARGEST),
+    "diversity_threshold": (1, _LARGEST),
+    "boredom_threshold": (1, _LARGEST),
+    "boredom_moving_window": (0, _LARGEST),
+    "boredom_timeout": (1, _LARGEST),
+    "recent_items_maxlen": (1, _LARGEST),
+    "catalog_seed": (0, 2**128 - 1),
     "dynamics_version": (0, 1),
 }
 _SMALLEST = np.finfo(np.float64).tiny
@@ -188,7 +190,10 @@ class SlateConfig:
 
 def _checked_integer(name: str, value: Any) -> int:
     lowest, highest = _INTEGER_RANGES[name]
-    wanted = f"an integer ≥ {lowest}" if math.isinf(highest) else f"an integer from {lowest} to {highest}"
+    if (isinstance(value, int | np.integer) and value > highest) or highest < _LARGEST:
+        wanted = f"an integer from {lowest} to {highest}"
+    else:
+        wanted = f"an integer ≥ {lowest}"
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be {wanted}, got {value!r} of type {type(value).__name__}")
     if not lowest <= value <= highest:
@@ -199,15 +204,20 @@ def _checked_integer(name: str, value: Any) -> int:
 def _checked_real(name: str, value: Any, lowest: float, highest: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    if not math.isfinite(value) or not lowest <= value <= highest:
-        low = "> 0" if lowest == _SMALLEST else f"≥ {lowest:g}" if math.isfinite(lowest) else "finite"
-        bounds = low if math.isinf(highest) else f"{low} and ≤ {highest:g}"
-        raise ValueError(f"{name} must be a finite number, {bounds}; got {value!r}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the largest float
+        number = math.inf
+    if not math.isfinite(number) or not lowest <= number <= highest:
+        low = "> 0" if lowest == _SMALLEST else f"≥ {lowest:g}" if math.isfinite(lowest) else ""
+        high = f"≤ {highest:g}" if math.isfinite(highest) else ""
+        bounds = " and ".join(filter(None, (low, high)))
+        raise ValueError(f"{name} must be a finite number{bounds and ', ' + bounds}; got {value!r}")
+    return number
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise unknown_name(name, value, choices)
 
 

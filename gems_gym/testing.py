@@ -51,14 +51,15 @@ def replay_session(
     """
     world, catalog = resolve_world(config, item_embeddings)
     simulator = SlateSimulator(world, catalog, num_users=1)
-    shown_slates = np.asarray(slates)
-    shown_slates = check_slates(shown_slates, (len(shown_slates), world.slate_size), world.num_items)
+    steps = max(1, len(np.atleast_1d(_as_array("slates", slates))))
+    shown_slates = check_slates(slates, (steps, world.slate_size), world.num_items, name="slates")
     user_initial = _checked("user_initial", user_initial, (world.embedding_size,))
-    first_clicks = _checked("first_clicks", first_clicks, (world.slate_size,))
-    clicks = _checked("clicks", clicks, shown_slates.shape)
+    first_clicks = _checked_clicks("first_clicks", first_clicks, (world.slate_size,))
+    clicks = _checked_clicks("clicks", clicks, shown_slates.shape)
+    topic = _checked_topic(short_term_topic, world.num_topics)
 
     first = simulator.open_given_sessions(
-        user_initial[None], _uniforms_for(first_clicks)[None, None], np.array([short_term_topic or 0])
+        user_initial[None], _uniforms_for(first_clicks)[None, None], np.array([topic])
     )
     recorded: dict[str, list[NDArray[Any]]] = {
         name: []
@@ -88,13 +89,41 @@ def replay_session(
     }
 
 
+def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must be an array of numbers ({error})") from error
+
+
 def _checked(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    array = np.asarray(value, dtype=np.float64)
+    array = _as_array(name, value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite numbers, got NaN or infinity")
+    return array.astype(np.float64)
+
+
+def _checked_clicks(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    array = _checked(name, value, shape)
+    if not np.isin(array, (0, 1)).all():
+        raise ValueError(f"{name} must be 0 or 1, got {array[~np.isin(array, (0, 1))][0]:g}")
     return array
+
+
+def _checked_topic(topic: int | None, num_topics: int) -> int:
+    if topic is None:
+        return 0
+    if isinstance(topic, bool) or not isinstance(topic, int | np.integer):
+        raise TypeError(
+            f"short_term_topic must be an integer or None, got {topic!r} of type {type(topic).__name__}"
+        )
+    if not 0 <= topic < num_topics:
+        raise ValueError(f"short_term_topic must be in [0, {num_topics}), got {topic}")
+    return int(topic)
 
 
 def _uniforms_for(clicks: NDArray[np.float64]) -> NDArray[np.float32]:

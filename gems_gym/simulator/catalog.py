@@ -98,7 +98,7 @@ def resolve_world(
     if item_embeddings is not None:
         if isinstance(item_embeddings, str | Path):
             item_embeddings = _read_npy(Path(item_embeddings))
-        item_embeddings = np.asarray(item_embeddings)
+        item_embeddings = _as_array(item_embeddings)
         if item_embeddings.ndim == 2:
             overrides.setdefault("num_items", item_embeddings.shape[0])
     resolved = resolve_config(config, overrides)
@@ -120,7 +120,7 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
         return draw_catalog(
             config.catalog, config.num_items, config.num_topics, config.topic_size, config.catalog_seed
         )
-    array = np.asarray(item_embeddings)
+    array = _as_array(item_embeddings)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"item_embeddings must be an array of real numbers, got dtype {array.dtype}")
     expected = (config.num_items, config.embedding_size)
@@ -129,13 +129,23 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
             f"item_embeddings must have shape (num_items, num_topics * topic_size) = {expected}, "
             f"got {array.shape}; give num_items, num_topics and topic_size that fit"
         )
-    if not np.isfinite(array).all():
-        raise ValueError("item_embeddings must be finite numbers, got NaN or infinity")
-    if not (array != 0).any():
-        raise ValueError("item_embeddings are all zero: no item could ever be relevant")
-    frozen = np.array(array, dtype=np.float32)  # a copy of our own
+    with np.errstate(over="ignore"):  # told below
+        frozen = np.array(array, dtype=np.float32)  # a copy of our own
+    if not np.isfinite(frozen).all():
+        raise ValueError(
+            "item_embeddings must be finite float32 numbers, got NaN, infinity or magnitudes above 3.4e38"
+        )
+    if not frozen.any():
+        raise ValueError("item_embeddings are all zero (as float32 numbers): no item could ever be relevant")
     frozen.flags.writeable = False
     return Catalog(frozen, config.topic_size)
+
+
+def _as_array(item_embeddings: object) -> NDArray[Any]:
+    try:
+        return np.asarray(item_embeddings)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"item_embeddings must be an array of real numbers ({error})") from error
 
 
 def _read_npy(path: Path) -> NDArray[Any]:
