@@ -31,7 +31,7 @@ format: $(VENV)/.installed-dev ## rewrite the files in the house's style
 	$(BIN)/ruff format .
 
 benchmark: $(VENV)/.installed-dev ## speed of the hot paths
-	$(BIN)/python -m pytest -n 0 --benchmark-only
+	$(BIN)/python -m pytest -n 0 -o python_functions="bench_*" tests/benchmarks/bench_*.py
 
 clean: ## remove the environment, the builds and the caches, but not runs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -12,6 +12,8 @@ from gems_gym.compilation import compiled
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.simulator.kernels import Dynamics, Users, next_scores
 
+_TOO_MANY = 1e6  # more than any excess of clicks: an item over max_per_topic is the last resort
+
 
 class BoredomAwareOracle(SlatePolicy):
     """Fills the slate by score, but gives every topic a budget of clicks that boredom does not see.
@@ -68,45 +70,52 @@ def _plan(
     newest_clicks: int,
     slates: NDArray[np.int64],
 ) -> None:
+    num_topics, slate_size = dynamics.num_topics, slates.shape[1]
     scores = np.empty(dynamics.items.shape[0])
+    best_of_topic = np.empty((num_topics, slate_size), np.int64)  # items, best first
+    num_of_topic = np.empty(num_topics, np.int64)
     for u in range(slates.shape[0]):
         next_scores(dynamics, users, u, scores)
-        expected = np.zeros(dynamics.num_topics)  # clicks: newest in the log, and to come on this slate
-        in_slate = np.zeros(dynamics.num_topics, np.int64)
+        _rank_within_topics(dynamics, scores, best_of_topic, num_of_topic)
+        expected = np.zeros(num_topics)  # clicks: newest in the log, and to come on this slate
+        in_slate = np.zeros(num_topics, np.int64)
         for entry in range(max(0, users.num_recent_topics[u] - newest_clicks), users.num_recent_topics[u]):
             expected[users.recent_topics[u, entry]] += 1.0
         for position in order:
             propensity = dynamics.propensities[position]
-            item = _best_item_in_budget(
-                dynamics, scores, expected, in_slate, propensity, max_per_topic, click_budget
-            )
-            topic = dynamics.item_topics[item]
-            expected[topic] += propensity
-            in_slate[topic] += 1
-            scores[item] = -np.inf  # no duplicates
-            slates[u, position] = item
+            best, best_excess, best_score = -1, np.inf, -np.inf
+            for topic in range(num_topics):
+                if in_slate[topic] == num_of_topic[topic]:
+                    continue  # no duplicates: the topic has no further item
+                score = scores[best_of_topic[topic, in_slate[topic]]]
+                excess = max(0.0, expected[topic] + propensity - click_budget)
+                excess += _TOO_MANY * max(0, in_slate[topic] + 1 - max_per_topic)
+                if excess < best_excess or (excess == best_excess and score > best_score):
+                    best, best_excess, best_score = topic, excess, score
+            slates[u, position] = best_of_topic[best, in_slate[best]]
+            expected[best] += propensity
+            in_slate[best] += 1
 
 
 @compiled
-def _best_item_in_budget(
+def _rank_within_topics(
     dynamics: Dynamics,
     scores: NDArray[np.float64],
-    expected: NDArray[np.float64],
-    in_slate: NDArray[np.int64],
-    propensity: float,
-    max_per_topic: int,
-    click_budget: float,
-) -> int:
-    """The best-scored item whose topic has budget; without one, the best of the least overdrawn topic."""
-    best = -1
-    best_excess = np.inf
+    best_of_topic: NDArray[np.int64],
+    num_of_topic: NDArray[np.int64],
+) -> None:
+    """Write the best-scored items of every topic, best first, as many as a slate could hold, and their number."""
+    num_of_topic[:] = 0
     for item in range(scores.shape[0]):
-        if scores[item] == -np.inf:
-            continue
         topic = dynamics.item_topics[item]
-        excess = max(0.0, expected[topic] + propensity - click_budget)
-        excess += 1e6 * max(0, in_slate[topic] + 1 - max_per_topic)
-        if excess < best_excess or (excess == best_excess and scores[item] > scores[best]):
-            best = item
-            best_excess = excess
-    return best
+        place = num_of_topic[topic]
+        if place == best_of_topic.shape[1]:
+            if scores[item] <= scores[best_of_topic[topic, place - 1]]:
+                continue
+            place -= 1
+        else:
+            num_of_topic[topic] += 1
+        while place > 0 and scores[best_of_topic[topic, place - 1]] < scores[item]:
+            best_of_topic[topic, place] = best_of_topic[topic, place - 1]
+            place -= 1
+        best_of_topic[topic, place] = item

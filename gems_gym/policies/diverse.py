@@ -27,7 +27,8 @@ class DiverseRandom(RandomPolicy):
         topics = self.simulator.catalog.item_topics
         self._items_by_topic = [np.flatnonzero(topics == topic) for topic in np.unique(topics)]
 
-    def _draw_slates(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
+    def draw(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
+        """Draw slates, int64 ``(steps, slate_size)``."""
         slate_size = self.simulator.config.slate_size
         order = rng.permuted(np.tile(np.arange(len(self._items_by_topic)), (steps, 1)), axis=1)
         topics = np.take(order, np.arange(slate_size) % order.shape[1], axis=1)  # (steps, slate_size)

@@ -1,6 +1,6 @@
 """The logging policy of GeMS: the greedy oracle with random items mixed in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.policies.boredom_aware_oracle import BoredomAwareOracle
+from gems_gym.policies.drawing import DrawingPolicy
 from gems_gym.policies.short_term_oracle import ShortTermOracle
-from gems_gym.simulator.users import DrawnAhead
 
 _KEEP = -1
 
 
-class _EpsGreedy(SlatePolicy):
+class _EpsGreedy(DrawingPolicy):
     """Another policy's slates, each position replaced by a random item with probability ε."""
 
     privileged: ClassVar[bool] = True
@@ -28,23 +28,14 @@ class _EpsGreedy(SlatePolicy):
             raise ValueError(f"epsilon must be a probability in [0, 1], got {epsilon!r}")
         self.epsilon = epsilon
         self._policy = self._greedy(env)
-        config = self.simulator.config
-        self._draws = DrawnAhead(self.simulator.num_users, config.episode_length, self._draw_replacements)
-        self._step = np.zeros(self.simulator.num_users, np.int64)
-        self._rows = np.arange(self.simulator.num_users)
-
-    def start(self, rngs: Sequence[np.random.Generator]) -> None:
-        """Take over one generator a user."""
-        self._draws.start(rngs, self._rows)
-        self._step[:] = 0
 
     def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
-        replacements = self._draws.next(self._step, self._rows)
-        self._step += 1
+        replacements = super().slates(observations)
         return np.where(replacements == _KEEP, self._policy.slates(observations), replacements)
 
-    def _draw_replacements(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
+    def draw(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
+        """Draw random items, and −1 for positions that stay the other policy's, int64 ``(steps, slate_size)``."""
         config = self.simulator.config
         shape = (steps, config.slate_size)
         items = rng.integers(config.num_items, size=shape)

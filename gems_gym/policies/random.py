@@ -1,44 +1,24 @@
 """Slates at random."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.compilation import compiled
-from gems_gym.policies.base import SlatePolicy
-from gems_gym.simulator.users import DrawnAhead
+from gems_gym.policies.drawing import DrawingPolicy
 
 
-class RandomPolicy(SlatePolicy):
+class RandomPolicy(DrawingPolicy):
     """Every slate drawn uniformly from the slates without duplicates: 0 of the normalised score.
 
     Args:
         env: A slate environment, single or vector.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
-        super().__init__(env)
-        config = self.simulator.config
-        self._draws = DrawnAhead(self.simulator.num_users, config.episode_length, self._draw_slates)
-        self._step = np.zeros(self.simulator.num_users, np.int64)
-        self._rows = np.arange(self.simulator.num_users)
-
-    def start(self, rngs: Sequence[np.random.Generator]) -> None:
-        """Take over one generator a user."""
-        self._draws.start(rngs, self._rows)
-        self._step[:] = 0
-
-    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """Every user's slate, int64 ``(num_users, slate_size)``."""
-        slates = self._draws.next(self._step, self._rows)
-        self._step += 1
-        return slates
-
-    def _draw_slates(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
+    def draw(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
+        """Draw slates, int64 ``(steps, slate_size)``."""
         config = self.simulator.config
         # position s chooses among the items that are left once s of them are taken
         choices = rng.integers(

@@ -81,19 +81,24 @@ class DrawnAhead:
         Returns:
             ``(num_users, length, ...)``.
         """
-        assert self._block is not None  # sessions are opened before they are stepped
         if self._several_blocks:
-            for row in rows[(steps[rows] % self._steps == 0) & (steps[rows] > 0)].tolist():
-                self._fill(row, self._rngs[row])
+            self._draw_next_blocks(steps, rows)
+        assert self._block is not None  # sessions are opened before they are stepped
         return self._block
 
     def next(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
-        """The numbers of users' step to come; arguments as of :meth:`block`.
+        """The numbers of users' step to come; arguments as of :meth:`block`, but ``steps`` may go on beyond a session.
 
         Returns:
             ``(n, ...)``.
         """
-        return self.block(steps, rows)[rows, steps[rows] % self._steps]
+        self._draw_next_blocks(steps, rows)
+        assert self._block is not None  # sessions are opened before they are stepped
+        return self._block[rows, steps[rows] % self._steps]
+
+    def _draw_next_blocks(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        for row in rows[(steps[rows] % self._steps == 0) & (steps[rows] > 0)].tolist():
+            self._fill(row, self._rngs[row])
 
     def _fill(self, row: int, rng: np.random.Generator | None) -> None:
         assert rng is not None

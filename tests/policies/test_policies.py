@@ -74,6 +74,15 @@ def test_random_slates_are_uniform_without_duplicates():
         assert np.abs(counts / len(slates) - 1 / 15).max() < 0.01
 
 
+def test_random_slates_never_repeat_beyond_a_session():
+    env = SlateVectorEnv(2, episode_length=10)
+    observations, _ = env.reset(seed=0)
+    policy = make_policy("random", env)
+    policy.reset([0, 1])
+    shown = np.stack([policy.act(observations) for _ in range(30)])  # (30, 2, 10)
+    assert len({tuple(slate) for slate in shown[:, 0].tolist()}) == 30
+
+
 def test_epsilon_is_the_share_of_random_items():
     env = SlateVectorEnv(50, autoreset_mode="disabled")
     for epsilon in (0.0, 0.5, 1.0):
