@@ -7,7 +7,7 @@ Renders, de Rijke, *Generative Slate Recommendation with Reinforcement Learning*
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -304,11 +304,14 @@ def check_preset(name: str, config: object) -> None:
         )
 
 
-def resolve_config(config: "SlateConfig | str", overrides: dict[str, Any] | None = None) -> SlateConfig:
+def resolve_config(
+    config: "SlateConfig | str | Mapping[str, Any]", overrides: dict[str, Any] | None = None
+) -> SlateConfig:
     """The configuration that a preset's name, or a configuration, with overrides stands for.
 
     Args:
-        config: A preset's name, or a configuration.
+        config: A preset's name, or a configuration; also as a mapping of its fields, which is what becomes of a
+            configuration in an environment's spec that is saved as JSON.
         overrides: Fields to change.
 
     Raises:
@@ -318,6 +321,8 @@ def resolve_config(config: "SlateConfig | str", overrides: dict[str, Any] | None
     """
     if isinstance(config, str):
         config = preset_config(config)
+    elif isinstance(config, Mapping):
+        config = SlateConfig().replace(**config)
     elif not isinstance(config, SlateConfig):
         raise TypeError(f"preset must be a preset's name or a SlateConfig, got {type(config).__name__}")
     return config.replace(**overrides) if overrides else config
