@@ -9,7 +9,7 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 
 from gems_gym import plugins
-from gems_gym.artifacts import Artifact, load_artifact
+from gems_gym.artifacts import Artifact, load_artifact, shipped
 
 
 @runtime_checkable
@@ -52,19 +52,19 @@ class Ranker(Protocol):
 
 
 def load_ranker(path: str | os.PathLike[str]) -> Ranker:
-    """Loads a ranker of whichever kind the file holds.
+    """Loads a ranker of whichever kind the file holds, or one that comes with the package.
 
     The file's header names the kind, "ranker/name"; the entry point ``name`` of the group
     ``gems_gym.rankers`` is the class that reads it, through its ``from_artifact`` class method.
 
     Args:
-        path: a file written by some ranker's ``save``.
+        path: a file written by some ranker's ``save``, or a shipped ranker's name, e.g. "gems-diffuse_mix".
 
     Raises:
         FileNotFoundError: there is no such file.
         ArtifactError: the file is not a whole and unaltered ranker artefact.
-        ValueError: no installed plugin knows this kind of ranker.
+        ValueError: neither a shipped name nor a file, or no installed plugin knows this kind of ranker.
     """
-    artifact = load_artifact(path, "ranker")
+    artifact = load_artifact(shipped.path(path, "ranker"), "ranker")
     ranker_class = plugins.load(plugins.RANKERS, artifact.kind.partition("/")[2])
     return cast(Callable[[Artifact], Ranker], ranker_class.from_artifact)(artifact)

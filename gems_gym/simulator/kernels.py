@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.compilation import compiled, inlined
+from gems_gym.selection import best_items
 
 
 class Dynamics(NamedTuple):
@@ -413,21 +414,6 @@ def next_scores(dynamics: Dynamics, users: Users, u: int, scores: NDArray[np.flo
         for item in range(scores.shape[0]):
             if users.clicked_items[u, item]:
                 scores[item] = 0.0
-
-
-@compiled
-def best_items(scores: NDArray[np.float64], best: NDArray[np.int64]) -> None:
-    """Write the items with the highest scores, best first, the lower id first among equals."""
-    count = 0
-    for item in range(scores.shape[0]):
-        if count == best.shape[0] and scores[item] <= scores[best[count - 1]]:
-            continue
-        position = count if count < best.shape[0] else count - 1
-        while position > 0 and scores[best[position - 1]] < scores[item]:
-            best[position] = best[position - 1]
-            position -= 1
-        best[position] = item
-        count = min(count + 1, best.shape[0])
 
 
 @compiled

@@ -1,0 +1,88 @@
+"""The compiled parts of rankers, user by user: a row's slate has the same bits whatever the other rows are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gems_gym.compilation import compiled
+from gems_gym.networks import dense
+from gems_gym.selection import best_items, first_largest, largest
+
+
+@compiled
+def best_per_slot(
+    slots: np.ndarray,  # (num_users, slate_size, embedding_size) float32
+    items: np.ndarray,  # (embedding_size, num_items) float32
+    bias: np.ndarray,  # (num_items,) float32
+    deduplicate: bool,
+) -> np.ndarray:
+    """Every slot's best item by dot product plus bias, ``(num_users, slate_size)``; the lowest id of equals.
+
+    With ``deduplicate`` slots choose one after the other among the items that are left.
+    """
+    num_users, slate_size, _ = slots.shape
+    slates = np.empty((num_users, slate_size), dtype=np.int64)
+    for user in range(num_users):
+        scores = dense(slots[user], items, bias)  # (slate_size, num_items): one user's stay in the cache
+        for slot in range(slate_size):
+            if deduplicate:
+                for earlier in range(slot):
+                    scores[slot, slates[user, earlier]] = -np.inf
+            slates[user, slot] = first_largest(scores[slot])
+    return slates
+
+
+@compiled
+def best_of_each(
+    queries: np.ndarray,  # (num_queries, embedding_size) float32
+    items: np.ndarray,  # (embedding_size, num_items) float32
+    bias: np.ndarray,  # (num_items,) float32
+    count: int,
+) -> np.ndarray:
+    """Every query's best items by dot product plus bias, ``(num_queries, count)``, best first."""
+    best = np.empty((queries.shape[0], count), dtype=np.int64)
+    for query in range(queries.shape[0]):
+        best_items(dense(queries[query : query + 1], items, bias)[0], best[query])
+    return best
+
+
+@compiled
+def draw_items(
+    queries: np.ndarray,  # (num_users, embedding_size) float32
+    items: np.ndarray,  # (embedding_size, num_items) float32
+    bias: np.ndarray,  # (num_items,) float32
+    temperature: float,
+    uniforms: np.ndarray,  # (num_users, slate_size) float64 in [0, 1)
+    replace: bool,
+) -> np.ndarray:
+    """Draws from the softmax of every query's scores, ``(num_users, slate_size)``, in the order drawn.
+
+    Without replacement each draw is from the softmax over the items that are left (Plackett-Luce).
+    """
+    slates = np.empty(uniforms.shape, dtype=np.int64)
+    for user in range(queries.shape[0]):
+        scores = dense(queries[user : user + 1], items, bias)[0].astype(np.float64)
+        top = largest(scores)
+        weights = np.exp((scores - top) / temperature)
+        for slot in range(uniforms.shape[1]):
+            # Summed anew each time: subtracting what was drawn would leave rounding errors where one item
+            # holds nearly all of the weight.
+            total = weights.sum()
+            if total < 1e-200:  # all that is left is far below what was drawn: relative to the best of it
+                top = largest(scores)
+                for item in range(weights.size):
+                    weights[item] = np.exp((scores[item] - top) / temperature)
+                total = weights.sum()
+            remaining = uniforms[user, slot] * total
+            chosen = -1
+            for item in range(weights.size):
+                if weights[item] > 0.0:
+                    chosen = item  # the last one of any weight, if rounding leaves a little over
+                    remaining -= weights[item]
+                    if remaining < 0.0:
+                        break
+            slates[user, slot] = chosen
+            if not replace:
+                weights[chosen] = 0.0
+                scores[chosen] = -np.inf
+    return slates

@@ -1,0 +1,186 @@
+"""What the rankers of this package have in common: checks of their input, and their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, Self
+
+import numpy as np
+
+from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
+
+
+class StoredRanker:
+    """Base of rankers that are made of tensors and a few options, and saved as one artefact.
+
+    A subclass names its ``kind`` and, in ``option_names``, the arguments of its constructor that are options: they
+    are attributes of the same name, stand in the file's header under "options", and come back from there.
+
+    Attributes:
+        kind: the artefact kind, "ranker/name".
+        option_names: constructor arguments recorded in the file.
+        tensors: float32 arrays by name.
+        catalog_hash: hash of the catalogue that the item ids belong to.
+        header: what else is recorded in the file.
+        sha256: digest of the file it was saved to or read from, None if there is none.
+        num_items: items in the catalogue.
+        embedding_size: numbers in an item embedding.
+        slate_size: items in a slate.
+        action_size: numbers in a latent action.
+    """
+
+    kind: str = ""
+    option_names: tuple[str, ...] = ()
+    num_items: int
+    embedding_size: int
+    slate_size: int
+    action_size: int
+
+    def __init__(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        needed: Sequence[str],
+        catalog_hash: str,
+        header: Mapping[str, Any] | None,
+        sha256: str | None,
+    ) -> None:
+        self.tensors = checked_tensors(tensors, needed, self.kind)
+        self.catalog_hash = catalog_hash
+        self.header = dict(header or {})
+        self.sha256 = sha256
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that act in :meth:`rank`, by name."""
+        return {name: getattr(self, name) for name in self.option_names}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes recorded in the file."""
+        return {
+            "num_items": self.num_items,
+            "slate_size": self.slate_size,
+            "latent_size": self.action_size,
+            "embedding_size": self.embedding_size,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Writes the ranker as an artefact of its kind; returns (and keeps) the file's sha256."""
+        options = {**self.header.get("options", {}), **self.options}
+        header = {**self.header, "catalog_hash": self.catalog_hash, "sizes": self.sizes, "options": options}
+        self.sha256 = save_artifact(path, self.kind, self.tensors, header)
+        return self.sha256
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads a ranker that :meth:`save` wrote; :func:`gems_gym.rankers.load_ranker` reads every kind."""
+        return cls.from_artifact(load_artifact(path, cls.kind))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """Makes the ranker from a loaded artefact; an ArtifactError says what is wrong with an unfit one."""
+        header = dict(artifact.header)
+        catalog_hash, sizes = header.pop("catalog_hash", None), header.pop("sizes", {})
+        found = header.get("options", {})
+        missing = [] if isinstance(catalog_hash, str) else ["catalog_hash"]
+        missing += [f"options.{name}" for name in cls.option_names if name not in found]
+        if missing:
+            raise ArtifactError(
+                f"{artifact.path} lacks {' and '.join(missing)}; {cls.__name__}.save did not write it"
+            )
+        common = {"catalog_hash": catalog_hash, "header": header, "sha256": artifact.sha256}
+        options = {name: found[name] for name in cls.option_names}
+        try:
+            return cls._restore(artifact.tensors, sizes, **common, **options)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ArtifactError(f"{artifact.path} is not a usable {cls.kind}: {error}") from error
+
+    @classmethod
+    def _restore(cls, tensors: Mapping[str, np.ndarray], sizes: Mapping[str, Any], **arguments: Any) -> Self:
+        """Makes the ranker from what is in its file; a subclass whose constructor takes other things overrides it."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        options = "".join(f"{name}={value}, " for name, value in self.options.items())
+        return (
+            f"{type(self).__name__}(action_size={self.action_size}, slate_size={self.slate_size}, "
+            f"num_items={self.num_items}, {options}catalog_hash={self.catalog_hash[:12]!r})"
+        )
+
+
+def checked_latents(latents: np.ndarray, action_size: int) -> np.ndarray:
+    """Latents as contiguous float32 ``(num_users, action_size)``.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or numbers that are not finite. Numbers outside [-1, 1] pass: the
+            wrappers refuse them.
+    """
+    latents = np.asarray(latents)
+    if latents.ndim != 2 or latents.shape[1] != action_size or latents.dtype.kind != "f":
+        raise ValueError(
+            f"latents has shape {latents.shape} and dtype {latents.dtype}; "
+            f"(num_users, {action_size}) float32 was expected"
+        )
+    if not np.isfinite(latents).all():
+        row = int(np.argmin(np.isfinite(latents).all(axis=1)))
+        raise ValueError(f"latents[{row}] = {latents[row].tolist()} must hold finite numbers only")
+    return np.ascontiguousarray(latents, dtype=np.float32)
+
+
+def checked_sessions(
+    slates: np.ndarray, clicks: np.ndarray, slate_size: int, num_items: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slates and clicks as arrays, both ``(num_users, slate_size)``.
+
+    Raises:
+        ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
+    """
+    slates, clicks = np.asarray(slates), np.asarray(clicks)
+    for name, array, kinds in (("slates", slates, "iu"), ("clicks", clicks, "iub")):
+        fits = slates.ndim == 2 and array.shape == (len(slates), slate_size)
+        if not fits or array.dtype.kind not in kinds:
+            raise ValueError(
+                f"{name} has shape {array.shape} and dtype {array.dtype}; "
+                f"({len(slates)}, {slate_size}) integers were expected"
+            )
+    known = (slates >= 0) & (slates < num_items)
+    if not known.all():
+        _raise_bad_row("slates", slates, known, f"item ids in 0 … {num_items - 1}")
+    binary = (clicks == 0) | (clicks == 1)
+    if not binary.all():
+        _raise_bad_row("clicks", clicks, binary, "zeros and ones")
+    return slates, clicks
+
+
+def checked_tensors(
+    tensors: Mapping[str, np.ndarray], needed: Sequence[str], kind: str
+) -> dict[str, np.ndarray]:
+    """The tensors that a kind of ranker needs, float32 and contiguous; a ValueError on a missing or non-finite one."""
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise ValueError(f"tensors lacks {missing}; a {kind} needs {list(needed)}")
+    arrays = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in needed}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            bad = np.count_nonzero(~np.isfinite(array))
+            raise ValueError(f"tensors[{name!r}] holds {bad} non-finite numbers")
+    return arrays
+
+
+def checked_flag(name: str, value: object) -> bool:
+    """A bool, or a ValueError that names the option: "false" from a file or a command line would count as true."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
+    return value
+
+
+def check_enough_items(num_items: int, slate_size: int, what: str) -> None:
+    """Raises a ValueError where a slate without duplicates would need more items than there are."""
+    if slate_size > num_items:
+        raise ValueError(f"{what} needs num_items >= slate_size; got {num_items} < {slate_size}")
+
+
+def _raise_bad_row(name: str, array: np.ndarray, good: np.ndarray, expected: str) -> NoReturn:
+    row = int(np.argmin(good.all(axis=1)))
+    raise ValueError(f"{name}[{row}] = {array[row].tolist()}; {expected} were expected")
