@@ -1,4 +1,4 @@
-"""Habits that Gymnasium users count on: checkers, vectorisation, specs, copies, seeds, wrappers; all ids and versions."""
+"""Habits that Gymnasium users count on: checkers, vectors, specs, copies, seeds, wrappers; all ids in both versions."""
 
 import copy
 import pickle
