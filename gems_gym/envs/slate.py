@@ -149,7 +149,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         if self._renderer is not None:
             self._renderer.stepped(_ONLY_USER, self.shown.rewards)
             self._renderer.show(self.shown, self._title)
-        truncated = bool(self.simulator.truncated[0])
+        truncated = bool(self.simulator.users.step[0] >= self.config.episode_length)
         if truncated:
             self._status = SessionStatus.ENDED
         observation, info = self._observed(self.shown)

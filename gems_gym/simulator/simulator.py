@@ -245,15 +245,19 @@ def _empty_users(config: SlateConfig, num_users: int) -> Users:
     )
 
 
+# made once: numpy would look each of them up anew, which a single user's step can feel
+_INT64, _INT8, _FLOAT32, _BOOL = map(np.dtype, ("int64", "int8", "float32", "bool"))
+
+
 def _empty_shown(config: SlateConfig, num_users: int) -> Shown:
     shape = (num_users, config.slate_size)
     return Shown(
-        slates=np.empty(shape, np.int64),
-        clicks=np.empty(shape, np.int8),
-        scores=np.empty(shape, np.float32),
-        relevances=np.empty(shape, np.float32),
-        click_probabilities=np.empty(shape, np.float32),
-        bored=np.empty((num_users, config.num_topics), np.bool_),
-        user_state=np.empty((num_users, config.embedding_size), np.float32),
-        rewards=np.empty(num_users, np.float32),
+        slates=np.empty(shape, _INT64),
+        clicks=np.empty(shape, _INT8),
+        scores=np.empty(shape, _FLOAT32),
+        relevances=np.empty(shape, _FLOAT32),
+        click_probabilities=np.empty(shape, _FLOAT32),
+        bored=np.empty((num_users, config.num_topics), _BOOL),
+        user_state=np.empty((num_users, config.num_topics * config.topic_size), _FLOAT32),
+        rewards=np.empty(num_users, _FLOAT32),
     )
