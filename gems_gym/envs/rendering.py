@@ -11,7 +11,7 @@ from gems_gym.envs.picture import SessionView, session_frame
 from gems_gym.envs.window import Window
 from gems_gym.errors import require
 from gems_gym.simulator import Catalog, SlateSimulator
-from gems_gym.simulator.kernels import Shown
+from gems_gym.simulator.state import Shown
 
 RENDER_MODES = ["ansi", "rgb_array", "human"]
 RENDER_FPS = 4

@@ -12,7 +12,7 @@ from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.session_status import SessionStatus
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
-from gems_gym.simulator.kernels import Shown
+from gems_gym.simulator.state import Shown
 
 Observation = dict[str, NDArray[Any]]
 _ONLY_USER = np.zeros(1, np.int64)

@@ -16,7 +16,7 @@ from gems_gym.envs.session_status import SessionStatus
 from gems_gym.envs.spaces import Arrays
 from gems_gym.errors import unknown_name
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
-from gems_gym.simulator.kernels import Shown
+from gems_gym.simulator.state import Shown
 
 
 class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):

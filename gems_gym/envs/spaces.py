@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
 from gems_gym.simulator import check_slates, check_users
-from gems_gym.simulator.kernels import Shown
+from gems_gym.simulator.state import Shown
 
 INFO_KEYS = ("slate", "clicks", "scores", "relevances", "bored", "user_state")
 """Keys of ``info``, the same at every step and at reset."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gems_gym.compilation import compiled
 from gems_gym.policies.base import SlatePolicy
-from gems_gym.simulator.kernels import Dynamics, Users, next_scores
+from gems_gym.simulator.kernels import next_scores
+from gems_gym.simulator.state import Dynamics, Users
 
 _TOO_MANY = 1e6  # more than any excess of clicks: an item over max_per_topic is the last resort
 

@@ -11,59 +11,7 @@ from numpy.typing import NDArray
 
 from gems_gym.compilation import compiled, inlined
 from gems_gym.selection import best_items
-
-
-class Dynamics(NamedTuple):
-    """A world's constants as the kernels read them."""
-
-    items: NDArray[np.float64]  # (num_items, embedding_size)
-    items_by_feature: NDArray[np.float64]  # (embedding_size, num_items), the same numbers
-    item_topics: NDArray[np.int64]  # (num_items,)
-    max_score: float
-    propensities: NDArray[np.float64]  # (slate_size,)
-    num_topics: int
-    topic_size: int
-    alpha: float
-    relevance_offset: float
-    relevance_slope: float
-    rel_threshold: float  # NaN: none
-    diversity_threshold: int
-    diversity_penalty: float
-    omega: float
-    short_term_boost: float
-    boredom_threshold: int
-    boredom_moving_window: int
-    boredom_timeout: int
-    click_only_once: bool
-    published_oddities: bool  # dynamics_version 0
-
-
-class Users(NamedTuple):
-    """The state of all users, one row each."""
-
-    preference: NDArray[np.float64]  # (num_users, embedding_size), block norms add up to 1
-    bored: NDArray[np.bool_]  # (num_users, num_topics)
-    bored_timeout: NDArray[np.int64]  # (num_users, num_topics)
-    recent_topics: NDArray[np.int64]  # (num_users, recent_items_maxlen), oldest first
-    num_recent_topics: NDArray[np.int64]  # (num_users,)
-    recent_steps: NDArray[np.int64]  # (num_users, recent_items_maxlen), oldest first
-    num_recent_steps: NDArray[np.int64]  # (num_users,)
-    short_term_topic: NDArray[np.int64]  # (num_users,)
-    step: NDArray[np.int64]  # (num_users,)
-    clicked_items: NDArray[np.bool_]  # (num_users, num_items), (num_users, 0) unless click_only_once
-
-
-class Shown(NamedTuple):
-    """What came of the slates last shown, one row a user."""
-
-    slates: NDArray[np.int64]  # (num_users, slate_size)
-    clicks: NDArray[np.int8]  # (num_users, slate_size), 0 or 1
-    scores: NDArray[np.float32]  # (num_users, slate_size)
-    relevances: NDArray[np.float32]  # (num_users, slate_size), in [0, 1]
-    click_probabilities: NDArray[np.float32]  # (num_users, slate_size), in [0, 1]
-    bored: NDArray[np.bool_]  # (num_users, num_topics), as used for this slate
-    user_state: NDArray[np.float32]  # (num_users, embedding_size), preference after the drift
-    rewards: NDArray[np.float32]  # (num_users,), clicks of the slate
+from gems_gym.simulator.state import Dynamics, Shown, Users
 
 
 class Scratch(NamedTuple):

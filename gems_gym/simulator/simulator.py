@@ -15,7 +15,7 @@ from gems_gym.config import SlateConfig
 from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
 from gems_gym.simulator.checks import check_slates, unknown_item
-from gems_gym.simulator.kernels import Dynamics, Shown, Users
+from gems_gym.simulator.state import Shown, empty_shown, empty_users, make_dynamics
 from gems_gym.simulator.users import DrawnAhead, draw_users
 
 _compile_first = True  # in this process, nothing has been compiled or loaded from the cache yet
@@ -53,8 +53,8 @@ class SlateSimulator:
         self.catalog = catalog
         self.num_users = num_users
         self.num_threads = num_threads
-        self.dynamics = _dynamics(config, catalog)
-        self.users = _empty_users(config, num_users)
+        self.dynamics = make_dynamics(config, catalog)
+        self.users = empty_users(config, num_users)
         self._all_rows = np.arange(num_users)
         self._first_slate = catalog.first_slate(config.slate_size)
         self._click_uniforms = DrawnAhead(num_users, config.episode_length, self._draw_click_uniforms)
@@ -121,7 +121,7 @@ class SlateSimulator:
         """
         rows = self._all_rows if which is None else which
         self.users.preference[rows] = preferences
-        shown = _empty_shown(self.config, len(rows))
+        shown = empty_shown(self.config, len(rows))
         if first_slates is None:
             first_slates = np.repeat(self._first_slate[None], len(rows), axis=0)
         with announced_if_long("the simulator") if _compile_first else nullcontext():
@@ -164,7 +164,7 @@ class SlateSimulator:
         rows = self._all_rows if which is None else which
         if uniforms is None:
             uniforms = self._click_uniforms.block(self.users.step, rows)
-        shown = _empty_shown(self.config, len(rows))
+        shown = empty_shown(self.config, len(rows))
         if self.num_threads == 1:
             unknown = kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)
             if unknown >= 0:
@@ -202,62 +202,3 @@ class SlateSimulator:
         else:
             self._in_threads(oracle_part, self.num_users)
         return slates
-
-
-def _dynamics(config: SlateConfig, catalog: Catalog) -> Dynamics:
-    items = np.ascontiguousarray(catalog.item_embeddings, dtype=np.float64)
-    return Dynamics(
-        items=items,
-        items_by_feature=np.ascontiguousarray(items.T),
-        item_topics=catalog.item_topics,
-        max_score=catalog.max_score,
-        propensities=config.position_propensities(),
-        num_topics=config.num_topics,
-        topic_size=config.topic_size,
-        alpha=config.alpha,
-        relevance_offset=config.relevance_offset,
-        relevance_slope=config.relevance_slope,
-        rel_threshold=np.nan if config.rel_threshold is None else config.rel_threshold,
-        diversity_threshold=config.diversity_threshold,
-        diversity_penalty=config.diversity_penalty,
-        omega=config.omega,
-        short_term_boost=config.short_term_boost,
-        boredom_threshold=config.boredom_threshold,
-        boredom_moving_window=config.boredom_moving_window,
-        boredom_timeout=config.boredom_timeout,
-        click_only_once=config.click_only_once,
-        published_oddities=config.dynamics_version == 0,
-    )
-
-
-def _empty_users(config: SlateConfig, num_users: int) -> Users:
-    return Users(
-        preference=np.zeros((num_users, config.embedding_size)),
-        bored=np.zeros((num_users, config.num_topics), np.bool_),
-        bored_timeout=np.zeros((num_users, config.num_topics), np.int64),
-        recent_topics=np.zeros((num_users, config.recent_items_maxlen), np.int64),
-        num_recent_topics=np.zeros(num_users, np.int64),
-        recent_steps=np.zeros((num_users, config.recent_items_maxlen), np.int64),
-        num_recent_steps=np.zeros(num_users, np.int64),
-        short_term_topic=np.zeros(num_users, np.int64),
-        step=np.zeros(num_users, np.int64),
-        clicked_items=np.zeros((num_users, config.num_items if config.click_only_once else 0), np.bool_),
-    )
-
-
-# made once: numpy would look each of them up anew, which a single user's step can feel
-_INT64, _INT8, _FLOAT32, _BOOL = map(np.dtype, ("int64", "int8", "float32", "bool"))
-
-
-def _empty_shown(config: SlateConfig, num_users: int) -> Shown:
-    shape = (num_users, config.slate_size)
-    return Shown(
-        slates=np.empty(shape, _INT64),
-        clicks=np.empty(shape, _INT8),
-        scores=np.empty(shape, _FLOAT32),
-        relevances=np.empty(shape, _FLOAT32),
-        click_probabilities=np.empty(shape, _FLOAT32),
-        bored=np.empty((num_users, config.num_topics), _BOOL),
-        user_state=np.empty((num_users, config.num_topics * config.topic_size), _FLOAT32),
-        rewards=np.empty(num_users, _FLOAT32),
-    )
