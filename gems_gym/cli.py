@@ -16,7 +16,7 @@ from gems_gym import plugins
 from gems_gym.cli_pretrain import pretrain
 from gems_gym.errors import require
 from gems_gym.output import key_value_table, note, show_result
-from gems_gym.registration import environment_ids
+from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
 
 app = typer.Typer(
     name="gems-gym",
@@ -33,7 +33,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 @app.command("list")
 def list_parts(as_json: Json = False) -> None:
     """List environments, and the rankers, beliefs, policies and agents that are installed."""
-    environments = environment_ids()
+    environments = [*environment_ids(), *latent_environment_ids()]
     parts = {
         kind: [asdict(info) for info in plugins.describe(group)] for group, kind in plugins.GROUPS.items()
     }
@@ -64,6 +64,7 @@ def _environment_info(env_id: str) -> dict[str, Any]:
         "observation_space": str(env.observation_space),
         "action_space": str(env.action_space),
         "catalog_hash": env.catalog.hash,
+        **{part: env.spec.kwargs[part] for part in ("ranker", "belief") if is_latent(env.spec)},
         **asdict(env.config),
     }
 
@@ -91,18 +92,21 @@ def collect(
 ) -> None:
     """Play sessions with a policy and write them as a Minari dataset.
 
-    A policy's name records slates; a trained agent's folder records beliefs and latents.
+    A policy's name records slates; a trained agent's folder records beliefs and latents. With a GemsSlateLatent
+    environment the dataset's spec is that environment's, and the agent must have been trained with its parts.
     """
     from gems_gym import datasets
     from gems_gym.policies.actor import NoisyActor
-    from gems_gym.trained_agents import open_trained_agent
+    from gems_gym.trained_agents import check_acts_in, open_trained_agent
 
     start = time.perf_counter()
     actor: Any = policy
     view: dict[str, Any] = {}
     if Path(policy).is_dir():
         agent = open_trained_agent(Path(policy))
-        actor, view = NoisyActor(agent.policy, noise), {"ranker": agent.ranker, "belief": agent.belief}
+        check_acts_in(agent, env)
+        actor = NoisyActor(agent.policy, noise)
+        view = {} if is_latent(env) else {"ranker": agent.ranker, "belief": agent.belief}
         view["policy_name"] = f"{agent.name}, noise {noise:g}"
     elif noise:
         raise ValueError(f"noise={noise} goes with a trained agent's folder, and {policy!r} is none")

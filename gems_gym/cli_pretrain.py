@@ -1,5 +1,6 @@
 """``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import gymnasium
 import typer
 
-from gems_gym.errors import require
+from gems_gym.errors import require, unknown_name
 from gems_gym.output import key_value_table, note, show_result
 from gems_gym.pretraining.session_log import (
     BELIEF_SHARES,
@@ -16,13 +17,22 @@ from gems_gym.pretraining.session_log import (
     SessionLog,
     collect_session_log,
 )
+from gems_gym.registration import LATENT_PRESETS
 
 pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
 )
 
 Env = Annotated[str, typer.Option(help="Environment id.")]
+EnvIfNew = Annotated[str | None, typer.Option(help="Environment id; not with --reproduce.")]
 Out = Annotated[Path, typer.Option(help="The file to write.")]
+OutIfNew = Annotated[
+    Path | None,
+    typer.Option(help="The file to write; with --reproduce a folder, for those who want to keep it."),
+]
+Reproduce = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Train a shipped one again by its recipe, and compare.")
+]
 Log = Annotated[
     Path | None, typer.Option(help="Session log (.npz): read if it is there, else collected and written.")
 ]
@@ -36,18 +46,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 
 @pretrain.command()
 def ranker(
-    env: Env,
-    out: Out,
+    env: EnvIfNew = None,
+    out: OutIfNew = None,
     log: Log = None,
     sessions: Sessions = 250,
     seed: Seed = 0,
     batches: Batches = None,
     item_embeddings: ItemEmbeddings = None,
     device: Device = "cpu",
+    reproduce: Reproduce = None,
     as_json: Json = False,
 ) -> None:
     """Train a GeMS ranker on the slates and clicks of an ε-greedy oracle."""
     require("torch")
+    if reproduce is not None:
+        _reproduce(reproduce, "ranker", env, out, as_json)
+        return
+    env, out = _needed("env", env), _needed("out", out)
     from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
 
     settings = GemsSettings() if batches is None else GemsSettings(batches=batches)
@@ -58,18 +73,23 @@ def ranker(
 
 @pretrain.command()
 def belief(
-    env: Env,
-    out: Out,
+    env: EnvIfNew = None,
+    out: OutIfNew = None,
     log: Log = None,
     sessions: Sessions = 5_000,
     seed: Seed = 0,
     batches: Batches = None,
     item_embeddings: ItemEmbeddings = None,
     device: Device = "cpu",
+    reproduce: Reproduce = None,
     as_json: Json = False,
 ) -> None:
     """Train a GRU belief to predict clicks, on sessions of a mixture of policies."""
     require("torch")
+    if reproduce is not None:
+        _reproduce(reproduce, "belief", env, out, as_json)
+        return
+    env, out = _needed("env", env), _needed("out", out)
     from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
 
     settings = BeliefSettings() if batches is None else BeliefSettings(batches=batches)
@@ -102,6 +122,51 @@ def embeddings(
         {"catalog_hash": session_log.catalog_hash, "size": size, "seed": seed},
     )
     _report(sha256, out, {"size": size}, {}, as_json)
+
+
+@pretrain.command()
+def ship(
+    out: Annotated[Path, typer.Option(help="Folder of the files and their manifest.")],
+    only: Annotated[
+        list[str] | None, typer.Option(help="A name to make; may be repeated. All if not given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train what comes with the package: a ranker and a belief for each of the six worlds."""
+    require("torch")
+    from gems_gym.pretraining.shipping import ship as make
+    from gems_gym.pretraining.shipping import shipped_recipes
+
+    recipes = shipped_recipes(LATENT_PRESETS)
+    for name in only or []:
+        if name not in recipes:
+            raise unknown_name("artefact to ship", name, recipes)
+    made = {name: make(name, recipes[name], out) for name in only or recipes}
+    result = {name: {"file": str(out / entry.file), "sha256": entry.sha256} for name, entry in made.items()}
+    show_result(result, key_value_table({name: one["sha256"] for name, one in result.items()}), as_json)
+
+
+def _needed(name: str, value: Any) -> Any:
+    if value is None:
+        raise ValueError(f"give --{name}, or --reproduce with the name of a shipped artefact")
+    return value
+
+
+def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_json: bool) -> None:
+    """Train a shipped artefact again and show how the two agree; exit code 1 if they do not."""
+    if env is not None:
+        raise ValueError(f"--env {env} does not go with --reproduce: {name!r} records its world")
+    from gems_gym.pretraining.shipping import reproduce
+
+    with tempfile.TemporaryDirectory() as scratch:
+        result = reproduce(name, family, out or Path(scratch))
+    if out is None:
+        del result["file"]
+    readable = {key: value for key, value in result.items() if key != "metrics"}
+    readable |= {metric: f"{before} -> {after}" for metric, (before, after) in result["metrics"].items()}
+    show_result(result, key_value_table(readable), as_json)
+    if not (result["same_file"] or result["same_metrics"]):
+        raise typer.Exit(1)
 
 
 def _session_log(

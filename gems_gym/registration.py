@@ -1,12 +1,26 @@
-"""Presets become Gymnasium ids: ``diffuse_mix`` -> ``GemsSlate-diffuse_mix-v0`` and ``-v1``."""
+"""Presets become Gymnasium ids: ``diffuse_mix`` -> ``GemsSlate-diffuse_mix-v0`` and ``-v1``.
+
+The six published worlds have one with beliefs and latents too: ``GemsSlateLatent-diffuse_mix-v0``.
+"""
+
+import copy
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
 from gems_gym.config import PRESET_NAME, PRESETS, SlateConfig, check_preset, preset_config, preset_names
 
 VERSIONS = (0, 1)
 """The versions of the dynamics that every preset is registered with; see ``SlateConfig.dynamics_version``."""
+
+LATENT_PRESETS = tuple(PRESETS)
+"""The worlds with latent ids: those that a ranker and a belief are shipped for."""
+
+_SLATE = "gems_gym.envs.slate:SlateEnv"
+_SLATE_VECTOR = "gems_gym.envs.slate_vector:SlateVectorEnv"
+_LATENT = "gems_gym.envs.latent:LatentSlateEnv"
+_LATENT_VECTOR = "gems_gym.envs.latent_vector:LatentSlateVectorEnv"
 
 
 def environment_id(preset: str, version: int = 0) -> str:
@@ -32,6 +46,57 @@ def environment_ids() -> list[str]:
     """The ids of all presets in all versions: the six published worlds, one's own, and those of installed plugins."""
     presets = [name for name in preset_names() if PRESET_NAME.fullmatch(name)]
     return [environment_id(preset, version) for preset in presets for version in VERSIONS]
+
+
+def latent_environment_id(preset: str) -> str:
+    """The id of a world with beliefs as observations and latents as actions.
+
+    Examples:
+        >>> latent_environment_id("diffuse_mix")
+        'GemsSlateLatent-diffuse_mix-v0'
+    """
+    return f"GemsSlateLatent-{preset}-v0"
+
+
+def latent_environment_ids() -> list[str]:
+    """The ids of the six worlds with beliefs as observations and latents as actions."""
+    return [latent_environment_id(preset) for preset in LATENT_PRESETS]
+
+
+def is_latent(env: str | EnvSpec) -> bool:
+    """Whether an id or a spec is that of a :class:`gems_gym.envs.latent.LatentSlateEnv`.
+
+    Raises:
+        gymnasium.error.Error: An unknown id.
+    """
+    spec = gymnasium.spec(env) if isinstance(env, str) else env
+    return spec.entry_point == _LATENT
+
+
+def slate_spec(env: str | EnvSpec) -> EnvSpec:
+    """The spec of the slate environment inside a latent one; a slate environment's own spec as it is.
+
+    Args:
+        env: A registered id or a spec.
+
+    Raises:
+        gymnasium.error.Error: An unknown id.
+
+    Examples:
+        >>> slate_spec("GemsSlateLatent-diffuse_mix-v0").id
+        'GemsSlate-diffuse_mix-v0'
+    """
+    spec = gymnasium.spec(env) if isinstance(env, str) else env
+    if not is_latent(spec):
+        return spec
+    kwargs = {name: value for name, value in spec.kwargs.items() if name not in ("ranker", "belief")}
+    return EnvSpec(
+        spec.id.replace("GemsSlateLatent-", "GemsSlate-"),
+        entry_point=_SLATE,
+        vector_entry_point=_SLATE_VECTOR,
+        kwargs=copy.deepcopy(kwargs),
+        additional_wrappers=spec.additional_wrappers,
+    )
 
 
 def register_preset(name: str, config: SlateConfig) -> None:
@@ -83,6 +148,14 @@ def register_environments() -> None:
     for name in preset_names():
         if PRESET_NAME.fullmatch(name):  # a plugin's name that can't be in an id is told when it is asked for
             _register(name)
+    for preset in LATENT_PRESETS:
+        if latent_environment_id(preset) not in gymnasium.registry:
+            gymnasium.register(
+                id=latent_environment_id(preset),
+                entry_point=_LATENT,
+                vector_entry_point=_LATENT_VECTOR,
+                kwargs={"preset": preset, "ranker": f"gems-{preset}", "belief": f"gru-{preset}"},
+            )
 
 
 def _register(preset: str) -> None:
@@ -97,8 +170,8 @@ def _register(preset: str) -> None:
             continue
         gymnasium.register(
             id=name,
-            entry_point="gems_gym.envs.slate:SlateEnv",
-            vector_entry_point="gems_gym.envs.slate_vector:SlateVectorEnv",
+            entry_point=_SLATE,
+            vector_entry_point=_SLATE_VECTOR,
             kwargs={"preset": preset, **({"dynamics_version": version} if version else {})},
         )
         # Gymnasium calls an id out of date when a higher version of the same name is registered. v0 is not: it is

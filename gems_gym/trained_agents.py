@@ -15,6 +15,7 @@ from gems_gym import __version__, plugins
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.policies import Policy
 from gems_gym.rankers import Ranker, load_ranker
+from gems_gym.registration import is_latent, slate_spec
 from gems_gym.whole_files import read_json, write_json
 from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
 
@@ -55,14 +56,36 @@ def latent_vector_env(
     """Many users of a world, seen as beliefs and acted on in latents.
 
     Args:
-        env: A registered slate environment's id, or a spec.
+        env: A registered slate environment's id, or a spec; of a latent one the world inside is taken.
         num_envs: Users stepped together.
         ranker: Turns latents into slates.
         belief: Turns what was shown and clicked into beliefs.
         **kwargs: Handed to ``gymnasium.make_vec``.
     """
-    users = gymnasium.make_vec(env, num_envs=num_envs, **kwargs)
+    users = gymnasium.make_vec(slate_spec(env), num_envs=num_envs, **kwargs)
     return VectorLatentAction(VectorBeliefObservation(users, belief), ranker)
+
+
+def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
+    """Raise a clear error unless an agent was trained with the ranker and the belief of a latent environment.
+
+    A slate environment's id names neither: there every agent acts through its own.
+
+    Raises:
+        ValueError: A latent environment with another ranker or belief than the agent's.
+    """
+    spec = gymnasium.spec(env) if isinstance(env, str) else env
+    if not is_latent(spec):
+        return
+    parts = (("ranker", agent.ranker, load_ranker), ("belief", agent.belief, load_belief))
+    for kind, part, load in parts:
+        held = load(spec.kwargs[kind])
+        if held.sha256 != part.sha256:
+            raise ValueError(
+                f"the agent was trained with another {kind} (sha256 {part.sha256}) than {spec.id} holds "
+                f"({spec.kwargs[kind]}, sha256 {held.sha256}); name the slate environment, {slate_spec(spec).id}: "
+                f"there the agent acts through its own"
+            )
 
 
 def save_trained_agent(

@@ -16,7 +16,14 @@ from gems_gym.errors import require
 from gems_gym.output import key_value_table, show_result
 from gems_gym.policies import Policy, make_policy
 from gems_gym.rankers import Ranker, load_ranker
-from gems_gym.trained_agents import RECORD_FILE, latent_vector_env, open_trained_agent, save_trained_agent
+from gems_gym.registration import is_latent, slate_spec
+from gems_gym.trained_agents import (
+    RECORD_FILE,
+    check_acts_in,
+    latent_vector_env,
+    open_trained_agent,
+    save_trained_agent,
+)
 from gems_gym.user_splits import SPLITS, UserSplit, user_seeds
 from gems_gym_agents import evaluation
 
@@ -32,8 +39,12 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the trained agent.")],
     env: Annotated[str | None, typer.Option(help="Environment id, for agents that learn online.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Minari dataset id, for offline agents.")] = None,
-    ranker: Annotated[Path | None, typer.Option(help="Ranker's file, with --env.")] = None,
-    belief: Annotated[Path | None, typer.Option(help="Belief's file, with --env.")] = None,
+    ranker: Annotated[
+        str | None, typer.Option(help="Ranker's file or shipped name, with --env GemsSlate-….")
+    ] = None,
+    belief: Annotated[
+        str | None, typer.Option(help="Belief's file or shipped name, with --env GemsSlate-….")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value (JSON) of an agent's option; may be repeated.")
@@ -57,9 +68,7 @@ def train(
         flag = "--env" if learner.learns_from == "environment" else "--dataset"
         raise ValueError(f"agent {agent!r} learns from {learner.learns_from}s: give {flag}")
     if env is not None:
-        if ranker is None or belief is None:
-            raise ValueError("give --ranker and --belief, files made by 'gems-gym pretrain'")
-        spec, used_ranker, used_belief = gymnasium.spec(env), load_ranker(ranker), load_belief(belief)
+        spec, used_ranker, used_belief = _environment_parts(env, ranker, belief)
         source: Any = latent_vector_env(spec, num_envs, used_ranker, used_belief)
     else:
         source, spec, used_ranker, used_belief = _dataset_parts(str(dataset))
@@ -89,6 +98,26 @@ def _options(given: list[str]) -> dict[str, Any]:
     return options
 
 
+def _environment_parts(
+    env: str, ranker: str | None, belief: str | None
+) -> tuple[EnvSpec, Ranker, BeliefEncoder]:
+    """An environment's spec with the ranker and belief that are given, or that it holds itself."""
+    spec = gymnasium.spec(env)
+    if is_latent(spec):
+        if ranker is not None or belief is not None:
+            raise ValueError(
+                f"{env} holds a ranker and a belief: leave --ranker and --belief out, "
+                f"or give --env {slate_spec(spec).id}"
+            )
+        ranker, belief = spec.kwargs["ranker"], spec.kwargs["belief"]
+    if ranker is None or belief is None:
+        raise ValueError(
+            "give --ranker and --belief, shipped names or files made by 'gems-gym pretrain', "
+            "or a GemsSlateLatent environment"
+        )
+    return spec, load_ranker(ranker), load_belief(belief)
+
+
 def _dataset_parts(dataset_id: str) -> tuple[Any, EnvSpec, Ranker, BeliefEncoder]:
     """A dataset with the world, ranker and belief that it was recorded with."""
     dataset = require("minari").load_dataset(dataset_id)
@@ -109,15 +138,20 @@ def evaluate(
     ] = evaluation.NUM_ENVS,
     as_json: Json = False,
 ) -> None:
-    """Play one session with each of many users: mean clicks, 95 % interval, normalised score."""
+    """Play one session with each of many users: mean clicks, 95 % interval, normalised score.
+
+    In a GemsSlateLatent environment a policy by name shows its slates in the world inside; a trained agent must have
+    been trained with that environment's ranker and belief.
+    """
     users = user_seeds(cast(UserSplit, split), seed, episodes)
     kwargs: dict[str, Any] = {"autoreset_mode": "disabled"}
     if item_embeddings is not None:
         kwargs["item_embeddings"] = str(item_embeddings)
     count = min(episodes, num_envs)
-    slate_env = gymnasium.make_vec(env, num_envs=count, **kwargs)
+    slate_env = gymnasium.make_vec(slate_spec(env), num_envs=count, **kwargs)
     if Path(policy).is_dir():
         agent = open_trained_agent(Path(policy))
+        check_acts_in(agent, env)
         acting: Policy = agent.policy
         acted_in = latent_vector_env(env, count, agent.ranker, agent.belief, **kwargs)
     else:
@@ -150,5 +184,9 @@ def quickstart(
     """The whole road once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
     from gems_gym_agents.quickstart import run_quickstart
 
+    if is_latent(env):
+        raise ValueError(
+            f"the quickstart trains a ranker and a belief of its own: give --env {slate_spec(env).id}"
+        )
     results = run_quickstart(out, env, seed=seed, episodes=episodes)
     show_result(results.as_dict(), results.as_table(), as_json)

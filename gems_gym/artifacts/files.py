@@ -6,6 +6,9 @@ as JSON with sorted keys. The header states the format version, the kind ("ranke
 "policy/actor", "embeddings/co_click", …), whatever its writer recorded (sizes, options, catalogue hash,
 command, metrics), the versions it was written with, and a checksum over all of these and the arrays. The same
 content gives the same bytes.
+
+A header may name tensors under ``float16``: they are rounded to half precision on disk and come back as
+float32, which halves a file whose weights bear it. Saving what was loaded gives the same bytes again.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ FORMAT_VERSION = 1
 
 _METADATA_KEY = "gems_gym"
 _RESERVED = ("format", "kind", "checksum")
+_HALVES = "float16"
 
 
 class ArtifactError(ValueError):
@@ -64,13 +68,15 @@ def save_artifact(
         path: the file to write (an existing one is replaced).
         kind: "family/name", e.g. "ranker/gems".
         tensors: arrays by name, of any numeric or bool dtype that safetensors knows.
-        header: JSON-able values to record. ``versions`` is filled in unless it is given.
+        header: JSON-able values to record. ``versions`` is filled in unless it is given. ``float16``, a list of
+            names of float32 tensors, stores these in half precision.
 
     Returns:
         The sha256 of the file, as hex.
 
     Raises:
-        ValueError: on a malformed kind, a reserved header key, or a header that is not JSON (NaN included).
+        ValueError: on a malformed kind, a reserved header key, a header that is not JSON (NaN included), or a
+            tensor under ``float16`` that is not there, not float32, or too large for it.
     """
     if kind.count("/") != 1 or not all(kind.split("/")):
         raise ValueError(f"kind={kind!r} must be 'family/name', for example 'ranker/gems'")
@@ -78,6 +84,8 @@ def save_artifact(
     if reserved:
         raise ValueError(f"header keys {reserved} are written by save_artifact itself; leave them out")
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    for name in header.get(_HALVES, ()):
+        arrays[name] = _half(name, arrays.get(name))
     full_header = {"versions": _versions(), **header, "format": FORMAT_VERSION, "kind": kind}
     try:
         # A round trip, so that the checksum is taken over what a reader will see (lists, not tuples).
@@ -124,7 +132,19 @@ def load_artifact(path: str | os.PathLike[str], kind: str) -> Artifact:
     if checksum != _checksum(header, tensors):
         raise ArtifactError(f"{path} was altered after it was written: its checksum does not agree")
     del header["format"], header["kind"]
+    for name in header.get(_HALVES, ()):
+        tensors[name] = tensors[name].astype(np.float32)
     return Artifact(found, header, tensors, hashlib.sha256(data).hexdigest(), path)
+
+
+def _half(name: str, array: np.ndarray | None) -> np.ndarray:
+    if array is None or array.dtype != np.float32:
+        found = "there is none" if array is None else f"it is {array.dtype}"
+        raise ValueError(f"header['float16'] names {name!r}, which must be a float32 tensor; {found}")
+    largest = float(np.abs(array).max(initial=0.0))
+    if not largest <= np.finfo(np.float16).max:
+        raise ValueError(f"tensor {name!r} holds {largest:g}, too large for float16 (at most 65504)")
+    return array.astype(np.float16)
 
 
 def _parse_header(path: Path, data: bytes, kind: str) -> dict[str, Any]:

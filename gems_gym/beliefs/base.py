@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from gems_gym import plugins
-from gems_gym.artifacts import Artifact, load_artifact
+from gems_gym.artifacts import Artifact, load_artifact, shipped
 
 
 @runtime_checkable
@@ -60,20 +59,20 @@ class BeliefEncoder(Protocol):
 
 
 def load_belief(path: str | os.PathLike[str]) -> BeliefEncoder:
-    """Loads a belief encoder of whichever kind the file holds.
+    """Loads a belief encoder of whichever kind the file holds, or one that comes with the package.
 
     The file's header names the kind, "belief/name"; the entry point ``name`` of the group ``gems_gym.beliefs`` is the
     class that reads it, through its ``from_artifact`` class method.
 
     Args:
-        path: a file written by some encoder's ``save``.
+        path: a file written by some encoder's ``save``, or a shipped belief's name, e.g. "gru-diffuse_mix".
 
     Raises:
         FileNotFoundError: there is no such file.
         ArtifactError: the file is not a whole and unaltered belief artefact.
-        ValueError: no installed plugin knows this kind of belief.
+        ValueError: neither a shipped name nor a file, or no installed plugin knows this kind of belief.
     """
-    artifact = load_artifact(Path(path), "belief")
+    artifact = load_artifact(shipped.path(path, "belief"), "belief")
     encoder_class = plugins.load(plugins.BELIEFS, artifact.kind.partition("/")[2])
     from_artifact = cast(Callable[[Artifact], BeliefEncoder], encoder_class.from_artifact)
     return from_artifact(artifact)

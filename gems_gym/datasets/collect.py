@@ -28,6 +28,7 @@ from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.policies import Policy, SlatePolicy, make_policy
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
+from gems_gym.registration import is_latent
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.user_splits import UserSplit, user_seeds
 
@@ -55,7 +56,8 @@ def collect(
 ) -> minari.MinariDataset:
     """Plays whole sessions and writes them as a Minari dataset, which appears only when it is whole.
 
-    Two forms. *Latent*, where a ranker and a belief encoder are given: observations are beliefs ``(N + 1, 20)``,
+    Two forms. *Latent*, where a ranker and a belief encoder are given, or the environment is a
+    ``GemsSlateLatent-*`` one, which holds both: observations are beliefs ``(N + 1, 20)``,
     actions the executed latents ``(N, 32)`` in [-1, 1], float32. *Slate*, where neither is: the environment's own
     observations and slates. In both, rewards are clicks, sessions end truncated, and ``infos`` hold ``slate``,
     ``clicks``, ``bored`` and ``user_state`` in N + 1 rows: ``infos["slate"][t + 1]`` is what ``actions[t]`` showed.
@@ -64,14 +66,16 @@ def collect(
     arguments give the same ``content_hash`` whatever ``num_envs``.
 
     Args:
-        env_id: A registered slate environment, e.g. ``"GemsSlate-diffuse_topdown-v0"``.
+        env_id: A registered environment, e.g. ``"GemsSlate-diffuse_topdown-v0"`` or
+            ``"GemsSlateLatent-diffuse_topdown-v0"``. It is what ``dataset.recover_environment()`` makes again.
         policy: A name in the entry-point group ``gems_gym.policies``, a policy, or a function that makes one for the
             vector environment it will act in. For a latent dataset it acts on beliefs, in latents.
         dataset_id: The new dataset's id, e.g. ``"gems-slate/diffuse_topdown/random-v0"``.
         episodes: Sessions to record, in [1, 2^20].
         seed: Which block of the split's users (:mod:`gems_gym.user_splits`).
-        ranker: The ranker or its file; a copy is stored with the data.
-        belief: The belief encoder or its file; a copy is stored with the data.
+        ranker: The ranker, its file or its shipped name; a copy is stored with the data. Not with a latent
+            environment: its id, or ``env_kwargs``, names it.
+        belief: Likewise the belief encoder.
         num_envs: Users stepped together, ≥ 1.
         split: Whose users are played with.
         policy_name: What the metadata call the policy; its registered or class name if ``None``.
@@ -101,6 +105,13 @@ def collect(
         )
     seeds = user_seeds(split, seed, episodes)
     spec = environment_spec(env_id, env_kwargs)
+    if is_latent(spec):
+        if ranker is not None:
+            raise ValueError(
+                f"{env_id} holds a ranker and a belief: leave ranker and belief out, or give the names or files of "
+                f"others by env_kwargs, which the dataset's spec records"
+            )
+        ranker, belief = spec.kwargs["ranker"], spec.kwargs["belief"]
     with tempfile.TemporaryDirectory() as scratch:
         artefacts = {}
         if ranker is not None and belief is not None:
@@ -176,7 +187,8 @@ def _as_policy(policy: str | Policy | MakePolicy, env: VectorEnv[Any, Any, Any],
     if latent and isinstance(player, SlatePolicy):
         raise ValueError(
             f"policy {_name_of(policy)!r} shows slates, but a latent dataset was asked for, whose policy acts "
-            "in latents: give a trained agent's policy, or neither ranker nor belief for a slate dataset"
+            "in latents: give a trained agent's policy, or, for a slate dataset, a GemsSlate-* environment and neither "
+            "ranker nor belief"
         )
     return player
 

@@ -16,6 +16,7 @@ from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.datasets.writer import ARTIFACTS
 from gems_gym.errors import require
 from gems_gym.rankers import Ranker, load_ranker
+from gems_gym.registration import slate_spec
 from gems_gym.wrappers import BeliefObservation, LatentAction
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def artifact_file(dataset: Dataset, name: str) -> Path:
 def recover_latent_environment(dataset: Dataset, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """Rebuilds the environment of a latent dataset, beliefs in and latents out.
 
-    Minari's ``dataset.recover_environment()`` gives the slate environment inside it.
+    It acts through the dataset's own copies of ranker and belief. Minari's ``dataset.recover_environment()`` makes
+    the environment that was named at collection: the slate environment inside, or a ``GemsSlateLatent-*`` one with
+    the ranker and the belief that are installed under those names now.
 
     Args:
         dataset: The dataset, or the id of a local one.
@@ -69,7 +72,8 @@ def recover_latent_environment(dataset: Dataset, **kwargs: Any) -> gymnasium.Env
     """
     opened = _opened(dataset)
     ranker, belief = dataset_ranker(opened), dataset_belief(opened)
-    return LatentAction(BeliefObservation(opened.recover_environment(**kwargs), belief), ranker)
+    world = gymnasium.make(slate_spec(opened.spec.env_spec), **kwargs)
+    return LatentAction(BeliefObservation(world, belief), ranker)
 
 
 def compute_content_hash(dataset: Dataset) -> str:

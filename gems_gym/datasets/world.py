@@ -15,8 +15,10 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
+from gems_gym.artifacts import shipped
 from gems_gym.policies import make_policy
 from gems_gym.progress import track
+from gems_gym.registration import slate_spec
 from gems_gym.rollouts import play_sessions
 from gems_gym.user_splits import user_seeds
 from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
@@ -40,16 +42,16 @@ class Artefact:
 
 
 def as_artefact(given: Any, load: Callable[[AnyPath], Any], scratch: Path) -> Artefact:
-    """Loads an artefact that is given as a file; saves one that is given as an object.
+    """Loads an artefact that is given as a file or a shipped name; saves one that is given as an object.
 
     Args:
-        given: The object or its file.
+        given: The object, its file, or its shipped name.
         load: Reads a file.
         scratch: Where an object is saved.
     """
     if isinstance(given, str | os.PathLike):
         value = load(given)
-        return Artefact(value, Path(given), value.sha256)
+        return Artefact(value, shipped.path(given), value.sha256)
     return Artefact(given, scratch, given.save(scratch))
 
 
@@ -108,14 +110,16 @@ def open_environment(
     """Makes the vector environment that sessions are played in, and closes it at the end of the block.
 
     Args:
-        spec: The slate environment's spec.
+        spec: The environment's spec; of a latent one the slate environment inside is taken.
         num_envs: Users stepped together.
         artefacts: The ranker and the belief encoder by file name, or nothing: then slates are played.
 
     Yields:
         The environment, without autoreset.
     """
-    env: VectorEnv[Any, Any, Any] = gymnasium.make_vec(spec, num_envs=num_envs, autoreset_mode="disabled")
+    env: VectorEnv[Any, Any, Any] = gymnasium.make_vec(
+        slate_spec(spec), num_envs=num_envs, autoreset_mode="disabled"
+    )
     try:
         if artefacts:
             env = VectorBeliefObservation(env, artefacts[BELIEF_FILE].value)

@@ -1,0 +1,208 @@
+"""Making the artefacts that come with the package, and making one again to compare.
+
+A shipped file's header holds its recipe, all that its training depends on, so that the file alone suffices to
+train it again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gems_gym.artifacts import Artifact, load_artifact, save_artifact, shipped
+from gems_gym.beliefs import BeliefEncoder
+from gems_gym.config import preset_config
+from gems_gym.errors import unknown_name
+from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
+from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
+from gems_gym.pretraining.session_log import BELIEF_SHARES, RANKER_SHARES, collect_session_log
+from gems_gym.rankers import Ranker, load_ranker
+
+SAME_SLOTS = 0.999
+"""Of random latents' slots, at least this share must hold the same item after weights are rounded to float16."""
+
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 0.1, 0.02
+"""A metric is reproduced if it differs by no more than the larger of the two (the first times the recorded value):
+on another processor the same training rounds differently, and drifts."""
+
+_COMPARED_LATENTS = 10_000
+_SECOND_LOG = 2**18
+"""Block of logging users for rankers: none that a belief's log with a seed below has."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a shipped artefact's training depends on.
+
+    Attributes:
+        kind: "ranker/gems" or "belief/gru".
+        preset: The world.
+        shares: Logging policy -> share of the sessions.
+        sessions: Sessions logged.
+        log_seed: Block of logging users.
+        seed: Of the training.
+        settings: Fields of ``GemsSettings`` or ``BeliefSettings``, all of them.
+    """
+
+    kind: str
+    preset: str
+    shares: dict[str, float]
+    sessions: int
+    log_seed: int
+    seed: int
+    settings: dict[str, Any]
+
+
+def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
+    """Name -> recipe of what is shipped for some worlds: the quickstart's, for a ranker and a belief each."""
+    recipes = {}
+    for preset in presets:
+        recipes[f"gems-{preset}"] = Recipe(
+            kind="ranker/gems",
+            preset=preset,
+            shares=dict(RANKER_SHARES),
+            sessions=250,
+            log_seed=_SECOND_LOG,
+            seed=0,
+            settings=dataclasses.asdict(GemsSettings(batches=1_000)),
+        )
+        recipes[f"gru-{preset}"] = Recipe(
+            kind="belief/gru",
+            preset=preset,
+            shares=dict(BELIEF_SHARES),
+            sessions=4_000,
+            log_seed=0,
+            seed=0,
+            settings=dataclasses.asdict(BeliefSettings(batches=1_500)),
+        )
+    return recipes
+
+
+def ship(name: str, recipe: Recipe, directory: Path, *, progress: bool = True) -> shipped.Entry:
+    """Train an artefact, write it as small as it may be, and put it into the folder's manifest.
+
+    Args:
+        name: What it will be asked for by.
+        recipe: How to train it.
+        directory: Folder of the file and the manifest.
+        progress: Whether to show progress bars on stderr.
+
+    Returns:
+        Its entry in the manifest.
+
+    Raises:
+        ValueError: A recipe that can't be followed.
+    """
+    file = directory / f"{name}.safetensors"
+    with tempfile.TemporaryDirectory() as scratch:
+        trained_file = Path(scratch) / file.name
+        trained = _train(recipe, progress)
+        trained.save(trained_file)
+        artifact = load_artifact(trained_file, recipe.kind)
+    command = f"gems-gym pretrain {recipe.kind.partition('/')[0]} --reproduce {name}"
+    header = {**artifact.header, "recipe": dataclasses.asdict(recipe), "command": command}
+    if isinstance(trained, Ranker):
+        header |= _halves(trained, artifact, np.random.default_rng(recipe.seed))
+    sha256 = save_artifact(file, artifact.kind, artifact.tensors, header)
+    entry = shipped.Entry(
+        file=file.name,
+        sha256=sha256,
+        kind=artifact.kind,
+        preset=recipe.preset,
+        command=command,
+        metrics=header["metrics"],
+    )
+    shipped.record(directory, name, entry)
+    return entry
+
+
+def reproduce(name: str, family: str, directory: Path, *, progress: bool = True) -> dict[str, Any]:
+    """Train a shipped artefact again by its recorded recipe and compare.
+
+    Args:
+        name: A shipped artefact's name.
+        family: "ranker" or "belief".
+        directory: Where the new file goes.
+        progress: Whether to show progress bars on stderr.
+
+    Returns:
+        ``name``, ``file``, ``sha256``, ``recorded_sha256``, ``same_file`` (whether the two agree: expected on one and
+        the same machine), ``same_metrics`` (whether all metrics agree within the tolerance), ``tolerance``, and
+        ``metrics``: metric -> [recorded, found].
+
+    Raises:
+        ValueError: An unknown name, or a file without a recipe.
+    """
+    known = shipped.names(family)
+    if name not in known:
+        raise unknown_name(f"shipped {family}", name, known)
+    recorded = load_artifact(shipped.path(name, family), family)
+    if "recipe" not in recorded.header:
+        raise ValueError(f"{name!r} records no recipe, so it can't be trained again")
+    entry = ship(name, Recipe(**recorded.header["recipe"]), directory, progress=progress)
+    before, after = _flat(recorded.header["metrics"]), _flat(entry.metrics)
+    return {
+        "name": name,
+        "file": str(directory / entry.file),
+        "sha256": entry.sha256,
+        "recorded_sha256": recorded.sha256,
+        "same_file": entry.sha256 == recorded.sha256,
+        "same_metrics": before.keys() == after.keys()
+        and all(is_reproduced(before[metric], after[metric]) for metric in before),
+        "tolerance": {"relative": RELATIVE_TOLERANCE, "absolute": ABSOLUTE_TOLERANCE},
+        "metrics": {metric: [before.get(metric), after.get(metric)] for metric in before | after},
+    }
+
+
+def is_reproduced(recorded: float | None, found: float | None) -> bool:
+    """Whether a metric agrees with the recorded one within the tolerance; None agrees with None only."""
+    if recorded is None or found is None:
+        return recorded is found
+    return abs(found - recorded) <= max(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * abs(recorded))
+
+
+def _train(recipe: Recipe, progress: bool) -> Ranker | BeliefEncoder:
+    config = preset_config(recipe.preset)
+    log = collect_session_log(config, recipe.shares, recipe.sessions, recipe.log_seed, progress=progress)
+    size, seed = config.num_items, recipe.seed
+    if recipe.kind == "ranker/gems":
+        return pretrain_gems(log, size, GemsSettings(**recipe.settings), seed=seed, progress=progress)[0]
+    if recipe.kind == "belief/gru":
+        return pretrain_belief(log, size, BeliefSettings(**recipe.settings), seed=seed, progress=progress)[0]
+    raise unknown_name("kind of a recipe", recipe.kind, ["ranker/gems", "belief/gru"])
+
+
+def _halves(trained: Ranker, artifact: Artifact, generator: np.random.Generator) -> dict[str, Any]:
+    """Which tensors can be stored as float16 such that slates stay the same: the largest first, while they do.
+
+    Returns:
+        Header entries: ``float16``, the tensors' names, and ``float16_same_slots``, the share of equal slots over
+        10,000 uniformly random latents.
+    """
+    tensors = artifact.tensors
+    latents = generator.uniform(-1, 1, (_COMPARED_LATENTS, trained.action_size)).astype(np.float32)
+    slates = trained.rank(latents)
+    chosen: list[str] = []
+    same = 1.0
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in sorted(tensors, key=lambda name: (-tensors[name].size, name)):
+            attempt = sorted([*chosen, name])
+            file = Path(scratch) / "rounded.safetensors"
+            save_artifact(file, artifact.kind, tensors, {**artifact.header, "float16": attempt})
+            share = float((load_ranker(file).rank(latents) == slates).mean())
+            if share >= SAME_SLOTS:
+                chosen, same = attempt, share
+    return {"float16": chosen, "float16_same_slots": same}
+
+
+def _flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:
+    """``{"all": {"auc": 0.9}}`` -> ``{"all.auc": 0.9}``."""
+    flat: dict[str, float | None] = {}
+    for name, value in metrics.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
