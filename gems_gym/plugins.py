@@ -1,4 +1,4 @@
-"""The one place that reads entry points: rankers, beliefs, policies, agents, presets and commands, found by name.
+"""The one place that reads entry points: rankers, beliefs, embeddings, policies, agents, presets, commands.
 
 A package adds a part of its own by naming it in its metadata; ours stand in the same groups (see
 ``setup.cfg``)::
@@ -21,6 +21,7 @@ from gems_gym.errors import EXTRA_OF_MODULE, missing_dependency, unknown_name
 
 RANKERS = "gems_gym.rankers"
 BELIEFS = "gems_gym.beliefs"
+EMBEDDINGS = "gems_gym.embeddings"
 POLICIES = "gems_gym.policies"
 AGENTS = "gems_gym.agents"
 PRESETS = "gems_gym.presets"
@@ -29,6 +30,7 @@ COMMANDS = "gems_gym.commands"
 GROUPS: dict[str, str] = {
     RANKERS: "ranker",
     BELIEFS: "belief",
+    EMBEDDINGS: "embeddings",
     POLICIES: "policy",
     AGENTS: "agent",
     PRESETS: "preset",

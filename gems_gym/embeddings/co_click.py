@@ -1,26 +1,21 @@
 """Item embeddings from clicks alone: items clicked in the same slate are alike."""
 
-from typing import Any, Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import linalg
 
-
-class ClickLog(Protocol):
-    """What embeddings are made from; :class:`gems_gym.pretraining.session_log.SessionLog` is one."""
-
-    @property
-    def slates(self) -> NDArray[Any]:
-        """Item ids, integer ``(..., slate_size)``."""
-
-    @property
-    def clicks(self) -> NDArray[Any]:
-        """The clicks on them, same shape, 0 or 1."""
+from gems_gym.embeddings.base import (
+    DEFAULT_SIZE,
+    ClickLog,
+    EmbeddingKind,
+    Sources,
+    clicked_items,
+    unit_scale,
+)
 
 
-def co_click_embeddings(log: ClickLog, num_items: int, size: int = 20) -> NDArray[np.float32]:
+def co_click_embeddings(log: ClickLog, num_items: int, size: int = DEFAULT_SIZE) -> NDArray[np.float32]:
     """Factorises the positive pointwise mutual information (PPMI) of items clicked in the same slate.
 
     With ``n(i, j)`` the number of slates in which both i and j were clicked, PPMI is ``max(0, log n(i, j) n(·, ·) /
@@ -52,24 +47,14 @@ def co_click_embeddings(log: ClickLog, num_items: int, size: int = 20) -> NDArra
     signs = np.sign(vectors[strongest, np.arange(size)])
     embeddings = vectors * signs * np.sqrt(np.maximum(eigenvalues, 0))  # (num_items, size)
     embeddings[information.sum(axis=1) == 0] = 0  # rather than the solver's rounding errors
-    return (embeddings / np.sqrt(np.mean(embeddings**2))).astype(np.float32)
+    return unit_scale(embeddings)
 
 
 def _co_clicks(log: ClickLog, num_items: int) -> NDArray[np.float64]:
     """In how many slates two different items were both clicked, ``(num_items, num_items)``."""
-    if log.slates.shape != log.clicks.shape:
-        raise ValueError(
-            f"log.slates has shape {log.slates.shape}, log.clicks {log.clicks.shape}; they must agree"
-        )
-    slates = log.slates.reshape(-1, log.slates.shape[-1])
-    row, slot = np.nonzero(log.clicks.reshape(slates.shape))
-    items = slates[row, slot]
-    if items.size and not 0 <= items.min() <= items.max() < num_items:
-        raise ValueError(
-            f"log.slates holds the item ids {items.min()} … {items.max()}; 0 … {num_items - 1} were expected"
-        )
-    shape = (len(slates), num_items)
-    clicked = sparse.csr_array((np.ones(len(row), dtype=np.float32), (row, items)), shape=shape)
+    slate, items, num_slates = clicked_items(log, num_items, row_axes=log.slates.ndim - 1)
+    shape = (num_slates, num_items)
+    clicked = sparse.csr_array((np.ones(len(slate), dtype=np.float32), (slate, items)), shape=shape)
     counts = np.asarray((clicked.T @ clicked).todense(), dtype=np.float64)
     np.fill_diagonal(counts, 0)
     if not counts.any():
@@ -86,3 +71,12 @@ def _ppmi(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     expected = np.outer(totals, totals) / totals.sum()
     information[together] = np.log(counts[together] / expected[together])
     return np.maximum(information, 0)
+
+
+def _make(sources: Sources, size: int | None, seed: int) -> NDArray[np.float32]:
+    assert sources.log is not None
+    return co_click_embeddings(sources.log, sources.num_items, size or DEFAULT_SIZE)
+
+
+KIND = EmbeddingKind(_make, needs="log")
+"""What the entry point names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -48,6 +48,23 @@ class Ranker(Protocol):
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Writes the ranker as an artefact and returns the sha256 of the file."""
+        ...
+
+
+@runtime_checkable
+class SamplingRanker(Ranker, Protocol):
+    """A ranker that may draw slates: ``rank`` takes one random Generator for each user.
+
+    Attributes:
+        sample: whether it draws; if not, ``rank`` needs no generators.
+    """
+
+    sample: bool
+
+    def rank(
+        self, latents: np.ndarray, generators: Sequence[np.random.Generator] | None = None
+    ) -> np.ndarray:
+        """The slates for latent actions, drawn with each user's own generator."""
         ...
 
 

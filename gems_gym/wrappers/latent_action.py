@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector import VectorActionWrapper, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorActionWrapper, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from gems_gym.rankers.base import Ranker, load_ranker
 from gems_gym.wrappers._checks import check_fits
+from gems_gym.wrappers._draws import SlateDraws
 
 
 class LatentAction(gym.ActionWrapper, RecordConstructorArgs):
@@ -60,11 +62,20 @@ class LatentAction(gym.ActionWrapper, RecordConstructorArgs):
         check_fits(self.ranker, "ranker", env)
         _check_takes_slates(env.action_space, gym.spaces.MultiDiscrete)
         self.action_space = latent_box(self.ranker)
+        self._draws = SlateDraws(self.ranker, 1)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts a session; a seed is that of the slates of a ranker that draws, too."""
+        result = self.env.reset(seed=seed, options=options)
+        self._draws.reset([seed])
+        return result
 
     def action(self, action: np.ndarray) -> np.ndarray:
         """The slate for a latent: ``(n,)`` floats in [-1, 1] to ``(slate_size,)`` int64 item ids."""
         latents = check_latents(action, (self.ranker.action_size,))
-        return self.ranker.rank(latents[None])[0]
+        return self._draws.rank(latents[None])[0]
 
 
 class VectorLatentAction(VectorActionWrapper, RecordConstructorArgs):
@@ -96,10 +107,38 @@ class VectorLatentAction(VectorActionWrapper, RecordConstructorArgs):
         _check_takes_slates(env.single_action_space, gym.spaces.MultiDiscrete)
         self.single_action_space = latent_box(self.ranker)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._draws = SlateDraws(self.ranker, self.num_envs)
+        self._next_step = env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP
+        self._ended = np.zeros(
+            self.num_envs, dtype=np.bool_
+        )  # (num_envs,) sessions that ended in the last step
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts sessions; a user's seed is that of the user's slates, too, where the ranker draws."""
+        mask = (options or {}).get("reset_mask")
+        # Copied before the environment sees it: it may take the mask out of the options, or write into it.
+        started = np.ones(self.num_envs, dtype=np.bool_) if mask is None else np.array(mask)
+        result = self.env.reset(seed=cast(int | None, seed), options=options)  # lists too
+        if seed is None or isinstance(seed, int | np.integer):
+            seeds = [None if seed is None else int(seed) + user for user in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+        self._draws.reset([one if new else None for one, new in zip(seeds, started, strict=True)])
+        self._ended &= ~started
+        return result
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Shows the slates for latents, see :meth:`actions`."""
+        result = super().step(actions)
+        self._ended = np.logical_or(result[2], result[3])
+        return result
 
     def actions(self, actions: np.ndarray) -> np.ndarray:
         """The slates for latents: ``(num_envs, n)`` floats in [-1, 1] to ``(num_envs, slate_size)`` int64 item ids."""
-        return self.ranker.rank(check_latents(actions, (self.num_envs, self.ranker.action_size)))
+        latents = check_latents(actions, (self.num_envs, self.ranker.action_size))
+        return self._draws.rank(latents, idle=self._ended if self._next_step else None)
 
 
 def latent_box(ranker: Ranker) -> gym.spaces.Box:

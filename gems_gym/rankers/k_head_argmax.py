@@ -1,0 +1,67 @@
+"""The k-head argmax ranker: one query for each slot, and the best item for each query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.rankers.item_vectors import ItemVectorRanker
+from gems_gym.rankers.kernels import best_per_slot
+from gems_gym.rankers.stored import check_enough_items, checked_flag, checked_latents
+
+
+class KHeadArgmaxRanker(ItemVectorRanker):
+    """Shows in every slot the item whose embedding has the largest dot product with the slot's query.
+
+    A latent is ``slate_size`` queries of E numbers, slot by slot: its first E numbers are the query of the first slot.
+    Only the direction of a query matters, so nothing has to be scaled. Of equals the lowest id is taken. The baseline
+    "SAC+k-head argmax" of arXiv 2301.08632.
+
+    Args:
+        item_embeddings: float ``(num_items, E)``.
+        slate_size: items in a slate.
+        catalog_hash: hash of the catalogue that the item ids belong to.
+        deduplicate: no item twice in a slate: slots choose one after the other among the items that are left.
+        header: what else to record in the file.
+        sha256: digest of the file it was read from, if any.
+
+    Raises:
+        ValueError: embeddings of another shape or not finite, or options out of range.
+
+    Example:
+        >>> ranker = KHeadArgmaxRanker(np.array([[1, 0], [0, 1]]), slate_size=2, catalog_hash="none")
+        >>> ranker.rank(np.array([[0.1, 0.5, 0.1, 0.5]], dtype=np.float32))
+        array([[1, 0]])
+    """
+
+    kind = "ranker/k_head_argmax"
+    option_names = ("deduplicate",)
+    queries_per_slate = True
+
+    def __init__(
+        self,
+        item_embeddings: NDArray[np.floating[Any]],
+        slate_size: int,
+        catalog_hash: str,
+        *,
+        deduplicate: bool = True,
+        header: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        super().__init__(item_embeddings, slate_size, catalog_hash, header=header, sha256=sha256)
+        self.deduplicate = checked_flag("deduplicate", deduplicate)
+        if self.deduplicate:
+            check_enough_items(self.num_items, slate_size, "deduplicate=True")
+
+    def rank(self, latents: np.ndarray) -> np.ndarray:
+        """The slates for latents: float ``(num_users, slate_size * E)`` to int64 ``(num_users, slate_size)``.
+
+        Raises:
+            ValueError: a wrong shape or dtype, or latents that are not finite.
+        """
+        latents = checked_latents(latents, self.action_size)
+        queries = latents.reshape(-1, self.slate_size, self.embedding_size)
+        return best_per_slot(queries, self._items, self._bias, self.deduplicate)
