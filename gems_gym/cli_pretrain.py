@@ -2,21 +2,26 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium
 import typer
 
+from gems_gym import plugins
+from gems_gym.command_options import read_options
+from gems_gym.embeddings import Sources, load_embeddings, make_embeddings
+from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
-from gems_gym.output import key_value_table, note, show_result
+from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.pretraining.session_log import (
     BELIEF_SHARES,
     RANKER_SHARES,
     SessionLog,
     collect_session_log,
 )
+from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
 
 pretrain = typer.Typer(
@@ -48,6 +53,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 def ranker(
     env: EnvIfNew = None,
     out: OutIfNew = None,
+    kind: Annotated[
+        str,
+        typer.Option(help="gems is trained; topk, k_head_argmax, wknn, softmax need --item-vectors only."),
+    ] = "gems",
+    item_vectors: Annotated[
+        Path | None,
+        typer.Option(help="Item embeddings to rank or learn with, a file of 'pretrain embeddings'."),
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="name=value (JSON) of a ranker's option; may be repeated.")
+    ] = None,
     log: Log = None,
     sessions: Sessions = 250,
     seed: Seed = 0,
@@ -57,15 +73,33 @@ def ranker(
     reproduce: Reproduce = None,
     as_json: Json = False,
 ) -> None:
-    """Train a GeMS ranker on the slates and clicks of an ε-greedy oracle."""
-    require("torch")
+    """Train a GeMS ranker on the slates and clicks of an ε-greedy oracle, or make another kind of item embeddings."""
     if reproduce is not None:
+        require("torch")
         _reproduce(reproduce, "ranker", env, out, as_json)
         return
     env, out = _needed("env", env), _needed("out", out)
+    options = read_options(option or [])
+    if kind != "gems":
+        config, catalog = _world(env, item_embeddings)
+        if item_vectors is None:
+            raise ValueError(f"--kind {kind} needs --item-vectors, a file of 'gems-gym pretrain embeddings'")
+        table = load_embeddings(item_vectors, catalog.hash)
+        made = make_ranker(kind, table, config.slate_size, **options)
+        _report(made.save(out), out, options, {}, as_json)
+        return
+    require("torch")
     from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
 
-    settings = GemsSettings() if batches is None else GemsSettings(batches=batches)
+    if batches is not None:
+        options["batches"] = batches
+    if item_vectors is not None:
+        options["item_embeddings"] = str(item_vectors)
+    known = [field.name for field in fields(GemsSettings)]
+    for name in options:
+        if name not in known:
+            raise unknown_name("option of the ranker 'gems':", name, known)
+    settings = GemsSettings(**options)
     session_log, config = _session_log(env, log, RANKER_SHARES, sessions, seed, item_embeddings)
     trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
@@ -101,27 +135,43 @@ def belief(
 @pretrain.command()
 def embeddings(
     env: Env,
-    out: Out,
+    out: Annotated[Path | None, typer.Option(help="The file to write; not with --report.")] = None,
+    kind: Annotated[
+        str, typer.Option(help="scratch, co_click, matrix_factorization, belief or ideal.")
+    ] = "co_click",
+    belief: Annotated[
+        Path | None, typer.Option(help="A file of 'pretrain belief', for --kind belief and --report.")
+    ] = None,
     log: Log = None,
     sessions: Sessions = 5_000,
     seed: Seed = 0,
-    size: Annotated[int, typer.Option(help="Numbers per item.")] = 20,
+    size: Annotated[
+        int | None, typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open.")
+    ] = None,
     item_embeddings: ItemEmbeddings = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Compare all kinds with the simulator's own; write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make item embeddings from what is clicked together in the slates of an ε-greedy oracle."""
-    from gems_gym.artifacts import save_artifact
-    from gems_gym.embeddings import co_click_embeddings
-
-    session_log, config = _session_log(env, log, RANKER_SHARES, sessions, seed, item_embeddings)
-    made = co_click_embeddings(session_log, config.num_items, size)
-    sha256 = save_artifact(
-        out,
-        "embeddings/co_click",
-        {"item_embeddings": made},
-        {"catalog_hash": session_log.catalog_hash, "size": size, "seed": seed},
-    )
-    _report(sha256, out, {"size": size}, {}, as_json)
+    """Make item embeddings to learn with, from the slates and clicks of an ε-greedy oracle where they are learned."""
+    if (out is None) != report:
+        raise ValueError("give --out FILE to make item embeddings, or --report to compare their kinds")
+    needs = plugins.load(plugins.EMBEDDINGS, kind).needs
+    if needs == "belief" and belief is None and not report:
+        raise ValueError(f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief'")
+    config, catalog = _world(env, item_embeddings)
+    session_log = None
+    if report or needs == "log":
+        session_log, _ = _session_log(env, log, RANKER_SHARES, sessions, seed, item_embeddings)
+    sources = Sources(config.num_items, catalog.hash, session_log, catalog.item_embeddings, belief)
+    if out is None:
+        rows = compare_embeddings(sources, catalog.item_topics, size=size, seed=seed)
+        show_result(rows, rows_table("embeddings", rows), as_json)
+        return
+    made = make_embeddings(kind, sources, size=size, seed=seed)
+    settings = {"kind": kind, "size": made.vectors.shape[1], "privileged": made.privileged, "seed": seed}
+    _report(made.save(out), out, settings, {}, as_json)
 
 
 @pretrain.command()
@@ -169,6 +219,13 @@ def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_jso
         raise typer.Exit(1)
 
 
+def _world(env_id: str, item_embeddings: Path | None) -> tuple[Any, Any]:
+    """The configuration and the catalogue of an environment."""
+    own = None if item_embeddings is None else str(item_embeddings)
+    world: Any = gymnasium.make(env_id, item_embeddings=own).unwrapped
+    return world.config, world.catalog
+
+
 def _session_log(
     env_id: str,
     path: Path | None,
@@ -178,10 +235,7 @@ def _session_log(
     item_embeddings: Path | None,
 ) -> tuple[Any, Any]:
     """The log to train on, and the world's configuration."""
-    world: Any = gymnasium.make(
-        env_id, item_embeddings=None if item_embeddings is None else str(item_embeddings)
-    )
-    config, catalog = world.unwrapped.config, world.unwrapped.catalog
+    config, catalog = _world(env_id, item_embeddings)
     if path is not None and path.exists():
         log = SessionLog.load(path)
         if log.catalog_hash != catalog.hash:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,16 @@ def key_value_table(rows: dict[str, Any], title: str | None = None) -> Table:
     table = Table(title=title, show_header=False, title_justify="left")
     for key, value in rows.items():
         table.add_row(key, str(value))
+    return table
+
+
+def rows_table(label: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A table with a line for each row and a column for each of its fields; rounded to three digits."""
+    table = Table(label, *next(iter(rows.values()), {}))
+    for name, row in rows.items():
+        table.add_row(
+            name, *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values())
+        )
     return table
 
 

@@ -1,6 +1,5 @@
 """The commands that learning adds to ``gems-gym``: train, evaluate, quickstart."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -11,6 +10,7 @@ from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.command_options import read_options
 from gems_gym.datasets import dataset_belief, dataset_ranker
 from gems_gym.errors import require
 from gems_gym.output import key_value_table, show_result
@@ -62,7 +62,7 @@ def train(
         raise ValueError("give --env (agents that learn online) or --dataset (offline agents), one of them")
     if (out / RECORD_FILE).exists() and not overwrite:
         raise FileExistsError(f"--out {out} holds a trained agent; choose another folder or give --overwrite")
-    learner = plugins.load(plugins.AGENTS, agent)(**_options(option or []))
+    learner = plugins.load(plugins.AGENTS, agent)(**read_options(option or []))
     wanted = "environment" if env is not None else "dataset"
     if learner.learns_from != wanted:
         flag = "--env" if learner.learns_from == "environment" else "--dataset"
@@ -82,20 +82,6 @@ def train(
     save_trained_agent(out, learner, agent, used_ranker, used_belief, record)
     result = {"agent": agent, **record, "validation_return": score(learner.act), "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
-
-
-def _options(given: list[str]) -> dict[str, Any]:
-    """``name=value`` pairs, values as JSON where they are JSON, else as text."""
-    options: dict[str, Any] = {}
-    for pair in given:
-        name, separator, text = pair.partition("=")
-        if not separator or not name:
-            raise ValueError(f"--option must be name=value, got {pair!r}")
-        try:
-            options[name] = json.loads(text)
-        except ValueError:
-            options[name] = text
-    return options
 
 
 def _environment_parts(

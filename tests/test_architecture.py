@@ -54,7 +54,8 @@ LAYERS["trained_agents"] = {
     "wrappers",
 }
 LAYERS["output"] = set()
-LAYERS["cli_pretrain"] = LAYERS["pretraining"] | {"pretraining", "output"}
+LAYERS["command_options"] = set()
+LAYERS["cli_pretrain"] = LAYERS["pretraining"] | {"pretraining", "output", "command_options"}
 LAYERS["cli"] = {*LAYERS, "__init__"}
 # The composite environment of world, ranker and belief stands above the wrappers that it is made of.
 LAYERS["envs.latent"] = LAYERS["wrappers"] | {"wrappers"}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym import plugins
-from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact, shipped
 
 DEFAULT_SIZE = 20
 """Numbers in a learned embedding: those of the simulator's own (10 topics of 2), and of arXiv 2301.08632."""
@@ -36,12 +36,14 @@ class Sources:
 
     Attributes:
         num_items: items in the catalogue.
+        catalog_hash: hash of the catalogue that the item ids belong to.
         log: logged slates and clicks.
         true_embeddings: the simulator's own, float ``(num_items, D)``: privileged.
         belief: the file of a pretrained GRU belief.
     """
 
     num_items: int
+    catalog_hash: str
     log: ClickLog | None = None
     true_embeddings: NDArray[np.floating[Any]] | None = None
     belief: str | os.PathLike[str] | None = None
@@ -138,15 +140,15 @@ def load_embeddings(path: str | os.PathLike[str], catalog_hash: str | None = Non
     """Reads item embeddings of any kind.
 
     Args:
-        path: a file that :meth:`EmbeddingTable.save` wrote.
+        path: a file that :meth:`EmbeddingTable.save` wrote, or the name of shipped ones.
         catalog_hash: hash of the catalogue that they are wanted for; None: any.
 
     Raises:
         FileNotFoundError: there is no such file.
         ArtifactError: the file is not a whole and unaltered artefact of item embeddings.
-        ValueError: they belong to another catalogue; both hashes are named.
+        ValueError: they belong to another catalogue (both hashes are named), or neither a file nor a shipped name.
     """
-    artifact = load_artifact(path, "embeddings")
+    artifact = load_artifact(shipped.path(path, "embeddings"), "embeddings")
     header = dict(artifact.header)
     own_hash, privileged = header.pop("catalog_hash", None), header.pop("privileged", None)
     header.pop("sizes", None)
@@ -156,27 +158,21 @@ def load_embeddings(path: str | os.PathLike[str], catalog_hash: str | None = Non
             f"{path} lacks catalog_hash, privileged or the tensor item_embeddings; "
             f"EmbeddingTable.save did not write it"
         )
-    if catalog_hash is not None and own_hash != catalog_hash:
-        raise ValueError(
-            f"{path} ({artifact.kind}) was made for the catalogue {own_hash}, but {catalog_hash} is wanted: "
-            f"item ids mean other items there"
-        )
+    if catalog_hash is not None:
+        check_catalog(f"{path} ({artifact.kind})", own_hash, catalog_hash)
     try:
         return EmbeddingTable(vectors, artifact.kind, own_hash, privileged, header, artifact.sha256)
     except ValueError as error:
         raise ArtifactError(f"{path} is not usable: {error}") from error
 
 
-def make_embeddings(
-    name: str, sources: Sources, catalog_hash: str, *, size: int | None = None, seed: int = 0
-) -> EmbeddingTable:
+def make_embeddings(name: str, sources: Sources, *, size: int | None = None, seed: int = 0) -> EmbeddingTable:
     """Makes item embeddings of one kind.
 
     Args:
         name: a member of the entry-point group ``gems_gym.embeddings``: "scratch", "co_click",
             "matrix_factorization", "belief", "ideal", or a plugin's.
         sources: what they may be made from; it has to hold what the kind needs.
-        catalog_hash: hash of the catalogue that the item ids belong to.
         size: numbers in an embedding; None: the kind's default (20 for those that are learned).
         seed: of everything random.
 
@@ -192,7 +188,16 @@ def make_embeddings(
         header["log"] = {"policies": list(policies), "sessions": len(sources.log.slates)}  # type: ignore[union-attr]
     if kind.needs == "belief":
         header["belief"] = Path(sources.belief).name  # type: ignore[arg-type]
-    return EmbeddingTable(vectors, f"embeddings/{name}", catalog_hash, kind.privileged, header)
+    return EmbeddingTable(vectors, f"embeddings/{name}", sources.catalog_hash, kind.privileged, header)
+
+
+def check_catalog(what: str, own_hash: object, wanted: str) -> None:
+    """Raises a ValueError that names both hashes where something was made for another catalogue."""
+    if own_hash != wanted:
+        raise ValueError(
+            f"{what} was made for the catalogue {own_hash}, but {wanted} is wanted: "
+            f"item ids mean other items there"
+        )
 
 
 def unit_scale(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

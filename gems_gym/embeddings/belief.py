@@ -3,13 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import ArtifactError, load_artifact
-from gems_gym.embeddings.base import EmbeddingKind, Sources
+from gems_gym.artifacts import ArtifactError, load_artifact, shipped
+from gems_gym.embeddings.base import EmbeddingKind, Sources, check_catalog
 
 
 def _make(sources: Sources, size: int | None, seed: int) -> NDArray[np.float32]:
     assert sources.belief is not None
-    artifact = load_artifact(sources.belief, "belief")
+    artifact = load_artifact(shipped.path(sources.belief, "belief"), "belief")
+    check_catalog(
+        f"{artifact.path} (a {artifact.kind})", artifact.header.get("catalog_hash"), sources.catalog_hash
+    )
     vectors = artifact.tensors.get("item_embeddings")
     if vectors is None:
         raise ArtifactError(f"{artifact.path}, a {artifact.kind}, holds no item_embeddings")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster import vq
+
+from gems_gym import plugins
+from gems_gym.embeddings.base import EmbeddingKind, Sources, make_embeddings
+from gems_gym.progress import track
 
 _RESTARTS = 20
 """k-means is started so often; the clustering with the smallest spread is the one that counts."""
@@ -61,6 +68,58 @@ def embedding_quality(
         topic_purity=_cluster_purity(unit, item_topics, seed),
         neighbour_purity=_neighbour_purity(cosines, item_topics),
     )
+
+
+def compare_embeddings(
+    sources: Sources,
+    item_topics: NDArray[np.integer],
+    names: Sequence[str] | None = None,
+    *,
+    size: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, dict[str, Any]]:
+    """Makes item embeddings of several kinds and measures each against the simulator's own.
+
+    Args:
+        sources: what they are made from; ``true_embeddings`` is needed to measure.
+        item_topics: main topic of every item, ``(num_items,)``.
+        names: which kinds; None: every installed one whose source is given.
+        size: numbers in an embedding of the kinds that leave it open; None: their defaults.
+        seed: of everything random.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        Name -> the fields of :class:`EmbeddingQuality`, ``size``, ``privileged`` and ``seconds`` (the first time after
+        an installation, what is compiled takes some more).
+
+    Raises:
+        ValueError: no true embeddings, an unknown name, or a source that is missing.
+    """
+    true = sources.true_embeddings
+    if true is None:
+        raise ValueError("sources.true_embeddings is not given: there is nothing to measure against")
+    kinds: dict[str, EmbeddingKind] = {
+        name: plugins.load(plugins.EMBEDDINGS, name) for name in names or plugins.names(plugins.EMBEDDINGS)
+    }
+    if names is None:
+        kinds = {name: kind for name, kind in kinds.items() if getattr(sources, kind.needs) is not None}
+    rows = {}
+    with track("item embeddings", len(kinds), progress) as advance:
+        for name, kind in kinds.items():
+            open_size = size if kind.needs in ("num_items", "log") else None
+            start = time.perf_counter()
+            table = make_embeddings(name, sources, size=open_size, seed=seed)
+            seconds = time.perf_counter() - start
+            quality = embedding_quality(table.vectors, true, item_topics, seed=seed)
+            rows[name] = {
+                **asdict(quality),
+                "size": table.vectors.shape[1],
+                "privileged": table.privileged,
+                "seconds": round(seconds, 3),
+            }
+            advance(1, name)
+    return rows
 
 
 def _unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ Deffayet, Thonet, Renders, de Rijke, *Generative Slate Recommendation with Reinf
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gems_gym.embeddings import co_click_embeddings
+from gems_gym.artifacts import shipped
+from gems_gym.embeddings import co_click_embeddings, load_embeddings
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.threads import torch_threads
@@ -35,8 +36,10 @@ class GemsSettings:
     """How a GeMS VAE is made and trained.
 
     Attributes:
-        item_embeddings: "co_click": made from the log's clicks, each dimension standardised, then frozen;
-            "scratch": learned with the VAE.
+        item_embeddings: what they start from. "co_click": made from the log's clicks; "scratch": N(0, 1) numbers; or a
+            file (or shipped name) of item embeddings, see :mod:`gems_gym.embeddings`. All but "scratch" are
+            standardised, each dimension for itself.
+        frozen: whether they stay as they start or are trained with the VAE; None: all but "scratch" stay.
         embedding_size: numbers in an item embedding.
         latent_size: numbers in a latent, and in the agent's action.
         beta: weight of the KL divergence, averaged over latent dimensions.
@@ -51,7 +54,8 @@ class GemsSettings:
         held_out: share of the sessions that the metrics are measured on and nothing is trained on.
     """
 
-    item_embeddings: Literal["co_click", "scratch"] = "co_click"
+    item_embeddings: str = "co_click"
+    frozen: bool | None = None
     embedding_size: int = 20
     latent_size: int = 32
     beta: float = 0.2
@@ -75,12 +79,17 @@ class GemsSettings:
             raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out must be in (0, 1), got {self.held_out}")
-        for name, known in (
-            ("item_embeddings", ("co_click", "scratch")),
-            ("coordinates", ("box", "whitened")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        if self.coordinates not in ("box", "whitened"):
+            raise ValueError(f"coordinates must be one of ('box', 'whitened'), got {self.coordinates!r}")
+        own = ("co_click", "scratch")
+        if self.item_embeddings not in own:
+            try:
+                shipped.path(self.item_embeddings, "embeddings")
+            except ValueError as error:
+                raise ValueError(
+                    f"item_embeddings must be one of {own} or a file of item embeddings, "
+                    f"got {self.item_embeddings!r}: {error}"
+                ) from error
 
 
 def pretrain_gems(
@@ -114,8 +123,13 @@ def pretrain_gems(
     settings = settings or GemsSettings()
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))
     train, held_out = _split(log, num_items, settings.held_out, generator)
-    embeddings = _initial_embeddings(train, num_items, settings, generator)
-    frozen = settings.item_embeddings == "co_click"
+    embeddings, origin = _initial_embeddings(
+        _NumpyLog(train.slates.numpy(), train.clicks.numpy(), log.catalog_hash),
+        num_items,
+        settings,
+        generator,
+    )
+    frozen = settings.item_embeddings != "scratch" if settings.frozen is None else settings.frozen
     vae = GemsVae(embeddings, frozen, log.slates.shape[-1], settings.latent_size, generator).to(device)
     with torch_threads(1):  # two are no faster where they have to wait for each other
         _train(vae, train, settings, generator, progress)
@@ -123,7 +137,8 @@ def pretrain_gems(
         metrics = _measure(vae, *_sample(held_out, _MEASURED_SLATES // 10, generator))
     tensors = {name: tensor.detach().cpu().numpy() for name, tensor in vae.state_dict().items()}
     header = {
-        "options": dataclasses.asdict(settings),
+        "options": {**dataclasses.asdict(settings), "item_embeddings": origin["kind"], "frozen": frozen},
+        "item_embeddings": origin,
         "metrics": metrics,
         "seed": seed,
         "log": {"policies": list(log.policy_names), "sessions": log.num_sessions},
@@ -169,22 +184,35 @@ def _sample(data: _Slates, count: int, generator: torch.Generator) -> tuple[Tens
     return data.rows(index, "cpu")
 
 
-def _initial_embeddings(
-    data: _Slates, num_items: int, settings: GemsSettings, generator: torch.Generator
-) -> Tensor:
-    if settings.item_embeddings == "scratch":
-        return torch.randn(num_items, settings.embedding_size, generator=generator)
-    log = _NumpyLog(data.slates.numpy(), data.clicks.numpy())
-    embeddings = torch.from_numpy(co_click_embeddings(log, num_items, settings.embedding_size))
-    deviations, means = torch.std_mean(embeddings, dim=0)
-    # The later dimensions are what tells items of one topic apart: they should weigh as much as the first.
-    return (embeddings - means) / deviations.clamp_min(1e-6)
-
-
 @dataclass(frozen=True)
 class _NumpyLog:
     slates: NDArray[np.int32]
     clicks: NDArray[np.uint8]
+    catalog_hash: str
+
+
+def _initial_embeddings(
+    log: _NumpyLog, num_items: int, settings: GemsSettings, generator: torch.Generator
+) -> tuple[Tensor, dict[str, Any]]:
+    """What the item embeddings start from, ``(num_items, embedding_size)``, and its origin for the header."""
+    size = settings.embedding_size
+    origin: dict[str, Any] = {"kind": settings.item_embeddings, "privileged": False}
+    if settings.item_embeddings == "scratch":
+        return torch.randn(num_items, size, generator=generator), origin
+    if settings.item_embeddings == "co_click":
+        vectors = co_click_embeddings(log, num_items, size)
+    else:
+        table = load_embeddings(settings.item_embeddings, log.catalog_hash)
+        vectors, origin = table.vectors, table.provenance
+        if vectors.shape != (num_items, size):
+            raise ValueError(
+                f"item_embeddings={settings.item_embeddings!r} has shape {vectors.shape}; (num_items, "
+                f"embedding_size) = ({num_items}, {size}) was expected"
+            )
+    embeddings = torch.from_numpy(vectors)
+    deviations, means = torch.std_mean(embeddings, dim=0)
+    # The later dimensions are what tells items of one topic apart: they should weigh as much as the first.
+    return (embeddings - means) / deviations.clamp_min(1e-6), origin
 
 
 def _train(

@@ -1,6 +1,6 @@
 """Rankers: what turns an agent's latent action into a slate."""
 
-from gems_gym.rankers.base import Ranker, SamplingRanker, load_ranker
+from gems_gym.rankers.base import Ranker, SamplingRanker, load_ranker, make_ranker
 from gems_gym.rankers.gems import GemsRanker
 from gems_gym.rankers.k_head_argmax import KHeadArgmaxRanker
 from gems_gym.rankers.softmax import SoftmaxRanker
@@ -17,4 +17,5 @@ __all__ = [
     "TopKRanker",
     "WknnRanker",
     "load_ranker",
+    "make_ranker",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from gems_gym import plugins
 from gems_gym.artifacts import Artifact, load_artifact, shipped
+from gems_gym.embeddings.base import EmbeddingTable
+from gems_gym.errors import unknown_name
 
 
 @runtime_checkable
@@ -85,3 +87,26 @@ def load_ranker(path: str | os.PathLike[str]) -> Ranker:
     artifact = load_artifact(shipped.path(path, "ranker"), "ranker")
     ranker_class = plugins.load(plugins.RANKERS, artifact.kind.partition("/")[2])
     return cast(Callable[[Artifact], Ranker], ranker_class.from_artifact)(artifact)
+
+
+def make_ranker(name: str, table: EmbeddingTable, slate_size: int, **options: Any) -> Ranker:
+    """Makes a ranker that needs no training from item embeddings.
+
+    Args:
+        name: a member of the entry-point group ``gems_gym.rankers`` whose class has ``from_embeddings``: "topk",
+            "k_head_argmax", "wknn", "softmax", or a plugin's.
+        table: the item embeddings.
+        slate_size: items in a slate.
+        options: the ranker's own.
+
+    Raises:
+        ValueError: an unknown name or option, an option out of its range, or a ranker that has to be trained.
+    """
+    ranker_class = plugins.load(plugins.RANKERS, name)
+    if not hasattr(ranker_class, "from_embeddings"):
+        raise ValueError(f"a {name} ranker can't be made of item embeddings alone: it has to be trained")
+    known = getattr(ranker_class, "option_names", tuple(options))
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of the ranker {name!r}:", option, known)
+    return cast(Ranker, ranker_class.from_embeddings(table, slate_size, **options))
