@@ -58,6 +58,10 @@ def test_info_shows_an_environments_parameters(run):
     assert code == 0
     assert shown["click_model"] == "mixPBM" and shown["episode_length"] == 100
     assert len(shown["catalog_hash"]) == 64
+    assert shown["dynamics_version"] == 0
+    assert shown["versions"] == [ENV, ENV.replace("v0", "v1")]
+    assert json.loads(run("info", ENV.replace("v0", "v1"), "--json")[1])["dynamics_version"] == 1
+    assert set(shown["versions"]) <= set(json.loads(run("list", "--json")[1])["environments"])
 
 
 def test_evaluate_prints_what_was_asked_for(run):
