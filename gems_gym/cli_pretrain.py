@@ -215,7 +215,7 @@ def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_jso
     readable = {key: value for key, value in result.items() if key != "metrics"}
     readable |= {metric: f"{before} -> {after}" for metric, (before, after) in result["metrics"].items()}
     show_result(result, key_value_table(readable), as_json)
-    if not (result["same_file"] or result["same_metrics"]):
+    if not (result["same_weights"] or result["same_metrics"]):
         raise typer.Exit(1)
 
 

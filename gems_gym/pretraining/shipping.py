@@ -42,7 +42,8 @@ class Recipe:
     Attributes:
         kind: "ranker/gems" or "belief/gru".
         preset: The world.
-        shares: Logging policy -> share of the sessions.
+        shares: Logging policies with their shares of the sessions; a list, as the order decides who logs which users,
+            and JSON objects have none.
         sessions: Sessions logged.
         log_seed: Block of logging users.
         seed: Of the training.
@@ -51,7 +52,7 @@ class Recipe:
 
     kind: str
     preset: str
-    shares: dict[str, float]
+    shares: list[list[Any]]
     sessions: int
     log_seed: int
     seed: int
@@ -65,7 +66,7 @@ def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
         recipes[f"gems-{preset}"] = Recipe(
             kind="ranker/gems",
             preset=preset,
-            shares=dict(RANKER_SHARES),
+            shares=[list(share) for share in RANKER_SHARES.items()],
             sessions=250,
             log_seed=_SECOND_LOG,
             seed=0,
@@ -74,7 +75,7 @@ def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
         recipes[f"gru-{preset}"] = Recipe(
             kind="belief/gru",
             preset=preset,
-            shares=dict(BELIEF_SHARES),
+            shares=[list(share) for share in BELIEF_SHARES.items()],
             sessions=4_000,
             log_seed=0,
             seed=0,
@@ -131,8 +132,9 @@ def reproduce(name: str, family: str, directory: Path, *, progress: bool = True)
         progress: Whether to show progress bars on stderr.
 
     Returns:
-        ``name``, ``file``, ``sha256``, ``recorded_sha256``, ``same_file`` (whether the two agree: expected on one and
-        the same machine), ``same_metrics`` (whether all metrics agree within the tolerance), ``tolerance``, and
+        ``name``, ``file``, ``sha256``, ``recorded_sha256``, ``same_file`` (whether the two agree: expected of the same
+        release on the same machine), ``same_weights`` (whether all tensors do: headers name versions too),
+        ``same_metrics`` (whether all metrics agree within the tolerance), ``tolerance``, and
         ``metrics``: metric -> [recorded, found].
 
     Raises:
@@ -145,6 +147,10 @@ def reproduce(name: str, family: str, directory: Path, *, progress: bool = True)
     if "recipe" not in recorded.header:
         raise ValueError(f"{name!r} records no recipe, so it can't be trained again")
     entry = ship(name, Recipe(**recorded.header["recipe"]), directory, progress=progress)
+    found = load_artifact(directory / entry.file, family)
+    same_weights = recorded.tensors.keys() == found.tensors.keys() and all(
+        np.array_equal(recorded.tensors[one], found.tensors[one]) for one in found.tensors
+    )
     before, after = _flat(recorded.header["metrics"]), _flat(entry.metrics)
     return {
         "name": name,
@@ -152,6 +158,7 @@ def reproduce(name: str, family: str, directory: Path, *, progress: bool = True)
         "sha256": entry.sha256,
         "recorded_sha256": recorded.sha256,
         "same_file": entry.sha256 == recorded.sha256,
+        "same_weights": same_weights,
         "same_metrics": before.keys() == after.keys()
         and all(is_reproduced(before[metric], after[metric]) for metric in before),
         "tolerance": {"relative": RELATIVE_TOLERANCE, "absolute": ABSOLUTE_TOLERANCE},
@@ -168,7 +175,9 @@ def is_reproduced(recorded: float | None, found: float | None) -> bool:
 
 def _train(recipe: Recipe, progress: bool) -> Ranker | BeliefEncoder:
     config = preset_config(recipe.preset)
-    log = collect_session_log(config, recipe.shares, recipe.sessions, recipe.log_seed, progress=progress)
+    log = collect_session_log(
+        config, dict(recipe.shares), recipe.sessions, recipe.log_seed, progress=progress
+    )
     size, seed = config.num_items, recipe.seed
     if recipe.kind == "ranker/gems":
         return pretrain_gems(log, size, GemsSettings(**recipe.settings), seed=seed, progress=progress)[0]

@@ -1,0 +1,130 @@
+"""Shipping and reproducing: a recipe says all that a training depends on."""
+
+import json
+import sys
+
+import pytest
+
+from gems_gym import cli
+from gems_gym.artifacts import load_artifact, save_artifact, shipped
+from gems_gym.registration import LATENT_PRESETS
+
+pytest.importorskip("torch")
+from gems_gym.pretraining import shipping
+
+
+def small(recipe):
+    """The same recipe with little of everything."""
+    settings = recipe.settings | {"batches": 5}
+    return shipping.Recipe(**{**vars(recipe), "sessions": 30, "settings": settings})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Small artefacts in the place of the shipped ones."""
+    monkeypatch.setattr(shipping, "_COMPARED_LATENTS", 50)
+    monkeypatch.setattr(shipped, "DIRECTORY", tmp_path / "shipped")
+    for name, recipe in shipping.shipped_recipes(["diffuse_mix"]).items():
+        shipping.ship(name, small(recipe), shipped.DIRECTORY, progress=False)
+    return shipped.DIRECTORY
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gems-gym", "pretrain", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def test_what_is_shipped_are_two_for_each_world():
+    recipes = shipping.shipped_recipes(LATENT_PRESETS)
+    assert len(recipes) == 12
+    assert recipes["gems-focused_mix"].preset == "focused_mix"
+    assert recipes["gru-focused_mix"].kind == "belief/gru"
+    for name, recipe in recipes.items():
+        assert shipped.manifest()[name].kind == recipe.kind
+
+
+def test_made_again_it_is_the_same_file(folder, tmp_path):
+    for name, family in (("gems-diffuse_mix", "ranker"), ("gru-diffuse_mix", "belief")):
+        result = shipping.reproduce(name, family, tmp_path / "again", progress=False)
+        assert result["same_file"]
+        assert result["same_weights"]
+        assert result["same_metrics"]
+        assert result["sha256"] == result["recorded_sha256"] == shipped.manifest()[name].sha256
+        assert all(before == after for before, after in result["metrics"].values())
+        assert (tmp_path / "again" / f"{name}.safetensors").is_file()
+
+
+def test_the_command_compares(folder, run, tmp_path):
+    code, out, err = run("ranker", "--reproduce", "gems-diffuse_mix", "--json")
+    assert code == 0, err
+    assert json.loads(out)["same_file"]
+    assert "file" not in json.loads(out)
+    assert {path.name for path in tmp_path.iterdir()} == {"shipped"}
+    # a file whose recorded numbers the recipe does not give
+    name = "gru-diffuse_mix"
+    artifact = load_artifact(folder / f"{name}.safetensors", "belief")
+    metrics = json.loads(json.dumps(artifact.header["metrics"]))
+    metrics["all"]["log_loss"] *= 2
+    header = artifact.header | {"metrics": metrics}
+    artifact.tensors["bias_hh"] += 1
+    entry = shipped.manifest()[name]
+    sha256 = save_artifact(folder / entry.file, artifact.kind, artifact.tensors, header)
+    shipped.record(folder, name, shipped.Entry(**{**vars(entry), "sha256": sha256, "metrics": metrics}))
+    code, out, err = run("belief", "--reproduce", name, "--out", "kept", "--json")
+    result = json.loads(out)
+    assert code == 1, err
+    assert not result["same_file"]
+    assert not result["same_weights"]
+    assert not result["same_metrics"]
+    assert load_artifact(result["file"], "belief").sha256 == result["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("ranker", "--reproduce", "gems-difuse_mix"), "did you mean 'gems-diffuse_mix'"),
+        (("ranker", "--reproduce", "gru-diffuse_mix"), "unknown shipped ranker 'gru-diffuse_mix'"),
+        (("belief", "--reproduce", "gru-diffuse_mix", "--env", "GemsSlate-diffuse_mix-v0"), "--env"),
+        (("ranker", "--out", "x.safetensors"), "give --env, or --reproduce"),
+        (("belief", "--env", "GemsSlate-diffuse_mix-v0"), "give --out, or --reproduce"),
+        (("ship", "--out", "x", "--only", "gems-mine"), "unknown artefact to ship 'gems-mine'"),
+    ],
+)
+def test_mistakes_get_one_clear_line(run, tmp_path, arguments, words):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert words in " ".join(err.split("error:")[-1].split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_agree_within_the_tolerance():
+    assert shipping.is_reproduced(50.0, 54.9)
+    assert not shipping.is_reproduced(50.0, 55.1)
+    assert shipping.is_reproduced(0.05, 0.069)
+    assert not shipping.is_reproduced(0.05, 0.071)
+    assert shipping.is_reproduced(None, None)
+    assert not shipping.is_reproduced(None, 0.0)
+
+
+def test_a_file_without_a_recipe_is_told(folder):
+    name = "gems-diffuse_mix"
+    artifact = load_artifact(folder / f"{name}.safetensors", "ranker")
+    header = {key: value for key, value in artifact.header.items() if key != "recipe"}
+    entry = shipped.manifest()[name]
+    sha256 = save_artifact(folder / entry.file, artifact.kind, artifact.tensors, header)
+    shipped.record(folder, name, shipped.Entry(**{**vars(entry), "sha256": sha256}))
+    with pytest.raises(ValueError, match="'gems-diffuse_mix' records no recipe"):
+        shipping.reproduce(name, "ranker", folder)
+    recipe = shipping.shipped_recipes(["diffuse_mix"])[name]
+    unknown = small(shipping.Recipe(**{**vars(recipe), "kind": "ranker/x"}))
+    with pytest.raises(ValueError, match="unknown kind of a recipe 'ranker/x'"):
+        shipping.ship("x", unknown, folder, progress=False)
