@@ -68,6 +68,10 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     ```
 
     ## Version History
+    * v1: v0 with three oddities of the published simulator mended: clicks on the first slate are logged with a time
+      stamp like all others (in v0 they have none and leave the log late); the short-term topic becomes that of the item
+      clicked last (in v0 that of the item whose id is the click's position); a click counts as recent in exactly
+      ``boredom_moving_window`` steps (in v0 in one more). Returns under both: ``docs/environments.md``.
     * v0: the dynamics of the published simulator, oddities included.
 
     Raises:

@@ -1,5 +1,7 @@
 """What people hand in, as the simulator takes it, or an error that says what is wrong."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ def check_slates(
         TypeError: Not integers.
         ValueError: Another shape, or an item that is not in the catalogue.
     """
-    array = np.asarray(slates)
+    array = _as_array(slates, name)
     if array.shape != shape:
         raise ValueError(f"{name} must hold item ids in the shape {shape}, got shape {array.shape}")
     if array.dtype.kind not in "iu":
@@ -56,7 +58,7 @@ def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: st
         TypeError: Not real numbers.
         ValueError: Another shape, NaN or infinity, or a user that is all zero.
     """
-    array = np.asarray(users)
+    array = _as_array(users, name)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.shape != shape:
@@ -72,3 +74,10 @@ def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: st
     array /= largest
     blocks = array.reshape(shape[0], -1, topic_size)
     return array / np.sqrt((blocks**2).sum(axis=2)).sum(axis=1)[:, None]
+
+
+def _as_array(value: object, name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must be an array, got {value!r} ({error})") from error

@@ -148,6 +148,7 @@ def test_a_file_that_is_no_array_is_refused(tmp_path):
         (np.full(10, -1), ValueError, "got -1"),
         (np.full(10, True), TypeError, "integer"),
         (["a"] * 10, TypeError, "integer"),
+        ([[1], [1, 2]], ValueError, "action must be an array"),
     ],
 )
 def test_wrong_slates_are_refused_and_change_nothing(action, error, words):
