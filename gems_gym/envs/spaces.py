@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
-from gems_gym.simulator import check_slates, check_users
+from gems_gym.simulator.checks import as_array, check_slates, check_users
 from gems_gym.simulator.state import Shown
 
 INFO_KEYS = ("slate", "clicks", "scores", "relevances", "bored", "user_state")
@@ -107,7 +107,7 @@ def _rows_given(
     options: dict[str, Any], name: str, size: int, rows: NDArray[np.int64], num_users: int | None
 ) -> NDArray[Any]:
     """An option's rows for some users, ``(n, size)``; an option without rows is everyone's."""
-    array = np.asarray(options[name])
+    array = as_array(options[name], f"options[{name!r}]")
     if num_users is not None and array.shape == (num_users, size):
         return array[rows]
     if array.shape != (size,):

@@ -24,7 +24,7 @@ def check_slates(
         TypeError: Not integers.
         ValueError: Another shape, or an item that is not in the catalogue.
     """
-    array = _as_array(slates, name)
+    array = as_array(slates, name)
     if array.shape != shape:
         raise ValueError(f"{name} must hold item ids in the shape {shape}, got shape {array.shape}")
     if array.dtype.kind not in "iu":
@@ -58,7 +58,7 @@ def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: st
         TypeError: Not real numbers.
         ValueError: Another shape, NaN or infinity, or a user that is all zero.
     """
-    array = _as_array(users, name)
+    array = as_array(users, name)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.shape != shape:
@@ -76,7 +76,8 @@ def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: st
     return array / np.sqrt((blocks**2).sum(axis=2)).sum(axis=1)[:, None]
 
 
-def _as_array(value: object, name: str) -> NDArray[Any]:
+def as_array(value: object, name: str) -> NDArray[Any]:
+    """An array of what somebody handed in; a ValueError that names it for rows of different lengths."""
     try:
         return np.asarray(value)
     except ValueError as error:  # rows of different lengths
