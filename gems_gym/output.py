@@ -42,7 +42,10 @@ def key_value_table(rows: dict[str, Any], title: str | None = None) -> Table:
 
 def rows_table(label: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     """A table with a line for each row and a column for each of its fields; rounded to three digits."""
-    table = Table(label, *next(iter(rows.values()), {}))
+    table = Table()
+    table.add_column(label, no_wrap=True)
+    for field in next(iter(rows.values()), {}):
+        table.add_column(field.replace("_", " "))  # so that a narrow terminal wraps it between words
     for name, row in rows.items():
         table.add_row(
             name, *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gems_gym import cli
+from gems_gym.rankers import load_ranker
 
 ENV = "GemsSlate-diffuse_mix-v0"
 
@@ -159,6 +160,63 @@ def test_from_pretraining_to_an_offline_agent_by_command(run, tiny_env):
     assert code == 2 and "catalogue" in err
 
 
+def test_embeddings_of_every_kind_and_rankers_made_of_them(run, tiny_env):
+    world, few = ("--env", tiny_env, "--json"), ("--sessions", 60, "--log", "log.npz")
+    code, _, err = run("pretrain", "belief", *world, *few, "--batches", 5, "--out", "belief.safetensors")
+    assert code == 0, err
+    for kind in ("scratch", "co_click", "matrix_factorization", "belief", "ideal"):
+        made = ("pretrain", "embeddings", *world, *few, "--kind", kind, "--out", f"{kind}.safetensors")
+        code, out, err = run(*made, "--belief", "belief.safetensors")
+        assert code == 0, err
+        settings = json.loads(out)["settings"]
+        assert (settings["kind"], settings["size"]) == (kind, 20)
+        assert settings["privileged"] == (kind == "ideal")
+    for kind, options in (
+        ("topk", {}),
+        ("k_head_argmax", {"deduplicate": False}),
+        ("wknn", {"k": 3}),
+        ("softmax", {"temperature": 0.5}),
+    ):
+        given = [
+            text for name, value in options.items() for text in ("--option", f"{name}={json.dumps(value)}")
+        ]
+        made = (
+            "pretrain",
+            "ranker",
+            *world,
+            "--kind",
+            kind,
+            "--item-vectors",
+            "co_click.safetensors",
+            *given,
+        )
+        code, out, err = run(*made, "--out", "ranker.safetensors")
+        assert code == 0, err
+        assert json.loads(out)["settings"] == options
+        ranker = load_ranker("ranker.safetensors")
+        assert ranker.kind == f"ranker/{kind}" and options.items() <= ranker.options.items()
+    gems = ("pretrain", "ranker", *world, *few, "--batches", 5, "--item-vectors", "ideal.safetensors")
+    code, out, err = run(*gems, "--option", "frozen=false", "--out", "gems.safetensors")
+    assert code == 0, err
+    assert load_ranker("gems.safetensors").header["item_embeddings"]["kind"] == "embeddings/ideal"
+    code, _, err = run("pretrain", "ranker", "--env", ENV, "--kind", "topk", "--out", "x.safetensors",
+                       "--item-vectors", "co_click.safetensors")  # fmt: skip
+    assert code == 2 and "was made for the catalogue" in " ".join(err.split())
+
+
+def test_embeddings_report(run, tiny_env, tmp_path):
+    asked = ("pretrain", "embeddings", "--report", "--env", tiny_env, "--sessions", 60)
+    code, out, err = run(*asked, "--json")
+    assert code == 0, err
+    rows = json.loads(out)
+    assert set(rows) == {"scratch", "co_click", "matrix_factorization", "ideal"}
+    assert rows["ideal"]["cosine_correlation"] == pytest.approx(1)
+    assert rows["co_click"]["cosine_correlation"] > rows["scratch"]["cosine_correlation"]
+    code, out, _ = run(*asked)
+    assert code == 0 and "matrix_factor" in out and "1.000" in out
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -181,6 +239,12 @@ def test_from_pretraining_to_an_offline_agent_by_command(run, tiny_env):
         (("train", "sac", "--env", ENV, "--steps", "1", "--out", "x", "--option", "gama=1"), "'gamma'"),
         (("train", "sac", "--env", ENV, "--steps", "1", "--out", "x", "--option", "gamma"), "name=value"),
         (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--sessions", "0"), "num_sessions"),
+        (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--option", "bta=1"), "'beta'"),
+        (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--kind", "topk"), "--item-vectors"),
+        (("pretrain", "embeddings", "--env", ENV, "--out", "e.safetensors", "--kind", "idel"), "'ideal'"),
+        (("pretrain", "embeddings", "--env", ENV, "--out", "e.safetensors", "--kind", "belief"), "--belief"),
+        (("pretrain", "embeddings", "--env", ENV), "--report"),
+        (("pretrain", "embeddings", "--env", ENV, "--out", "e.safetensors", "--report"), "--report"),
     ],
 )  # fmt: skip
 def test_mistakes_get_one_clear_line_and_leave_nothing(run, tmp_path, arguments, words):

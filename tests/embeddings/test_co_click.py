@@ -1,26 +1,10 @@
 """gems_gym.embeddings.co_click: items clicked together are near each other."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
 from gems_gym.embeddings import co_click_embeddings
-
-
-@dataclass
-class Log:
-    slates: np.ndarray
-    clicks: np.ndarray
-
-
-def grouped_log(seed: int = 0, num_slates: int = 20_000) -> Log:
-    """Items 0-9, 10-19 and 20-29 are three groups; a user clicks the items of one. Item 30 is never clicked."""
-    rng = np.random.default_rng(seed)
-    slates = rng.integers(0, 31, (num_slates // 10, 10, 8))  # as sessions
-    likes = rng.integers(0, 3, (num_slates // 10, 10, 1))
-    clicks = (slates // 10 == likes) & (rng.random(slates.shape) < 0.8)
-    return Log(slates.astype(np.int32), clicks.astype(np.uint8))
+from tests.embeddings.grouped_log import Log, grouped_log
 
 
 def test_groups_are_found() -> None:

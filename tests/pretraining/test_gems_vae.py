@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from gems_gym.embeddings import EmbeddingTable, load_embeddings  # noqa: E402
 from gems_gym.pretraining.gems_model import GemsVae, item_cross_entropy, kl_to_standard_normal  # noqa: E402
 from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems  # noqa: E402
 from gems_gym.pretraining.session_log import SessionLog  # noqa: E402
@@ -190,6 +191,55 @@ def test_deduplicate_is_recorded_in_the_file(tmp_path: Path) -> None:
         actions = np.random.default_rng(0).uniform(-1, 1, (200, 5)).astype(np.float32)
         distinct = np.array([len(set(slate)) for slate in loaded.rank(actions).tolist()])
         assert (distinct == SLOTS).all() == deduplicate
+
+
+def save_embeddings(path: Path, size: int = 6, **changes: object) -> EmbeddingTable:
+    vectors = np.random.default_rng(3).normal(2, 3, (ITEMS, size)).astype(np.float32)
+    fields: dict = {"kind": "embeddings/ideal", "catalog_hash": "ca" * 32, "privileged": True} | changes
+    table = EmbeddingTable(vectors, **fields)
+    table.save(path)
+    return table
+
+
+def test_embeddings_from_a_file_are_frozen_unless_told_otherwise(tmp_path: Path) -> None:
+    path = str(tmp_path / "items.safetensors")
+    table = save_embeddings(tmp_path / "items.safetensors")
+    standardised = (table.vectors - table.vectors.mean(axis=0)) / table.vectors.std(axis=0, ddof=1)
+    frozen, _ = train(batches=40, item_embeddings=path)
+    np.testing.assert_allclose(frozen.tensors["item_embeddings"], standardised, atol=1e-5)
+    start, _ = train(batches=1, item_embeddings=path)
+    np.testing.assert_array_equal(frozen.tensors["item_embeddings"], start.tensors["item_embeddings"])
+    trained, _ = train(batches=40, item_embeddings=path, frozen=False)
+    moved = np.abs(trained.tensors["item_embeddings"] - standardised).max(axis=1)
+    assert (moved > 0.01).mean() > 0.9  # all items move,
+    assert (
+        np.corrcoef(trained.tensors["item_embeddings"].ravel(), standardised.ravel())[0, 1] > 0.8
+    )  # from there
+    origin = frozen.header["item_embeddings"]
+    assert origin == {"kind": "embeddings/ideal", "sha256": load_embeddings(path).sha256, "privileged": True}
+    assert (frozen.header["options"]["frozen"], trained.header["options"]["frozen"]) == (True, False)
+    assert frozen.header["options"]["item_embeddings"] == "embeddings/ideal"  # and no path
+
+
+def test_scratch_embeddings_can_be_frozen_and_co_click_ones_trained() -> None:
+    for name, frozen in (("scratch", True), ("co_click", False)):
+        start, end = (
+            train(batches=batches, item_embeddings=name, frozen=frozen)[0].tensors["item_embeddings"]
+            for batches in (1, 40)
+        )
+        assert np.array_equal(start, end) == frozen
+
+
+def test_unfit_embeddings_files(tmp_path: Path) -> None:
+    path = tmp_path / "items.safetensors"
+    save_embeddings(path, size=7)
+    with pytest.raises(ValueError, match=r"has shape \(30, 7\).*\(30, 6\) was expected"):
+        train(item_embeddings=str(path))
+    save_embeddings(path, catalog_hash="da" * 32)
+    with pytest.raises(ValueError, match=f"catalogue {'da' * 32}, but {'ca' * 32} is wanted"):
+        train(item_embeddings=str(path))
+    with pytest.raises(FileNotFoundError):
+        train(item_embeddings=str(tmp_path / "none.safetensors"))
 
 
 def test_seeds_and_the_global_random_state() -> None:
