@@ -87,7 +87,7 @@ class LatentSlateVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], N
         Returns:
             Beliefs, float32 ``(num_envs, belief.size)``, and infos.
         """
-        return self._world.reset(seed=seed, options=options)  # type: ignore[arg-type]
+        return self._world.reset(seed=seed, options=options)
 
     def step(
         self, actions: NDArray[np.float32]
