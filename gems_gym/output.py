@@ -42,7 +42,7 @@ def key_value_table(rows: dict[str, Any], title: str | None = None) -> Table:
 
 def rows_table(label: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     """A table with a line for each row and a column for each of its fields; rounded to three digits."""
-    table = Table()
+    table = Table(box=None, padding=(0, 1, 0, 0))  # narrow: eight columns fit into 80 characters
     table.add_column(label, no_wrap=True)
     for field in next(iter(rows.values()), {}):
         table.add_column(field.replace("_", " "))  # so that a narrow terminal wraps it between words

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.embeddings.base import EmbeddingTable
-from gems_gym.rankers.stored import StoredRanker
+from gems_gym.rankers.stored import StoredRanker, check_enough_items, checked_flag, checked_latents
 
 
 class ItemVectorRanker(StoredRanker):
@@ -29,6 +29,9 @@ class ItemVectorRanker(StoredRanker):
     queries_per_slate: bool = False
     """Whether a latent holds one query for each slot, rather than one for the slate."""
 
+    always_distinct: bool = False
+    """Whether a slate never holds an item twice, whatever the options."""
+
     def __init__(
         self,
         item_embeddings: NDArray[np.floating[Any]],
@@ -46,6 +49,8 @@ class ItemVectorRanker(StoredRanker):
         if type(slate_size) is not int or slate_size < 1:
             raise ValueError(f"slate_size must be a whole number ≥ 1, got {slate_size!r}")
         self.num_items, self.embedding_size = embeddings.shape
+        if self.always_distinct:
+            check_enough_items(self.num_items, slate_size, f"a {self.kind}")
         self.slate_size = slate_size
         self.action_size = self.embedding_size * (slate_size if self.queries_per_slate else 1)
         # Transposed, so that the kernels run over items side by side in memory.
@@ -73,3 +78,40 @@ class ItemVectorRanker(StoredRanker):
         if "item_embeddings" not in tensors or "slate_size" not in sizes:
             raise ValueError("it lacks the tensor item_embeddings or sizes.slate_size")
         return cls(tensors["item_embeddings"], sizes["slate_size"], **arguments)
+
+
+class SlotQueryRanker(ItemVectorRanker):
+    """Base of rankers whose latents hold one query for each slot: ``slate_size`` times E numbers, slot by slot.
+
+    Args:
+        item_embeddings: float ``(num_items, E)``.
+        slate_size: items in a slate.
+        catalog_hash: hash of the catalogue that the item ids belong to.
+        deduplicate: no item twice in a slate: slots choose one after the other among the items that are left.
+        header: what else to record in the file.
+        sha256: digest of the file it was read from, if any.
+
+    Raises:
+        ValueError: embeddings of another shape or not finite, or options out of range.
+    """
+
+    option_names = ("deduplicate",)
+    queries_per_slate = True
+
+    def __init__(
+        self,
+        item_embeddings: NDArray[np.floating[Any]],
+        slate_size: int,
+        catalog_hash: str,
+        *,
+        deduplicate: bool = True,
+        **recorded: Any,
+    ) -> None:
+        super().__init__(item_embeddings, slate_size, catalog_hash, **recorded)
+        self.deduplicate = checked_flag("deduplicate", deduplicate)
+        if self.deduplicate:
+            check_enough_items(self.num_items, slate_size, "deduplicate=True")
+
+    def _queries(self, latents: np.ndarray) -> np.ndarray:
+        """The queries in latents, float32 ``(num_users, slate_size, E)``; ValueErrors tell what is wrong with them."""
+        return checked_latents(latents, self.action_size).reshape(-1, self.slate_size, self.embedding_size)

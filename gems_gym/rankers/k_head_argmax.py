@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from gems_gym.rankers.item_vectors import ItemVectorRanker
+from gems_gym.rankers.item_vectors import SlotQueryRanker
 from gems_gym.rankers.kernels import best_per_slot
-from gems_gym.rankers.stored import check_enough_items, checked_flag, checked_latents
 
 
-class KHeadArgmaxRanker(ItemVectorRanker):
+class KHeadArgmaxRanker(SlotQueryRanker):
     """Shows in every slot the item whose embedding has the largest dot product with the slot's query.
 
     A latent is ``slate_size`` queries of E numbers, slot by slot: its first E numbers are the query of the first slot.
@@ -38,23 +33,6 @@ class KHeadArgmaxRanker(ItemVectorRanker):
     """
 
     kind = "ranker/k_head_argmax"
-    option_names = ("deduplicate",)
-    queries_per_slate = True
-
-    def __init__(
-        self,
-        item_embeddings: NDArray[np.floating[Any]],
-        slate_size: int,
-        catalog_hash: str,
-        *,
-        deduplicate: bool = True,
-        header: Mapping[str, Any] | None = None,
-        sha256: str | None = None,
-    ) -> None:
-        super().__init__(item_embeddings, slate_size, catalog_hash, header=header, sha256=sha256)
-        self.deduplicate = checked_flag("deduplicate", deduplicate)
-        if self.deduplicate:
-            check_enough_items(self.num_items, slate_size, "deduplicate=True")
 
     def rank(self, latents: np.ndarray) -> np.ndarray:
         """The slates for latents: float ``(num_users, slate_size * E)`` to int64 ``(num_users, slate_size)``.
@@ -62,6 +40,4 @@ class KHeadArgmaxRanker(ItemVectorRanker):
         Raises:
             ValueError: a wrong shape or dtype, or latents that are not finite.
         """
-        latents = checked_latents(latents, self.action_size)
-        queries = latents.reshape(-1, self.slate_size, self.embedding_size)
-        return best_per_slot(queries, self._items, self._bias, self.deduplicate)
+        return best_per_slot(self._queries(latents), self._items, self._bias, self.deduplicate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,10 +56,9 @@ class SoftmaxRanker(ItemVectorRanker):
         sample: bool = False,
         temperature: float = 1.0,
         replace: bool = False,
-        header: Mapping[str, Any] | None = None,
-        sha256: str | None = None,
+        **recorded: Any,
     ) -> None:
-        super().__init__(item_embeddings, slate_size, catalog_hash, header=header, sha256=sha256)
+        super().__init__(item_embeddings, slate_size, catalog_hash, **recorded)
         self.sample = checked_flag("sample", sample)
         self.replace = checked_flag("replace", replace)
         number = isinstance(temperature, int | float) and not isinstance(temperature, bool)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from gems_gym.rankers.item_vectors import ItemVectorRanker
 from gems_gym.rankers.kernels import best_of_each
-from gems_gym.rankers.stored import check_enough_items, checked_latents
+from gems_gym.rankers.stored import checked_latents
 
 
 class TopKRanker(ItemVectorRanker):
@@ -38,18 +34,7 @@ class TopKRanker(ItemVectorRanker):
     """
 
     kind = "ranker/topk"
-
-    def __init__(
-        self,
-        item_embeddings: NDArray[np.floating[Any]],
-        slate_size: int,
-        catalog_hash: str,
-        *,
-        header: Mapping[str, Any] | None = None,
-        sha256: str | None = None,
-    ) -> None:
-        super().__init__(item_embeddings, slate_size, catalog_hash, header=header, sha256=sha256)
-        check_enough_items(self.num_items, slate_size, "a TopK ranker")
+    always_distinct = True
 
     def rank(self, latents: np.ndarray) -> np.ndarray:
         """The slates for latents: float ``(num_users, E)`` to int64 ``(num_users, slate_size)``.

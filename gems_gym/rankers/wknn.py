@@ -6,15 +6,14 @@ as in the baseline "SAC+WkNN" of arXiv 2301.08632.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.rankers.item_vectors import ItemVectorRanker
+from gems_gym.rankers.item_vectors import SlotQueryRanker
 from gems_gym.rankers.kernels import best_of_each, best_per_slot
-from gems_gym.rankers.stored import check_enough_items, checked_flag, checked_latents, checked_sessions
+from gems_gym.rankers.stored import checked_sessions
 
 
 class SlateCritic(Protocol):
@@ -29,7 +28,7 @@ class SlateCritic(Protocol):
         """
 
 
-class WknnRanker(ItemVectorRanker):
+class WknnRanker(SlotQueryRanker):
     """Shows in every slot one of the items nearest to the slot's query, by Euclidean distance.
 
     A latent is ``slate_size`` queries of E numbers, slot by slot. A query's box [-1, 1]^E is scaled to the smallest box
@@ -61,7 +60,6 @@ class WknnRanker(ItemVectorRanker):
 
     kind = "ranker/wknn"
     option_names = ("k", "deduplicate")
-    queries_per_slate = True
 
     def __init__(
         self,
@@ -71,13 +69,9 @@ class WknnRanker(ItemVectorRanker):
         *,
         k: int = 10,
         deduplicate: bool = True,
-        header: Mapping[str, Any] | None = None,
-        sha256: str | None = None,
+        **recorded: Any,
     ) -> None:
-        super().__init__(item_embeddings, slate_size, catalog_hash, header=header, sha256=sha256)
-        self.deduplicate = checked_flag("deduplicate", deduplicate)
-        if self.deduplicate:
-            check_enough_items(self.num_items, slate_size, "deduplicate=True")
+        super().__init__(item_embeddings, slate_size, catalog_hash, deduplicate=deduplicate, **recorded)
         # The last slot of a slate without duplicates still has k items to choose from.
         most = self.num_items - (slate_size - 1 if deduplicate else 0)
         if type(k) is not int or not 1 <= k <= most:
@@ -112,15 +106,14 @@ class WknnRanker(ItemVectorRanker):
             ValueError: a wrong shape or dtype, latents that are not finite, or a critic whose values are of another
                 shape or NaN.
         """
-        latents = checked_latents(latents, self.action_size)
-        queries = latents.reshape(-1, self.slate_size, self.embedding_size)
+        queries = self._queries(latents)
         offsets = queries * self._half_width  # (num_users, slate_size, E), from the centre
         if critic is None:
             return best_per_slot(offsets, self._items, self._bias, self.deduplicate)
         count = self.k + (self.slate_size - 1 if self.deduplicate else 0)
         nearest = best_of_each(
             offsets.reshape(-1, self.embedding_size), self._items, self._bias, count
-        ).reshape(len(latents), self.slate_size, count)
+        ).reshape(len(queries), self.slate_size, count)
         return self._refined(queries.copy(), nearest, critic)
 
     def _refined(self, queries: np.ndarray, nearest: np.ndarray, critic: SlateCritic) -> np.ndarray:
