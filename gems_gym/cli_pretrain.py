@@ -1,10 +1,9 @@
 """``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gymnasium
 import typer
@@ -73,7 +72,7 @@ def ranker(
     reproduce: Reproduce = None,
     as_json: Json = False,
 ) -> None:
-    """Train a GeMS ranker on the slates and clicks of an ε-greedy oracle, or make another kind of item embeddings."""
+    """Train a GeMS ranker on logged slates and clicks, or make another kind of ranker from item embeddings."""
     if reproduce is not None:
         require("torch")
         _reproduce(reproduce, "ranker", env, out, as_json)
@@ -100,7 +99,7 @@ def ranker(
         if name not in known:
             raise unknown_name("option of the ranker 'gems':", name, known)
     settings = GemsSettings(**options)
-    session_log, config = _session_log(env, log, RANKER_SHARES, sessions, seed, item_embeddings)
+    session_log, config = _session_log(env, log, "ranker", sessions, seed, item_embeddings)
     trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -127,7 +126,7 @@ def belief(
     from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
 
     settings = BeliefSettings() if batches is None else BeliefSettings(batches=batches)
-    session_log, config = _session_log(env, log, BELIEF_SHARES, sessions, seed, item_embeddings)
+    session_log, config = _session_log(env, log, "belief", sessions, seed, item_embeddings)
     trained, metrics = pretrain_belief(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -163,7 +162,7 @@ def embeddings(
     config, catalog = _world(env, item_embeddings)
     session_log = None
     if report or needs == "log":
-        session_log, _ = _session_log(env, log, RANKER_SHARES, sessions, seed, item_embeddings)
+        session_log, _ = _session_log(env, log, "embeddings", sessions, seed, item_embeddings)
     sources = Sources(config.num_items, catalog.hash, session_log, catalog.item_embeddings, belief)
     if out is None:
         rows = compare_embeddings(sources, catalog.item_topics, size=size, seed=seed)
@@ -229,7 +228,7 @@ def _world(env_id: str, item_embeddings: Path | None) -> tuple[Any, Any]:
 def _session_log(
     env_id: str,
     path: Path | None,
-    shares: Mapping[str, float],
+    part: Literal["ranker", "belief", "embeddings"],
     sessions: int,
     seed: int,
     item_embeddings: Path | None,
@@ -244,6 +243,11 @@ def _session_log(
             )
         note(f"using the {log.num_sessions} sessions of {path}")
         return log, config
+    shares = {
+        "ranker": RANKER_SHARES[config.catalog],
+        "belief": BELIEF_SHARES,
+        "embeddings": {"eps_greedy_oracle": 1.0},
+    }[part]
     log = collect_session_log(config, shares, sessions, seed, item_embeddings=catalog.item_embeddings)
     if path is not None:
         log.save(path)

@@ -137,10 +137,12 @@ class _Road:
 
         settings = GemsSettings(batches=self.settings.ranker_batches)
 
+        shares = RANKER_SHARES[self.world.config.catalog]
+
         def make() -> dict[str, Any]:
             # another block of logging users than the belief's
             log = collect_session_log(
-                self.world.config, RANKER_SHARES, self.settings.ranker_sessions, self.seed + _SECOND_LOG
+                self.world.config, shares, self.settings.ranker_sessions, self.seed + _SECOND_LOG
             )
             ranker, metrics = pretrain_gems(log, self.world.config.num_items, settings, seed=self.seed)
             ranker.save(self.directory / "ranker.safetensors")
@@ -148,7 +150,7 @@ class _Road:
 
         inputs = {
             **self.base,
-            "shares": RANKER_SHARES,
+            "shares": shares,
             "sessions": self.settings.ranker_sessions,
             **asdict(settings),
         }

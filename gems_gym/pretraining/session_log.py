@@ -18,8 +18,13 @@ from gems_gym.simulator import ItemEmbeddings
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import whole_file
 
-RANKER_SHARES: Mapping[str, float] = {"eps_greedy_oracle": 1.0}
-"""Who logs what rankers learn from: the logging policy of arXiv 2301.08632."""
+RANKER_SHARES: Mapping[str, Mapping[str, float]] = {
+    "diffuse": {"eps_greedy_oracle": 1.0},
+    "focused": {"eps_boredom_aware_oracle": 1.0},
+}
+"""Catalogue -> who logs what rankers learn from. *diffuse*: the logging policy of arXiv 2301.08632. *focused*: a
+planner with noise, privileged as the oracles are; the published policy bores users of a focused catalogue, and logs
+too few kinds of slates."""
 
 BELIEF_SHARES: Mapping[str, float] = {
     "random": 1.0,

@@ -66,7 +66,7 @@ def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
         recipes[f"gems-{preset}"] = Recipe(
             kind="ranker/gems",
             preset=preset,
-            shares=[list(share) for share in RANKER_SHARES.items()],
+            shares=[list(share) for share in RANKER_SHARES[preset_config(preset).catalog].items()],
             sessions=250,
             log_seed=_SECOND_LOG,
             seed=0,
