@@ -142,7 +142,7 @@ def _half(name: str, array: np.ndarray | None) -> np.ndarray:
         found = "there is none" if array is None else f"it is {array.dtype}"
         raise ValueError(f"header['float16'] names {name!r}, which must be a float32 tensor; {found}")
     largest = float(np.abs(array).max(initial=0.0))
-    if not largest <= np.finfo(np.float16).max:
+    if not largest <= float(np.finfo(np.float16).max):
         raise ValueError(f"tensor {name!r} holds {largest:g}, too large for float16 (at most 65504)")
     return array.astype(np.float16)
 

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,15 @@ def test_the_six_worlds_have_an_id():
     assert len(IDS) == 6
     for env_id in IDS:
         assert set(gymnasium.spec(env_id).kwargs) == {"preset", "ranker", "belief"}
+
+
+def test_registering_them_loads_nothing_heavy():
+    code = (
+        "import sys, gymnasium, gems_gym; gymnasium.spec('GemsSlateLatent-diffuse_mix-v0')\n"
+        "sys.exit(' '.join({'numba', 'torch', 'safetensors', 'minari'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
 
 
 @pytest.mark.parametrize("env_id", IDS)
