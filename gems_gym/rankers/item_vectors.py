@@ -95,7 +95,7 @@ class SlotQueryRanker(ItemVectorRanker):
         ValueError: embeddings of another shape or not finite, or options out of range.
     """
 
-    option_names = ("deduplicate",)
+    option_names: tuple[str, ...] = ("deduplicate",)
     queries_per_slate = True
 
     def __init__(
