@@ -127,6 +127,4 @@ def test_the_readmes_python_runs(road):
     for block in blocks:
         small = block.replace("runs/quickstart", str(folder)).replace("20_000", "150")
         small = small.replace("gems-slate/diffuse_topdown/quickstart-v0", results["dataset_id"])
-        if "latent_vector_env" in block:
-            small = small.replace("GemsSlate-diffuse_topdown-v0", ENV)
         exec(compile(small.replace("=1000", "=10"), "README.md", "exec"), {})  # noqa: S102

@@ -24,19 +24,6 @@ env.step(env.action_space.sample())
 """
 
 
-@pytest.fixture
-def rate(benchmark, request):
-    """Runs something, and notes how many units of work it does a second (median over rounds)."""
-
-    def measure(work, units, unit, rounds=20, **options):
-        benchmark.pedantic(work, rounds=rounds, warmup_rounds=1, **options)
-        rate = units / benchmark.stats.stats.median
-        benchmark.extra_info[f"{unit} per second"] = round(rate)
-        request.config.rates.append((request.node.name, rate, unit))
-
-    return measure
-
-
 @pytest.mark.parametrize("num_envs", [64, 256, 1024, 4096, 16384])
 def bench_vector_step(rate, num_envs):
     env = gymnasium.make_vec(ENV, num_envs=num_envs)
