@@ -7,19 +7,19 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.config import SlateConfig
+from gems_gym.envs.around_slates import AroundSlates
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame
 from gems_gym.envs.slate import SlateEnv
 from gems_gym.rankers import Ranker
-from gems_gym.simulator import Catalog, ItemEmbeddings, SlateSimulator
+from gems_gym.simulator import ItemEmbeddings
 from gems_gym.wrappers import BeliefObservation, LatentAction
 
 
-class LatentSlateEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
+class LatentSlateEnv(AroundSlates, gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """The sessions of :class:`gems_gym.envs.SlateEnv`, observed as beliefs and acted in through a ranker.
 
     ## Description
@@ -91,7 +91,7 @@ class LatentSlateEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         render_mode: str | None = None,
         **overrides: Any,
     ) -> None:
-        self._core = SlateEnv(preset, item_embeddings, render_mode, **overrides)
+        self._core: SlateEnv = SlateEnv(preset, item_embeddings, render_mode, **overrides)
         self.render_mode = render_mode
         believing = BeliefObservation(self._core, belief)
         self._world = LatentAction(believing, ranker)
@@ -138,32 +138,8 @@ class LatentSlateEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         """Close the environment and its window; closing twice does nothing."""
         self._core.close()
 
-    @property
-    def config(self) -> SlateConfig:
-        """The world's parameters."""
-        return self._core.config
-
-    @property
-    def catalog(self) -> Catalog:
-        """The world's items."""
-        return self._core.catalog
-
-    @property
-    def simulator(self) -> SlateSimulator:
-        """The world itself, with one user."""
-        return self._core.simulator
-
     # What Gymnasium keeps on an environment is kept on the raw one: its picture shows the spec's id, and there is one
     # generator.
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """How it was made, if by ``gymnasium.make``."""
-        return self._core.spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._core.spec = spec
 
     @property
     def _np_random(self) -> np.random.Generator | None:

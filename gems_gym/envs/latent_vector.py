@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.config import SlateConfig
+from gems_gym.envs.around_slates import AroundSlates
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame
 from gems_gym.envs.slate_vector import SlateVectorEnv
 from gems_gym.rankers import Ranker
-from gems_gym.simulator import Catalog, ItemEmbeddings, SlateSimulator
+from gems_gym.simulator import ItemEmbeddings
 from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
 
 
-class LatentSlateVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]):
+class LatentSlateVectorEnv(AroundSlates, VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]):
     """Many users of one world, stepped together; a belief is each one's observation, a latent each one's action.
 
     Sub-environment i, reset with seed s, gives bit for bit what :class:`gems_gym.envs.latent.LatentSlateEnv` reset
@@ -59,7 +59,7 @@ class LatentSlateVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], N
         num_threads: int = 1,
         **overrides: Any,
     ) -> None:
-        self._core = SlateVectorEnv(
+        self._core: SlateVectorEnv = SlateVectorEnv(
             num_envs,
             preset,
             item_embeddings,
@@ -114,31 +114,7 @@ class LatentSlateVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], N
         """Close the environment and its window; called by ``close()``, which may be called twice."""
         self._core.close()
 
-    @property
-    def config(self) -> SlateConfig:
-        """The world's parameters."""
-        return self._core.config
-
-    @property
-    def catalog(self) -> Catalog:
-        """The world's items."""
-        return self._core.catalog
-
-    @property
-    def simulator(self) -> SlateSimulator:
-        """The world itself, with all users."""
-        return self._core.simulator
-
     # The raw environment's picture shows the spec's id, and its users' generators are the only ones.
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """How it was made, if by ``gymnasium.make_vec``."""
-        return self._core.spec
-
-    @spec.setter
-    def spec(self, spec: EnvSpec | None) -> None:
-        self._core.spec = spec
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]

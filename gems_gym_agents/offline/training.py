@@ -6,6 +6,7 @@ nothing when ``n_steps < n_steps_per_epoch``, drops the remainder of the last ep
 
 from __future__ import annotations
 
+import abc
 import math
 from collections import defaultdict
 from dataclasses import asdict
@@ -38,7 +39,7 @@ Q_ALARM = 10.0
 """Training stops when |Q| passes its bound by this factor."""
 
 
-class OfflineAgent:
+class OfflineAgent(abc.ABC):
     """An agent that learns from a recorded dataset (:class:`gems_gym_agents.base.Agent`).
 
     Args:
@@ -68,11 +69,11 @@ class OfflineAgent:
         self._actor: Actor | None = None
         self._record: dict[str, Any] = {}
 
+    @abc.abstractmethod
     def config(self, d3rlpy: Any) -> Any:
         """Makes the configuration of d3rlpy's algorithm from the options; the one method that agents must define."""
-        raise NotImplementedError
 
-    def prepare(self, algorithm: Any) -> None:
+    def prepare(self, algorithm: Any) -> None:  # noqa: B027
         """Changes the built algorithm before it is trained, where an agent needs that."""
 
     def encoder(self, d3rlpy: Any) -> Any:
