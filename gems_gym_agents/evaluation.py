@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from scipy import stats
 
+from gems_gym.intervals import t_interval
 from gems_gym.policies import Policy, make_policy
 from gems_gym.progress import track
 from gems_gym.rollouts import play_sessions, user_batches
@@ -63,15 +63,6 @@ class References:
     def normalized_score(self, mean_return: float) -> float:
         """Where a return stands between random slates (0) and the boredom-aware oracle (100)."""
         return 100.0 * (mean_return - self.random) / (self.boredom_aware_oracle - self.random)
-
-
-def t_interval(values: NDArray[np.float64], confidence: float = 0.95) -> float:
-    """Half-width of the t-interval of a mean; infinite for fewer than two values."""
-    count = len(values)
-    if count < 2:
-        return float("inf")
-    standard_error = float(values.std(ddof=1)) / count**0.5
-    return float(stats.t.ppf(0.5 + confidence / 2, count - 1)) * standard_error
 
 
 def evaluate(

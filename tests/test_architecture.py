@@ -19,7 +19,7 @@ PACKAGES = ("gems_gym", "gems_gym_agents")
 HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
-COMMON = {"compilation", "errors", "plugins", "progress", "selection", "whole_files"}
+COMMON = {"compilation", "errors", "intervals", "plugins", "progress", "selection", "whole_files"}
 
 # Part of gems_gym -> the other parts of it that it may import.
 LAYERS: dict[str, set[str]] = {"config": set()}
@@ -56,6 +56,7 @@ LAYERS["trained_agents"] = {
 LAYERS["output"] = set()
 LAYERS["command_options"] = set()
 LAYERS["cli_pretrain"] = LAYERS["pretraining"] | {"pretraining", "output", "command_options"}
+LAYERS["cli_datasets"] = LAYERS["datasets"] | {"datasets", "output"}
 LAYERS["cli"] = {*LAYERS, "__init__"}
 # The composite environment of world, ranker and belief stands above the wrappers that it is made of.
 LAYERS["envs.latent"] = LAYERS["wrappers"] | {"wrappers"}
