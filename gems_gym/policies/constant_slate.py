@@ -1,6 +1,6 @@
 """The best slate that never changes: what an agent must beat to show that it reacts to its users."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from gems_gym.config import SlateConfig
 from gems_gym.policies.base import SlatePolicy
+from gems_gym.policies.paired_sessions import PairedSessions
 from gems_gym.progress import track
-from gems_gym.simulator import Catalog, SlateSimulator, check_slates
+from gems_gym.simulator import Catalog, check_slates
 from gems_gym.user_splits import user_seeds
 
 # Users that every candidate of a stage is tried on, and the share of all sessions that the stage may use. Few users
@@ -82,32 +83,15 @@ def find_constant_slate(
     best = rng.choice(config.num_items, config.slate_size, replace=False)
     with track("best constant slate", sessions, progress) as advance:
         for num_users, share in _STAGES:
-            mean_clicks = _mean_clicks(config, catalog, user_seeds("training", seed, num_users))
-            best_clicks = mean_clicks(best)
+            users = PairedSessions(config, catalog, user_seeds("training", seed, num_users))
+            best_clicks = users.clicks(best[None]).mean()
             for _ in range(int(share * sessions) // num_users):
                 candidate = _changed(best, config.num_items, rng)
-                clicks = mean_clicks(candidate)
+                clicks = users.clicks(candidate[None]).mean()
                 if clicks > best_clicks:
                     best, best_clicks = candidate, clicks
                 advance(num_users, note=f"{best_clicks:.1f} clicks")
     return best
-
-
-def _mean_clicks(
-    config: SlateConfig, catalog: Catalog, seeds: list[int]
-) -> Callable[[NDArray[np.int64]], float]:
-    """A function from a slate to its mean clicks a session, always on the same users and randomness."""
-    simulator = SlateSimulator(config, catalog, len(seeds))
-
-    def mean_clicks(slate: NDArray[np.int64]) -> float:
-        simulator.open_sessions([np.random.default_rng(seed) for seed in seeds])
-        slates = np.repeat(slate[None], len(seeds), axis=0)
-        total = 0.0
-        for _ in range(config.episode_length):
-            total += float(simulator.step(slates).rewards.sum())
-        return total / len(seeds)
-
-    return mean_clicks
 
 
 def _changed(slate: NDArray[np.int64], num_items: int, rng: np.random.Generator) -> NDArray[np.int64]:

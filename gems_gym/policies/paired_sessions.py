@@ -1,0 +1,58 @@
+"""The same users with the same randomness under one constant slate after another: what a search compares."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.config import SlateConfig
+from gems_gym.simulator import Catalog, SlateSimulator
+from gems_gym.simulator.kernels import finish_preferences
+from gems_gym.simulator.users import draw_users
+
+
+class PairedSessions:
+    """Sessions of the same users, played again and again with slates that never change.
+
+    A user meets the randomness that ``reset(seed=...)`` of an environment would give, so clicks are those of
+    :class:`~gems_gym.policies.constant_slate.ConstantSlate` there, click by click. Users are drawn once.
+
+    Args:
+        config: The world.
+        catalog: Its items.
+        seeds: The users, one seed each (see :mod:`gems_gym.user_splits`).
+        num_slates: Slates that are tried together.
+    """
+
+    def __init__(
+        self, config: SlateConfig, catalog: Catalog, seeds: Sequence[int], num_slates: int = 1
+    ) -> None:
+        self.num_users, self.num_slates = len(seeds), num_slates
+        self._steps = config.episode_length
+        self._simulator = SlateSimulator(config, catalog, num_slates * len(seeds))
+        rngs = [np.random.default_rng(seed) for seed in seeds]
+        draws = draw_users(rngs, config)
+        preferences = finish_preferences(self._simulator.dynamics, draws.normals, draws.topic_uniforms)
+        uniforms = [rng.random((self._steps, config.slate_size), dtype=np.float32) for rng in rngs]
+        self._users = (
+            np.tile(preferences, (num_slates, 1)),
+            np.tile(draws.click_uniforms[:, None], (num_slates, 1, 1)),
+            np.tile(draws.topics, num_slates),
+        )
+        self._uniforms = np.tile(np.stack(uniforms), (num_slates, 1, 1))
+
+    def clicks(self, slates: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Show every user one slate in each of as many sessions as there are slates.
+
+        Args:
+            slates: Item ids, int64 ``(num_slates, slate_size)``.
+
+        Returns:
+            Clicks of each session, float64 ``(num_slates, num_users)``.
+        """
+        shown = np.repeat(slates, self.num_users, axis=0)
+        self._simulator.open_given_sessions(*self._users)
+        total = np.zeros(len(shown))
+        for _ in range(self._steps):
+            total += self._simulator.step(shown, self._uniforms).rewards
+        return total.reshape(self.num_slates, self.num_users)

@@ -1,0 +1,165 @@
+"""Reach: what a ranker's latents can express, as the clicks of the best latent that never changes.
+
+A latent space that holds no good slate caps every agent above it, and the best constant latent needs no agent to find
+it: one latent is one slate, so a search runs at the speed of the simulator alone. The search is the cross-entropy
+method (Rubinstein 1999) on *training* users; the measure is taken on *test* users, and belongs beside the one of the
+best constant slate found with as many sessions (:func:`~gems_gym.policies.constant_slate.find_constant_slate`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from gems_gym.config import SlateConfig
+from gems_gym.policies.paired_sessions import PairedSessions
+from gems_gym.progress import track
+from gems_gym.rankers import Ranker
+from gems_gym.simulator import Catalog
+from gems_gym.user_splits import user_seeds
+
+# Many candidates on a few users, new ones in each generation: the elite's mean averages over candidates and users, so
+# that sessions are better spent on more of either than on knowing a candidate's clicks well.
+_POPULATION, _USERS, _ELITE = 256, 8, 32
+_FIRST_DEVIATION, _LEAST_DEVIATION = 0.5, 0.05  # of a box that reaches from -1 to 1
+_FINALISTS = 8
+_FINAL_SHARE = 0.15  # of the sessions, to choose among the finalists
+_LEAST_SESSIONS = 5_000
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Clicks a session on users that no search has met.
+
+    Attributes:
+        mean: mean over the users.
+        ci95: half-width of the 95 % t-interval of that mean.
+        users: how many users.
+    """
+
+    mean: float
+    ci95: float
+    users: int
+
+
+def slate_reach(
+    slate: NDArray[np.int64], config: SlateConfig, catalog: Catalog, *, users: int = 500, seed: int = 0
+) -> Reach:
+    """The clicks of a slate that is shown to every test user at every step.
+
+    Args:
+        slate: item ids, int64 ``(slate_size,)``.
+        config: the world.
+        catalog: its items.
+        users: test users, ≥ 2.
+        seed: block of test users.
+
+    Raises:
+        ValueError: fewer than two users.
+    """
+    if users < 2:
+        raise ValueError(f"users must be ≥ 2 for an interval, got {users}")
+    clicks = PairedSessions(config, catalog, user_seeds("test", seed, users)).clicks(slate[None])[0]
+    half_width = stats.t.ppf(0.975, users - 1) * stats.sem(clicks)
+    return Reach(float(clicks.mean()), float(half_width), users)
+
+
+def ranker_reach(
+    ranker: Ranker,
+    config: SlateConfig,
+    catalog: Catalog,
+    *,
+    sessions: int = 100_000,
+    users: int = 500,
+    seed: int = 0,
+    progress: bool = True,
+) -> Reach:
+    """The clicks of the best constant latent that :func:`best_constant_latent` finds, on test users.
+
+    Args:
+        ranker: decodes the latents; without draws.
+        config: the world.
+        catalog: its items.
+        sessions: what the search may play.
+        users: test users, ≥ 2.
+        seed: of the search and its training users; block of test users.
+        progress: whether to show a progress bar on stderr.
+
+    Raises:
+        ValueError: as :func:`best_constant_latent` and :func:`slate_reach`.
+    """
+    latent = best_constant_latent(ranker, config, catalog, sessions=sessions, seed=seed, progress=progress)
+    return slate_reach(ranker.rank(latent[None])[0], config, catalog, users=users, seed=seed)
+
+
+def best_constant_latent(
+    ranker: Ranker,
+    config: SlateConfig,
+    catalog: Catalog,
+    *,
+    sessions: int = 100_000,
+    seed: int = 0,
+    progress: bool = True,
+) -> NDArray[np.float32]:
+    """Search for the latent whose slate, never changed, gets the most clicks from training users.
+
+    Latents are drawn from N(0, 0.5²) and cut to the box; each generation is drawn around the best of the one before,
+    and played by users of its own, the same for all its candidates. In the end the last means and winners are
+    played by the same many users, and the best is chosen.
+
+    Args:
+        ranker: decodes the latents; without draws.
+        config: the world.
+        catalog: its items.
+        sessions: sessions to play in all, ≥ 5,000.
+        seed: of the search, and block of training users.
+        progress: whether to show a progress bar on stderr.
+
+    Returns:
+        float32 ``(action_size,)`` in [-1, 1].
+
+    Raises:
+        ValueError: too few sessions, a ranker that draws, or one of another catalogue.
+    """
+    if sessions < _LEAST_SESSIONS:
+        raise ValueError(f"sessions must be ≥ {_LEAST_SESSIONS} for a search, got {sessions}")
+    if getattr(ranker, "sample", False):
+        raise ValueError(f"{ranker!r} draws its slates: no latent is one slate; make it with sample=False")
+    if ranker.catalog_hash != catalog.hash:
+        raise ValueError(f"the ranker is for the catalogue {ranker.catalog_hash}, not for {catalog.hash}")
+    rng = np.random.default_rng(seed)
+    mean = np.zeros(ranker.action_size)
+    deviation = np.full(ranker.action_size, _FIRST_DEVIATION)
+    generations = int((1 - _FINAL_SHARE) * sessions) // (_POPULATION * _USERS)
+    finalists: list[NDArray[np.float64]] = []
+    with track("best constant latent", sessions, progress) as advance:
+        for generation in range(generations):
+            noise = rng.standard_normal((_POPULATION, ranker.action_size))
+            latents = np.clip(mean + deviation * noise, -1, 1)  # (_POPULATION, action_size)
+            seeds = user_seeds("training", seed, _USERS, start=generation * _USERS)
+            clicks = _mean_clicks(ranker, latents, config, catalog, seeds)
+            elite = latents[np.argsort(-clicks, kind="stable")[:_ELITE]]
+            mean = elite.mean(axis=0)
+            deviation = np.maximum(elite.std(axis=0), _LEAST_DEVIATION)
+            finalists = [*finalists, elite[0], mean][-_FINALISTS:]
+            advance(_POPULATION * _USERS, note=f"{clicks.max():.1f} clicks")
+        users = int(_FINAL_SHARE * sessions) // len(finalists)
+        seeds = user_seeds("training", seed, users, start=generations * _USERS)
+        clicks = _mean_clicks(ranker, np.stack(finalists), config, catalog, seeds)
+        advance(users * len(finalists), note=f"{clicks.max():.1f} clicks")
+    return finalists[int(clicks.argmax())].astype(np.float32)
+
+
+def _mean_clicks(
+    ranker: Ranker,
+    latents: NDArray[np.float64],
+    config: SlateConfig,
+    catalog: Catalog,
+    seeds: list[int],
+) -> NDArray[np.float64]:
+    """Mean clicks a session of each latent's slate, all on the same users and randomness: ``(num_latents,)``."""
+    slates = ranker.rank(latents.astype(np.float32))
+    return PairedSessions(config, catalog, seeds, num_slates=len(slates)).clicks(slates).mean(axis=1)
