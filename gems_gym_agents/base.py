@@ -46,6 +46,8 @@ class Agent(Protocol):
     ``"environment"`` (a vector environment with Box observations and Box(-1, 1) actions).
 
     Options are keyword arguments with the recipe's defaults; an unknown one is a ``ValueError`` that names the nearest.
+    A class attribute ``presets``, if there is one, maps the name of a world's preset to a dataclass of all options:
+    ``gems-gym train`` takes them from there.
     """
 
     learns_from: ClassVar[Literal["dataset", "environment"]]
@@ -69,7 +71,8 @@ class Agent(Protocol):
             source: a ``minari.MinariDataset`` or its id, or a ``gymnasium.vector.VectorEnv`` (see ``learns_from``).
             steps: gradient updates (dataset agents) or environment interactions (environment agents), at least 1.
             seed: decides everything random; the same seed on the same CPU build gives the same agent.
-            directory: where checkpoints and curves go; ``None`` writes nothing.
+            directory: where checkpoints and curves go; ``None`` writes nothing. An agent may leave there what an
+                interrupted run goes on with, and then does so when it is called with the same arguments again.
             device: a torch device, ``"cpu"`` or ``"cuda"``.
             evaluate: scores the policy on validation users at intervals; the agent then keeps its best one.
             progress: draw a progress bar on stderr.

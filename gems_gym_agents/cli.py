@@ -5,17 +5,11 @@ from typing import Annotated, Any, cast
 
 import gymnasium
 import typer
-from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
-from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.command_options import read_options
-from gems_gym.datasets import dataset_belief, dataset_ranker
-from gems_gym.errors import require
-from gems_gym.output import key_value_table, show_result
+from gems_gym.output import key_value_table, note, show_result
 from gems_gym.policies import Policy, make_policy
-from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
 from gems_gym.trained_agents import (
     RECORD_FILE,
@@ -26,6 +20,8 @@ from gems_gym.trained_agents import (
 )
 from gems_gym.user_splits import SPLITS, UserSplit, user_seeds
 from gems_gym_agents import evaluation
+from gems_gym_agents.online.checkpoints import UNFINISHED_FOLDER, discard_unfinished
+from gems_gym_agents.training_world import dataset_world, environment_world
 
 VALIDATION_USERS = 200
 
@@ -37,7 +33,12 @@ def train(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of an installed agent.")],
     steps: Annotated[int, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
     out: Annotated[Path, typer.Option(help="Folder for the trained agent.")],
-    env: Annotated[str | None, typer.Option(help="Environment id, for agents that learn online.")] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="Environment id, for agents that learn online; with --dataset: what it must be recorded in."
+        ),
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Minari dataset id, for offline agents.")] = None,
     ranker: Annotated[
         str | None, typer.Option(help="Ranker's file or shipped name, with --env GemsSlate-….")
@@ -47,67 +48,71 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
     option: Annotated[
-        list[str] | None, typer.Option(help="name=value (JSON) of an agent's option; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="name=value (JSON) of an agent's option, in place of its preset's; may be repeated."
+        ),
     ] = None,
     num_envs: Annotated[int, typer.Option(help="Users in lockstep, with --env.")] = 100,
     validation_users: Annotated[
         int, typer.Option(help="Users that checkpoints are picked on.")
     ] = VALIDATION_USERS,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
-    overwrite: Annotated[bool, typer.Option(help="Replace a trained agent that is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Begin anew, replacing a trained agent or an unfinished run that is there.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train an agent, online in an environment or offline on a dataset; the best on validation users is kept."""
-    if (env is None) == (dataset is None):
-        raise ValueError("give --env (agents that learn online) or --dataset (offline agents), one of them")
-    if (out / RECORD_FILE).exists() and not overwrite:
+    """Train an agent, online in an environment or offline on a dataset; the best on validation users is kept.
+
+    Online agents that were interrupted or killed go on where they were when the same command is given again, and end
+    with the same policies.
+    """
+    agent_class = plugins.load(plugins.AGENTS, agent)
+    online = agent_class.learns_from == "environment"
+    unfinished = online and (out / UNFINISHED_FOLDER).is_dir()
+    if not (overwrite or unfinished) and any(
+        (out / one).exists() for one in (RECORD_FILE, UNFINISHED_FOLDER)
+    ):
         raise FileExistsError(f"--out {out} holds a trained agent; choose another folder or give --overwrite")
-    learner = plugins.load(plugins.AGENTS, agent)(**read_options(option or []))
-    wanted = "environment" if env is not None else "dataset"
-    if learner.learns_from != wanted:
-        flag = "--env" if learner.learns_from == "environment" else "--dataset"
-        raise ValueError(f"agent {agent!r} learns from {learner.learns_from}s: give {flag}")
-    if env is not None:
-        spec, used_ranker, used_belief = _environment_parts(env, ranker, belief)
-        source: Any = latent_vector_env(spec, num_envs, used_ranker, used_belief)
+    options = read_options(option or [])
+    agent_class(**options)  # mistakes are told before the world is made
+    if online:
+        if env is None or dataset is not None:
+            raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
+        world = environment_world(env, ranker, belief)
     else:
-        source, spec, used_ranker, used_belief = _dataset_parts(str(dataset))
-
-    def make_env(count: int) -> VectorEnv[Any, Any, Any]:
-        return latent_vector_env(spec, count, used_ranker, used_belief, autoreset_mode="disabled")
-
-    score = evaluation.validation_score(make_env, user_seeds("validation", seed, validation_users))
-    learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score)
-    record = {"env": spec.id, "env_spec": spec.to_json(), "dataset": dataset, "steps": steps, "seed": seed}
-    save_trained_agent(out, learner, agent, used_ranker, used_belief, record)
+        if dataset is None:
+            raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
+        world = dataset_world(dataset, env, ranker, belief)
+    preset = getattr(agent_class, "presets", {}).get(world.preset)
+    learner = agent_class(**({} if preset is None else vars(preset)) | options)
+    score = evaluation.ValidationScore(
+        lambda count: world.users(count, autoreset_mode="disabled"),
+        user_seeds("validation", seed, validation_users),
+    )
+    if overwrite:
+        discard_unfinished(out)
+    elif unfinished:
+        note(f"going on with the unfinished run in {out}")
+    source = world.users(num_envs) if online else world.dataset
+    try:
+        learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score)
+    except KeyboardInterrupt:
+        if (out / UNFINISHED_FOLDER).is_dir():
+            note("the same command goes on where it was")
+        raise
+    record = {
+        "env": world.spec.id,
+        "env_spec": world.spec.to_json(),
+        "dataset": dataset,
+        "preset": None if preset is None else world.preset,
+        "steps": steps,
+        "seed": seed,
+    }
+    save_trained_agent(out, learner, agent, world.ranker, world.belief, record)
     result = {"agent": agent, **record, "validation_return": score(learner.act), "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
-
-
-def _environment_parts(
-    env: str, ranker: str | None, belief: str | None
-) -> tuple[EnvSpec, Ranker, BeliefEncoder]:
-    """An environment's spec with the ranker and belief that are given, or that it holds itself."""
-    spec = gymnasium.spec(env)
-    if is_latent(spec):
-        if ranker is not None or belief is not None:
-            raise ValueError(
-                f"{env} holds a ranker and a belief: leave --ranker and --belief out, "
-                f"or give --env {slate_spec(spec).id}"
-            )
-        ranker, belief = spec.kwargs["ranker"], spec.kwargs["belief"]
-    if ranker is None or belief is None:
-        raise ValueError(
-            "give --ranker and --belief, shipped names or files made by 'gems-gym pretrain', "
-            "or a GemsSlateLatent environment"
-        )
-    return spec, load_ranker(ranker), load_belief(belief)
-
-
-def _dataset_parts(dataset_id: str) -> tuple[Any, EnvSpec, Ranker, BeliefEncoder]:
-    """A dataset with the world, ranker and belief that it was recorded with."""
-    dataset = require("minari").load_dataset(dataset_id)
-    return dataset, dataset.spec.env_spec, dataset_ranker(dataset), dataset_belief(dataset)
 
 
 def evaluate(

@@ -132,18 +132,23 @@ def paired_difference(first: Evaluation, second: Evaluation) -> tuple[float, flo
     return float(difference.mean()), t_interval(difference)
 
 
-def validation_score(
-    make_env: Callable[[int], VectorEnv[Any, Any, Any]], user_seeds: Sequence[int]
-) -> Callable[[Callable[[Any], NDArray[Any]]], float]:
-    """A function that scores an agent in training by its mean return on some users.
+class ValidationScore:
+    """Scores an agent in training by its mean return on some users.
 
     Args:
         make_env: Makes the environment, wrapped for the agent and without autoreset, for a number of users.
         user_seeds: Users to score on, from the validation split.
+
+    Attributes:
+        user_seeds: As given; an interrupted training goes on only with the same.
     """
-    env = make_env(min(len(user_seeds), NUM_ENVS))
 
-    def score(act: Callable[[Any], NDArray[Any]]) -> float:
-        return evaluate(AgentPolicy(act), env, user_seeds).mean_return
+    def __init__(
+        self, make_env: Callable[[int], VectorEnv[Any, Any, Any]], user_seeds: Sequence[int]
+    ) -> None:
+        self.user_seeds = list(user_seeds)
+        self._env = make_env(min(len(user_seeds), NUM_ENVS))
 
-    return score
+    def __call__(self, act: Callable[[Any], NDArray[Any]]) -> float:
+        """Mean clicks a session of a policy, one session with each user."""
+        return evaluate(AgentPolicy(act), self._env, self.user_seeds).mean_return

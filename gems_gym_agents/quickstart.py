@@ -27,7 +27,14 @@ from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import write_json
-from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate, measure_references, validation_score
+from gems_gym_agents.evaluation import (
+    NUM_ENVS,
+    Evaluation,
+    ValidationScore,
+    evaluate,
+    measure_references,
+)
+from gems_gym_agents.online.checkpoints import discard_unfinished
 from gems_gym_agents.results import ResultsTable, draw_clicks_per_step
 from gems_gym_agents.stages import Stages
 
@@ -165,7 +172,7 @@ class _Road:
     def score(self) -> Callable[[Callable[[Any], NDArray[Any]]], float]:
         """Mean return on validation users."""
         users = user_seeds("validation", self.seed, self.settings.validation_users)
-        return validation_score(lambda count: self.latent_env(count, autoreset_mode="disabled"), users)
+        return ValidationScore(lambda count: self.latent_env(count, autoreset_mode="disabled"), users)
 
     # -- agents ------------------------------------------------------------------------------------------------
 
@@ -173,6 +180,7 @@ class _Road:
         """Fit an agent, keep the best on validation users, and write its folder."""
         agent = plugins.load(plugins.AGENTS, name)(**options)
         folder = self.directory / name
+        discard_unfinished(folder)  # a run of other settings would be in the way
         agent.fit(source, steps=steps, seed=self.seed, directory=folder, evaluate=self.score)
         record = {
             "env": self.env_id,

@@ -1,4 +1,4 @@
-"""What happens beside SB3's training loop: a progress bar, validated checkpoints, and a watch on the critics."""
+"""What happens beside SB3's training loop: a progress bar, and a watch on the critics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from gems_gym.policies.actor import Actor
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 
@@ -24,42 +23,6 @@ def mean_training_return(model: Any) -> float | None:
     """Mean unscaled return of the last finished training sessions; ``None`` before the first ends."""
     sessions = model.ep_info_buffer
     return float(np.mean([session["r"] for session in sessions])) if sessions else None
-
-
-class CheckpointCallback(BaseCallback):
-    """Exports and records the policy every ``every`` interactions.
-
-    Args:
-        recorder: gets the policies.
-        every: interactions between two of them, at least 1.
-        export: makes the actor of the present policy; called with the number of interactions.
-    """
-
-    def __init__(self, recorder: CheckpointRecorder, every: int, export: Callable[[int], Actor]) -> None:
-        super().__init__()
-        self.recorder = recorder
-        self.every = every
-        self.export = export
-        self._next = every
-
-    def _on_step(self) -> bool:
-        if self.num_timesteps < self._next:
-            return True
-        self._next = (self.num_timesteps // self.every + 1) * self.every
-        if self.num_timesteps > self.model.learning_starts:  # type: ignore[attr-defined]
-            self.record()
-        return True
-
-    def record(self, score: bool = True) -> None:
-        """Records the present policy now, unless it has been already."""
-        interactions = self.model.num_timesteps
-        if self.recorder.last is not None and self.recorder.last.interactions == interactions:
-            return
-        checkpoint = self.recorder.record(
-            interactions, mean_training_return(self.model), self.export(interactions), score=score
-        )
-        if checkpoint.score is not None:
-            self.logger.record("validation/clicks_per_session", checkpoint.score)
 
 
 class QBoundCallback(BaseCallback):
@@ -79,9 +42,10 @@ class QBoundCallback(BaseCallback):
         self.gamma = gamma
 
     def _on_step(self) -> bool:
-        if self.n_calls % _CHECK_EVERY or self.num_timesteps <= self.model.learning_starts:  # type: ignore[attr-defined]
-            return True
         model: Any = self.model
+        # by what the model counts: a run that went on after an interruption logs at the same steps
+        if model.num_timesteps // model.n_envs % _CHECK_EVERY or model.num_timesteps <= model.learning_starts:
+            return True
         max_reward = self.max_reward
         if max_reward is None:
             max_reward = float(np.abs(model.replay_buffer.rewards).max())
@@ -119,7 +83,7 @@ class ProgressCallback(BaseCallback):
         self.advance = advance
         self.steps = steps
         self.recorder = recorder
-        self._shown = 0
+        self._shown = 0  # interactions; those before an interruption are shown at the first redrawing
 
     def _on_step(self) -> bool:
         if self.n_calls % _REDRAW_EVERY == 0 or self.num_timesteps >= self.steps:

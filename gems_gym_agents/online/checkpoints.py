@@ -6,6 +6,8 @@ every validated policy stays, and the caller picks.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,14 @@ from typing import Any
 from gems_gym.policies.actor import Actor
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import Evaluate
+
+UNFINISHED_FOLDER = "unfinished"
+"""Where a run's folder keeps what an interrupted run goes on with (:mod:`gems_gym_agents.online.unfinished`)."""
+
+STATE_FILE = "state.safetensors"
+"""The file in that folder without which there is no run to go on with."""
+
+_BEST_FILE, _LAST_FILE, _CURVE_FILE = "best.safetensors", "last.safetensors", "checkpoints/checkpoints.json"
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,7 @@ class CheckpointRecorder:
     """Scores policies, keeps them all, and writes them if a directory is given.
 
     Files: ``checkpoints/actor_{interactions}.safetensors`` and ``checkpoints/checkpoints.json`` (the curve), and
-    ``best.safetensors`` and ``last.safetensors``. Those of an earlier run in the same directory are removed at the
-    start.
+    ``best.safetensors`` and ``last.safetensors``.
 
     Args:
         evaluate: scores a policy, higher is better; ``None``: nothing is scored and there is no best policy.
@@ -57,15 +66,6 @@ class CheckpointRecorder:
         self.evaluate = evaluate
         self.directory = directory
         self.checkpoints: list[Checkpoint] = []
-        if directory is not None:
-            (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
-            for old in [
-                *directory.glob("checkpoints/actor_*.safetensors"),
-                directory / "checkpoints/checkpoints.json",
-            ]:
-                old.unlink(missing_ok=True)
-            for name in ("best.safetensors", "last.safetensors"):
-                (directory / name).unlink(missing_ok=True)
 
     @property
     def last(self) -> Checkpoint | None:
@@ -78,6 +78,27 @@ class CheckpointRecorder:
         scored = [checkpoint for checkpoint in self.checkpoints if checkpoint.score is not None]
         return max(scored, key=lambda checkpoint: checkpoint.score or 0.0, default=None)
 
+    def restore(self, curve: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Goes on from the policies that are in the directory already, and removes the files of all others.
+
+        Args:
+            curve: what :meth:`Checkpoint.describe` gave of the policies to go on from; none: begins anew.
+
+        Raises:
+            FileNotFoundError: a policy's file is missing.
+            gems_gym.artifacts.ArtifactError: a policy's file was altered.
+        """
+        if self.directory is None:
+            return
+        for entry in curve:
+            actor = Actor.load(_file(self.directory, entry["interactions"]))
+            self.checkpoints.append(Checkpoint(**entry, actor=actor))
+        kept = {_file(self.directory, checkpoint.interactions) for checkpoint in self.checkpoints}
+        others = set(self.directory.glob("checkpoints/*")) - kept  # half-written ones of a killed process too
+        for file in (*others, self.directory / _BEST_FILE, self.directory / _LAST_FILE):
+            file.unlink(missing_ok=True)
+        self._write_summary(self.directory)
+
     def record(
         self, interactions: int, training_return: float | None, actor: Actor, *, score: bool = True
     ) -> Checkpoint:
@@ -86,17 +107,30 @@ class CheckpointRecorder:
         checkpoint = Checkpoint(interactions, training_return, value, actor)
         self.checkpoints.append(checkpoint)
         if self.directory is not None:
-            self._write(checkpoint, self.directory)
+            actor.save(_file(self.directory, interactions))
+            self._write_summary(self.directory)
         return checkpoint
 
-    def _write(self, checkpoint: Checkpoint, directory: Path) -> None:
-        checkpoint.actor.save(_file(directory, checkpoint))
-        checkpoint.actor.save(directory / "last.safetensors")
-        if checkpoint is self.best:
-            checkpoint.actor.save(directory / "best.safetensors")
-        curve = [{**entry.describe(), "file": _file(directory, entry).name} for entry in self.checkpoints]
-        write_json(directory / "checkpoints" / "checkpoints.json", curve)
+    def _write_summary(self, directory: Path) -> None:
+        for name, checkpoint in ((_LAST_FILE, self.last), (_BEST_FILE, self.best)):
+            if checkpoint is not None:
+                checkpoint.actor.save(directory / name)
+        if self.checkpoints:
+            curve = [
+                {**entry.describe(), "file": _file(directory, entry.interactions).name}
+                for entry in self.checkpoints
+            ]
+            write_json(directory / _CURVE_FILE, curve)
 
 
-def _file(directory: Path, checkpoint: Checkpoint) -> Path:
-    return directory / "checkpoints" / f"actor_{checkpoint.interactions}.safetensors"
+def discard_unfinished(directory: Path) -> None:
+    """Removes what an interrupted run in a folder would go on with; the next one there begins anew."""
+    folder = Path(directory) / UNFINISHED_FOLDER
+    if folder.is_dir():
+        # first what makes the rest a run to go on with, so that half of one is never taken for a whole
+        (folder / STATE_FILE).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+
+def _file(directory: Path, interactions: int) -> Path:
+    return directory / "checkpoints" / f"actor_{interactions}.safetensors"

@@ -24,7 +24,8 @@ class SACOptions:
         learning_starts: interactions with uniformly random actions before the first update.
         buffer_size: transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
         reward_scale: factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
-        validate_every: interactions between two kept (and, with ``evaluate``, scored) policies.
+        validate_every: interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to whole
+            sessions of all users; an interrupted run goes on from the last of them.
     """
 
     gamma: float = 0.8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +16,7 @@ from gems_gym_agents.base import Evaluate, FloatArray
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder
 from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.presets import SAC_PRESETS
 
 POLICY_FILE = "policy.safetensors"
 _DETAILS_FILE = "sac.json"
@@ -41,6 +43,7 @@ class SACAgent:
     """
 
     learns_from: ClassVar[Literal["dataset", "environment"]] = "environment"
+    presets: ClassVar[Mapping[str, SACOptions]] = SAC_PRESETS
 
     def __init__(self, **options: Any) -> None:
         known = [field.name for field in fields(SACOptions)]
@@ -68,11 +71,14 @@ class SACAgent:
         evaluate: Evaluate | None = None,
         progress: bool = True,
     ) -> None:
-        """Trains from scratch; afterwards the agent acts as its best policy on validation users, else as its last.
+        """Trains; afterwards the agent acts as its best policy on validation users, else as its last.
 
         Policies drift late in training: give ``evaluate``, and the best of those kept every ``validate_every``
         interactions is chosen. Ctrl-C passes ``KeyboardInterrupt`` on, but the agent is left with what it has learned
         so far, and can act and be saved.
+
+        If ``directory`` holds the unfinished run of the same arguments, killed or interrupted, training goes on from
+        its last kept policy; on the CPU it ends with the same policies, bit for bit, and the same curve.
 
         Args:
             source: a vector environment with Box observations, Box(-1, 1) actions and autoreset SAME_STEP; it is reset
@@ -80,14 +86,15 @@ class SACAgent:
             steps: interactions (users times steps), more than ``learning_starts``.
             seed: decides everything random; the same on the CPU gives the same policy, bit for bit.
             directory: gets ``checkpoints/``, ``best.safetensors``, ``last.safetensors`` and ``logs/`` (CSV,
-                TensorBoard); ``None`` writes nothing.
+                TensorBoard), and ``unfinished/`` while training; ``None`` writes nothing.
             device: a torch device.
             evaluate: scores a policy on validation users, higher is better.
             progress: draw a bar on stderr.
 
         Raises:
             TypeError: ``source`` is not a vector environment.
-            ValueError: spaces or autoreset mode that SAC cannot use, or too few steps for a single update.
+            ValueError: spaces or autoreset mode that SAC cannot use, too few steps for a single update, or a
+                directory with an unfinished run of other arguments.
             ImportError: stable-baselines3 is not installed.
             DivergedError: the critics' values passed what rewards allow ten times over.
         """

@@ -1,4 +1,4 @@
-"""SB3's SAC with the recipe's settings: made, trained by its own ``learn``, and its actor exported.
+"""Training of SAC in rounds, so that it can be interrupted and goes on to the same curve.
 
 The only module of the online agents that :mod:`gems_gym_agents.online.sac` loads when ``fit`` is called: importing it
 imports torch and stable-baselines3.
@@ -6,87 +6,29 @@ imports torch and stable-baselines3.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from gymnasium import spaces
-from gymnasium.vector import VectorEnv
+import stable_baselines3
+import torch
+from gymnasium.vector import VectorEnv, VectorWrapper
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger, configure
-from stable_baselines3.sac.policies import SACPolicy
 
-from gems_gym.policies.actor import Actor
+from gems_gym import __version__
+from gems_gym.output import plain
 from gems_gym.progress import track
-from gems_gym.user_splits import user_seeds
-from gems_gym_agents.actors import actor_from_modules
+from gems_gym.user_splits import USERS_PER_SEED, user_seeds
+from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.online.callbacks import CheckpointCallback, ProgressCallback, QBoundCallback
+from gems_gym_agents.online.callbacks import ProgressCallback, QBoundCallback, mean_training_return
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
-from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
-from gems_gym_agents.online.replay_buffer import ScaledReplayBuffer
-from gems_gym_agents.online.vec_env import GymnasiumVecEnv
-
-if TYPE_CHECKING:
-    from gems_gym_agents.online.options import SACOptions
-
-
-def make_sac(options: SACOptions, env: VectorEnv, *, seed: int, device: str = "cpu") -> SAC:
-    """Makes SB3's SAC for a vector environment, seeded, with users of the training split.
-
-    Seeds the global random generators, as SB3 does (see :func:`gems_gym_agents.library_state.borrowed_global_state`).
-
-    Args:
-        options: the settings.
-        env: Box observations (observation_size,), actions Box(-1, 1, (action_size,)), autoreset SAME_STEP.
-        seed: of networks, exploration and batches; and of the users, through the training split.
-        device: a torch device.
-
-    Returns:
-        A model whose ``learn`` is ready to be called.
-    """
-    vec_env = GymnasiumVecEnv(env)
-    model = SAC(
-        LayerNormSACPolicy if options.layer_norm else SACPolicy,
-        vec_env,
-        learning_rate=options.learning_rate,
-        buffer_size=options.buffer_size,
-        learning_starts=options.learning_starts,
-        batch_size=options.batch_size,
-        tau=options.tau,
-        gamma=options.gamma,
-        train_freq=1,
-        gradient_steps=options.gradient_steps,
-        replay_buffer_class=ScaledReplayBuffer,
-        replay_buffer_kwargs={"reward_scale": options.reward_scale},
-        ent_coef=f"auto_{options.initial_entropy!r}",
-        target_entropy="auto" if options.target_entropy is None else options.target_entropy,
-        # as many sessions as end together, so that the mean is over all users
-        stats_window_size=max(100, env.num_envs),
-        # fused: one call per optimiser step instead of one per tensor, about 15 % of an update's time
-        policy_kwargs={"net_arch": list(options.net_arch), "optimizer_kwargs": {"fused": True}},
-        seed=seed,
-        device=device,
-    )
-    # SB3 has seeded the users with seed, seed + 1, ...; two seeds would then share most of their users.
-    vec_env.seed(user_seeds("training", seed, env.num_envs))
-    return model
-
-
-def export_actor(model: SAC, metadata: dict[str, Any] | None = None) -> Actor:
-    """Copies the deterministic policy of a SAC model (or one of SB3's own making) into numpy.
-
-    Args:
-        model: a model with a flat Box observation and the default (flattening) features extractor.
-        metadata: JSON-able values to keep with it.
-
-    Returns:
-        An actor whose ``act`` agrees with ``model.predict(observations, deterministic=True)``.
-    """
-    from torch import nn
-
-    return actor_from_modules([model.actor.latent_pi, model.actor.mu, nn.Tanh()], metadata=metadata)
+from gems_gym_agents.online.curves import Curves
+from gems_gym_agents.online.model import check_spaces, export_actor, make_sac
+from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.unfinished import UnfinishedRun
 
 
 def train_sac(
@@ -102,76 +44,132 @@ def train_sac(
 ) -> None:
     """Trains, leaving every validated policy and the last one in the recorder, even when interrupted or failing.
 
+    Training is a sequence of rounds of ``validate_every`` interactions, rounded up to whole sessions of all users. Each
+    starts with fresh seeds, new users and new sessions, and ends with a recorded policy and a saved state. So an
+    interrupted run in the same directory goes on from its last whole round and ends with the same bits.
+
     Args:
         options: the settings.
         env: see :func:`make_sac`.
         recorder: gets the policies, the last one unscored if training is interrupted.
         steps: interactions (users times steps), rounded up to whole vector steps.
         seed: decides everything random.
-        directory: curves are written to ``directory/logs`` (CSV and TensorBoard); ``None``: nowhere.
+        directory: curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run goes on
+            with to ``directory/unfinished``, which a finished one removes; ``None``: nowhere.
         device: a torch device.
         progress: draw a bar on stderr.
 
     Raises:
+        ValueError: the directory holds an unfinished run of other arguments.
         KeyboardInterrupt: Ctrl-C, passed on once the last policy is recorded.
         DivergedError: the critics have left their bound.
     """
     check_spaces(env)
+    ends = round_ends(env, options.validate_every, steps)
+    if len(ends) * env.num_envs > USERS_PER_SEED:
+        raise ValueError(
+            f"validate_every={options.validate_every}: {len(ends)} rounds, each with {env.num_envs} new users, need "
+            f"more than the {USERS_PER_SEED} users of a seed; validate less often"
+        )
+    run = UnfinishedRun(directory, run_arguments(options, env, recorder, steps, seed, device))
     with borrowed_global_state(device):
         model = make_sac(options, env, seed=seed, device=device)
-        logger = (
-            Logger(None, [])
-            if directory is None
-            else configure(str(directory / "logs"), ["csv", "tensorboard"])
-        )
-        model.set_logger(logger)
-
-        def export(interactions: int) -> Actor:
-            return export_actor(model, {"agent": "sac", "seed": seed, "interactions": interactions})
-
-        checkpoints = CheckpointCallback(recorder, options.validate_every, export)
-        callbacks: list[BaseCallback] = [
-            checkpoints,
-            QBoundCallback(largest_reward(env, options), options.gamma),
-        ]
-        finished = False
+        curves = Curves(directory, run.restore(model, recorder))
+        model.set_logger(curves.logger)
         try:
             with track("SAC", steps, progress) as advance:
-                callbacks.append(ProgressCallback(advance, steps, recorder))
-                # Users end their sessions together: one line of the log per round, not one per user.
-                model.learn(steps, callback=callbacks, log_interval=env.num_envs)
-            finished = True
+                callbacks: list[BaseCallback] = [
+                    QBoundCallback(largest_reward(env, options), options.gamma),
+                    ProgressCallback(advance, steps, recorder),
+                ]
+                for number, end in enumerate(ends):
+                    if end > model.num_timesteps:
+                        _train_round(model, seed, number, end, callbacks)
+                        _record(model, recorder, seed)
+                        model.dump_logs()
+                        run.save(model, recorder, curves.text)
+            run.discard()
+        except BaseException as error:
+            _record(model, recorder, seed, score=False)
+            if isinstance(error, DivergedError):
+                run.discard()  # going on would end the same way
+            raise
         finally:
-            if model.num_timesteps > 0:
-                checkpoints.record(score=finished)
-            logger.close()
+            curves.logger.close()
+
+
+def round_ends(env: VectorEnv, validate_every: int, steps: int) -> list[int]:
+    """The interactions at which rounds end, the last of them the whole training."""
+    length = getattr(getattr(env.unwrapped, "config", None), "episode_length", 1)
+    sessions = env.num_envs * length  # one of each user
+    every = -(-validate_every // sessions) * sessions
+    last = -(-steps // env.num_envs) * env.num_envs
+    return [*range(every, last, every), last]
+
+
+def _train_round(model: SAC, seed: int, number: int, end: int, callbacks: list[BaseCallback]) -> None:
+    """Plays and learns until ``end`` interactions, whatever came before: seeds and users are the round's own."""
+    assert model.env is not None
+    model.set_random_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+    users = user_seeds("training", seed, model.n_envs, start=number * model.n_envs)
+    model.env.seed(users)  # type: ignore[arg-type]  # ours takes lists
+    model.set_env(model.env)  # SB3's way to have ``learn`` reset the environment
+    # Users end their sessions together: one line of the log per round of sessions, not one per user.
+    model.learn(
+        end - model.num_timesteps, callback=callbacks, log_interval=model.n_envs, reset_num_timesteps=False
+    )
+
+
+def _record(model: SAC, recorder: CheckpointRecorder, seed: int, *, score: bool = True) -> None:
+    """Records the present policy, unless it has been already or has not begun to learn; and logs its score."""
+    interactions, last = model.num_timesteps, recorder.last
+    if interactions > model.learning_starts and (last is None or last.interactions < interactions):
+        actor = export_actor(model, {"agent": "sac", "seed": seed, "interactions": interactions})
+        checkpoint = recorder.record(interactions, mean_training_return(model), actor, score=score)
+        if checkpoint.score is not None:
+            model.logger.record("validation/clicks_per_session", checkpoint.score)
+
+
+def run_arguments(
+    options: SACOptions, env: VectorEnv, recorder: CheckpointRecorder, steps: int, seed: int, device: str
+) -> dict[str, Any]:
+    """Everything that decides the result of a run, JSON types only."""
+    return plain(
+        {
+            "options": asdict(options),
+            "steps": steps,
+            "seed": seed,
+            "num_envs": env.num_envs,
+            "device": torch.device(device).type,
+            "validation_users": getattr(recorder.evaluate, "user_seeds", None),
+            "world": describe_world(env),
+            "versions": {
+                "gems-gym": __version__,
+                "stable-baselines3": stable_baselines3.__version__,
+                "torch": str(torch.__version__),
+            },
+        }
+    )
+
+
+def describe_world(env: VectorEnv) -> dict[str, Any]:
+    """What an environment is: configuration, catalogue, and the digests of the ranker and the belief around it."""
+    world: dict[str, Any] = {}
+    layer = env
+    while True:
+        for role in ("ranker", "encoder", "belief"):
+            if hasattr(layer, role):
+                world["belief" if role == "encoder" else role] = getattr(layer, role).sha256
+        if not isinstance(layer, VectorWrapper):
+            break
+        layer = layer.env
+    core: Any = layer
+    if hasattr(core, "config") and hasattr(core, "catalog"):
+        world |= {"config": asdict(core.config), "catalog": core.catalog.hash}
+    return world
 
 
 def largest_reward(env: VectorEnv, options: SACOptions) -> float | None:
     """Largest scaled reward of one step: one click per slot; ``None`` where the environment has no slates."""
     slate_size = getattr(getattr(env.unwrapped, "config", None), "slate_size", None)
     return None if slate_size is None else float(slate_size) * options.reward_scale
-
-
-def check_spaces(env: VectorEnv) -> None:
-    """Refuses what SAC cannot learn from, and says which wrapper is missing.
-
-    Raises:
-        TypeError: not a vector environment.
-        ValueError: observations that are no flat Box, or actions other than Box(-1, 1, (n,)).
-    """
-    if not isinstance(env, VectorEnv):
-        raise TypeError(
-            f"source={env!r} is a {type(env).__name__}; a gymnasium.vector.VectorEnv was expected"
-        )
-    observation, action = env.single_observation_space, env.single_action_space
-    if not (isinstance(observation, spaces.Box) and len(observation.shape) == 1):
-        raise ValueError(
-            f"source has the observation space {observation}; a flat Box was expected: "
-            "wrap it in VectorBeliefObservation"
-        )
-    in_unit_box = isinstance(action, spaces.Box) and np.all(action.low == -1.0) and np.all(action.high == 1.0)
-    if not in_unit_box or len(action.shape or ()) != 1:
-        raise ValueError(
-            f"source has the action space {action}; Box(-1, 1, (n,)) was expected: wrap it in VectorLatentAction"
-        )
