@@ -13,6 +13,7 @@ from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
+from gems_gym.cli_datasets import dataset as dataset_commands
 from gems_gym.cli_pretrain import pretrain
 from gems_gym.errors import require
 from gems_gym.output import key_value_table, note, show_result
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(pretrain, name="pretrain")
+app.add_typer(dataset_commands, name="dataset")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 

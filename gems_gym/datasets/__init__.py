@@ -1,9 +1,11 @@
-"""Recorded sessions as Minari datasets: collecting them, and what they carry.
+"""Recorded sessions as Minari datasets: collecting them, what they carry, and what is made of them.
 
 Importing this package imports no Minari; its functions do, when they are called.
 """
 
 from gems_gym.datasets.collect import collect
+from gems_gym.datasets.combine import merge, subset
+from gems_gym.datasets.exchange import export_d4rl, import_d4rl
 from gems_gym.datasets.reader import (
     artifact_file,
     compute_content_hash,
@@ -11,11 +13,15 @@ from gems_gym.datasets.reader import (
     dataset_ranker,
     recover_latent_environment,
 )
+from gems_gym.datasets.relabel import relabel
+from gems_gym.datasets.report import DatasetReport, report_dataset
+from gems_gym.datasets.report_picture import draw_report
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.world import measure_reference_scores
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 
 __all__ = [
+    "DatasetReport",
     "DatasetWriter",
     "Sessions",
     "artifact_file",
@@ -24,6 +30,13 @@ __all__ = [
     "compute_content_hash",
     "dataset_belief",
     "dataset_ranker",
+    "draw_report",
+    "export_d4rl",
+    "import_d4rl",
     "measure_reference_scores",
+    "merge",
     "recover_latent_environment",
+    "relabel",
+    "report_dataset",
+    "subset",
 ]

@@ -1,0 +1,219 @@
+"""``gems-gym dataset``: reports on recorded sessions, and datasets made of datasets."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gems_gym.output import key_value_table, show_result
+
+if TYPE_CHECKING:
+    from gems_gym.datasets.measures import Coverage, Slates
+    from gems_gym.datasets.report import DatasetReport
+
+dataset = typer.Typer(
+    help="Report on a dataset, export, import, relabel, merge or cut it.", no_args_is_help=True
+)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")]
+NewId = Annotated[str, typer.Option(help="Id of the new dataset, namespace/name-vN.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a dataset of this id.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+LOST = ["infos: slates, clicks, boredom and user states"]
+"""What an .npz file of D4RL's form has no place for."""
+
+
+@dataset.command()
+def report(
+    identifier: Id,
+    out: Annotated[Path | None, typer.Option(help="Draw the report into this .png file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a dataset: returns, clicks per rank, concentration, boredom, coverage, duplicates."""
+    from gems_gym.datasets.report import report_dataset
+    from gems_gym.datasets.report_picture import draw_report
+    from gems_gym.errors import require
+
+    if out is not None:
+        require("matplotlib")  # before the dataset is read
+    measured = report_dataset(identifier)
+    if out is not None:
+        draw_report(measured, out)
+    picture = {"picture": str(out)} if out is not None else {}
+    show_result(
+        measured.as_dict() | picture,
+        key_value_table(_readable(measured) | picture, title=identifier),
+        as_json,
+    )
+
+
+@dataset.command()
+def export(
+    identifier: Id,
+    out: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Write a latent dataset as an .npz file of D4RL's form; its infos are lost."""
+    from gems_gym.datasets.exchange import export_d4rl
+
+    file = export_d4rl(identifier, out)
+    result = {
+        "file": str(out),
+        "dataset_id": identifier,
+        "episodes": int(file.timeouts.sum()),
+        "transitions": len(file.rewards),
+        "megabytes": round(out.stat().st_size / 1e6, 1),
+        "content_hash": file.metadata["content_hash"],
+        "holds": [*file.artefacts],
+        "lost": LOST,
+    }
+    _show(result, as_json)
+
+
+@dataset.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz file of D4RL's form.")],
+    dataset_id: NewId,
+    env: Annotated[
+        str | None, typer.Option(help="Environment id, if the file was not exported by gems-gym.")
+    ] = None,
+    ranker: Annotated[
+        str | None, typer.Option(help="Ranker's file or shipped name, if the file does not hold it.")
+    ] = None,
+    belief: Annotated[
+        str | None, typer.Option(help="Belief's file or shipped name, if the file does not hold it.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Make a dataset of an .npz file of D4RL's form; it has no infos."""
+    from gems_gym.datasets.exchange import import_d4rl
+
+    made = import_d4rl(
+        file, dataset_id=dataset_id, env_id=env, ranker=ranker, belief=belief, overwrite=overwrite
+    )
+    _show(_described(made) | {"lacks": LOST}, as_json)
+
+
+@dataset.command()
+def relabel(
+    identifier: Id,
+    ranker: Annotated[str, typer.Option(help="The new ranker's file or shipped name.")],
+    dataset_id: NewId,
+    belief: Annotated[
+        str | None, typer.Option(help="Belief's file or shipped name; needed for a dataset of slates.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write the same sessions with the latents that another ranker would show their slates by."""
+    from gems_gym.datasets.relabel import relabel as make
+
+    made = make(identifier, ranker, dataset_id=dataset_id, belief=belief, overwrite=overwrite)
+    _show(_described(made), as_json)
+
+
+@dataset.command()
+def merge(
+    identifiers: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of local datasets.")],
+    dataset_id: NewId,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write the sessions of datasets of one environment, ranker and belief behind one another."""
+    from gems_gym.datasets.combine import merge as make
+
+    _show(_described(make(identifiers, dataset_id=dataset_id, overwrite=overwrite)), as_json)
+
+
+@dataset.command()
+def subset(
+    identifier: Id,
+    dataset_id: NewId,
+    episodes: Annotated[int | None, typer.Option(help="Sessions to draw.")] = None,
+    min_return: Annotated[
+        float | None, typer.Option(help="Only sessions with at least so many clicks.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write a part of a dataset's sessions: drawn at random, the good ones, or drawn among these."""
+    from gems_gym.datasets.combine import subset as make
+
+    part = make(
+        identifier,
+        dataset_id=dataset_id,
+        episodes=episodes,
+        min_return=min_return,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    _show(_described(part), as_json)
+
+
+def _described(made: Any) -> dict[str, Any]:
+    metadata = made.storage.metadata
+    named = ("content_hash", "policy", "ranker_sha256", "belief_sha256", "derived_from")
+    return {
+        "dataset_id": made.id,
+        "episodes": int(made.total_episodes),
+        "transitions": int(made.total_steps),
+        **{name: metadata.get(name) for name in named},
+    }
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    readable = dict(result)
+    derived = readable.pop("derived_from", {})
+    if "reconstruction" in derived:
+        shares = derived["reconstruction"]
+        readable["reconstruction"] = (
+            f"{shares['slots']:.1%} of the slots, {shares['slates']:.1%} of the slates are shown again"
+        )
+    for name, value in readable.items():
+        if isinstance(value, list):
+            readable[name] = ", ".join(value)
+    show_result(result, key_value_table(readable), as_json)
+
+
+def _readable(report: "DatasetReport") -> dict[str, str]:
+    returns = report.returns
+    score = "" if report.normalized_score is None else f", normalised score {report.normalized_score:.1f}"
+    rows = {
+        "environment": report.env,
+        "policy": str(report.policy),
+        "sessions": f"{report.episodes:,}, {report.transitions:,} transitions",
+        "clicks per session": f"{returns.mean:.1f} ± {returns.ci95:.1f} (95 %), sd {returns.sd:.1f}{score}",
+        "quantiles": ", ".join(
+            [
+                f"min {returns.minimum:g}",
+                *(f"{float(share):.0%} {value:.0f}" for share, value in returns.quantiles.items()),
+                f"max {returns.maximum:g}",
+            ]
+        ),
+    }
+    rows |= {"slates": "no infos"} if report.slates is None else _readable_slates(report.slates)
+    for name, coverage in (("beliefs", report.states), ("latents", report.actions)):
+        if coverage is not None:
+            rows[name] = _readable_coverage(coverage)
+    return rows | {"content hash": str(report.content_hash)}
+
+
+def _readable_slates(slates: "Slates") -> dict[str, str]:
+    items, topics = slates.items, slates.topics
+    return {
+        "clicks per rank": " ".join(f"{clicks:.2f}" for clicks in slates.clicks_per_rank),
+        "topics": f"{topics.effective_number:.1f} effective, Gini {topics.gini:.2f}, {topics.share_shown:.0%} shown",
+        "items": f"{items.effective_number:.0f} effective, Gini {items.gini:.2f}, {items.share_shown:.0%} shown",
+        "boredom": f"in {slates.bored_steps:.1%} of the steps, {slates.bored_topics:.2f} topics a step",
+        "duplicates": f"in {slates.slates_with_duplicates:.1%} of the slates, {slates.duplicates_per_slate:.2f} each",
+    }
+
+
+def _readable_coverage(coverage: "Coverage") -> str:
+    return (
+        f"{coverage.effective_dimensions:.1f} effective dimensions of {len(coverage.sd)}, sd {min(coverage.sd):.2f} to "
+        f"{max(coverage.sd):.2f}, {coverage.at_border:.1%} at the border"
+    )

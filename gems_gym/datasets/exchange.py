@@ -1,0 +1,301 @@
+"""Latent datasets out to .npz files of D4RL's form, and in again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+
+from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.datasets.d4rl import D4rlFile
+from gems_gym.datasets.sessions import Sessions
+from gems_gym.datasets.stored import (
+    CHUNK_SESSIONS,
+    NO_SEED,
+    carried_metadata,
+    open_dataset,
+    own_artefacts,
+    read_sessions,
+    registered_spec,
+    slate_world,
+)
+from gems_gym.datasets.world import (
+    BELIEF_FILE,
+    RANKER_FILE,
+    AnyPath,
+    Artefact,
+    as_artefact,
+    environment_spec,
+    measure_reference_scores,
+)
+from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
+from gems_gym.progress import track
+from gems_gym.rankers import Ranker, load_ranker
+from gems_gym.registration import is_latent, slate_spec
+from gems_gym.wrappers import BeliefObservation, LatentAction
+
+if TYPE_CHECKING:
+    import minari
+
+    from gems_gym.datasets.reader import Dataset
+
+_FILES = {"ranker": RANKER_FILE, "belief": BELIEF_FILE}
+
+
+def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlFile:
+    """Writes a latent dataset as an .npz file of D4RL's form (:class:`~gems_gym.datasets.d4rl.D4rlFile`).
+
+    Infos (slates, clicks, boredom, user states) have no place in it and are lost. The file holds copies of ranker and
+    belief as bytes, and as ``metadata`` what the dataset's say, with environment, content hash and the users' seeds.
+
+    Args:
+        dataset: The dataset, or the id of a local one; it is held in memory whole, about 300 bytes a transition.
+        path: The file to write; an existing one is replaced.
+        progress: Draws a progress bar on stderr.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: If there is no dataset of this id, or it holds slates.
+        ArtifactError: If its copy of ranker or belief is missing or altered.
+        ImportError: If Minari is not installed; it names the extra.
+    """
+    opened = open_dataset(dataset)
+    for space in (opened.observation_space, opened.action_space):
+        if not isinstance(space, gymnasium.spaces.Box):
+            raise ValueError(
+                f"dataset {opened.id!r} holds slates, D4RL's form beliefs and latents: make a latent dataset of it, "
+                f"gems-gym dataset relabel {opened.id} --ranker NAME --belief NAME --dataset-id ID"
+            )
+    file, seeds, row = _empty_file(opened), list[int](), 0
+    for sessions in read_sessions(opened, f"exporting {opened.id}", progress=progress):
+        _fill(file, slice(row, row + sessions.rewards.size), sessions)
+        row += sessions.rewards.size
+        seeds += sessions.seeds
+    file = replace(
+        file,
+        metadata={
+            "dataset_id": opened.id,
+            "env_spec": json.loads(opened.env_spec.to_json()),
+            "content_hash": opened.storage.metadata.get("content_hash"),
+            "session_seeds": seeds,
+            **carried_metadata(opened),
+        },
+        artefacts={name.partition(".")[0]: copy.read_bytes() for name, copy in own_artefacts(opened).items()},
+    )
+    file.save(path)
+    return file
+
+
+def import_d4rl(
+    path: Path,
+    *,
+    dataset_id: str,
+    env_id: str | None = None,
+    ranker: Ranker | AnyPath | None = None,
+    belief: BeliefEncoder | AnyPath | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> minari.MinariDataset:
+    """Makes a dataset of an .npz file of D4RL's form, gems-gym's own or another's.
+
+    Args:
+        path: The file.
+        dataset_id: The new dataset's id.
+        env_id: The environment that the sessions were played in; a file of gems-gym names it itself.
+        ranker: The ranker that its actions are latents of, its file or its shipped name; a file of gems-gym holds it
+            itself, and a ``GemsSlateLatent-*`` environment names it. Without ranker and belief, the dataset holds
+            vectors whose meaning is not known.
+        belief: Likewise the belief encoder.
+        overwrite: Replaces a dataset of this id, once the new one is whole.
+        progress: Draws progress bars on stderr.
+
+    Returns:
+        The new dataset, without infos. Sessions whose users the file does not name have the seed
+        :data:`~gems_gym.datasets.stored.NO_SEED`.
+
+    Raises:
+        ValueError: If the id is wrong, the environment is not known or has another catalogue, ranker or belief are
+            not those that the file names, do not fit, or are given beside a latent environment, only one of them is
+            known, or an array is wrong; it names array, row and value.
+        FileNotFoundError: If there is no such file.
+        ImportError: If Minari is not installed; it names the extra.
+    """
+    check_new_dataset_id(dataset_id, overwrite=overwrite)
+    file = D4rlFile.load(path)
+    spec = _spec_of(file, path, env_id)
+    world: Any = slate_world(spec, file.metadata.get("catalog_hash"), str(path))
+    with tempfile.TemporaryDirectory() as scratch:
+        artefacts = _artefacts_of(file, path, spec, {"ranker": ranker, "belief": belief}, Path(scratch))
+        config, catalog_hash = world.unwrapped.config, world.unwrapped.catalog.hash
+        spaces: tuple[Any, Any] = (None, None)
+        if artefacts:
+            env = LatentAction(
+                BeliefObservation(world, artefacts[BELIEF_FILE].value), artefacts[RANKER_FILE].value
+            )
+            spaces = (env.observation_space, env.action_space)
+        sizes = [None if space is None else space.shape[0] for space in spaces]
+        file.check(sizes[0], sizes[1], config.episode_length)
+        seeds = _seeds_of(file, config.episode_length)
+        metadata = _metadata_of(file, path, spec, progress) | {"catalog_hash": catalog_hash}
+        for part, name in _FILES.items():
+            metadata[f"{part}_sha256"] = artefacts[name].sha256 if artefacts else None
+        with DatasetWriter(
+            dataset_id,
+            spaces[0] or _box(file.observations),
+            spaces[1] or _box(file.actions),
+            spec,
+            {name: artefact.file for name, artefact in artefacts.items()},
+            overwrite=overwrite,
+        ) as writer:
+            with track(f"importing {path.name}", len(seeds), shown=progress) as advance:
+                for sessions in _sessions_of(file, seeds, config.episode_length):
+                    writer.append(sessions)
+                    advance(len(sessions))
+            return writer.finish(metadata)
+
+
+def _empty_file(dataset: minari.MinariDataset) -> D4rlFile:
+    """The arrays for a dataset's transitions, whose numbers are still to be filled in."""
+    num_rows = int(dataset.total_steps)
+    observations, next_observations = (
+        np.empty((num_rows, *dataset.observation_space.shape), dtype=np.float32) for _ in range(2)
+    )
+    return D4rlFile(
+        observations=observations,
+        actions=np.empty((num_rows, *dataset.action_space.shape), dtype=np.float32),
+        rewards=np.empty(num_rows, dtype=np.float32),
+        next_observations=next_observations,
+        terminals=np.zeros(num_rows, dtype=np.bool_),
+        timeouts=np.zeros(num_rows, dtype=np.bool_),
+    )
+
+
+def _fill(file: D4rlFile, rows: slice, sessions: Sessions) -> None:
+    """Writes sessions into the rows of the arrays that are theirs."""
+    seen = np.asarray(sessions.observations)  # (num_sessions, num_steps + 1, observation_size)
+    file.observations[rows] = seen[:, :-1].reshape(-1, seen.shape[2])
+    file.next_observations[rows] = seen[:, 1:].reshape(-1, seen.shape[2])
+    file.actions[rows] = sessions.actions.reshape(-1, sessions.actions.shape[2])
+    file.rewards[rows] = sessions.rewards.ravel()
+    file.timeouts[rows].reshape(sessions.rewards.shape)[:, -1] = True
+
+
+def _box(vectors: np.ndarray) -> gymnasium.spaces.Box:
+    return gymnasium.spaces.Box(-1.0, 1.0, vectors.shape[1:], dtype=np.float32)
+
+
+def _spec_of(file: D4rlFile, path: Path, env_id: str | None) -> EnvSpec:
+    """The environment's spec, from the file if it names one. What is made is what is registered here."""
+    recorded = file.metadata.get("env_spec")
+    if recorded is None:
+        if env_id is None:
+            raise ValueError(
+                f"{path} names no environment: give env, the id of the one that it was recorded in"
+            )
+        return environment_spec(env_id)
+    if not isinstance(recorded, dict) or not isinstance(recorded.get("id"), str):
+        raise ValueError(f"{path}: env_spec in its metadata must be an environment's spec, got {recorded!r}")
+    if env_id is not None and gymnasium.spec(env_id).id != recorded["id"]:
+        raise ValueError(f"env is {env_id!r}, but {path} was recorded in {recorded['id']!r}")
+    return registered_spec(recorded["id"], recorded.get("kwargs", {}))
+
+
+def _artefacts_of(
+    file: D4rlFile, path: Path, spec: EnvSpec, given: dict[str, Any], scratch: Path
+) -> dict[str, Artefact]:
+    """Ranker and belief by file name: those given, else those in the file, else those of a latent environment."""
+    if is_latent(spec) and any(one is not None for one in given.values()):
+        raise ValueError(
+            f"{spec.id} holds a ranker and a belief: leave ranker and belief out, or give env as "
+            f"{slate_spec(spec).id!r}"
+        )
+    loaders: dict[str, Callable[[AnyPath], Any]] = {"ranker": load_ranker, "belief": load_belief}
+    found = {}
+    for part, name in _FILES.items():
+        source = given[part]
+        if source is None and part in file.artefacts:
+            source = scratch / f"from_file_{name}"
+            source.write_bytes(file.artefacts[part])
+        if source is None and is_latent(spec):
+            source = spec.kwargs[part]
+        if source is None:
+            continue
+        artefact = as_artefact(source, loaders[part], scratch / name)
+        recorded = _recorded_sha256(file, part)
+        if recorded not in (None, artefact.sha256):
+            raise ValueError(
+                f"{part} has sha256 {artefact.sha256}, but {path} was recorded with one of sha256 {recorded}: the "
+                f"same numbers mean something else to it; gems-gym dataset relabel takes a dataset to another ranker"
+            )
+        found[name] = artefact
+    if len(found) == 1:
+        known = next(part for part, name in _FILES.items() if name in found)
+        lacking = next(part for part, name in _FILES.items() if name not in found)
+        raise ValueError(f"{path}: {known} is known without {lacking}: give both or neither")
+    return found
+
+
+def _recorded_sha256(file: D4rlFile, part: str) -> Any:
+    told = file.metadata.get(f"{part}_sha256")
+    if told is None and part in file.artefacts:
+        return hashlib.sha256(file.artefacts[part]).hexdigest()
+    return told
+
+
+def _seeds_of(file: D4rlFile, length: int) -> list[int]:
+    count = len(file.rewards) // length
+    seeds = file.metadata.get("session_seeds", [NO_SEED] * count)
+    if not isinstance(seeds, list) or len(seeds) != count or not all(isinstance(seed, int) for seed in seeds):
+        raise ValueError(
+            f"session_seeds in the file's metadata must be {count} integers, one for each session"
+        )
+    return seeds
+
+
+def _sessions_of(file: D4rlFile, seeds: list[int], length: int) -> Iterator[Sessions]:
+    for start in range(0, len(seeds), CHUNK_SESSIONS):
+        chunk = seeds[start : start + CHUNK_SESSIONS]
+        rows = slice(start * length, (start + len(chunk)) * length)
+        observations, last = (
+            values[rows].reshape(len(chunk), length, -1)
+            for values in (file.observations, file.next_observations)
+        )
+        yield Sessions(
+            seeds=chunk,
+            observations=np.concatenate([observations, last[:, -1:]], axis=1),
+            actions=file.actions[rows].reshape(len(chunk), length, -1),
+            rewards=file.rewards[rows].reshape(len(chunk), length),
+            infos={},
+        )
+
+
+def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> dict[str, Any]:
+    """What the file tells about its sessions; reference scores are measured if it has none."""
+    told = ("policy", "description", "user_split", "user_seed", "num_episodes_average_score")
+    kept = {name: file.metadata[name] for name in told if name in file.metadata}
+    policy = str(kept.get("policy", "unknown"))
+    scores = [file.metadata.get(name) for name in ("ref_min_score", "ref_max_score")]
+    if not all(isinstance(score, int | float) for score in scores):
+        scores = list(measure_reference_scores(spec, progress=progress))
+    source = {
+        name: file.metadata[name]
+        for name in ("dataset_id", "content_hash", "derived_from")
+        if name in file.metadata
+    }
+    return kept | {
+        "algorithm_name": policy,
+        "policy": policy,
+        "ref_min_score": scores[0],
+        "ref_max_score": scores[1],
+        "derived_from": {"by": "import", "file": path.name, "sources": [source] if source else []},
+    }

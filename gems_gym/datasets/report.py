@@ -1,0 +1,125 @@
+"""Quality report of a dataset: what its policy reached, showed and left out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+from numpy.typing import NDArray
+
+from gems_gym.datasets.measures import (
+    Coverage,
+    CoverageMeasures,
+    ReturnMeasures,
+    Returns,
+    SlateMeasures,
+    Slates,
+)
+from gems_gym.datasets.sessions import Sessions
+from gems_gym.datasets.stored import dataset_world, open_dataset, read_sessions
+
+if TYPE_CHECKING:
+    from gems_gym.datasets.reader import Dataset
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """Measures of a dataset.
+
+    Attributes:
+        dataset_id: Its id.
+        env: Id of its environment.
+        policy: Who played, as its metadata say.
+        content_hash: Of its numbers.
+        episodes: Sessions.
+        transitions: Steps of all sessions.
+        returns: Clicks per session.
+        normalized_score: Minari's normalised score of the mean return, in per cent; None without reference scores.
+        slates: What was shown and clicked; None where there are no infos (a dataset that came from an npz file).
+        states: How the beliefs that were acted on fill their box; None where observations are slates.
+        actions: How the latents fill theirs; None where actions are slates.
+    """
+
+    dataset_id: str
+    env: str
+    policy: str | None
+    content_hash: str | None
+    episodes: int
+    transitions: int
+    returns: Returns
+    normalized_score: float | None
+    slates: Slates | None
+    states: Coverage | None
+    actions: Coverage | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-able values."""
+        return asdict(self)
+
+
+def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
+    """Measures a dataset, reading it once, in chunks: memory does not grow with its size.
+
+    Args:
+        dataset: The dataset, or the id of a local one.
+        progress: Draws a progress bar on stderr.
+
+    Raises:
+        ValueError: If there is no dataset of this id, it is not gems-gym's, or its environment has another catalogue
+            now than when it was recorded.
+        ImportError: If Minari is not installed; it names the extra.
+    """
+    opened = open_dataset(dataset)
+    world: Any = dataset_world(opened).unwrapped
+    slates: SlateMeasures | None = SlateMeasures(
+        world.catalog.item_topics, world.config.num_topics, world.config.slate_size
+    )
+    returns, states = ReturnMeasures(), _coverage(opened.observation_space)
+    actions = _coverage(opened.action_space)
+    for sessions in read_sessions(opened, f"reading {opened.id}", progress=progress):
+        returns.add(sessions)
+        slates = slates if _has_slates(sessions) else None
+        if slates is not None:
+            slates.add(sessions)
+        if states is not None:
+            states.add(_array(sessions.observations)[:, :-1])  # nothing was done after the last one
+        if actions is not None:
+            actions.add(sessions.actions)
+    metadata = opened.storage.metadata
+    measured = returns.result()
+    return DatasetReport(
+        dataset_id=opened.id,
+        env=opened.env_spec.id,
+        policy=metadata.get("policy"),
+        content_hash=metadata.get("content_hash"),
+        episodes=int(opened.total_episodes),
+        transitions=int(opened.total_steps),
+        returns=measured,
+        normalized_score=_normalized(
+            measured.mean, metadata.get("ref_min_score"), metadata.get("ref_max_score")
+        ),
+        slates=slates.result() if slates is not None else None,
+        states=states.result() if states is not None else None,
+        actions=actions.result() if actions is not None else None,
+    )
+
+
+def _coverage(space: gymnasium.Space[Any]) -> CoverageMeasures | None:
+    is_vector = isinstance(space, gymnasium.spaces.Box) and len(space.shape) == 1
+    return CoverageMeasures(space.shape[0]) if is_vector else None  # type: ignore[index]
+
+
+def _has_slates(sessions: Sessions) -> bool:
+    return {"slate", "clicks", "bored"} <= sessions.infos.keys()
+
+
+def _array(observations: NDArray[Any] | dict[str, NDArray[Any]]) -> NDArray[Any]:
+    assert not isinstance(observations, dict)  # their space is a Box
+    return observations
+
+
+def _normalized(mean: float, low: float | None, high: float | None) -> float | None:
+    if low is None or high is None or low == high:
+        return None
+    return 100.0 * (mean - low) / (high - low)
