@@ -55,7 +55,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a latent dataset as an .npz file of D4RL's form; its infos are lost."""
-    from gems_gym.datasets.exchange import export_d4rl
+    from gems_gym.datasets.d4rl_export import export_d4rl
 
     file = export_d4rl(identifier, out)
     result = {
@@ -88,7 +88,7 @@ def import_file(
     as_json: Json = False,
 ) -> None:
     """Make a dataset of an .npz file of D4RL's form; it has no infos."""
-    from gems_gym.datasets.exchange import import_d4rl
+    from gems_gym.datasets.d4rl_import import import_d4rl
 
     made = import_d4rl(
         file, dataset_id=dataset_id, env_id=env, ranker=ranker, belief=belief, overwrite=overwrite

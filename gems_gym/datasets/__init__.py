@@ -5,7 +5,8 @@ Importing this package imports no Minari; its functions do, when they are called
 
 from gems_gym.datasets.collect import collect
 from gems_gym.datasets.combine import merge, subset
-from gems_gym.datasets.exchange import export_d4rl, import_d4rl
+from gems_gym.datasets.d4rl_export import export_d4rl
+from gems_gym.datasets.d4rl_import import import_d4rl
 from gems_gym.datasets.reader import (
     artifact_file,
     compute_content_hash,

@@ -38,7 +38,7 @@ ROWS = 10 * LENGTH
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gems_gym.datasets.stored.CHUNK_SESSIONS", 4)
-    monkeypatch.setattr("gems_gym.datasets.exchange.CHUNK_SESSIONS", 4)
+    monkeypatch.setattr("gems_gym.datasets.d4rl_import.CHUNK_SESSIONS", 4)
 
 
 @pytest.fixture

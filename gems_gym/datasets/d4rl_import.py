@@ -1,12 +1,10 @@
-"""Latent datasets out to .npz files of D4RL's form, and in again."""
+"""Datasets of .npz files of D4RL's form, gems-gym's own and others'."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +18,6 @@ from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     CHUNK_SESSIONS,
     NO_SEED,
-    carried_metadata,
-    open_dataset,
-    own_artefacts,
-    read_sessions,
     registered_spec,
     slate_world,
 )
@@ -45,55 +39,7 @@ from gems_gym.wrappers import BeliefObservation, LatentAction
 if TYPE_CHECKING:
     import minari
 
-    from gems_gym.datasets.reader import Dataset
-
 _FILES = {"ranker": RANKER_FILE, "belief": BELIEF_FILE}
-
-
-def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlFile:
-    """Writes a latent dataset as an .npz file of D4RL's form (:class:`~gems_gym.datasets.d4rl.D4rlFile`).
-
-    Infos (slates, clicks, boredom, user states) have no place in it and are lost. The file holds copies of ranker and
-    belief as bytes, and as ``metadata`` what the dataset's say, with environment, content hash and the users' seeds.
-
-    Args:
-        dataset: The dataset, or the id of a local one; it is held in memory whole, about 300 bytes a transition.
-        path: The file to write; an existing one is replaced.
-        progress: Draws a progress bar on stderr.
-
-    Returns:
-        What was written.
-
-    Raises:
-        ValueError: If there is no dataset of this id, or it holds slates.
-        ArtifactError: If its copy of ranker or belief is missing or altered.
-        ImportError: If Minari is not installed; it names the extra.
-    """
-    opened = open_dataset(dataset)
-    for space in (opened.observation_space, opened.action_space):
-        if not isinstance(space, gymnasium.spaces.Box):
-            raise ValueError(
-                f"dataset {opened.id!r} holds slates, D4RL's form beliefs and latents: make a latent dataset of it, "
-                f"gems-gym dataset relabel {opened.id} --ranker NAME --belief NAME --dataset-id ID"
-            )
-    file, seeds, row = _empty_file(opened), list[int](), 0
-    for sessions in read_sessions(opened, f"exporting {opened.id}", progress=progress):
-        _fill(file, slice(row, row + sessions.rewards.size), sessions)
-        row += sessions.rewards.size
-        seeds += sessions.seeds
-    file = replace(
-        file,
-        metadata={
-            "dataset_id": opened.id,
-            "env_spec": json.loads(opened.env_spec.to_json()),
-            "content_hash": opened.storage.metadata.get("content_hash"),
-            "session_seeds": seeds,
-            **carried_metadata(opened),
-        },
-        artefacts={name.partition(".")[0]: copy.read_bytes() for name, copy in own_artefacts(opened).items()},
-    )
-    file.save(path)
-    return file
 
 
 def import_d4rl(
@@ -136,61 +82,39 @@ def import_d4rl(
     world: Any = slate_world(spec, file.metadata.get("catalog_hash"), str(path))
     with tempfile.TemporaryDirectory() as scratch:
         artefacts = _artefacts_of(file, path, spec, {"ranker": ranker, "belief": belief}, Path(scratch))
-        config, catalog_hash = world.unwrapped.config, world.unwrapped.catalog.hash
-        spaces: tuple[Any, Any] = (None, None)
-        if artefacts:
-            env = LatentAction(
-                BeliefObservation(world, artefacts[BELIEF_FILE].value), artefacts[RANKER_FILE].value
-            )
-            spaces = (env.observation_space, env.action_space)
-        sizes = [None if space is None else space.shape[0] for space in spaces]
-        file.check(sizes[0], sizes[1], config.episode_length)
-        seeds = _seeds_of(file, config.episode_length)
-        metadata = _metadata_of(file, path, spec, progress) | {"catalog_hash": catalog_hash}
+        length = world.unwrapped.config.episode_length
+        file.check(*_sizes(world, artefacts), length)
+        seeds = _seeds_of(file, length)
+        metadata = _metadata_of(file, path, spec, progress)
+        metadata["catalog_hash"] = world.unwrapped.catalog.hash
         for part, name in _FILES.items():
             metadata[f"{part}_sha256"] = artefacts[name].sha256 if artefacts else None
         with DatasetWriter(
             dataset_id,
-            spaces[0] or _box(file.observations),
-            spaces[1] or _box(file.actions),
+            _box(file.observations),
+            _box(file.actions),
             spec,
             {name: artefact.file for name, artefact in artefacts.items()},
             overwrite=overwrite,
         ) as writer:
             with track(f"importing {path.name}", len(seeds), shown=progress) as advance:
-                for sessions in _sessions_of(file, seeds, config.episode_length):
+                for sessions in _sessions_of(file, seeds, length):
                     writer.append(sessions)
                     advance(len(sessions))
             return writer.finish(metadata)
 
 
-def _empty_file(dataset: minari.MinariDataset) -> D4rlFile:
-    """The arrays for a dataset's transitions, whose numbers are still to be filled in."""
-    num_rows = int(dataset.total_steps)
-    observations, next_observations = (
-        np.empty((num_rows, *dataset.observation_space.shape), dtype=np.float32) for _ in range(2)
-    )
-    return D4rlFile(
-        observations=observations,
-        actions=np.empty((num_rows, *dataset.action_space.shape), dtype=np.float32),
-        rewards=np.empty(num_rows, dtype=np.float32),
-        next_observations=next_observations,
-        terminals=np.zeros(num_rows, dtype=np.bool_),
-        timeouts=np.zeros(num_rows, dtype=np.bool_),
-    )
-
-
-def _fill(file: D4rlFile, rows: slice, sessions: Sessions) -> None:
-    """Writes sessions into the rows of the arrays that are theirs."""
-    seen = np.asarray(sessions.observations)  # (num_sessions, num_steps + 1, observation_size)
-    file.observations[rows] = seen[:, :-1].reshape(-1, seen.shape[2])
-    file.next_observations[rows] = seen[:, 1:].reshape(-1, seen.shape[2])
-    file.actions[rows] = sessions.actions.reshape(-1, sessions.actions.shape[2])
-    file.rewards[rows] = sessions.rewards.ravel()
-    file.timeouts[rows].reshape(sessions.rewards.shape)[:, -1] = True
+def _sizes(world: gymnasium.Env[Any, Any], artefacts: dict[str, Artefact]) -> tuple[int | None, int | None]:
+    """Numbers in a belief and in a latent, where they are known; the wrappers check that the parts fit the world."""
+    if not artefacts:
+        return None, None
+    belief, ranker = artefacts[BELIEF_FILE].value, artefacts[RANKER_FILE].value
+    LatentAction(BeliefObservation(world, belief), ranker)
+    return belief.size, ranker.action_size
 
 
 def _box(vectors: np.ndarray) -> gymnasium.spaces.Box:
+    """The space of beliefs as well as of latents."""
     return gymnasium.spaces.Box(-1.0, 1.0, vectors.shape[1:], dtype=np.float32)
 
 
