@@ -5,10 +5,10 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import gymnasium
 import typer
 
 from gems_gym import plugins
+from gems_gym.cli_reports import refuse, report_beliefs, report_rankers, world_of
 from gems_gym.command_options import read_options
 from gems_gym.embeddings import Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
@@ -32,10 +32,21 @@ EnvIfNew = Annotated[str | None, typer.Option(help="Environment id; not with --r
 Out = Annotated[Path, typer.Option(help="The file to write.")]
 OutIfNew = Annotated[
     Path | None,
-    typer.Option(help="The file to write; with --reproduce a folder, for those who want to keep it."),
+    typer.Option(
+        help="The file to write; with --reproduce a folder, for those who want to keep it; with --report a .png "
+        "picture."
+    ),
 ]
 Reproduce = Annotated[
     str | None, typer.Option(metavar="NAME", help="Train a shipped one again by its recipe, and compare.")
+]
+Report = Annotated[bool, typer.Option("--report", help="Measure by itself what is there; train nothing.")]
+Compare = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME_OR_FILE",
+        help="With --report: what to measure; may be repeated. What is shipped for the world if not given.",
+    ),
 ]
 Log = Annotated[
     Path | None, typer.Option(help="Session log (.npz): read if it is there, else collected and written.")
@@ -70,9 +81,27 @@ def ranker(
     item_embeddings: ItemEmbeddings = None,
     device: Device = "cpu",
     reproduce: Reproduce = None,
+    report: Report = False,
+    compare: Compare = None,
+    search_sessions: Annotated[
+        int | None, typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a GeMS ranker on logged slates and clicks, or make another kind of ranker from item embeddings."""
+    """Train a GeMS ranker on logged slates and clicks, or make another kind of ranker from item embeddings.
+
+    With --report, measure rankers by themselves: the clicks of the best latent that never changes, how well they keep
+    the slates that they encode, duplicates, coverage of the catalogue, speed.
+    """
+    if report:
+        refuse("does not go with --report", option=option, log=log, batches=batches, reproduce=reproduce)
+        budget = {} if search_sessions is None else {"search_sessions": search_sessions}
+        report_rankers(
+            _needed("env", env), compare or [], item_vectors, item_embeddings, out, as_json,
+            log_sessions=sessions, seed=seed, **budget,
+        )  # fmt: skip
+        return
+    refuse("goes with --report only", compare=compare, search_sessions=search_sessions)
     if reproduce is not None:
         require("torch")
         _reproduce(reproduce, "ranker", env, out, as_json)
@@ -80,7 +109,7 @@ def ranker(
     env, out = _needed("env", env), _needed("out", out)
     options = read_options(option or [])
     if kind != "gems":
-        config, catalog = _world(env, item_embeddings)
+        config, catalog = world_of(env, item_embeddings)
         if item_vectors is None:
             raise ValueError(f"--kind {kind} needs --item-vectors, a file of 'gems-gym pretrain embeddings'")
         table = load_embeddings(item_vectors, catalog.hash)
@@ -115,10 +144,22 @@ def belief(
     item_embeddings: ItemEmbeddings = None,
     device: Device = "cpu",
     reproduce: Reproduce = None,
+    report: Report = False,
+    compare: Compare = None,
     as_json: Json = False,
 ) -> None:
-    """Train a GRU belief to predict clicks, on sessions of a mixture of policies."""
+    """Train a GRU belief to predict clicks, on sessions of a mixture of policies.
+
+    With --report, measure beliefs by themselves: how well clicks and boredom to come can be read off them.
+    """
     require("torch")
+    if report:
+        refuse("does not go with --report", log=log, batches=batches, reproduce=reproduce)
+        report_beliefs(
+            _needed("env", env), compare or [], item_embeddings, out, as_json, sessions=sessions, seed=seed
+        )
+        return
+    refuse("goes with --report only", compare=compare)
     if reproduce is not None:
         _reproduce(reproduce, "belief", env, out, as_json)
         return
@@ -159,7 +200,7 @@ def embeddings(
     needs = plugins.load(plugins.EMBEDDINGS, kind).needs
     if needs == "belief" and belief is None and not report:
         raise ValueError(f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief'")
-    config, catalog = _world(env, item_embeddings)
+    config, catalog = world_of(env, item_embeddings)
     session_log = None
     if report or needs == "log":
         session_log, _ = _session_log(env, log, "embeddings", sessions, seed, item_embeddings)
@@ -218,13 +259,6 @@ def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_jso
         raise typer.Exit(1)
 
 
-def _world(env_id: str, item_embeddings: Path | None) -> tuple[Any, Any]:
-    """The configuration and the catalogue of an environment."""
-    own = None if item_embeddings is None else str(item_embeddings)
-    world: Any = gymnasium.make(env_id, item_embeddings=own).unwrapped
-    return world.config, world.catalog
-
-
 def _session_log(
     env_id: str,
     path: Path | None,
@@ -234,7 +268,7 @@ def _session_log(
     item_embeddings: Path | None,
 ) -> tuple[Any, Any]:
     """The log to train on, and the world's configuration."""
-    config, catalog = _world(env_id, item_embeddings)
+    config, catalog = world_of(env_id, item_embeddings)
     if path is not None and path.exists():
         log = SessionLog.load(path)
         if log.catalog_hash != catalog.hash:

@@ -47,10 +47,26 @@ def rows_table(label: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     for field in next(iter(rows.values()), {}):
         table.add_column(field.replace("_", " "))  # so that a narrow terminal wraps it between words
     for name, row in rows.items():
-        table.add_row(
-            name, *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values())
-        )
+        table.add_row(name, *(_cell(value) for value in row.values()))
     return table
+
+
+def columns_table(label: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The same turned: a column for each row and a line for each of its fields, for few rows of many fields."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in (label, *rows):
+        table.add_column(heading, overflow="fold")
+    for field in next(iter(rows.values()), {}):
+        table.add_row(field.replace("_", " "), *(_cell(row[field]) for row in rows.values()))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def plain(value: Any) -> Any:

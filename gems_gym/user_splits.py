@@ -16,6 +16,9 @@ _SEEDS_PER_SPLIT = 2**40
 USERS_PER_SEED = 2**20
 """Users that one seed of a split stands for; seed s + 1 begins behind the last of them."""
 
+REPORTS_SEED = 2**19
+"""First seed of the logging users that rankers and beliefs are measured on: what is trained has seeds below."""
+
 
 def user_seeds(split: UserSplit, seed: int, count: int, start: int = 0) -> list[int]:
     """Seeds of ``count`` users of a split.

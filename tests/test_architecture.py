@@ -54,8 +54,10 @@ LAYERS["trained_agents"] = {
     "wrappers",
 }
 LAYERS["output"] = set()
+LAYERS["pages"] = set()
 LAYERS["command_options"] = set()
-LAYERS["cli_pretrain"] = LAYERS["pretraining"] | {"pretraining", "output", "command_options"}
+LAYERS["cli_reports"] = LAYERS["pretraining"] | {"pretraining", "output"}
+LAYERS["cli_pretrain"] = LAYERS["cli_reports"] | {"cli_reports", "command_options"}
 LAYERS["cli_datasets"] = LAYERS["datasets"] | {"datasets", "output"}
 LAYERS["cli"] = {*LAYERS, "__init__"}
 # The composite environment of world, ranker and belief stands above the wrappers that it is made of.

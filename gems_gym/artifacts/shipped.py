@@ -64,16 +64,17 @@ def manifest(directory: Path | None = None) -> dict[str, Entry]:
         raise ArtifactError(f"{file} is no manifest of gems-gym ({error}); install gems-gym again") from error
 
 
-def names(family: str | None = None) -> list[str]:
+def names(family: str | None = None, preset: str | None = None) -> list[str]:
     """Names of the shipped artefacts.
 
     Args:
         family: Only those of one family: "ranker" or "belief".
+        preset: Only those that were made in one world.
     """
     return [
         name
         for name, entry in manifest().items()
-        if family in (None, entry.kind, entry.kind.partition("/")[0])
+        if family in (None, entry.kind, entry.kind.partition("/")[0]) and preset in (None, entry.preset)
     ]
 
 

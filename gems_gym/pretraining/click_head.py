@@ -62,5 +62,15 @@ def click_loss(log_probabilities: Tensor, clicks: Tensor) -> Tensor:
     return -torch.where(clicks > 0, bounded, torch.log(-torch.expm1(bounded))).mean()
 
 
+@torch.no_grad()
+def draw_linear_weights(module: nn.Module, generator: torch.Generator) -> None:
+    """Draws the weights of all linear layers in a module from U(-1/√inputs, 1/√inputs), in their order."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            bound = part.in_features**-0.5
+            for parameter in part.parameters():
+                parameter.uniform_(-bound, bound, generator=generator)
+
+
 def _tower(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))

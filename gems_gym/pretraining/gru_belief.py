@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gems_gym.beliefs.gru import GruBelief
 from gems_gym.embeddings.co_click import co_click_embeddings
 from gems_gym.errors import unknown_name
-from gems_gym.pretraining.click_head import ClickHead, click_loss
+from gems_gym.pretraining.click_head import ClickHead, click_loss, draw_linear_weights
 from gems_gym.pretraining.click_metrics import click_report
 from gems_gym.pretraining.gru_unroll import GruUnroll
 from gems_gym.pretraining.session_log import SessionLog
@@ -145,11 +145,7 @@ class GruBeliefModel(nn.Module):
     @torch.no_grad()
     def initialise(self, item_embeddings: Tensor | None, generator: torch.Generator) -> None:
         """Draws every weight from the generator: U(-1/√inputs, 1/√inputs); embeddings N(0, 1) unless given."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                bound = module.in_features**-0.5
-                for parameter in module.parameters():
-                    parameter.uniform_(-bound, bound, generator=generator)
+        draw_linear_weights(self, generator)
         self.head.examination.fill_(1.0)
         if self.slot_weights is not None:
             self.slot_weights.fill_(1.0)

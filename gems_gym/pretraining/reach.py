@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from gems_gym.config import SlateConfig
+from gems_gym.intervals import t_interval
 from gems_gym.policies.paired_sessions import PairedSessions
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker
@@ -63,8 +63,7 @@ def slate_reach(
     if users < 2:
         raise ValueError(f"users must be ≥ 2 for an interval, got {users}")
     clicks = PairedSessions(config, catalog, user_seeds("test", seed, users)).clicks(slate[None])[0]
-    half_width = stats.t.ppf(0.975, users - 1) * stats.sem(clicks)
-    return Reach(float(clicks.mean()), float(half_width), users)
+    return Reach(float(clicks.mean()), t_interval(clicks), users)
 
 
 def ranker_reach(
@@ -126,10 +125,7 @@ def best_constant_latent(
     """
     if sessions < _LEAST_SESSIONS:
         raise ValueError(f"sessions must be ≥ {_LEAST_SESSIONS} for a search, got {sessions}")
-    if getattr(ranker, "sample", False):
-        raise ValueError(f"{ranker!r} draws its slates: no latent is one slate; make it with sample=False")
-    if ranker.catalog_hash != catalog.hash:
-        raise ValueError(f"the ranker is for the catalogue {ranker.catalog_hash}, not for {catalog.hash}")
+    check_searchable(ranker, catalog)
     rng = np.random.default_rng(seed)
     mean = np.zeros(ranker.action_size)
     deviation = np.full(ranker.action_size, _FIRST_DEVIATION)
@@ -151,6 +147,14 @@ def best_constant_latent(
         clicks = _mean_clicks(ranker, np.stack(finalists), config, catalog, seeds)
         advance(users * len(finalists), note=f"{clicks.max():.1f} clicks")
     return finalists[int(clicks.argmax())].astype(np.float32)
+
+
+def check_searchable(ranker: Ranker, catalog: Catalog, name: str = "the ranker") -> None:
+    """Raises a ValueError, with the ranker's name, if it draws or was made for another catalogue."""
+    if getattr(ranker, "sample", False):
+        raise ValueError(f"{name} draws its slates: no latent is one slate; make it with sample=False")
+    if ranker.catalog_hash != catalog.hash:
+        raise ValueError(f"{name} is for the catalogue {ranker.catalog_hash}, not for {catalog.hash}")
 
 
 def _mean_clicks(

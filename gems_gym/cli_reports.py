@@ -1,0 +1,145 @@
+"""``gems-gym pretrain ranker --report`` and ``gems-gym pretrain belief --report``: measured by themselves."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import gymnasium
+
+from gems_gym.artifacts import shipped
+from gems_gym.beliefs import load_belief
+from gems_gym.config import SlateConfig
+from gems_gym.embeddings import load_embeddings
+from gems_gym.errors import require
+from gems_gym.output import columns_table, show_result
+from gems_gym.pretraining.ranker_report import compare_rankers
+from gems_gym.rankers import load_ranker, make_ranker
+from gems_gym.registration import slate_spec
+from gems_gym.simulator import Catalog
+
+_UNTRAINED = ("topk", "k_head_argmax")
+"""Rankers that a report makes from item embeddings, for comparison."""
+
+_Part = TypeVar("_Part")
+
+
+def world_of(env_id: str, item_embeddings: Path | None) -> tuple[SlateConfig, Catalog]:
+    """The configuration and the catalogue of an environment.
+
+    Args:
+        env_id: A registered id.
+        item_embeddings: One's own catalogue, an .npy file.
+    """
+    own = None if item_embeddings is None else str(item_embeddings)
+    world: Any = gymnasium.make(env_id, item_embeddings=own).unwrapped
+    return world.config, world.catalog
+
+
+def refuse(why: str, **options: Any) -> None:
+    """Raises a ValueError that names the first option that is given though it should not, and why."""
+    for name, value in options.items():
+        if value not in (None, []):
+            raise ValueError(f"--{name.replace('_', '-')} {why}")
+
+
+def report_rankers(
+    env_id: str,
+    compare: list[str],
+    item_vectors: Path | None,
+    item_embeddings: Path | None,
+    out: Path | None,
+    as_json: bool,
+    **measuring: Any,
+) -> None:
+    """Measure rankers in a world and show the table.
+
+    Args:
+        env_id: The world.
+        compare: Shipped names or files; the world's shipped rankers if empty.
+        item_vectors: Item embeddings that rankers without training are made of, for comparison.
+        item_embeddings: One's own catalogue, an .npy file.
+        out: Picture to draw, a .png file.
+        as_json: Whether to print JSON.
+        **measuring: Handed to :func:`~gems_gym.pretraining.ranker_report.compare_rankers`.
+
+    Raises:
+        ValueError: Nothing to measure, or what does not fit the world.
+    """
+    _check_picture(out)
+    config, catalog = world_of(env_id, item_embeddings)
+    rankers = _loaded(load_ranker, "ranker", env_id, compare)
+    if item_vectors is not None:
+        table = load_embeddings(item_vectors, catalog.hash)
+        rankers |= {name: make_ranker(name, table, config.slate_size) for name in _UNTRAINED}
+    rows = compare_rankers(rankers, config, catalog, **measuring)
+    if out is not None:
+        from gems_gym.pretraining.report_pictures import draw_rankers
+
+        draw_rankers(rows, env_id, out)
+    show_result(rows, columns_table("measure", rows), as_json)
+
+
+def report_beliefs(
+    env_id: str,
+    compare: list[str],
+    item_embeddings: Path | None,
+    out: Path | None,
+    as_json: bool,
+    **measuring: Any,
+) -> None:
+    """Measure beliefs in a world and show the table; arguments and errors as of :func:`report_rankers`."""
+    _check_picture(out)
+    require("torch")
+    from gems_gym.pretraining.belief_report import compare_beliefs
+
+    config, catalog = world_of(env_id, item_embeddings)
+    rows = compare_beliefs(_loaded(load_belief, "belief", env_id, compare), config, catalog, **measuring)
+    if out is not None:
+        from gems_gym.pretraining.report_pictures import draw_beliefs
+
+        draw_beliefs(rows, env_id, out)
+    show_result(rows, columns_table("measure", belief_columns(rows)), as_json)
+
+
+def belief_columns(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """The report on beliefs as a table: what is known of every measure, and what each belief has.
+
+    Args:
+        rows: What :func:`~gems_gym.pretraining.belief_report.compare_beliefs` returned.
+
+    Returns:
+        "base rate", the beliefs' names and "truth" -> measure -> value. The truth is the simulator's click
+        probabilities, for boredom its counts of recent clicks.
+    """
+    reports = {name: row["clicks"] for name, row in rows.items() if "clicks" in row}
+    known = next(iter(reports.values()))
+    exact = next(row for row in rows.values() if "clicks" not in row)
+
+    def column(report: Mapping[str, Any], suffix: str, boredom: float | None) -> dict[str, float | None]:
+        losses = {f"log-loss, {policy}": one[f"log_loss{suffix}"] for policy, one in report.items()}
+        areas = {f"AUC, {policy}": one.get(f"auc{suffix}", 0.5) for policy, one in report.items()}
+        return {**losses, **areas, "AUC, boredom": boredom}
+
+    return {
+        "base rate": column(known, "_base", 0.5),
+        **{name: column(report, "", rows[name]["boredom_auc"]) for name, report in reports.items()},
+        "truth": column(known, "_truth", exact["boredom_auc"]),
+    }
+
+
+def _check_picture(out: Path | None) -> None:
+    """At once, since measuring takes a minute."""
+    if out is None:
+        return
+    if out.suffix != ".png":
+        raise ValueError(f"--out {out} must be a .png file: with --report it is the picture")
+    require("matplotlib", extra="plot")
+
+
+def _loaded(load: Callable[[str], _Part], family: str, env_id: str, compare: list[str]) -> dict[str, _Part]:
+    """What is compared, by its name or file."""
+    preset = slate_spec(env_id).kwargs.get("preset")
+    names = compare or (shipped.names(family, preset) if preset else [])
+    if not names:
+        raise ValueError(f"no {family} is shipped for {env_id}; give --compare with the files to measure")
+    return {name: load(name) for name in names}

@@ -1,0 +1,164 @@
+"""How good a belief is by itself: what can be read off it about clicks and boredom to come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.beliefs import BeliefEncoder
+from gems_gym.config import SlateConfig
+from gems_gym.pretraining.click_metrics import auc, click_report
+from gems_gym.pretraining.click_probe import ClickProbe
+from gems_gym.pretraining.session_log import BELIEF_SHARES, SessionLog, collect_session_log
+from gems_gym.progress import track
+from gems_gym.simulator import Catalog, SlateSimulator
+from gems_gym.user_splits import REPORTS_SEED, user_seeds
+
+RECENT_CLICKS = "recent clicks per topic"
+"""The row that boredom is read off the simulator's own counts in: privileged, to compare with."""
+
+# every other session, so that each policy is in both halves
+_FITTED, _TESTED = slice(0, None, 2), slice(1, None, 2)
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What was before each slate but the first, and what that slate met; time is the second axis."""
+
+    beliefs: dict[str, NDArray[np.float32]]  # name -> (num_sessions, episode_length, size)
+    recent_clicks: NDArray[np.float32]  # (num_sessions, episode_length, num_topics), in the boredom window
+    bored: NDArray[np.bool_]  # (num_sessions, episode_length, num_topics), with which the slate was looked at
+
+
+def compare_beliefs(
+    beliefs: Mapping[str, BeliefEncoder],
+    config: SlateConfig,
+    catalog: Catalog,
+    *,
+    sessions: int = 2_000,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, dict[str, Any]]:
+    """Measures beliefs in one world, on the same sessions of the policies that beliefs are trained on.
+
+    Two things are learned on top of each belief, which stays as it is, from half of the sessions, and tested on the
+    other half: the probability of a click on each item of the next slate, by a click head that knows the simulator's
+    own item embeddings (so that nothing but the beliefs differs), and whether the user will be bored of each topic
+    when that slate is shown, linearly (least squares).
+
+    Args:
+        beliefs: name -> encoder.
+        config: the world.
+        catalog: its items.
+        sessions: sessions logged, ≥ two per logging policy.
+        seed: of the logging users and of the click head.
+        progress: whether to show progress bars on stderr.
+
+    Returns:
+        Name -> ``clicks`` (see :func:`~gems_gym.pretraining.click_metrics.click_report`), ``boredom_auc``, a mean over
+        topics (one half: no better than chance), ``boredom_auc_by_topic`` (None for a topic that bored nobody or
+        everybody) and ``size``. And for :data:`RECENT_CLICKS`, which no belief can know, these without ``clicks``.
+
+    Raises:
+        ValueError: a belief of another catalogue or slate size, or too few sessions.
+    """
+    for name, encoder in beliefs.items():
+        if (encoder.catalog_hash, encoder.slate_size) != (catalog.hash, config.slate_size):
+            raise ValueError(
+                f"{name} is for slates of {encoder.slate_size} items of the catalogue {encoder.catalog_hash}, "
+                f"not {config.slate_size} of {catalog.hash}"
+            )
+    if sessions < 2 * len(BELIEF_SHARES):
+        raise ValueError(
+            f"sessions must be at least two per logging policy, {2 * len(BELIEF_SHARES)}; got {sessions}"
+        )
+    users = user_seeds("logging", REPORTS_SEED + seed, sessions)
+    log = collect_session_log(
+        config,
+        BELIEF_SHARES,
+        sessions,
+        REPORTS_SEED + seed,
+        item_embeddings=catalog.item_embeddings,
+        progress=progress,
+    )
+    played = _played_again(log, users, beliefs, config, catalog)
+    rows: dict[str, dict[str, Any]] = {}
+    with track("beliefs", len(beliefs), progress) as advance:
+        for name, states in played.beliefs.items():
+            probe = ClickProbe(catalog.item_embeddings, states.shape[2], config.slate_size, seed)
+            rows[name] = {
+                "clicks": _clicks(probe, states, log),
+                **_boredom(states, played.bored),
+                "size": states.shape[2],
+            }
+            advance(1, note=name)
+    rows[RECENT_CLICKS] = {**_boredom(played.recent_clicks, played.bored), "size": config.num_topics}
+    return rows
+
+
+def _played_again(
+    log: SessionLog,
+    users: list[int],
+    beliefs: Mapping[str, BeliefEncoder],
+    config: SlateConfig,
+    catalog: Catalog,
+) -> _Session:
+    """Shows the logged slates to the same users, who click as they did, to see what a log does not tell."""
+    shape = (log.num_sessions, config.episode_length)
+    states = {name: np.empty((*shape, encoder.size), np.float32) for name, encoder in beliefs.items()}
+    recent = np.empty((*shape, config.num_topics), np.float32)
+    bored = np.empty((*shape, config.num_topics), np.bool_)
+    simulator = SlateSimulator(config, catalog, log.num_sessions)
+    simulator.open_sessions([np.random.default_rng(seed) for seed in users])
+    now = {name: encoder.initial(log.num_sessions) for name, encoder in beliefs.items()}
+    for step in range(config.episode_length):
+        for name, encoder in beliefs.items():
+            now[name] = encoder.update(now[name], log.slates[:, step], log.clicks[:, step])
+            states[name][:, step] = now[name]
+        recent[:, step] = _recent_clicks(simulator)
+        bored[:, step] = simulator.step(log.slates[:, step + 1].astype(np.int64)).bored
+    return _Session(states, recent, bored)
+
+
+def _recent_clicks(simulator: SlateSimulator) -> NDArray[np.int64]:
+    """Clicks on each topic in the users' recent-click log, ``(num_users, num_topics)``."""
+    users = simulator.users
+    counts = np.zeros((simulator.num_users, simulator.config.num_topics), np.int64)
+    entries = np.arange(users.recent_topics.shape[1]) < users.num_recent_topics[:, None]
+    user, entry = np.nonzero(entries)
+    np.add.at(counts, (user, users.recent_topics[user, entry]), 1)
+    return counts
+
+
+def _clicks(probe: ClickProbe, states: NDArray[np.float32], log: SessionLog) -> dict[str, Any]:
+    """The report of a probe fit on half of the sessions, on the other half."""
+
+    def rows(half: slice) -> list[NDArray[Any]]:
+        """Beliefs before each slate but the first, that slate and its clicks: ``(N, ...)`` each."""
+        arrays: list[NDArray[Any]] = [states[half], log.slates[half, 1:], log.clicks[half, 1:]]
+        return [array.reshape(-1, array.shape[2]) for array in arrays]
+
+    probe.fit(*rows(_FITTED))
+    beliefs, slates, _ = rows(_TESTED)
+    clicks = log.clicks[_TESTED, 1:]
+    predicted = probe.predict(beliefs, slates).reshape(clicks.shape)
+    truth = log.click_probabilities[_TESTED, 1:]
+    return click_report(predicted, clicks, truth, log.policy[_TESTED], log.policy_names)
+
+
+def _boredom(features: NDArray[np.float32], bored: NDArray[np.bool_]) -> dict[str, Any]:
+    """How well boredom can be read off some features linearly: AUC on the tested half, by topic and their mean."""
+    ones = np.ones((*features.shape[:2], 1))
+    inputs = np.concatenate([features, ones], axis=2)  # (num_sessions, episode_length, size + 1)
+    fitted = inputs[_FITTED].reshape(-1, inputs.shape[2])
+    targets = bored[_FITTED].reshape(len(fitted), -1).astype(np.float64)
+    weights, *_ = np.linalg.lstsq(fitted, targets, rcond=None)  # (size + 1, num_topics)
+    scores = inputs[_TESTED] @ weights  # (tested sessions, episode_length, num_topics)
+    tested = bored[_TESTED].astype(np.int8)
+    by_topic = [auc(scores[..., topic], tested[..., topic]) for topic in range(tested.shape[2])]
+    known = [value for value in by_topic if value is not None]
+    return {"boredom_auc": float(np.mean(known)) if known else None, "boredom_auc_by_topic": by_topic}

@@ -1,0 +1,222 @@
+"""How good a ranker is by itself: what its latents can express, before any agent is trained on it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym import plugins
+from gems_gym.config import SlateConfig
+from gems_gym.policies.constant_slate import find_constant_slate
+from gems_gym.pretraining.reach import Reach, check_searchable, ranker_reach, slate_reach
+from gems_gym.pretraining.session_log import SessionLog, collect_session_log
+from gems_gym.progress import track
+from gems_gym.rankers import Ranker
+from gems_gym.simulator import Catalog
+from gems_gym.user_splits import REPORTS_SEED
+
+COMMON_LOG: Mapping[str, float] = {"eps_greedy_oracle": 1.0}
+"""Who logs the slates that all rankers of a report are measured on: the logging policy of arXiv 2301.08632."""
+
+_RANDOM_LATENTS = 100_000
+_ACTIVE_VARIANCE = 0.01  # of a latent dimension's posterior means (Burda et al., 2016), as in gems_vae
+_TIMED_USERS, _TIMED_CALLS = 256, 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankerQuality:
+    """Measures of a ranker in a world; None where it lacks what a measure is about.
+
+    Attributes:
+        reach: clicks a session of the best constant latent, found on training users, on test users.
+        reach_ci95: half-width of its 95 % interval.
+        constant_slate: clicks a session of the best constant slate, found with as many sessions, on the same users.
+        constant_slate_ci95: half-width of its 95 % interval.
+        reach_ratio: ``reach / constant_slate``.
+        slot_accuracy_eps_greedy: share of slots that hold the same item after encoding and decoding, over slates that
+            the ε-greedy oracle showed to users whom no shipped ranker learned from; None for rankers that don't encode.
+        slot_accuracy_own_log: the same over slates of the policies that the ranker was trained on, shown to such users;
+            None where its header does not tell them.
+        duplicates: items in a slate that stand there already, a mean over uniformly random latents.
+        duplicates_if_allowed: the same without the ranker's deduplication; None where there is no such option.
+        catalogue_share: share of the items that are ever shown over 100,000 uniformly random latents.
+        catalogue_share_encoded: the same over the encodings of the ε-greedy oracle's slates.
+        kl: divergence of the encoder's posterior from N(0, 1), nats a slate, over the ε-greedy oracle's slates.
+        active_dimensions: latent dimensions whose posterior means have a variance above 0.01 there.
+        action_size: numbers in a latent.
+        decode_rate: slates a second, 256 users at a time, on one thread.
+    """
+
+    reach: float
+    reach_ci95: float
+    constant_slate: float
+    constant_slate_ci95: float
+    reach_ratio: float
+    slot_accuracy_eps_greedy: float | None
+    slot_accuracy_own_log: float | None
+    duplicates: float
+    duplicates_if_allowed: float | None
+    catalogue_share: float
+    catalogue_share_encoded: float | None
+    kl: float | None
+    active_dimensions: int | None
+    action_size: int
+    decode_rate: float
+
+
+def compare_rankers(
+    rankers: Mapping[str, Ranker],
+    config: SlateConfig,
+    catalog: Catalog,
+    *,
+    log_sessions: int = 250,
+    search_sessions: int = 100_000,
+    users: int = 500,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, dict[str, Any]]:
+    """Measures rankers in one world, all on the same users and slates.
+
+    Args:
+        rankers: name -> ranker.
+        config: the world.
+        catalog: its items.
+        log_sessions: sessions logged to measure slot accuracy and posteriors on, ≥ one per logging policy.
+        search_sessions: sessions of each search for the best constant latent, and of the one for the best slate.
+        users: test users, ≥ 2.
+        seed: of the logging, training and test users, the searches and the random latents.
+        progress: whether to show progress bars on stderr.
+
+    Returns:
+        Name -> the fields of :class:`RankerQuality`.
+
+    Raises:
+        ValueError: a ranker that draws its slates or is for another catalogue or slate size, or too few sessions.
+    """
+    for name, ranker in rankers.items():
+        check_searchable(ranker, catalog, name)
+        if ranker.slate_size != config.slate_size:
+            raise ValueError(f"{name} has slates of {ranker.slate_size} items, the world {config.slate_size}")
+    logs = _FreshLogs(config, catalog, log_sessions, REPORTS_SEED + seed, progress)
+    slate = find_constant_slate(config, catalog, sessions=search_sessions, seed=seed, progress=progress)
+    baseline = slate_reach(slate, config, catalog, users=users, seed=seed)
+    rows = {}
+    with track("rankers", len(rankers), progress) as advance:
+        for name, ranker in rankers.items():
+            reach = ranker_reach(
+                ranker, config, catalog, sessions=search_sessions, users=users, seed=seed, progress=False
+            )
+            rows[name] = asdict(_measured(ranker, reach, baseline, logs, seed))
+            advance(1, note=name)
+    return rows
+
+
+class _FreshLogs:
+    """Slates and clicks of fresh logging users, by who showed them; each mixture is logged once.
+
+    Called with shares of logging policies, gives slates and clicks, ``(num_slates, slate_size)`` each.
+    """
+
+    def __init__(
+        self, config: SlateConfig, catalog: Catalog, sessions: int, seed: int, progress: bool
+    ) -> None:
+        self._log: Callable[[Mapping[str, float]], SessionLog] = lambda shares: collect_session_log(
+            config, shares, sessions, seed, item_embeddings=catalog.item_embeddings, progress=progress
+        )
+        self._logged: dict[tuple[tuple[str, float], ...], SessionLog] = {}
+        self(COMMON_LOG)  # at once, so that too few sessions are told before a search
+
+    def __call__(self, shares: Mapping[str, float]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        key = tuple(shares.items())
+        if key not in self._logged:
+            self._logged[key] = self._log(shares)
+        log = self._logged[key]
+        width = log.slates.shape[-1]
+        return log.slates.reshape(-1, width), log.clicks.reshape(-1, width)
+
+
+def _measured(ranker: Ranker, reach: Reach, baseline: Reach, logs: _FreshLogs, seed: int) -> RankerQuality:
+    shape = (_RANDOM_LATENTS, ranker.action_size)
+    latents = 2 * np.random.default_rng(seed).random(shape, dtype=np.float32) - 1
+    slates = ranker.rank(latents)
+    accuracy, encoded_share = _reconstruction(ranker, *logs(COMMON_LOG))
+    own_shares = _logging_policies(ranker)
+    kl, active = _posterior(ranker, *logs(COMMON_LOG))
+    return RankerQuality(
+        reach=reach.mean,
+        reach_ci95=reach.ci95,
+        constant_slate=baseline.mean,
+        constant_slate_ci95=baseline.ci95,
+        reach_ratio=reach.mean / baseline.mean,
+        slot_accuracy_eps_greedy=accuracy,
+        slot_accuracy_own_log=_reconstruction(ranker, *logs(own_shares))[0] if own_shares else None,
+        duplicates=_duplicates(slates),
+        duplicates_if_allowed=_duplicates_if_allowed(ranker, latents),
+        catalogue_share=len(np.unique(slates)) / ranker.num_items,
+        catalogue_share_encoded=encoded_share,
+        kl=kl,
+        active_dimensions=active,
+        action_size=ranker.action_size,
+        decode_rate=_decode_rate(ranker, latents[:_TIMED_USERS]),
+    )
+
+
+def _reconstruction(
+    ranker: Ranker, slates: NDArray[np.int32], clicks: NDArray[np.uint8]
+) -> tuple[float | None, float | None]:
+    """Slot accuracy, and the share of the catalogue in the decoded slates."""
+    encode = getattr(ranker, "encode", None)
+    if encode is None:
+        return None, None
+    decoded = ranker.rank(encode(slates, clicks))  # (num_slates, slate_size)
+    return float((decoded == slates).mean()), len(np.unique(decoded)) / ranker.num_items
+
+
+def _logging_policies(ranker: Ranker) -> dict[str, float]:
+    """Who logged what a ranker was trained on, with their shares; nobody where its header does not tell."""
+    header = getattr(ranker, "header", {})
+    only = header.get("log", {}).get("policies", [])
+    shares = header.get("recipe", {}).get("shares", [[name, 1.0] for name in only] if len(only) == 1 else [])
+    known = plugins.names(plugins.POLICIES)
+    return dict(shares) if all(name in known for name, _ in shares) else {}
+
+
+def _posterior(
+    ranker: Ranker, slates: NDArray[np.int32], clicks: NDArray[np.uint8]
+) -> tuple[float | None, int | None]:
+    """KL divergence of the posterior from N(0, 1), nats a slate, and the number of active dimensions."""
+    posterior = getattr(ranker, "posterior", None)
+    if posterior is None:
+        return None, None
+    means, log_variances = (part.astype(np.float64) for part in posterior(slates, clicks))
+    divergence = 0.5 * (np.exp(log_variances) + means**2 - 1 - log_variances).sum(axis=1)
+    return float(divergence.mean()), int((means.var(axis=0) > _ACTIVE_VARIANCE).sum())
+
+
+def _duplicates(slates: NDArray[np.int64]) -> float:
+    ordered = np.sort(slates, axis=1)
+    return float((ordered[:, 1:] == ordered[:, :-1]).sum(axis=1).mean())
+
+
+def _duplicates_if_allowed(ranker: Ranker, latents: NDArray[np.float32]) -> float | None:
+    if not hasattr(ranker, "deduplicate"):
+        return None
+    allowing: Any = copy.copy(ranker)
+    allowing.deduplicate = False
+    return _duplicates(allowing.rank(latents))
+
+
+def _decode_rate(ranker: Ranker, latents: NDArray[np.float32]) -> float:
+    seconds = []
+    for _ in range(_TIMED_CALLS):
+        start = time.perf_counter()
+        ranker.rank(latents)
+        seconds.append(time.perf_counter() - start)
+    return len(latents) / median(seconds)

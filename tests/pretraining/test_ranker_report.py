@@ -1,0 +1,103 @@
+"""gems_gym.pretraining.ranker_report: measures with known answers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gems_gym.embeddings import EmbeddingTable
+from gems_gym.envs import SlateEnv
+from gems_gym.pretraining.ranker_report import compare_rankers
+from gems_gym.pretraining.reach import ranker_reach
+from gems_gym.rankers import GemsRanker, Ranker, make_ranker
+
+WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 10}
+BRIEF: dict[str, Any] = {"log_sessions": 20, "search_sessions": 5_000, "users": 50, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def world() -> SlateEnv:
+    return SlateEnv(**WORLD)
+
+
+def gems(world: SlateEnv, changes: dict[str, Any] | None = None, **options: Any) -> GemsRanker:
+    """An untrained ranker, with some tensors replaced."""
+    ranker = GemsRanker.random(
+        num_items=60, slate_size=5, latent_size=4, catalog_hash=world.catalog.hash, seed=0
+    )
+    return GemsRanker({**ranker.tensors, **(changes or {})}, world.catalog.hash, **options)
+
+
+def compare(world: SlateEnv, **rankers: Ranker) -> dict[str, dict[str, Any]]:
+    return compare_rankers(rankers, world.config, world.catalog, **BRIEF)
+
+
+def test_a_ranker_that_gives_back_every_slate(world: SlateEnv) -> None:
+    vectors = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
+    table = EmbeddingTable(vectors, "embeddings/test", world.catalog.hash)
+    rows = compare(
+        world, wknn=make_ranker("wknn", table, 5, deduplicate=False), topk=make_ranker("topk", table, 5)
+    )
+    exact, topk = rows["wknn"], rows["topk"]
+    assert exact["slot_accuracy_eps_greedy"] == 1
+    assert exact["slot_accuracy_own_log"] is None  # nobody logged for it
+    assert exact["duplicates"] == exact["duplicates_if_allowed"] > 0
+    assert 0.5 < exact["catalogue_share"] <= 1
+    assert (exact["kl"], exact["active_dimensions"], exact["action_size"]) == (None, None, 20)
+    assert (topk["duplicates"], topk["duplicates_if_allowed"]) == (0, None)
+    assert (topk["slot_accuracy_eps_greedy"], topk["catalogue_share_encoded"]) == (None, None)
+    assert exact["constant_slate"] == topk["constant_slate"] > 0
+    reach = ranker_reach(
+        make_ranker("topk", table, 5), world.config, world.catalog, sessions=5_000, users=50, progress=False
+    )
+    assert (topk["reach"], topk["reach_ci95"]) == (reach.mean, reach.ci95)
+    assert topk["reach_ratio"] == pytest.approx(topk["reach"] / topk["constant_slate"])
+    assert min(exact["decode_rate"], topk["decode_rate"]) > 0
+
+
+def test_posteriors_with_known_divergence(world: SlateEnv) -> None:
+    last = np.zeros((8, 256), np.float32)
+    prior = {"encoder.4.weight": last, "encoder.4.bias": np.zeros(8, np.float32)}
+    shifted = {**prior, "encoder.4.bias": np.float32([2, 0, 0, 0, 0, 0, 0, np.log(4)])}
+    rows = compare(world, prior=gems(world, prior), shifted=gems(world, shifted), free=gems(world))
+    assert (rows["prior"]["kl"], rows["prior"]["active_dimensions"]) == (0, 0)
+    # a mean of 2, and a variance of 4: (4 - 0)/2 + (4 - 1 - log 4)/2
+    assert rows["shifted"]["kl"] == pytest.approx(2 + (3 - np.log(4)) / 2)
+    assert rows["shifted"]["active_dimensions"] == 0  # the same for every slate
+    assert rows["free"]["active_dimensions"] == 4
+    assert rows["prior"]["catalogue_share_encoded"] == 5 / 60  # one latent, one slate
+    assert rows["free"]["catalogue_share_encoded"] > 0.1
+
+
+def test_deduplication_is_turned_off_on_a_copy(world: SlateEnv) -> None:
+    ranker = gems(world)
+    row = compare(world, ranker=ranker)["ranker"]
+    assert row["duplicates"] == 0 < row["duplicates_if_allowed"]
+    assert ranker.deduplicate
+
+
+def test_the_ranker_s_own_log_is_logged_again(world: SlateEnv) -> None:
+    ours: dict[str, Any] = {"log": {"policies": ["eps_greedy_oracle"], "sessions": 9}}
+    mixed = {
+        "log": {"policies": ["random", "diverse_random"]},
+        "recipe": {"shares": [["random", 1.0], ["diverse_random", 3.0]]},
+    }
+    rows = compare(
+        world,
+        same=gems(world, header=ours),
+        mixed=gems(world, header=mixed),
+        unknown=gems(world, header={"log": {"policies": ["a_policy_of_old"]}}),
+    )
+    common = rows["same"]["slot_accuracy_eps_greedy"]
+    assert rows["same"]["slot_accuracy_own_log"] == common == rows["mixed"]["slot_accuracy_eps_greedy"]
+    assert rows["mixed"]["slot_accuracy_own_log"] not in (None, common)
+    assert rows["unknown"]["slot_accuracy_own_log"] is None
+
+
+def test_what_does_not_fit_is_refused_before_any_work(world: SlateEnv) -> None:
+    wide = GemsRanker.random(num_items=60, slate_size=6, catalog_hash=world.catalog.hash, seed=0)
+    with pytest.raises(ValueError, match="wide has slates of 6 items, the world 5"):
+        compare(world, good=gems(world), wide=wide)
+    other = GemsRanker.random(num_items=60, slate_size=5, catalog_hash="other", seed=0)
+    with pytest.raises(ValueError, match="other is for the catalogue other, not for"):
+        compare(world, other=other)
