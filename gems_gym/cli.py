@@ -11,6 +11,7 @@ import gymnasium
 import typer
 from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
+from typer.core import TyperGroup
 
 from gems_gym import plugins
 from gems_gym.cli_datasets import dataset as dataset_commands
@@ -19,8 +20,22 @@ from gems_gym.errors import require
 from gems_gym.output import key_value_table, note, show_result
 from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
 
+
+class Program(TyperGroup):
+    """The program; it says what an interruption leaves, which typer turns into a bare exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run a command: Ctrl-C is told in a line and becomes exit code 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            _tell("interrupted", error)
+            raise typer.Exit(130) from error
+
+
 app = typer.Typer(
     name="gems-gym",
+    cls=Program,
     help="Slate recommendation as Gymnasium environments: worlds, rankers, beliefs, datasets and agents.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -87,15 +102,22 @@ def collect(
     dataset_id: Annotated[str, typer.Option(help="Id of the new Minari dataset, namespace/name-vN.")],
     seed: Annotated[int, typer.Option(help="Which block of logging users.")] = 0,
     num_envs: Annotated[int, typer.Option(help="Users stepped together; does not change the data.")] = 256,
+    workers: Annotated[int, typer.Option(help="Processes that play; does not change the data.")] = 1,
     noise: Annotated[
         float, typer.Option(help="Standard deviation of exploration noise on a trained agent's latents.")
     ] = 0.0,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a dataset of this id, or one begun with other arguments."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Play sessions with a policy and write them as a Minari dataset.
 
     A policy's name records slates; a trained agent's folder records beliefs and latents. With a GemsSlateLatent
     environment the dataset's spec is that environment's, and the agent must have been trained with its parts.
+
+    Interrupted or killed, the same command goes on where it was; the dataset is listed only when it is whole.
     """
     from gems_gym import datasets
     from gems_gym.policies.actor import NoisyActor
@@ -113,19 +135,27 @@ def collect(
     elif noise:
         raise ValueError(f"noise={noise} goes with a trained agent's folder, and {policy!r} is none")
     dataset = datasets.collect(
-        env, actor, dataset_id=dataset_id, episodes=episodes, seed=seed, num_envs=num_envs, **view
-    )
+        env, actor, dataset_id=dataset_id, episodes=episodes, seed=seed, num_envs=num_envs, workers=workers,
+        overwrite=overwrite, **view,
+    )  # fmt: skip
     result = {
         "dataset_id": dataset_id,
         "episodes": dataset.total_episodes,
         "transitions": dataset.total_steps,
         "seconds": round(time.perf_counter() - start, 3),
-        # Linux counts in KiB, macOS in bytes
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        / (2**20 if sys.platform == "darwin" else 2**10),
+        "peak_rss_mb": _peak_memory_mb(workers if workers > 1 else 0),
         "content_hash": dataset.storage.metadata["content_hash"],
     }
     show_result(result, key_value_table(result), as_json)
+
+
+def _peak_memory_mb(num_children: int) -> float:
+    """What this process and its children held at most; as if all of them had held what the largest did."""
+    own, largest = (
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    # Linux counts in KiB, macOS in bytes
+    return (own + num_children * largest) / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def main() -> None:
@@ -134,9 +164,12 @@ def main() -> None:
         app.command(name)(plugins.load(plugins.COMMANDS, name))
     try:
         app()
-    except KeyboardInterrupt:
-        note("interrupted")
-        sys.exit(130)
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, gymnasium.error.Error) as error:
-        note(f"error: {error}")
+        _tell(f"error: {error}", error)
         sys.exit(2)
+
+
+def _tell(line: str, error: BaseException) -> None:
+    """Print what happened, and what was noted on the way up, such as what is kept."""
+    for text in (line, *getattr(error, "__notes__", ())):
+        note(text)

@@ -145,6 +145,7 @@ class AgentPolicy:
 
     def __init__(self, policy: Any | Callable[[Any], NDArray[np.float32]]) -> None:
         self.act = policy.act if hasattr(policy, "act") else policy
+        self.sha256: str | None = getattr(policy, "sha256", None)
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Nothing to begin: it has neither memory nor randomness."""

@@ -1,8 +1,6 @@
 """The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
 
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -222,8 +220,6 @@ class _Road:
         def make() -> dict[str, Any]:
             if self.dataset_id in minari.list_local_datasets():
                 note(f"replacing the dataset {self.dataset_id}, which another run made")
-                with redirect_stdout(sys.stderr):  # stdout is for results
-                    minari.delete_dataset(self.dataset_id)
             dataset = collect(
                 self.env_id,
                 self.behaviour_policy(),
@@ -233,6 +229,7 @@ class _Road:
                 ranker=self.directory / "ranker.safetensors",
                 belief=self.directory / "belief.safetensors",
                 policy_name=f"sac, unfinished, noise {self.settings.exploration_noise}",
+                overwrite=True,
             )
             return {"dataset_id": self.dataset_id, "content_hash": dataset.storage.metadata["content_hash"]}
 

@@ -1,8 +1,11 @@
 """The program as a person runs it: commands, JSON on stdout, errors in one line."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +104,37 @@ def test_collect_writes_a_dataset_that_minari_knows(run):
         check=True,
     )
     assert "test/random-v0" in listed.stdout
+
+
+def test_an_interrupted_collection_says_so_and_goes_on(run, tmp_path):
+    arguments = (
+        "collect",
+        "--env",
+        ENV,
+        "--policy",
+        "random",
+        "--dataset-id",
+        "test/random-v0",
+        "--episodes",
+        "600",
+    )
+    program = subprocess.Popen(
+        [Path(sys.executable).with_name("gems-gym"), *arguments, "--workers", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a terminal's Ctrl-C reaches all processes of the group
+    )
+    while not list((tmp_path / "minari").glob(".*/chunks/*.npz")):
+        assert program.poll() is None
+        time.sleep(0.02)
+    os.killpg(program.pid, signal.SIGINT)
+    _, err = program.communicate()
+    assert program.returncode == 130
+    assert "interrupted" in err and "of 600 sessions are kept; the same command goes on from there" in err
+    assert "Traceback" not in err
+    code, out, err = run(*arguments, "--json")
+    assert code == 0 and "were kept" in err
+    assert json.loads(out)["transitions"] == 60_000 and json.loads(out)["peak_rss_mb"] > 50
 
 
 def test_from_pretraining_to_an_offline_agent_by_command(run, tiny_env):

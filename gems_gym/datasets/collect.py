@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from gymnasium.vector import VectorEnv
+from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.datasets.sessions import Sessions
+from gems_gym.datasets.chunks import DIRECTORY, Chunks
+from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player
+from gems_gym.datasets.sessions import Sessions, episode_digest
+from gems_gym.datasets.workers import Job, check_can_be_handed_over, play_in_processes
 from gems_gym.datasets.world import (
     BELIEF_FILE,
     RANKER_FILE,
@@ -22,20 +25,16 @@ from gems_gym.datasets.world import (
     as_artefact,
     environment_spec,
     measure_reference_scores,
-    open_environment,
 )
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
-from gems_gym.policies import Policy, SlatePolicy, make_policy
+from gems_gym.policies import Policy
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent
-from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.user_splits import UserSplit, user_seeds
 
 if TYPE_CHECKING:
     import minari
-
-MakePolicy = Callable[[VectorEnv[Any, Any, Any]], Policy]
 
 
 def collect(
@@ -48,10 +47,12 @@ def collect(
     ranker: Ranker | AnyPath | None = None,
     belief: BeliefEncoder | AnyPath | None = None,
     num_envs: int = 256,
+    workers: int = 1,
     split: UserSplit = "logging",
     policy_name: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     reference_scores: tuple[float, float] | None = None,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> minari.MinariDataset:
     """Plays whole sessions and writes them as a Minari dataset, which appears only when it is whole.
@@ -63,7 +64,11 @@ def collect(
     ``clicks``, ``bored`` and ``user_state`` in N + 1 rows: ``infos["slate"][t + 1]`` is what ``actions[t]`` showed.
 
     Every user's randomness, and that of a policy that keeps to its protocol, comes from the user's seed, so the same
-    arguments give the same ``content_hash`` whatever ``num_envs``.
+    arguments give the same ``content_hash`` whatever ``num_envs`` and ``workers``.
+
+    Finished sessions are kept, 256 at a time, in a hidden directory beside the datasets until the dataset is whole;
+    that takes about as much room again. Interrupted or killed, even by SIGKILL, the same call goes on from there and
+    ends with the same hash. It plays some of the kept sessions again first, to see that nothing has changed.
 
     Args:
         env_id: A registered environment, e.g. ``"GemsSlate-diffuse_topdown-v0"`` or
@@ -76,147 +81,200 @@ def collect(
         ranker: The ranker, its file or its shipped name; a copy is stored with the data. Not with a latent
             environment: its id, or ``env_kwargs``, names it.
         belief: Likewise the belief encoder.
-        num_envs: Users stepped together, ≥ 1.
+        num_envs: Users stepped together, ≥ 1; at most 256 are.
+        workers: Processes that play, ≥ 1; with 1 it is this one. Others get rankers and beliefs as files, and import
+            this process's main module: a script must keep its own work under ``if __name__ == "__main__"``.
         split: Whose users are played with.
         policy_name: What the metadata call the policy; its registered or class name if ``None``.
         env_kwargs: Overrides for the environment, flat JSON values, recorded in its spec.
         reference_scores: Mean returns that stand for 0 and 1 of Minari's normalised score; measured if ``None``, with
             the random policy and the boredom-aware oracle on 500 test users.
+        overwrite: Replaces a dataset of this id once the new one is whole, and drops sessions that are kept from
+            other arguments.
         progress: Draws a progress bar on stderr.
 
     Returns:
-        The dataset; ``dataset.storage.metadata`` holds ``content_hash``, ``policy``, ``user_split``, ``user_seed``,
+        The dataset; ``dataset.storage.metadata`` holds ``content_hash``, ``policy``, ``policy_sha256`` (of a policy
+        that was read from a file), ``exploration_noise`` (a standard deviation), ``user_split``, ``user_seed``,
         ``ranker_sha256``, ``belief_sha256``, ``catalog_hash``, ``ref_min_score`` and ``ref_max_score``.
 
     Raises:
         ValueError: If a number is out of range, the id is malformed or in use, a name is unknown, only one of ranker
-            and belief is given or they belong to another catalogue, or the policy's actions don't fit.
-        TypeError: If the policy or an argument of the environment has a wrong type.
+            and belief is given or they belong to another catalogue, the policy's actions don't fit, or the id's kept
+            sessions are of other arguments or come out otherwise now.
+        TypeError: If the policy or an argument of the environment has a wrong type, or the policy can't be handed to
+            workers.
+        OSError: If the disk is full; the same call goes on once there is room.
+        RuntimeError: If a worker process died.
         ImportError: If Minari is not installed; it names the extra.
     """
-    check_new_dataset_id(dataset_id)
-    for name, value in (("episodes", episodes), ("num_envs", num_envs)):
+    check_new_dataset_id(dataset_id, overwrite=overwrite)
+    for name, value in (("episodes", episodes), ("num_envs", num_envs), ("workers", workers)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be an integer ≥ 1, got {value!r}")
+    if workers > 1:
+        check_can_be_handed_over(policy)
+    seeds = user_seeds(split, seed, episodes)
+    spec = environment_spec(env_id, env_kwargs)
+    parts = _parts(spec, ranker, belief)
+    users = _users_at_once(num_envs, min(episodes, DatasetWriter.chunk_episodes))
+    with (
+        _artefacts(*parts) as artefacts,
+        open_player(spec, policy, artefacts, users) as player,
+        _writer(dataset_id, spec, player, artefacts, overwrite) as writer,
+    ):
+        described = _describe(policy_name or name_of(policy), player, split, seed, artefacts)
+        chunks = Chunks(writer.directory / DIRECTORY, seeds, writer.chunk_episodes)
+        request = {"env_id": spec.id, "env_kwargs": spec.kwargs, **described}
+        _prepare(chunks, request, player, overwrite)
+        job = Job(env_id, dict(env_kwargs or {}), policy, _files(artefacts), users, chunks)
+        with _telling_what_is_kept(chunks):
+            with track(f"collecting {dataset_id}", episodes, shown=progress) as advance:
+                if kept := chunks.num_kept_sessions():
+                    advance(0, f"{kept} were kept")
+                for sessions in _all_sessions(job, player, workers):
+                    writer.append(sessions)
+                    advance(len(sessions))
+            low, high = reference_scores or measure_reference_scores(spec, progress=progress)
+            scores = {"ref_min_score": float(low), "ref_max_score": float(high)}
+            return writer.finish({**_for_minari(described), **described, **scores})
+
+
+def _parts(
+    spec: EnvSpec, ranker: Ranker | AnyPath | None, belief: BeliefEncoder | AnyPath | None
+) -> tuple[Ranker | AnyPath | None, BeliefEncoder | AnyPath | None]:
+    """Ranker and belief, those of a latent environment if it is one; both or neither."""
     if (ranker is None) != (belief is None):
         given, lacking = ("belief", "ranker") if ranker is None else ("ranker", "belief")
         raise ValueError(
             f"{given} is given without {lacking}: give both (latent dataset) or neither (slate dataset)"
         )
-    seeds = user_seeds(split, seed, episodes)
-    spec = environment_spec(env_id, env_kwargs)
-    if is_latent(spec):
-        if ranker is not None:
-            raise ValueError(
-                f"{env_id} holds a ranker and a belief: leave ranker and belief out, or give the names or files of "
-                f"others by env_kwargs, which the dataset's spec records"
-            )
-        ranker, belief = spec.kwargs["ranker"], spec.kwargs["belief"]
+    if not is_latent(spec):
+        return ranker, belief
+    if ranker is not None:
+        raise ValueError(
+            f"{spec.id} holds a ranker and a belief: leave ranker and belief out, or give the names or files of "
+            f"others by env_kwargs, which the dataset's spec records"
+        )
+    return spec.kwargs["ranker"], spec.kwargs["belief"]
+
+
+@contextmanager
+def _artefacts(
+    ranker: Ranker | AnyPath | None, belief: BeliefEncoder | AnyPath | None
+) -> Iterator[dict[str, Artefact]]:
+    """Ranker and belief, loaded and as files, by the name they have in a dataset; nothing if there are none."""
     with tempfile.TemporaryDirectory() as scratch:
         artefacts = {}
         if ranker is not None and belief is not None:
             artefacts[RANKER_FILE] = as_artefact(ranker, load_ranker, Path(scratch) / RANKER_FILE)
             artefacts[BELIEF_FILE] = as_artefact(belief, load_belief, Path(scratch) / BELIEF_FILE)
-        with open_environment(spec, min(num_envs, episodes), artefacts) as env:
-            player = _as_policy(policy, env, latent=bool(artefacts))
-            metadata = _metadata(env, policy_name or _name_of(policy), split, seed, artefacts)
-            with DatasetWriter(
-                dataset_id,
-                env.single_observation_space,
-                env.single_action_space,
-                spec,
-                {name: artefact.file for name, artefact in artefacts.items()},
-            ) as writer:
-                with track(f"collecting {dataset_id}", episodes, shown=progress) as advance:
-                    for sessions in record_sessions(env, player, seeds):
-                        writer.append(sessions)
-                        advance(len(sessions))
-                low, high = reference_scores or measure_reference_scores(spec, progress=progress)
-                metadata |= {"ref_min_score": float(low), "ref_max_score": float(high)}
-                return writer.finish(metadata)
+        yield artefacts
 
 
-def record_sessions(
-    env: VectorEnv[Any, Any, Any], policy: Policy, seeds: Sequence[int]
-) -> Iterator[Sessions]:
-    """Plays sessions in batches of ``env.num_envs`` users.
-
-    Args:
-        env: A vector environment without autoreset, around a :class:`~gems_gym.envs.SlateVectorEnv`.
-        policy: Acts in it.
-        seeds: One per session, in the order in which they come out.
-
-    Yields:
-        Finished sessions; memory is bounded by one batch.
-    """
-    config = env.unwrapped.config  # type: ignore[attr-defined]
-    length, item_type = config.episode_length, np.int16 if config.num_items <= 2**15 else np.int32
-    for batch, count in user_batches(seeds, env.num_envs):
-        rows: dict[str, list[Any]] = {"observations": [], "actions": [], "rewards": []}
-        infos: dict[str, list[np.ndarray]] = {"slate": [], "clicks": [], "bored": [], "user_state": []}
-        for moment in play_sessions(env, policy, batch):
-            rows["observations"].append(_first(moment.observations, count))
-            for name, values in infos.items():
-                values.append(moment.infos[name][:count].copy())
-            if moment.actions is not None and moment.rewards is not None:
-                rows["actions"].append(np.array(moment.actions[:count]))
-                rows["rewards"].append(moment.rewards[:count].copy())
-        if len(rows["actions"]) != length:
-            raise RuntimeError(f"sessions of {len(rows['actions'])} steps came out, {length} were expected")
-        yield Sessions(
-            seeds=batch[:count],
-            observations=_stack(rows["observations"]),
-            actions=np.stack(rows["actions"], axis=1).astype(env.single_action_space.dtype, copy=False),
-            rewards=np.stack(rows["rewards"], axis=1),
-            infos={
-                "slate": np.stack(infos["slate"], axis=1).astype(item_type),
-                "clicks": np.stack(infos["clicks"], axis=1).astype(np.int8),
-                "bored": np.stack(infos["bored"], axis=1).astype(np.bool_),
-                "user_state": np.stack(infos["user_state"], axis=1).astype(np.float32),
-            },
-        )
+def _files(artefacts: Mapping[str, Artefact]) -> dict[str, Path]:
+    return {name: artefact.file for name, artefact in artefacts.items()}
 
 
-def _as_policy(policy: str | Policy | MakePolicy, env: VectorEnv[Any, Any, Any], latent: bool) -> Policy:
-    if isinstance(policy, str):
-        player = make_policy(policy, env)
-    else:
-        player = cast(MakePolicy, policy)(env) if is_maker(policy) else cast(Policy, policy)
-    if not (callable(getattr(player, "act", None)) and callable(getattr(player, "reset", None))):
-        raise TypeError(f"policy must be a name, or have reset(seeds) and act(observations); got {policy!r}")
-    if latent and isinstance(player, SlatePolicy):
+def _users_at_once(num_envs: int, chunk: int) -> int:
+    """As many users as fill a chunk in batches of equal size, at most ``num_envs``: 100 of 256 make 3 of 86."""
+    batches = -(-chunk // num_envs)
+    return -(-chunk // batches)
+
+
+def _writer(
+    dataset_id: str, spec: EnvSpec, player: Player, artefacts: Mapping[str, Artefact], overwrite: bool
+) -> DatasetWriter:
+    env = player.env
+    return DatasetWriter(
+        dataset_id,
+        env.single_observation_space,
+        env.single_action_space,
+        spec,
+        _files(artefacts),
+        overwrite=overwrite,
+    )
+
+
+def _all_sessions(job: Job, player: Player, workers: int) -> Iterator[Sessions]:
+    """The sessions of all chunks in their order, those that are kept and those that are played now."""
+    chunks, kept = job.chunks, set(job.chunks.kept())
+    missing = [index for index in range(len(chunks)) if index not in kept]
+    here = _play_here(player, chunks, missing)
+    with closing(here if workers == 1 else play_in_processes(job, missing, workers)) as played:
+        for index in range(len(chunks)):
+            while index not in kept:
+                kept.add(next(played))
+            yield chunks.load(index)
+
+
+def _play_here(player: Player, chunks: Chunks, missing: list[int]) -> Generator[int]:
+    for index in missing:
+        chunks.save(index, player.play(chunks.users(index)))
+        yield index
+
+
+def _prepare(chunks: Chunks, request: Mapping[str, Any], player: Player, overwrite: bool) -> None:
+    """Makes sure that what is kept, if anything, is what would be played now."""
+    chunks.prepare(request, overwrite=overwrite)
+    if not (kept := chunks.kept()) or _comes_out_again(chunks.load(kept[-1]), player):
+        return
+    if not overwrite:
         raise ValueError(
-            f"policy {_name_of(policy)!r} shows slates, but a latent dataset was asked for, whose policy acts "
-            "in latents: give a trained agent's policy, or, for a slate dataset, a GemsSlate-* environment and neither "
-            "ranker nor belief"
+            f"{chunks.num_kept_sessions()} sessions are kept from an unfinished collection of this dataset's id, but "
+            "the same users' sessions come out otherwise now: the policy or the code has changed, or the policy's "
+            "randomness does not come from the users' seeds; give --overwrite (overwrite=True) to begin anew"
         )
-    return player
+    chunks.discard()
+    chunks.prepare(request, overwrite=True)
 
 
-def is_maker(policy: Any) -> bool:
-    """Whether an argument is a function (or class) that makes a policy for an environment, and no policy itself."""
-    return callable(policy) and (isinstance(policy, type) or not hasattr(policy, "act"))
+def _comes_out_again(before: Sessions, player: Player) -> bool:
+    """Whether the first users' sessions are the same when they are played again: no argument tells all of a policy."""
+    now = player.play(before.seeds[: player.env.num_envs])
+    pairs = zip(now.episodes(), before.episodes(), strict=False)
+    return all(episode_digest(one) == episode_digest(other) for one, other in pairs)
 
 
-def _name_of(policy: Any) -> str:
-    return policy if isinstance(policy, str) else getattr(policy, "__name__", type(policy).__name__)
+@contextmanager
+def _telling_what_is_kept(chunks: Chunks) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:  # Ctrl-C and a full disk above all
+        if kept := chunks.num_kept_sessions():
+            error.add_note(
+                f"{kept} of {len(chunks.seeds)} sessions are kept; the same command goes on from there"
+            )
+        else:
+            chunks.discard()
+        raise
 
 
-def _metadata(
-    env: VectorEnv[Any, Any, Any], policy: str, split: str, seed: int, artefacts: Mapping[str, Artefact]
+def _describe(
+    policy: str, player: Player, split: str, seed: int, artefacts: Mapping[str, Artefact]
 ) -> dict[str, Any]:
+    """What the sessions depend on beside the environment's spec; metadata, and what a later call must agree with."""
     ranker, belief = artefacts.get(RANKER_FILE), artefacts.get(BELIEF_FILE)
-    form = "beliefs and latents" if artefacts else "slates"
     return {
-        "algorithm_name": policy,
         "policy": policy,
-        "description": f"Sessions of simulated users with the policy {policy}, as {form}, recorded by gems-gym.",
+        "policy_sha256": getattr(player.policy, "sha256", None),
+        "exploration_noise": float(getattr(player.policy, "exploration_noise", 0.0)),
         "user_split": split,
         "user_seed": seed,
-        "catalog_hash": env.unwrapped.catalog.hash,  # type: ignore[attr-defined]
+        "catalog_hash": player.env.unwrapped.catalog.hash,  # type: ignore[attr-defined]
         "ranker_sha256": ranker.sha256 if ranker else None,
         "belief_sha256": belief.sha256 if belief else None,
         "gems_gym_version": _own_version(),
+    }
+
+
+def _for_minari(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata that Minari shows."""
+    policy = described["policy"]
+    form = "slates" if described["ranker_sha256"] is None else "beliefs and latents"
+    return {
+        "algorithm_name": policy,
+        "description": f"Sessions of simulated users with the policy {policy}, as {form}, recorded by gems-gym.",
         "num_episodes_average_score": REFERENCE_USERS,
     }
 
@@ -226,17 +284,3 @@ def _own_version() -> str:
         return version("gems-gym")
     except PackageNotFoundError:  # run from a source tree that was not installed
         return "unknown"
-
-
-def _first(observations: Any, count: int) -> Any:
-    """A copy of the first users' observations: the environment may write the next ones into the same array."""
-    if isinstance(observations, Mapping):
-        return {key: values[:count].copy() for key, values in observations.items()}
-    return observations[:count].copy()
-
-
-def _stack(moments: list[Any]) -> Any:
-    """Observations by step -> ``(num_sessions, num_steps + 1, ...)``."""
-    if isinstance(moments[0], dict):
-        return {key: np.stack([moment[key] for moment in moments], axis=1) for key in moments[0]}
-    return np.stack(moments, axis=1)

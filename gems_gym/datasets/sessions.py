@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,13 @@ class Sessions:
     def __len__(self) -> int:
         """Number of sessions."""
         return len(self.seeds)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all arrays."""
+        observations = self.observations
+        arrays = list(observations.values()) if isinstance(observations, dict) else [observations]
+        return sum(array.nbytes for array in [*arrays, self.actions, self.rewards, *self.infos.values()])
 
     def check(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
         """Checks every array against the spaces, since Minari writes whatever it is given.
@@ -100,6 +107,28 @@ class Sessions:
                 "truncations": truncations,
                 "infos": {name: values[row] for name, values in self.infos.items()},
             }
+
+
+def join_sessions(parts: Sequence[Sessions]) -> Sessions:
+    """Puts sessions of the same kind behind one another.
+
+    Args:
+        parts: At least one; arrays of the same names, dtypes and shapes but for the number of sessions.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0].observations
+    return Sessions(
+        seeds=[seed for part in parts for seed in part.seeds],
+        observations=(
+            {key: np.concatenate([part.observations[key] for part in parts]) for key in first}
+            if isinstance(first, dict)
+            else np.concatenate([part.observations for part in parts])
+        ),
+        actions=np.concatenate([part.actions for part in parts]),
+        rewards=np.concatenate([part.rewards for part in parts]),
+        infos={name: np.concatenate([part.infos[name] for part in parts]) for name in parts[0].infos},
+    )
 
 
 def check_rows(name: str, values: np.ndarray, leading: tuple[int, int], space: gymnasium.Space) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import shutil
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
@@ -18,23 +20,24 @@ from gems_gym.errors import require
 if TYPE_CHECKING:
     import minari
 
-CHUNK_EPISODES = 256
-"""Episodes written per opening of the file; so many are held in memory, about 15 MB."""
-
 ARTIFACTS = "artifacts"
 """Directory beside the data file for copies of the ranker and the belief encoder; Minari ignores it."""
 
 UNFINISHED = ".unfinished-"
 """How the hidden directories of datasets being written begin; Minari lists no hidden directories."""
 
+_NEW, _REPLACED = "dataset", "replaced"
+"""In a hidden directory: the dataset in the making, and for a moment the one that it replaces."""
+
 _ID = re.compile(r"(?:[-_A-Za-z0-9]{2,}/)*[-_A-Za-z0-9]+-v\d+")
 
 
-def check_new_dataset_id(dataset_id: str) -> Path:
+def check_new_dataset_id(dataset_id: str, *, overwrite: bool = False) -> Path:
     """Checks that an id is well formed and not in use.
 
     Args:
         dataset_id: ``name-vN``, or ``namespace/.../name-vN``, of letters, digits, ``-`` and ``_``.
+        overwrite: Whether the id may be that of a dataset, which is to be replaced.
 
     Returns:
         The directory that the dataset will have. Nothing is created, apart from Minari's root directory.
@@ -51,10 +54,14 @@ def check_new_dataset_id(dataset_id: str) -> Path:
             "e.g. 'gems-slate/diffuse_topdown/random-v0'"
         )
     path: Path = minari_storage.get_dataset_path(dataset_id)
-    if path.exists():
+    if path.exists() and not (overwrite and (path / "data").is_dir()):
         raise ValueError(
             f"dataset_id {dataset_id!r} is already in use ({path}): choose another id or version, "
-            f"or remove it first with: minari delete {dataset_id}"
+            + (
+                "this one is no dataset, which could be overwritten"
+                if overwrite
+                else f"replace it with --overwrite (overwrite=True), or remove it with: minari delete {dataset_id}"
+            )
         )
     root: Path = minari_storage.get_dataset_path()
     for parent in path.parents:
@@ -73,7 +80,8 @@ class DatasetWriter:
 
     Episodes are appended to a file in a hidden directory beside the datasets, on the same file system, and
     renamed into place by :meth:`finish`. Leaving the block without having finished, by an error or Ctrl-C,
-    removes what was written.
+    removes what was written. The hidden directory is the id's: one process at a time writes a dataset, and what
+    somebody else puts there stays until a dataset of this id is finished.
 
     Args:
         dataset_id: The new dataset's id, see :func:`check_new_dataset_id`.
@@ -81,15 +89,22 @@ class DatasetWriter:
         action_space: Space of one action as written.
         env_spec: Spec of the environment that the sessions were played in, as ``recover_environment`` will rebuild it.
         artifacts: file name -> file to store a copy of with the data.
+        overwrite: Replaces a dataset of this id, once the new one is whole.
+
+    Attributes:
+        directory: The hidden directory; it exists within the block.
+        chunk_episodes: Episodes written per opening of the file; so many are held in memory, about 15 MB.
 
     Raises:
-        ValueError: If the id is malformed or in use.
+        ValueError: If the id is malformed or in use, or another process is writing it.
 
     Examples:
         >>> with DatasetWriter("toy/one-v0", space, actions, env.spec) as writer:  # doctest: +SKIP
         ...     writer.append(sessions)
         ...     dataset = writer.finish({"algorithm_name": "random"})
     """
+
+    chunk_episodes: ClassVar[int] = 256
 
     def __init__(
         self,
@@ -98,14 +113,19 @@ class DatasetWriter:
         action_space: gymnasium.Space,
         env_spec: EnvSpec,
         artifacts: dict[str, Path] | None = None,
+        *,
+        overwrite: bool = False,
     ) -> None:
         self.dataset_id = dataset_id
         self.observation_space = observation_space
         self.action_space = action_space
         self._env_spec = env_spec
         self._artifacts = dict(artifacts or {})
-        self._path = check_new_dataset_id(dataset_id)
-        self._hidden: Path | None = None
+        self._overwrite = overwrite
+        self._path = check_new_dataset_id(dataset_id, overwrite=overwrite)
+        root: Path = require("minari.storage").get_dataset_path()
+        self.directory = root / (UNFINISHED + dataset_id.replace("/", "+"))  # no id has a '+'
+        self._lock: int | None = None
         self._storage: Any = None
         self._pending: list[Any] = []
         self._content = ContentHash()
@@ -113,19 +133,20 @@ class DatasetWriter:
         self.num_transitions = 0
 
     def __enter__(self) -> DatasetWriter:
-        root = require("minari.storage").get_dataset_path()
-        self._hidden = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=root))
+        self.directory.mkdir(exist_ok=True)
+        self._lock = _locked(self.directory, self.dataset_id)
         try:
-            self._create_storage(self._hidden / "dataset" / "data")
+            self._remove(_NEW, _REPLACED)  # of a process that was killed
+            self._create_storage(self.directory / _NEW / "data")
         except BaseException:
-            self._discard()
+            self._leave()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._discard()
+        self._leave()
 
     def append(self, sessions: Sessions) -> None:
         """Adds sessions at the end.
@@ -135,16 +156,18 @@ class DatasetWriter:
 
         Raises:
             ValueError: If an array does not fit the spaces.
-            OSError: If the file can't be written, e.g. on a full disk.
+            OSError: If the disk is full, or the file can't be written for another reason.
         """
         sessions.check(self.observation_space, self.action_space)
+        # hdf5 adds 27 kB to the numbers of a session, for all the names and chunks of its arrays
+        self._check_room(2 * sessions.nbytes + 2**16 * len(sessions))
         episode_buffer = require("minari.data_collector").EpisodeBuffer
         for episode in sessions.episodes():
             self._content.add(episode)
             self._pending.append(episode_buffer(**episode))
             self.num_episodes += 1
             self.num_transitions += len(episode["rewards"])
-            if len(self._pending) >= CHUNK_EPISODES:
+            if len(self._pending) >= self.chunk_episodes:
                 self._flush()
 
     def finish(self, metadata: dict[str, Any]) -> minari.MinariDataset:
@@ -158,8 +181,9 @@ class DatasetWriter:
 
         Raises:
             ValueError: If nothing was appended, or if somebody else made a dataset of this id in the meantime.
+            OSError: If the file can't be written, e.g. on a full disk.
         """
-        if self._storage is None or self._hidden is None:
+        if self._storage is None:
             raise RuntimeError("DatasetWriter.finish: call it once, inside the with block")
         if self.num_episodes == 0:
             raise ValueError(
@@ -169,8 +193,12 @@ class DatasetWriter:
         self._storage.update_metadata({**metadata, "content_hash": self.content_hash})
         self._storage = None
         self._make_namespace()
+        # All else goes first, so that a process that is killed here leaves nothing once the dataset is in its place.
+        self._remove(*(path.name for path in self.directory.iterdir() if path.name != _NEW))
         try:
-            (self._hidden / "dataset").rename(self._path)
+            if self._overwrite and self._path.exists():
+                self._path.rename(self.directory / _REPLACED)
+            (self.directory / _NEW).rename(self._path)
         except OSError as error:
             if self._path.exists():
                 raise ValueError(f"dataset_id {self.dataset_id!r} came into use in the meantime") from error
@@ -199,10 +227,31 @@ class DatasetWriter:
             (data_path / ARTIFACTS).mkdir(exist_ok=True)
             shutil.copyfile(file, data_path / ARTIFACTS / name)
 
+    def _check_room(self, needed: int) -> None:
+        """Raises before h5py finds the disk full, which it tells in a hundred lines, and again when files close."""
+        free = shutil.disk_usage(self.directory).free
+        if free < needed:
+            raise OSError(
+                f"the disk is full: {self.directory} has {free / 2**20:.1f} MiB left, the next sessions of dataset "
+                f"{self.dataset_id!r} need {needed / 2**20:.1f} MiB"
+            )
+
     def _flush(self) -> None:
-        if self._pending:
+        if not self._pending:
+            return
+        try:
             self._storage.update_episodes(self._pending)
-            self._pending = []
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+            KeyError,
+        ) as error:  # h5py has all of these for a failed write
+            raise OSError(
+                f"dataset {self.dataset_id!r} can't be written to {self.directory}: is the disk full? "
+                f"({' '.join(str(error).split())})"
+            ) from error
+        self._pending = []
 
     def _make_namespace(self) -> None:
         namespaces = require("minari.namespace")
@@ -210,8 +259,28 @@ class DatasetWriter:
         if namespace and namespace not in namespaces.list_local_namespaces():
             namespaces.create_namespace(namespace)
 
-    def _discard(self) -> None:
+    def _remove(self, *names: str) -> None:
+        for name in names:
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+
+    def _leave(self) -> None:
         self._storage, self._pending = None, []
-        if self._hidden is not None:
-            shutil.rmtree(self._hidden, ignore_errors=True)
-            self._hidden = None
+        self._remove(_NEW, _REPLACED)
+        if self._lock is not None:
+            with suppress(OSError):  # somebody's files stay there
+                self.directory.rmdir()
+            os.close(self._lock)
+            self._lock = None
+
+
+def _locked(directory: Path, dataset_id: str) -> int:
+    """Locks a directory until the descriptor that is returned is closed, or its process ends, however it does."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ValueError(
+            f"dataset_id {dataset_id!r} is being written by another process: wait for its end, or choose another id"
+        ) from error
+    return descriptor

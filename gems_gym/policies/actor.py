@@ -31,6 +31,7 @@ class Actor:
         observation_size: numbers in an observation.
         action_size: numbers in an action.
         metadata: what was given.
+        sha256: digest of the file it was saved to or read from, None if there is none.
 
     Raises:
         ValueError: the network does not end in tanh, so that its actions could leave [-1, 1].
@@ -43,6 +44,7 @@ class Actor:
             )
         self.network = network
         self.metadata = dict(metadata or {})
+        self.sha256: str | None = None
         self.observation_size = network.input_size
         self.action_size = network.output_size
 
@@ -78,7 +80,7 @@ class Actor:
             path: the file; it appears under its name only when it is whole.
 
         Returns:
-            The file's sha256, as hex.
+            The file's sha256, as hex; it is kept too.
         """
         header = {
             "observation_size": self.observation_size,
@@ -86,7 +88,8 @@ class Actor:
             "layers": self.network.spec,
             "metadata": self.metadata,
         }
-        return save_artifact(path, KIND, self.network.to_tensors(_PREFIX), header)
+        self.sha256 = save_artifact(path, KIND, self.network.to_tensors(_PREFIX), header)
+        return self.sha256
 
     @classmethod
     def load(cls, path: Path) -> Actor:
@@ -100,9 +103,11 @@ class Actor:
         header = artifact.header
         try:
             network = FeedForward.from_tensors(artifact.tensors, _PREFIX, header["layers"])
-            return cls(network, header["metadata"])
+            actor = cls(network, header["metadata"])
         except (KeyError, ValueError) as error:
             raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
+        actor.sha256 = artifact.sha256
+        return actor
 
 
 def add_exploration_noise(
@@ -145,6 +150,10 @@ class NoisyActor:
         policy: chooses latent actions, as an :class:`Actor` does.
         standard_deviation: see :func:`add_exploration_noise`.
 
+    Attributes:
+        exploration_noise: the standard deviation; datasets record it.
+        sha256: the policy's, if it has one.
+
     Raises:
         ValueError: a negative or non-finite standard deviation.
     """
@@ -152,7 +161,8 @@ class NoisyActor:
     def __init__(self, policy: Policy, standard_deviation: float) -> None:
         _check_standard_deviation(standard_deviation)
         self.policy = policy
-        self.standard_deviation = standard_deviation
+        self.exploration_noise = float(standard_deviation)
+        self.sha256: str | None = getattr(policy, "sha256", None)
         self._generators: list[np.random.Generator] = []
 
     def reset(self, seeds: Sequence[int]) -> None:
@@ -166,4 +176,4 @@ class NoisyActor:
         Raises:
             ValueError: ``reset`` was called for another number of users, or not at all.
         """
-        return add_exploration_noise(self.policy.act(observations), self.standard_deviation, self._generators)
+        return add_exploration_noise(self.policy.act(observations), self.exploration_noise, self._generators)

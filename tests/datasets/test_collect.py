@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gems_gym.datasets import (
+    DatasetWriter,
     artifact_file,
     collect,
     compute_content_hash,
@@ -18,6 +19,8 @@ from gems_gym.datasets import (
     dataset_ranker,
     recover_latent_environment,
 )
+from gems_gym.networks import FeedForward
+from gems_gym.policies.actor import Actor, NoisyActor
 from gems_gym.rankers import GemsRanker, load_ranker
 from gems_gym.user_splits import user_seeds
 from gems_gym.wrappers import BeliefObservation, LatentAction
@@ -100,7 +103,7 @@ def test_sessions_are_what_a_single_environment_gives() -> None:
 
 @pytest.mark.parametrize("recorded", [collect_latents, collect_slates])
 def test_content_hash_does_not_depend_on_num_envs(recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_gym.datasets.writer.CHUNK_EPISODES", 4)
+    monkeypatch.setattr(DatasetWriter, "chunk_episodes", 4)
     hashes = set()
     for num_envs in (1, 3, 8):
         dataset = recorded(f"small/n{num_envs}-v0", num_envs=num_envs)
@@ -122,10 +125,29 @@ def test_metadata() -> None:
     assert metadata["catalog_hash"] == catalog_hash()
     assert len(metadata["ranker_sha256"]) == len(metadata["belief_sha256"]) == 64
     assert metadata["minari_version"] == minari.__version__
+    assert metadata["exploration_noise"] == 0.0 and metadata["policy_sha256"] is None
     dataset = minari.load_dataset("small/latent-v0")
     np.testing.assert_allclose(
         minari.get_normalized_score(dataset, np.array([1.0, 5.0, 9.0])), [0.0, 0.5, 1.0]
     )
+
+
+def test_noise_is_recorded_and_what_was_executed_is_stored(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = {"0.weight": rng.normal(size=(6, 4)), "0.bias": np.zeros(6)}
+    actor = Actor(FeedForward(weights, [["linear"], ["tanh"]]))
+    sha256 = actor.save(tmp_path / "actor.safetensors")
+    exact = collect_latents("small/exact-v0", policy=NoisyActor(actor, 0.0))
+    noisy = collect_latents(policy=NoisyActor(actor, 0.25))
+    assert noisy.storage.metadata["exploration_noise"] == 0.25
+    assert noisy.storage.metadata["policy_sha256"] == exact.storage.metadata["policy_sha256"] == sha256
+    ranker = dataset_ranker(noisy)
+    off = []
+    for one, other in zip(exact.iterate_episodes(), noisy.iterate_episodes(), strict=True):
+        np.testing.assert_array_equal(one.actions, actor.act(one.observations[:-1]))
+        np.testing.assert_array_equal(other.infos["slate"][1:], ranker.rank(other.actions))
+        off.append(other.actions - actor.act(other.observations[:-1]))
+    assert 0.1 < np.std(off) < 0.26  # clipped to the box
 
 
 def test_reference_scores_are_measured() -> None:
@@ -180,32 +202,8 @@ def test_ranker_and_belief_travel_with_the_dataset(tmp_path: Path) -> None:
         dataset_ranker(collect_slates())
 
 
-class Failing(NoisyLatents):
-    """Fails in the middle of the third batch."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error, self.calls = error, 0
-
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        self.calls += 1
-        if self.calls > 2 * LENGTH + 3:
-            raise self.error
-        return super().act(observations)
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_failure_leaves_nothing(
-    datasets_root: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gems_gym.datasets.writer.CHUNK_EPISODES", 4)
-    with pytest.raises(type(error)):
-        collect_latents(policy=Failing(error))
-    assert list(datasets_root.iterdir()) == []
-    assert collect_latents().total_episodes == 10  # and the id is free
-
-
 def test_nothing_is_listed_while_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_gym.datasets.writer.CHUNK_EPISODES", 4)
+    monkeypatch.setattr(DatasetWriter, "chunk_episodes", 4)
 
     class Looking(NoisyLatents):
         def act(self, observations: np.ndarray) -> np.ndarray:
@@ -219,9 +217,11 @@ def test_nothing_is_listed_while_it_is_written(monkeypatch: pytest.MonkeyPatch) 
 def test_existing_id_is_refused_before_any_work(datasets_root: Path) -> None:
     collect_latents()
     before = files_under(datasets_root)
-    policy = Failing(AssertionError("work was done"))
-    policy.calls = 10**6
-    with pytest.raises(ValueError, match=r"already in use.*minari delete small/latent-v0"):
+
+    def policy(env: object) -> NoisyLatents:
+        raise AssertionError("work was done")
+
+    with pytest.raises(ValueError, match=r"already in use.*--overwrite.*minari delete small/latent-v0"):
         collect_latents(policy=policy)
     with pytest.raises(ValueError, match="already in use"):
         collect_slates("small/latent-v0", policy=policy)
@@ -244,6 +244,7 @@ def test_bad_dataset_id(bad) -> None:
         ({"episodes": 0}, "episodes must be an integer ≥ 1, got 0"),
         ({"episodes": 2.5}, "episodes must be an integer ≥ 1, got 2.5"),
         ({"num_envs": 0}, "num_envs must be an integer ≥ 1, got 0"),
+        ({"workers": 0}, "workers must be an integer ≥ 1, got 0"),
         ({"ranker": None}, "belief is given without ranker"),
         ({"policy": "randon"}, "unknown policy 'randon': did you mean 'random'"),
         ({"policy": "random"}, "'random' shows slates, but a latent dataset"),

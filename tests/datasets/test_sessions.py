@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gems_gym.datasets import DatasetWriter, Sessions
-from gems_gym.datasets.sessions import ContentHash
+from gems_gym.datasets.sessions import ContentHash, episode_digest, join_sessions
 
 OBSERVATIONS = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
 ACTIONS = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
@@ -104,15 +104,59 @@ def test_writer_refuses_what_does_not_fit_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_writers_of_one_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def datasets_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    spec = gymnasium.spec("CartPole-v1")
-    with DatasetWriter("toy-v0", OBSERVATIONS, ACTIONS, spec) as first:
+    return tmp_path
+
+
+def writer(**options: bool) -> DatasetWriter:
+    return DatasetWriter("toy-v0", OBSERVATIONS, ACTIONS, gymnasium.spec("CartPole-v1"), **options)
+
+
+def test_two_writers_of_one_id(datasets_root: Path) -> None:
+    with writer() as first:
         first.append(sessions())
-        with DatasetWriter("toy-v0", OBSERVATIONS, ACTIONS, spec) as second:
-            second.append(sessions(count=1))
-            second.finish({})
+        with pytest.raises(ValueError, match="'toy-v0' is being written by another process"), writer():
+            pass
+        first.append(sessions(count=1))  # undisturbed
+        first.finish({})
+    assert minari.load_dataset("toy-v0").total_episodes == 3
+    assert [path.name for path in datasets_root.iterdir()] == ["toy-v0"]
+
+
+def test_an_id_that_came_into_use(datasets_root: Path) -> None:
+    with writer() as late:
+        late.append(sessions())
+        (datasets_root / "toy-v0" / "data").mkdir(parents=True)
         with pytest.raises(ValueError, match="came into use in the meantime"):
-            first.finish({})
+            late.finish({})
+    assert [path.name for path in datasets_root.iterdir()] == ["toy-v0"]
+
+
+def test_a_dataset_is_replaced_only_by_a_whole_one(datasets_root: Path) -> None:
+    write(sessions())
+    with pytest.raises(ValueError, match=r"already in use.*--overwrite"):
+        writer()
+    with writer(overwrite=True) as unfinished:
+        unfinished.append(sessions(count=1))
+    assert minari.load_dataset("toy-v0").total_episodes == 2
+    with writer(overwrite=True) as finished:
+        finished.append(sessions(count=1))
+        finished.finish({})
     assert minari.load_dataset("toy-v0").total_episodes == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["toy-v0"]
+    assert [path.name for path in datasets_root.iterdir()] == ["toy-v0"]
+
+
+def test_a_namespace_is_not_overwritten(datasets_root: Path) -> None:
+    (datasets_root / "toy-v0" / "inner-v0" / "data").mkdir(parents=True)
+    with pytest.raises(ValueError, match="this one is no dataset"):
+        writer(overwrite=True)
+
+
+@pytest.mark.parametrize("given", [sessions(), replace(sessions(), observations={"a": np.zeros((2, 5, 3))})])
+def test_joined_sessions_are_those_of_the_parts(given: Sessions) -> None:
+    joined = join_sessions([given, given])
+    pairs = zip(joined.episodes(), [*given.episodes(), *given.episodes()], strict=True)
+    assert all(episode_digest(one) == episode_digest(other) for one, other in pairs)
+    assert joined.nbytes == 2 * given.nbytes
