@@ -18,6 +18,7 @@ from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     CHUNK_SESSIONS,
     NO_SEED,
+    OF_ONE_FILE,
     registered_spec,
     slate_world,
 )
@@ -38,6 +39,12 @@ from gems_gym.wrappers import BeliefObservation, LatentAction
 
 if TYPE_CHECKING:
     import minari
+
+_NOT_TAKEN = {
+    *OF_ONE_FILE, "session_seeds", "derived_from",
+    "author", "author_email", "code_permalink", "requirements", "eval_env_spec",
+}  # fmt: skip
+"""A file's metadata that a dataset of it does not get: what is told elsewhere, and what Minari would act on."""
 
 _FILES = {"ranker": RANKER_FILE, "belief": BELIEF_FILE}
 
@@ -205,8 +212,7 @@ def _sessions_of(file: D4rlFile, seeds: list[int], length: int) -> Iterator[Sess
 
 def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> dict[str, Any]:
     """What the file tells about its sessions; reference scores are measured if it has none."""
-    told = ("policy", "description", "user_split", "user_seed", "num_episodes_average_score")
-    kept = {name: file.metadata[name] for name in told if name in file.metadata}
+    kept = {name: value for name, value in file.metadata.items() if name not in _NOT_TAKEN}
     policy = str(kept.get("policy", "unknown"))
     scores = [file.metadata.get(name) for name in ("ref_min_score", "ref_max_score")]
     if not all(isinstance(score, int | float) for score in scores):

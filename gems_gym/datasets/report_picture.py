@@ -97,15 +97,15 @@ def _draw_coverage(axes: Any, parts: dict[str, Coverage | None]) -> None:
     for name, coverage in parts.items():
         if coverage is None:
             continue
-        label = (
-            f"{name}: {coverage.effective_dimensions:.1f} effective dimensions, "
-            f"{100 * coverage.at_border:.1f} % at the border"
-        )
+        label = f"{name}: {coverage.effective_dimensions:.1f} effective of {len(coverage.sd)}"
         axes.plot(range(1, len(coverage.sd) + 1), sorted(coverage.sd, reverse=True), marker=".", label=label)
         axes.set(
-            xlabel="dimension, widest first", ylabel="standard deviation", ylim=(0, None), title="coverage"
+            xlabel="dimension, widest first",
+            ylabel="standard deviation",
+            ylim=(0, None),
+            title=f"{100 * coverage.at_border:.1f} % of the {name}' numbers at the border",
         )
-        axes.legend(fontsize="small")
+        axes.legend()
         axes.grid(alpha=0.3)
 
 

@@ -28,7 +28,7 @@ CHUNK_SESSIONS = 256
 NO_SEED = -1
 """Stands for the seed of a session whose user is not known; no environment takes it."""
 
-_OF_THIS_FILE = {
+OF_ONE_FILE = {
     "content_hash", "total_episodes", "total_steps", "data_format", "jpeg_encoding", "observation_space",
     "action_space", "env_spec", "dataset_id", "minari_version", "dataset_size", "combined_datasets",
 }  # fmt: skip
@@ -152,13 +152,16 @@ def own_artefacts(dataset: minari.MinariDataset) -> dict[str, Path]:
 
 def carried_metadata(dataset: minari.MinariDataset) -> dict[str, Any]:
     """What a dataset's metadata say about its sessions, and stays true of a dataset made of them."""
-    return {name: value for name, value in dataset.storage.metadata.items() if name not in _OF_THIS_FILE}
+    return {name: value for name, value in dataset.storage.metadata.items() if name not in OF_ONE_FILE}
 
 
 def origin(dataset: minari.MinariDataset) -> dict[str, Any]:
-    """Names a dataset that another one is made of: id, content hash, sessions, policy, and its own origin."""
+    """Names a dataset that another one is made of: its id, its numbers, who played whom, and its own origin."""
     metadata = dataset.storage.metadata
-    named = ("content_hash", "total_episodes", "policy", "derived_from")
+    named = (
+        "content_hash", "total_episodes", "policy", "policy_sha256", "exploration_noise", "user_split", "user_seed",
+        "derived_from",
+    )  # fmt: skip
     return {"dataset_id": dataset.id} | {name: metadata[name] for name in named if name in metadata}
 
 

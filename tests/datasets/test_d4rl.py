@@ -254,6 +254,11 @@ def test_a_file_names_no_code(tmp_path: Path) -> None:
     replace(file, metadata=file.metadata | {"env_spec": harmful}).save(tmp_path / "harmful.npz")
     made = import_d4rl(tmp_path / "harmful.npz", dataset_id="small/own-v0", **QUIET)
     assert made.env_spec.entry_point == "gems_gym.envs.slate:SlateEnv"
+    told = {"eval_env_spec": json.dumps(harmful), "author": 3, "requirements": ["x"], "level": "medium"}
+    replace(file, metadata=file.metadata | told).save(tmp_path / "telling.npz")
+    metadata = import_d4rl(tmp_path / "telling.npz", dataset_id="small/told-v0", **QUIET).storage.metadata
+    assert metadata["level"] == "medium"
+    assert not {"eval_env_spec", "requirements"} & metadata.keys()
     for name in ("pathlib:Path-v0", "GemsSlate-nowhere-v0"):
         unknown = {"id": name, "kwargs": {"self": str(touched)}}
         replace(file, metadata=file.metadata | {"env_spec": unknown}).save(tmp_path / "harmful.npz")
