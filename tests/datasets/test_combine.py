@@ -159,3 +159,24 @@ def test_wrong_parts(datasets_root) -> None:
     ):
         subset(whole, dataset_id="small/new-v0", episodes=2, **QUIET)
     assert list(minari.list_local_datasets()) == ["small/latent-v0"]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_failure_leaves_nothing(datasets_root, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gems_gym.datasets import combine
+
+    whole = collect_latents()
+    before = sorted(datasets_root.rglob("*"))
+    read = combine.read_sessions
+
+    def failing(*arguments, **keywords):
+        sessions = read(*arguments, **keywords)
+        yield next(sessions)
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(combine, "read_sessions", failing)
+        with pytest.raises(type(error)):
+            subset(whole, dataset_id="small/part-v0", episodes=8, **QUIET)
+    assert sorted(datasets_root.rglob("*")) == before
+    assert subset(whole, dataset_id="small/part-v0", episodes=8, **QUIET).total_episodes == 8
