@@ -22,6 +22,7 @@ import numpy as np
 import gems_gym
 from gems_gym import PRESETS, SlateConfig
 from gems_gym.envs import SlateEnv, SlateVectorEnv
+from gems_gym.pages import fill_parts, markdown_table
 from gems_gym.policies import make_policy
 from gems_gym.registration import VERSIONS, environment_id
 from gems_gym.user_splits import user_seeds
@@ -30,7 +31,6 @@ from gems_gym.whole_files import read_json, whole_file, write_json
 HERE = Path(__file__).parent
 PAGE = HERE / "environments.md"
 RETURNS = HERE / "environments_returns.json"
-BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 USERS = 1000
 # in the page's order: what the policy is called there -> policy's name, and for constant slates which slate
 POLICIES = {
@@ -52,27 +52,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.measure:
         write_json(RETURNS, measured())
-    text = page(PAGE.read_text())
+    text = fill_parts(PAGE.read_text(), PARTS)
     if arguments.check:
         if text != PAGE.read_text():
             sys.exit(f"{PAGE.name} is out of date; run python docs/{Path(__file__).name}")
         return
     with whole_file(PAGE) as file:
         file.write(text.encode())
-
-
-def page(text: str) -> str:
-    """The page with its generated parts as they should be."""
-    unknown = {match[2] for match in BLOCK.finditer(text)} ^ set(PARTS)
-    if unknown:
-        raise ValueError(f"{PAGE.name} and the generator differ about the parts {sorted(unknown)}")
-    return BLOCK.sub(lambda match: f"{match[1]}\n{PARTS[match[2]]().strip()}\n\n{match[3]}", text)
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def markdown(text: str) -> str:
@@ -105,7 +91,7 @@ def spaces() -> str:
         for what, attribute in (("action", "action_space"), ("observation", "observation_space"))
     ]
     rows.append(["reward", "`float`", f"`{envs_reward(envs)}`"])
-    return table(["", "`make(id)`", "`make_vec(id, num_envs=256)`"], rows)
+    return markdown_table(["", "`make(id)`", "`make_vec(id, num_envs=256)`"], rows)
 
 
 def shown(space: Any) -> str:
@@ -132,7 +118,7 @@ def infos() -> str:
     env = SlateEnv()
     env.reset(seed=0)
     info = env.step(env.action_space.sample())[4]
-    return table(
+    return markdown_table(
         ["key", "shape", "dtype"], [[f"`{k}`", f"`{v.shape}`", f"`{v.dtype}`"] for k, v in info.items()]
     )
 
@@ -143,7 +129,7 @@ def parameters() -> str:
     rows = []
     for field in dataclasses.fields(SlateConfig):
         rows.append([f"`{field.name}`", f"`{field.default!r}`", described[field.name]])
-    return table(["parameter", "default", "meaning"], rows)
+    return markdown_table(["parameter", "default", "meaning"], rows)
 
 
 def descriptions(documented: type) -> dict[str, str]:
@@ -168,7 +154,7 @@ def registered() -> str:
         + [f"`{getattr(config, field)!r}`" for field in differing]
         for name, config in PRESETS.items()
     ]
-    return table([*(f"v{version}" for version in VERSIONS), *(f"`{name}`" for name in differing)], rows)
+    return markdown_table([*(f"v{version}" for version in VERSIONS), *(f"`{name}`" for name in differing)], rows)
 
 
 def returns() -> str:
@@ -181,7 +167,7 @@ def returns() -> str:
         for policy, one in policies.items()
     ]  # fmt: skip
     made = f"*{kept['what']}; gems-gym {kept['version']}, `{kept['command']}`.*"
-    return table(["world", "policy", "v0", "v1", "v1 − v0"], rows) + "\n\n" + made
+    return markdown_table(["world", "policy", "v0", "v1", "v1 − v0"], rows) + "\n\n" + made
 
 
 def measured() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +17,21 @@ from rich.progress import (
 stderr = Console(stderr=True)
 """Where progress and notes go."""
 
+Listener = Callable[[str, float, float, str], None]
+"""Told of progress: what is being done, how much of it is done, how much there is, and the note behind the bar."""
+
+_listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+
+
+@contextmanager
+def told_to(listener: Listener) -> Iterator[None]:
+    """While the block runs, :func:`track` draws nothing and tells a listener, who may draw it in another process."""
+    before = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(before)
+
 
 @contextmanager
 def track(description: str, total: float, shown: bool = True) -> Iterator[Callable[..., None]]:
@@ -29,16 +45,25 @@ def track(description: str, total: float, shown: bool = True) -> Iterator[Callab
     Yields:
         ``advance(amount, note="")``: call it as work gets done; ``note`` replaces the text behind the bar.
     """
+    listener = _listener.get()
+    with progress_bars(shown and listener is None) as bars:
+        task = bars.add_task(description, total=total, note="")
+
+        def advance(amount: float = 1, note: str | None = None) -> None:
+            bars.update(task, advance=amount)
+            if note is not None:
+                bars.update(task, note=note)
+            if shown and listener is not None:
+                now = bars.tasks[0]
+                listener(description, now.completed, total, now.fields["note"])
+
+        yield advance
+
+
+def progress_bars(shown: bool = True) -> Progress:
+    """Rich's bars as all of ours look: tasks have a field ``note``, the text behind the bar."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
     )  # fmt: skip
-    with Progress(*columns, console=stderr, disable=not shown) as bar:
-        task = bar.add_task(description, total=total, note="")
-
-        def advance(amount: float = 1, note: str | None = None) -> None:
-            bar.update(task, advance=amount)
-            if note is not None:
-                bar.update(task, note=note)
-
-        yield advance
+    return Progress(*columns, console=stderr, disable=not shown)

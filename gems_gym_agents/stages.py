@@ -23,11 +23,13 @@ class Stages:
     Attributes:
         directory: Where the stages write.
         seconds: Stage -> seconds it took when it ran, in this run or an earlier one.
+        cpu_seconds: Stage -> seconds of processor time, of all threads of the process that ran it.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
 
     def run(
         self,
@@ -55,21 +57,22 @@ class Stages:
         if record_file.is_file():
             record = read_json(record_file)
             whole = record["key"] == key and record["files"] == self._hashes(files)
+            whole = whole and "cpu_seconds" in record  # older records lack them
             if whole and still_whole(record["result"]):
-                self.seconds[name] = record["seconds"]
+                self.seconds[name], self.cpu_seconds[name] = record["seconds"], record["cpu_seconds"]
                 note(f"{name}: reusing what is there (made in {record['seconds']:.0f} s)")
                 return dict(record["result"])
             record_file.unlink()
         note(f"{name} …")
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         result = dict(make() or {})
         self.seconds[name] = time.perf_counter() - start
+        self.cpu_seconds[name] = time.process_time() - cpu_start
         hashes = self._hashes(files)
         result["fingerprint"] = hashlib.sha256(repr((key, sorted(hashes.items()))).encode()).hexdigest()
         result = plain(result)
-        write_json(
-            record_file, {"key": key, "files": hashes, "seconds": self.seconds[name], "result": result}
-        )
+        took = {"seconds": self.seconds[name], "cpu_seconds": self.cpu_seconds[name]}
+        write_json(record_file, {"key": key, "files": hashes, **took, "result": result})
         return dict(result)
 
     def _hashes(self, files: Sequence[str]) -> dict[str, str | None]:

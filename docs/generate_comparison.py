@@ -1,0 +1,73 @@
+"""Makes docs/comparison.md from results: ``python docs/generate_comparison.py [FOLDER …] [--check]``.
+
+A FOLDER is that of a study, as ``gems-gym compare STUDY`` leaves it: its results are kept as ``comparison_STUDY.json``,
+and its learning curves are drawn. The parts of the page between ``<!-- generated: STUDY -->`` and ``<!-- end -->`` are
+rewritten from these files; the rest is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from gems_gym.pages import fill_parts
+from gems_gym.whole_files import read_json, whole_file, write_json
+from gems_gym_agents.comparison.curves import draw_curves
+from gems_gym_agents.comparison.results import RESULTS_FILE
+from gems_gym_agents.comparison.studies import STUDIES
+from gems_gym_agents.comparison.tables import markdown_section
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Rewrite the page, or with ``--check`` only say whether it is up to date."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="*", type=Path, help="folders of studies whose results are new")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 if the page is out of date"
+    )
+    arguments = parser.parse_args()
+    for folder in arguments.folders:
+        keep(folder, HERE)
+    page = HERE / "comparison.md"
+    text = filled(page.read_text(), HERE)
+    if arguments.check:
+        if text != page.read_text():
+            sys.exit(f"{page.name} is out of date; run python docs/{Path(__file__).name}")
+        return
+    with whole_file(page) as file:
+        file.write(text.encode())
+
+
+def keep(folder: Path, docs: Path) -> None:
+    """Keep a study's results and its picture among the documentation."""
+    results = read_json(folder / RESULTS_FILE)
+    if results["study"] not in STUDIES:
+        raise ValueError(f"{folder} holds the study {results['study']!r}; the page has {', '.join(STUDIES)}")
+    write_json(docs / f"comparison_{results['study']}.json", results)
+    draw_curves(results, docs / picture(results["study"]))
+
+
+def filled(text: str, docs: Path) -> str:
+    """The page with its generated parts as the kept results say."""
+    return fill_parts(text, {name: partial(section, name, docs) for name in STUDIES})
+
+
+def section(study: str, docs: Path) -> str:
+    """A study's part of the page."""
+    kept = docs / f"comparison_{study}.json"
+    if not kept.is_file():
+        return f"Not run yet: `gems-gym compare {study}`."
+    return markdown_section(read_json(kept), picture(study))
+
+
+def picture(study: str) -> str:
+    """Where a study's learning curves are, relative to the documentation."""
+    return f"images/comparison_{study}.png"
+
+
+if __name__ == "__main__":
+    main()

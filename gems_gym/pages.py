@@ -1,0 +1,35 @@
+"""Pages of the documentation that are partly made from data: tables, and the parts that hold them."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def fill_parts(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """Rewrite the parts of a page between ``<!-- generated: NAME -->`` and ``<!-- end -->``; the rest stays.
+
+    Args:
+        text: The page.
+        parts: Name -> what makes the part.
+
+    Raises:
+        ValueError: A part that only the page or only ``parts`` knows.
+    """
+    unknown = {match[2] for match in _PART.finditer(text)} ^ set(parts)
+    if unknown:
+        raise ValueError(f"the page and its generator differ about the parts {sorted(unknown)}")
+    return _PART.sub(lambda match: f"{match[1]}\n{parts[match[2]]().strip()}\n\n{match[3]}", text)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
+    """A Markdown table.
+
+    Args:
+        header: The columns' names.
+        rows: As many cells each.
+        numbers: Whether all columns but the first are numbers, which stand to the right.
+    """
+    rule = ["---"] + ["---:" if numbers else "---"] * (len(header) - 1)
+    lines = [header, rule, *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

@@ -1,0 +1,113 @@
+"""Learning curves of a study: validation clicks against interactions or updates, a panel for each world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gems_gym.errors import require
+from gems_gym.whole_files import whole_file
+from gems_gym_agents.comparison.results import is_offline, runs_in
+from gems_gym_agents.comparison.rows import q_shares, rows_of
+
+_COLUMNS = 3
+_REFERENCES = {
+    "constant_slate": "best constant slate",
+    "boredom_aware_oracle": "boredom-aware oracle (privileged)",
+}
+
+
+def draw_curves(results: dict[str, Any], path: Path) -> None:
+    """Draw mean over seeds and range from the lowest to the highest seed.
+
+    Agents that learn from users stand beside the best constant slate, the boredom-aware oracle and what was published
+    (dotted, in the variant's colour). Of agents that learn from datasets a second row of panels shows |Q| against
+    its bound.
+
+    Args:
+        results: See :func:`gems_gym_agents.comparison.results.collect_results`.
+        path: The .png file to write.
+
+    Raises:
+        ImportError: Matplotlib is not installed; the message names the extra.
+    """
+    figure_class = require("matplotlib.figure", extra="plot").Figure
+    worlds, offline = results["worlds"], is_offline(results)
+    columns = min(len(worlds), _COLUMNS)
+    blocks = -(-len(worlds) // columns)
+    rows = blocks * (2 if offline else 1)
+    figure = figure_class(figsize=(4.5 * columns + 1, 3.5 * rows + 0.8), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for panel in panels.flat[len(worlds) if not offline else rows * columns :]:
+        panel.set_visible(False)
+    for index, world in enumerate(worlds):
+        block, column = divmod(index, columns)
+        draw_world(panels[block, column], results, world["name"])
+        if offline:
+            _draw_q(panels[blocks + block, column], results, world["name"])
+    handles: dict[str, Any] = {}
+    for panel in panels.flat:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize="small")
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=100)
+
+
+def draw_world(panel: Any, results: dict[str, Any], world: str) -> None:
+    """Draw one world's learning curves into a panel of matplotlib."""
+    offline = is_offline(results)
+    for index, variant in enumerate(results["variants"]):
+        runs = runs_in(results, world, variant["name"])
+        curves = [run["history"] if offline else run["curve"] for run in runs]
+        steps = "step" if offline else "interactions"
+        _draw_range(panel, [(one[steps], one["score"]) for one in curves], f"C{index}", variant["name"])
+    if offline:
+        _draw_behaviour(panel, results, world)
+    else:
+        _draw_levels(panel, results, world)
+    panel.set(title=world, xlabel="updates" if offline else "interactions", ylabel="clicks per session")
+    panel.grid(alpha=0.3)
+
+
+def _draw_range(panel: Any, curves: list[tuple[list[float], list[float]]], colour: str, name: str) -> None:
+    """Mean, lowest and highest of several seeds' curves, where all of them have a point."""
+    if not curves:
+        return
+    shared = sorted(set.intersection(*(set(steps) for steps, _ in curves)))
+    values = np.array([[dict(zip(*curve, strict=True))[step] for step in shared] for curve in curves])
+    panel.plot(shared, values.mean(axis=0), color=colour, label=name)  # values: (num_seeds, num_points)
+    panel.fill_between(shared, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+
+
+def _draw_levels(panel: Any, results: dict[str, Any], world: str) -> None:
+    colours = {variant["name"]: f"C{index}" for index, variant in enumerate(results["variants"])}
+    drawn: set[float] = set()
+    for row in rows_of(results):
+        if row.world != world:
+            continue
+        if row.policy in _REFERENCES:
+            style = "--" if row.policy == "constant_slate" else "-."
+            panel.axhline(row.mean_return, color="0.4", linestyle=style, label=_REFERENCES[row.policy])
+        elif row.published is not None and row.policy in colours and row.published not in drawn:
+            drawn.add(row.published)
+            colour = colours[row.policy]
+            panel.axhline(row.published, color=colour, linestyle=":", label=f"{row.policy}: published")
+
+
+def _draw_behaviour(panel: Any, results: dict[str, Any], world: str) -> None:
+    runs = [run for run in results["runs"] if run["world"] == world]
+    if runs:
+        panel.axhline(runs[0]["behaviour"]["mean_return"], color="0.4", linestyle="--", label="behaviour")
+
+
+def _draw_q(panel: Any, results: dict[str, Any], world: str) -> None:
+    for index, variant in enumerate(results["variants"]):
+        runs = [run for run in runs_in(results, world, variant["name"]) if q_shares(run)]
+        curves = [(run["history"]["step"], q_shares(run)) for run in runs]
+        _draw_range(panel, curves, f"C{index}", variant["name"])
+    panel.axhline(1.0, color="0.4", linestyle=":", label="bound of |Q|")
+    panel.set(title=world, xlabel="updates", ylabel="max |Q| / bound", ylim=(0, None))
+    panel.grid(alpha=0.3)

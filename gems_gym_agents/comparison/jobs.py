@@ -1,0 +1,201 @@
+"""Jobs in processes of their own, some at a time, in order and after what they need, with a bar for each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress, TaskID
+
+from gems_gym.output import note
+from gems_gym.progress import progress_bars, told_to
+
+_THREADS: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_REPORT_EVERY = 0.2  # seconds between two reports of a job's progress
+_PATIENCE = 10.0  # seconds that an interrupted job has to tidy up
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to be done in a process of its own.
+
+    Attributes:
+        name: What it is called in messages.
+        work: Does it, and returns a line for people; a function that a process can be handed.
+        log: The file that gets what it writes to stdout and stderr.
+        needs: Names of the jobs that must have been done before; those that are not among the jobs have been.
+    """
+
+    name: str
+    work: Callable[[], str]
+    log: Path
+    needs: tuple[str, ...] = ()
+
+
+def do_jobs(title: str, jobs: Sequence[Job], processes: int) -> dict[str, str]:
+    """Do all jobs, each with one thread for linear algebra.
+
+    A job that fails does not stop the others, only those that need it. Ctrl-C stops all, and passes on once they have
+    ended.
+
+    Args:
+        title: What is being done.
+        jobs: In the order to begin them in.
+        processes: How many run at once, at least 1.
+
+    Returns:
+        Name of each job that failed -> why.
+    """
+    crew = _Crew(jobs)
+    with progress_bars() as bars:
+        total = bars.add_task(title, total=len(jobs), note="")
+        try:
+            while not crew.idle:
+                while len(crew.running) < processes and (job := crew.next_ready()) is not None:
+                    crew.start(job, bars)
+                for job, outcome in crew.listen(bars):
+                    bars.update(total, advance=1)
+                    note(f"{job.name}: {outcome}")
+        except BaseException:  # Ctrl-C included
+            crew.stop()
+            raise
+    return crew.failures
+
+
+class _Crew:
+    """The jobs that wait, run, and failed."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        # One server imports what all jobs need, once; each job is forked from it.
+        self._context = get_context("forkserver")
+        self._context.set_forkserver_preload(["gems_gym_agents.comparison.preloaded"])
+        self.waiting = list(jobs)
+        self.running: dict[Connection, tuple[Job, Any, TaskID]] = {}
+        self.failures: dict[str, str] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing left to do."""
+        return not self.waiting and not self.running
+
+    def next_ready(self) -> Job | None:
+        """Take the first job that needs none of those that are not done, None if there is none."""
+        open_jobs = {job.name for job in self.waiting} | {job.name for job, _, _ in self.running.values()}
+        for job in self.waiting:
+            if not open_jobs.intersection(job.needs):
+                self.waiting.remove(job)
+                return job
+        return None
+
+    def start(self, job: Job, bars: Progress) -> None:
+        """Begin a job in a process of its own."""
+        mine, its = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_work, args=(job, its), name=job.name)
+        with _environment(_THREADS):
+            process.start()
+        its.close()  # so that its end of the pipe is closed when the process ends, whatever ends it
+        self.running[mine] = (job, process, bars.add_task(job.name, total=None, note="starting"))
+
+    def listen(self, bars: Progress) -> Iterator[tuple[Job, str]]:
+        """Wait for news of the running jobs; yields those that have ended, with how."""
+        for ready in wait(list(self.running)):
+            assert isinstance(ready, Connection)
+            job, process, bar = self.running[ready]
+            try:
+                kind, *news = ready.recv()
+            except (EOFError, OSError):
+                process.join()
+                kind, news = "failed", [f"its process ended with exit code {process.exitcode}"]
+            if kind == "progress":
+                what, done, total, text = news
+                bars.update(bar, completed=done, total=total, note=f"{what}  {text}")
+                continue
+            process.join()
+            bars.remove_task(bar)
+            del self.running[ready]
+            yield job, news[0]
+            if kind == "failed":
+                yield from self._fail(job, news[0])
+
+    def _fail(self, job: Job, reason: str) -> Iterator[tuple[Job, str]]:
+        self.failures[job.name] = f"{reason} (see {job.log})"
+        for other in [one for one in self.waiting if job.name in one.needs]:
+            self.waiting.remove(other)
+            reason = f"not done, as it needs {job.name!r}"
+            yield other, reason
+            yield from self._fail(other, reason)
+
+    def stop(self) -> None:
+        """End all processes."""
+        processes = [process for _, process, _ in self.running.values()]
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + _PATIENCE
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for processes that are started in the block (read when libraries are loaded there)."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _work(job: Job, reports: Connection) -> None:
+    """What a job's process does."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent says who is to end
+    signal.signal(signal.SIGTERM, _interrupt)  # half-written files are removed on the way out
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    try:
+        with told_to(_Reporter(reports)):
+            reports.send(("done", job.work()))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGTERM)
+    except Exception as error:
+        traceback.print_exc()
+        reports.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+class _Reporter:
+    """Tells the parent of progress, now and then. A parent that is gone makes it fail, and the job with it."""
+
+    def __init__(self, reports: Connection) -> None:
+        self._reports = reports
+        self._last = 0.0
+
+    def __call__(self, what: str, done: float, total: float, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= _REPORT_EVERY or done >= total:
+            self._last = now
+            self._reports.send(("progress", what, done, total, text))

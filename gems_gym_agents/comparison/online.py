@@ -1,0 +1,68 @@
+"""A run of an agent that learns from users: its parts, its training, and its score on test users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+from gymnasium.vector import VectorEnv
+
+from gems_gym.beliefs import load_belief
+from gems_gym.rankers import load_ranker
+from gems_gym.trained_agents import save_trained_agent
+from gems_gym_agents.comparison.learning import agent_settings, describe, fit, score_on_test_users
+from gems_gym_agents.comparison.parts import Parts
+from gems_gym_agents.comparison.runs import OpenWorld, Run
+from gems_gym_agents.comparison.studies import OnlineVariant, World
+
+
+@dataclass(frozen=True)
+class OnlineRun(Run[World, OnlineVariant]):
+    """An agent that learns from users through a belief and a ranker; these are shared with runs beside it."""
+
+    @property
+    def parts(self) -> Parts:
+        """The beliefs and rankers of the run's world and seed."""
+        return Parts(OpenWorld(self.world), self.seed, self.folder.parent)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        made_by = {kind: self.parts.settings(getattr(self.variant, kind)) for kind in ("belief", "ranker")}
+        return {**agent_settings(self), "num_envs": self.variant.num_envs, **made_by}
+
+    def play(self) -> str:
+        """Train and test, and write the result.
+
+        It holds ``test`` (``mean_return``, ``ci95`` over users, ``users``), ``interactions``, ``curve``
+        (``interactions``, ``score`` on validation users), ``cpu_seconds`` of belief, ranker and training, ``metrics``
+        of belief and ranker, and ``logged_interactions`` that these two learned from.
+        """
+        parts, variant = self.parts, self.variant
+        made = {"belief": parts.make(variant.belief), "ranker": parts.make(variant.ranker)}
+        belief, ranker = load_belief(parts.file(variant.belief)), load_ranker(parts.file(variant.ranker))
+
+        def tested(count: int) -> VectorEnv[Any, Any, Any]:
+            return parts.world.latents(count, ranker, belief, autoreset_mode="disabled")
+
+        agent, score = fit(self, parts.world.latents(variant.num_envs, ranker, belief), tested)
+        cpu_seconds = {kind: one["cpu_seconds"] for kind, one in made.items()} | {
+            "training": score.cpu_seconds
+        }
+        env_id = parts.world.env_id
+        record = {"env": env_id, "env_spec": gymnasium.spec(env_id).to_json(), "steps": variant.steps}
+        save_trained_agent(self.folder, agent, variant.agent, ranker, belief, {**record, "seed": self.seed})
+        found = score_on_test_users(self, agent.act, tested)
+        curve = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
+        self.finish(
+            {
+                "test": describe(found),
+                "interactions": getattr(agent, "interactions", variant.steps),
+                "logged_interactions": sum(one["logged_interactions"] for one in made.values()),
+                "curve": {key: [one[key] for one in curve] for key in ("interactions", "score")},
+                "cpu_seconds": cpu_seconds,
+                "metrics": {kind: one["metrics"] for kind, one in made.items()},
+            }
+        )
+        minutes = sum(cpu_seconds.values()) / 60
+        return f"{found.mean_return:.1f} clicks on test users, {minutes:.1f} CPU-minutes"

@@ -1,0 +1,103 @@
+"""Beliefs and rankers of a world and seed: pretrained once, kept as stages, shared by all variants that name them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gems_gym import plugins
+from gems_gym.embeddings import Sources, make_embeddings
+from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
+from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
+from gems_gym.pretraining.session_log import SessionLog, collect_session_log
+from gems_gym.pretraining.shipping import Recipe, shipped_recipes
+from gems_gym.rankers import make_ranker
+from gems_gym_agents.comparison.runs import OpenWorld
+from gems_gym_agents.comparison.studies import BeliefRecipe, GemsRecipe, ItemVectorRecipe, RankerRecipe
+from gems_gym_agents.stages import Stages
+
+PartRecipe = BeliefRecipe | RankerRecipe
+
+RANKER_LOGS = 2**18
+"""Block of logging users for rankers: none that a belief's log with a seed below has."""
+
+
+class Parts:
+    """The parts of one world and seed, in one folder.
+
+    Args:
+        world: The world.
+        seed: Decides everything random.
+        directory: Where their files and stages are.
+    """
+
+    def __init__(self, world: OpenWorld, seed: int, directory: Path) -> None:
+        self.world, self.seed, self.directory = world, seed, directory
+
+    def file(self, recipe: PartRecipe) -> Path:
+        """Where a part is."""
+        return self.directory / f"{recipe.name}.safetensors"
+
+    def make(self, recipe: PartRecipe) -> dict[str, Any]:
+        """Make a part, or reuse it if it is there, whole, and made of the same settings.
+
+        Returns:
+            ``metrics``, ``logged_interactions`` and ``cpu_seconds``, those of the log included.
+        """
+        stages, settings = Stages(self.directory), self.settings(recipe)
+
+        def make() -> dict[str, Any]:
+            log = self._log(recipe, settings)
+            made, metrics = self._trained(recipe, settings, log)
+            made.save(self.file(recipe))
+            steps = 0 if log is None else log.num_sessions * self.world.config.episode_length
+            return {"metrics": metrics, "logged_interactions": steps}
+
+        made = stages.run(recipe.name, settings, [self.file(recipe).name], make)
+        return {**made, "cpu_seconds": stages.cpu_seconds[recipe.name]}
+
+    def settings(self, recipe: PartRecipe) -> dict[str, Any]:
+        """Everything that a part depends on, the defaults of its recipe filled in."""
+        base = {"world": self.world.settings, "seed": self.seed}
+        if isinstance(recipe, ItemVectorRecipe):
+            needs_log = plugins.load(plugins.EMBEDDINGS, recipe.embeddings).needs == "log"
+            log = {"shares": dict(recipe.shares), "sessions": recipe.sessions} if needs_log else {}
+            return {**base, **log, "embeddings": recipe.embeddings, "ranker": recipe.ranker}
+        shipped = self._shipped(recipe)
+        shares = recipe.shares if isinstance(recipe, GemsRecipe) else None
+        return {
+            **base,
+            "shares": dict(shares or shipped.shares),
+            "sessions": recipe.sessions or shipped.sessions,
+            "settings": {**shipped.settings, **recipe.settings},
+        }
+
+    def _shipped(self, recipe: BeliefRecipe | GemsRecipe) -> Recipe:
+        """What comes with the package for a world like this one was made by."""
+        preset = self.world.world.recipes_of or self.world.world.preset
+        kind = "gru" if isinstance(recipe, BeliefRecipe) else "gems"
+        return shipped_recipes([preset])[f"{kind}-{preset}"]
+
+    def _log(self, recipe: PartRecipe, settings: dict[str, Any]) -> SessionLog | None:
+        if "shares" not in settings:
+            return None
+        block = self.seed if isinstance(recipe, BeliefRecipe) else self.seed + RANKER_LOGS
+        items = self.world.catalog.item_embeddings
+        return collect_session_log(
+            self.world.config, settings["shares"], settings["sessions"], block, item_embeddings=items
+        )
+
+    def _trained(
+        self, recipe: PartRecipe, settings: dict[str, Any], log: SessionLog | None
+    ) -> tuple[Any, dict[str, Any]]:
+        """The part and its metrics."""
+        config, catalog = self.world.config, self.world.catalog
+        if isinstance(recipe, ItemVectorRecipe):
+            sources = Sources(config.num_items, catalog.hash, log, catalog.item_embeddings)
+            table = make_embeddings(recipe.embeddings, sources, seed=self.seed)
+            return make_ranker(recipe.ranker, table, config.slate_size), {}
+        assert log is not None
+        if isinstance(recipe, GemsRecipe):
+            options = GemsSettings(**settings["settings"])
+            return pretrain_gems(log, config.num_items, options, seed=self.seed)
+        return pretrain_belief(log, config.num_items, BeliefSettings(**settings["settings"]), seed=self.seed)

@@ -1,0 +1,183 @@
+"""Running a study: which jobs are left, in which order, and what the finished ones found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from gems_gym.errors import unknown_name
+from gems_gym.output import note
+from gems_gym_agents.comparison.jobs import Job, do_jobs
+from gems_gym_agents.comparison.offline import OfflineRun
+from gems_gym_agents.comparison.online import OnlineRun
+from gems_gym_agents.comparison.parts import PartRecipe, Parts
+from gems_gym_agents.comparison.references import measure_references, read_references
+from gems_gym_agents.comparison.runs import OpenWorld
+from gems_gym_agents.comparison.studies import (
+    DATASETS,
+    OfflineVariant,
+    OnlineVariant,
+    RecordedWorld,
+    Study,
+    World,
+)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a study is to be run; None means all.
+
+    Attributes:
+        worlds: Names of worlds.
+        variants: Names of variants.
+        seeds: Seeds, also others than the study's.
+    """
+
+    worlds: Sequence[str] | None = None
+    variants: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+
+    def of(self, study: Study) -> Study:
+        """The study with the chosen worlds, variants and seeds only.
+
+        Raises:
+            ValueError: A name that the study does not know.
+        """
+        chosen: dict[str, Any] = {}
+        for kind, names in (("worlds", self.worlds), ("variants", self.variants)):
+            known = {one.name: one for one in getattr(study, kind)}
+            for name in names or ():
+                if name not in known:
+                    raise unknown_name(f"{kind[:-1]} of the study {study.name!r}:", name, known)
+            chosen[kind] = tuple(known[name] for name in names or known)
+        seeds = study.seeds if self.seeds is None else tuple(self.seeds)
+        return replace(study, seeds=seeds, **chosen)
+
+
+def on_this_machine(study: Study, item_embeddings: Path | None = None, datasets: str = DATASETS) -> Study:
+    """The study with the files and datasets that its worlds are made of here.
+
+    Args:
+        study: As :data:`~gems_gym_agents.comparison.studies.STUDIES` has it.
+        item_embeddings: The catalogue that its worlds are on, an .npy file.
+        datasets: Ids of the datasets; ``{preset}`` and ``{level}`` stand for the world's.
+
+    Raises:
+        ValueError: A catalogue that is missing, not asked for, or another one than it should be.
+        FileNotFoundError: No file at the path.
+    """
+    if any(isinstance(world, RecordedWorld) for world in study.worlds):
+        worlds = tuple(
+            replace(world, dataset_id=datasets.format(preset=world.preset, level=world.level))
+            for world in cast(tuple[RecordedWorld, ...], study.worlds)
+        )
+        return replace(study, worlds=worlds)
+    needed = any(world.catalog_hash is not None for world in cast(tuple[World, ...], study.worlds))
+    if needed != (item_embeddings is not None):
+        raise ValueError(
+            f"the study {study.name!r} is on a catalogue that is no part of gems-gym: give --item-embeddings FILE"
+            if needed
+            else f"the study {study.name!r} is on catalogues of its own: leave --item-embeddings out"
+        )
+    return replace(study, worlds=tuple(_with_catalog(world, item_embeddings) for world in study.worlds))
+
+
+def _with_catalog(world: Any, item_embeddings: Path | None) -> World:
+    if item_embeddings is None:
+        return cast(World, world)
+    complete = replace(world, item_embeddings=str(item_embeddings))
+    found = OpenWorld(complete).catalog.hash
+    if found != world.catalog_hash:
+        raise ValueError(
+            f"--item-embeddings {item_embeddings} is another catalogue (hash {found}) than the world {world.name!r} is "
+            f"on (hash {world.catalog_hash})"
+        )
+    return complete
+
+
+def runs_of(study: Study, out: Path) -> list[OnlineRun | OfflineRun]:
+    """All runs of a study; the first seed of everything comes before the second of anything."""
+    runs: list[OnlineRun | OfflineRun] = []
+    for seed in study.seeds:
+        for world in study.worlds:
+            for variant in study.variants:
+                if isinstance(world, World) and isinstance(variant, OnlineVariant):
+                    runs.append(OnlineRun(study, world, variant, seed, out))
+                elif isinstance(world, RecordedWorld) and isinstance(variant, OfflineVariant):
+                    runs.append(OfflineRun(study, world, variant, seed, out))
+    return runs
+
+
+def finished_runs(study: Study, out: Path) -> list[OnlineRun | OfflineRun]:
+    """The finished runs in a study's folder, those of seeds that it does not name included."""
+    seeds = {int(folder.name.removeprefix("seed-")) for folder in out.glob("*/seed-*")}
+    return [run for run in runs_of(replace(study, seeds=tuple(sorted(seeds))), out) if run.is_finished]
+
+
+def run_study(study: Study, out: Path, processes: int = 1) -> dict[str, str]:
+    """Run what is not finished yet of a study.
+
+    Args:
+        study: Complete, see :func:`on_this_machine`.
+        out: The study's folder.
+        processes: How many run at once.
+
+    Returns:
+        Name of each job that failed -> why.
+
+    Raises:
+        ValueError: A finished run of other settings, or options that an agent does not have.
+        FileNotFoundError: A dataset that is not there.
+        KeyboardInterrupt: Ctrl-C, once all processes have ended; the same call goes on.
+    """
+    if processes < 1:
+        raise ValueError(f"--jobs must be at least 1, got {processes}")
+    runs = runs_of(study, out)
+    left = [run for run in runs if run.result() is None]
+    for run in left:
+        run.settings()  # what is wrong with a run is said before the first begins
+    if len(left) < len(runs):
+        note(f"{study.name}: {len(runs) - len(left)} of {len(runs)} runs are finished already")
+    jobs = [*_reference_jobs(study, out), *_run_jobs(left)]
+    return do_jobs(study.name, jobs, processes) if jobs else {}
+
+
+def _reference_jobs(study: Study, out: Path) -> list[Job]:
+    return [
+        Job(
+            f"{world.name} references",
+            partial(measure_references, study, world, out),
+            out / world.name / "references.log",
+        )
+        for world in study.worlds
+        if isinstance(world, World) and read_references(study, world, out) is None
+    ]
+
+
+def _run_jobs(runs: Sequence[OnlineRun | OfflineRun]) -> list[Job]:
+    """Each run after its parts; a part that several need is one job."""
+    jobs: dict[str, Job] = {}
+    for run in runs:
+        parts = _part_jobs(run) if isinstance(run, OnlineRun) else []
+        jobs |= {part.name: part for part in parts if part.name not in jobs}
+        jobs[run.name] = Job(run.name, run.play, run.folder / "log.txt", tuple(part.name for part in parts))
+    return list(jobs.values())
+
+
+def _part_jobs(run: OnlineRun) -> list[Job]:
+    recipes: tuple[PartRecipe, PartRecipe] = (run.variant.belief, run.variant.ranker)
+    return [
+        Job(
+            f"{run.world.name} {recipe.name} seed {run.seed}",
+            partial(_make_part, run.parts, recipe),
+            run.folder.parent / f"{recipe.name}.log",
+        )
+        for recipe in recipes
+    ]
+
+
+def _make_part(parts: Parts, recipe: PartRecipe) -> str:
+    return f"{parts.make(recipe)['cpu_seconds'] / 60:.1f} CPU-minutes"

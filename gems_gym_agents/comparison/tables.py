@@ -1,0 +1,153 @@
+"""A study's table for a terminal and for a page: the same cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from gems_gym.pages import markdown_table
+from gems_gym_agents.comparison.results import is_offline
+from gems_gym_agents.comparison.rows import OfflineRow, Row, offline_rows_of, rows_of
+
+_HEADER = [
+    "policy",
+    "clicks per session",
+    "normalised score",
+    "published",
+    "interactions",
+    "CPU-minutes",
+    "seed by seed",
+]
+_OFFLINE_HEADER = [
+    "agent", "peak", "final", "behaviour", "peak − behaviour", "max abs(Q) / bound", "CPU-minutes", "seed by seed",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WorldTable:
+    """The cells of one world.
+
+    Attributes:
+        world: Its name.
+        header: The columns' names.
+        rows: The cells.
+    """
+
+    world: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def world_tables(results: dict[str, Any]) -> list[WorldTable]:
+    """One table for each world that something is known about."""
+    offline = is_offline(results)
+    rows: list[Any] = [*offline_rows_of(results)] if offline else [*rows_of(results)]
+    worlds = dict.fromkeys(row.world for row in rows)
+    header, cells = (_OFFLINE_HEADER, _offline_cells) if offline else (_HEADER, _cells)
+    return [WorldTable(world, header, [cells(row) for row in rows if row.world == world]) for world in worlds]
+
+
+def terminal_tables(results: dict[str, Any]) -> RenderableType:
+    """The tables for a terminal."""
+    tables = []
+    for one in world_tables(results):
+        table = Table(title=f"{one.world}, {results['test_users']} test users", title_justify="left")
+        table.add_column(one.header[0])
+        for column in one.header[1:]:
+            table.add_column(column, justify="right")
+        for row in one.rows:
+            table.add_row(*row)
+        tables.append(table)
+    return Group(*tables) if tables else f"{results['study']}: no run is finished yet"
+
+
+def markdown_section(results: dict[str, Any], picture: str) -> str:
+    """The section of a page on a study: a table for each world, the picture, and what made them.
+
+    Args:
+        results: See :func:`gems_gym_agents.comparison.results.collect_results`.
+        picture: Address of the picture, relative to the page.
+    """
+    made = _how(results)
+    parts = [_descriptions(results)]
+    for one in world_tables(results):
+        parts += [f"**{one.world}**", markdown_table(one.header, one.rows, numbers=True), f"*{made}*"]
+    parts += [f"![Learning curves: {results['title']}]({picture})", f"*{_picture_text(results)} {made}*"]
+    if results["published"]:
+        parts.append(_sources(results["published"]))
+    return "\n\n".join(parts)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.policy + (" (privileged)" if row.privileged else ""),
+        with_interval(row.mean_return, row.ci95),
+        "" if row.normalized_score is None else f"{row.normalized_score:.1f}",
+        "" if row.published is None else f"{row.published:.1f}",
+        _interactions(row),
+        f"{row.cpu_minutes:.1f}" if row.cpu_minutes else "",
+        _one_by_one(row.by_seed),
+    ]
+
+
+def _offline_cells(row: OfflineRow) -> list[str]:
+    return [
+        row.policy,
+        with_interval(*row.peak),
+        with_interval(*row.final),
+        with_interval(*row.behaviour),
+        with_interval(*row.difference, sign="+"),
+        "" if row.q_share is None else f"{row.q_share:.2f}",
+        f"{row.cpu_minutes:.1f}",
+        _one_by_one(row.by_seed),
+    ]
+
+
+def with_interval(mean: float, ci95: float, sign: str = "") -> str:
+    """A mean with its interval, without one that is infinite (of a single value)."""
+    return f"{mean:{sign}.1f}" + (f" ± {ci95:.1f}" if math.isfinite(ci95) else "")
+
+
+def _interactions(row: Row) -> str:
+    if not row.interactions:
+        return ""
+    logged = f" + {_millions(row.logged_interactions)} logged" if row.logged_interactions else ""
+    return _millions(row.interactions) + logged
+
+
+def _millions(count: float) -> str:
+    return f"{count / 1e6:.2f} M"
+
+
+def _one_by_one(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.0f}" for value in values)
+
+
+def _descriptions(results: dict[str, Any]) -> str:
+    return "\n".join(f"- `{one['name']}`: {one['description']}." for one in results["variants"])
+
+
+def _how(results: dict[str, Any]) -> str:
+    machines = ", ".join(sorted({run["machine"] for run in results["runs"]}))
+    return f"`{results['command']}`, gems-gym {results['gems_gym']}, {machines}."
+
+
+def _picture_text(results: dict[str, Any]) -> str:
+    what = "updates" if is_offline(results) else "interactions"
+    return (
+        f"Clicks per session of {results['validation_users']} validation users against {what}: mean over seeds, and "
+        "the range from the lowest seed to the highest."
+    )
+
+
+def _sources(published: list[dict[str, Any]]) -> str:
+    by_source: dict[str, list[str]] = {}
+    for one in published:
+        by_source.setdefault(one["source"], []).append(f"{one['policy']} {one['world']} {one['clicks']:.1f}")
+    lines = [f"- {source}: {', '.join(numbers)}." for source, numbers in by_source.items()]
+    return "\n".join(["Where the published numbers stand:", "", *lines])

@@ -1,0 +1,124 @@
+"""Studies as data: complete, and said to be wrong before anything runs."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from gems_gym.pretraining.gems_vae import GemsSettings
+from gems_gym.registration import LATENT_PRESETS
+from gems_gym_agents.comparison.offline import OfflineRun
+from gems_gym_agents.comparison.published import PUBLISHED, published_return
+from gems_gym_agents.comparison.running import Selection, on_this_machine, run_study, runs_of
+from gems_gym_agents.comparison.studies import (
+    SAC_GEMS,
+    SAC_GEMS_PUBLISHED,
+    STUDIES,
+    BeliefRecipe,
+    ItemVectorRecipe,
+)
+from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.presets import SAC_PRESETS
+from tests.agents.tiny_study import GEMS, ONLINE, online_variant
+
+
+def test_the_published_numbers_are_those_of_the_paper():
+    assert published_return(PUBLISHED, "SAC+GeMS", "focused_topdown").clicks == 305.3
+    assert published_return(PUBLISHED, "SAC+TopK (ideal)", "focused_divpen").clicks == 386.3
+    assert published_return(PUBLISHED, "SAC+GeMS", "diffuse_topdown") is None
+    assert published_return(PUBLISHED, None, "focused_topdown") is None
+    policies = {variant.published_as for variant in STUDIES["published"].variants}
+    worlds = {world.preset for world in STUDIES["published"].worlds}
+    assert all(published_return(PUBLISHED, policy, world) for policy in policies for world in worlds)
+
+
+def test_the_published_variant_says_everything_itself():
+    """So that tuning of our own recipes can't reach it."""
+    assert set(SAC_GEMS_PUBLISHED.options) == {field.name for field in dataclasses.fields(SACOptions)}
+    settings = {field.name for field in dataclasses.fields(GemsSettings)}
+    assert set(SAC_GEMS_PUBLISHED.ranker.settings) == settings
+    SACOptions(**SAC_GEMS_PUBLISHED.options)
+    assert SAC_GEMS.options == {} and SAC_GEMS.ranker.settings == {}
+
+
+def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
+    study = on_this_machine(STUDIES["own"])
+    runs = runs_of(study, tmp_path)
+    assert len(runs) == 6 * 3 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    assert len({run.folder for run in runs}) == len(runs)
+    gems = next(run for run in runs if run.variant is SAC_GEMS and run.world.name == "focused_mix").settings()
+    assert gems["options"]["gamma"] == SAC_PRESETS["focused_mix"].gamma
+    assert gems["ranker"]["settings"]["latent_size"] == 32
+    assert gems["ranker"]["shares"] != gems["belief"]["shares"]
+
+
+def test_the_published_worlds_follow_the_recipes_of_the_diffuse_ones(tmp_path):
+    published = runs_of(STUDIES["published"], tmp_path)[1]
+    assert published.variant is SAC_GEMS and published.world.preset == "focused_topdown"
+    own = next(run for run in runs_of(STUDIES["own"], tmp_path) if run.world.name == "diffuse_topdown")
+    ranker, belief = published.settings()["ranker"], published.settings()["belief"]
+    assert {**ranker, "world": 0} == {**own.settings()["ranker"], "world": 0}
+    assert {**belief, "world": 0} == {**own.settings()["belief"], "world": 0}
+    assert ranker["world"]["env"] == "GemsSlate-focused_topdown-v0"
+
+
+def test_a_selection_narrows_and_knows_names():
+    study = Selection(["focused_mix"], ["sac_topk_mf", "sac_gems"], [7]).of(STUDIES["own"])
+    assert [world.name for world in study.worlds] == ["focused_mix"]
+    assert [variant.name for variant in study.variants] == ["sac_topk_mf", "sac_gems"]
+    assert study.seeds == (7,)
+    assert Selection().of(STUDIES["own"]) == STUDIES["own"]
+    with pytest.raises(ValueError, match="unknown world of the study 'own': 'focused_mx'.*'focused_mix'"):
+        Selection(worlds=["focused_mx"]).of(STUDIES["own"])
+    with pytest.raises(ValueError, match="unknown variant of the study 'own'"):
+        Selection(variants=["sac"]).of(STUDIES["own"])
+
+
+def test_the_catalogue_is_asked_for_and_checked(tmp_path):
+    with pytest.raises(ValueError, match="'published' is on a catalogue .* give --item-embeddings FILE"):
+        on_this_machine(STUDIES["published"])
+    file = tmp_path / "items.npy"
+    np.save(file, np.random.default_rng(0).random((1000, 20), dtype=np.float32))
+    with pytest.raises(
+        ValueError, match="is another catalogue .hash [0-9a-f]{64}. than the world 'focused_to"
+    ):
+        on_this_machine(STUDIES["published"], file)
+    with pytest.raises(ValueError, match="leave --item-embeddings out"):
+        on_this_machine(STUDIES["own"], file)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        on_this_machine(STUDIES["published"], tmp_path / "nothing.npy")
+
+
+def test_datasets_are_named_by_a_pattern(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    study = on_this_machine(STUDIES["offline"], datasets="my/{preset}/{level}-v3")
+    assert [world.dataset_id for world in study.worlds] == [
+        "my/diffuse_topdown/medium-v3", "my/diffuse_topdown/expert-v3",
+    ]  # fmt: skip
+    runs = runs_of(study, tmp_path)
+    assert len(runs) == 2 * 3 * 3 and isinstance(runs[0], OfflineRun)
+    assert {(run.variant.steps, run.variant.options["steps_per_epoch"]) for run in runs} == {(20_000, 2_000)}
+    with pytest.raises(
+        FileNotFoundError, match="no local dataset 'my/diffuse_topdown/medium-v3'.*--datasets"
+    ):
+        run_study(study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_recipes_with_one_name_are_refused():
+    other = online_variant("other", ItemVectorRecipe(name="vae", embeddings="ideal"))
+    with pytest.raises(ValueError, match="two recipes of the study 'own' are called 'vae'"):
+        dataclasses.replace(ONLINE, variants=(GEMS, other))
+    belief = dataclasses.replace(GEMS, name="again", belief=BeliefRecipe(sessions=61))
+    with pytest.raises(ValueError, match="called 'belief'"):
+        dataclasses.replace(ONLINE, variants=(GEMS, belief))
+
+
+def test_an_unknown_option_is_said_before_anything_runs(tmp_path):
+    wrong = dataclasses.replace(GEMS, options={"gama": 0.9})
+    with pytest.raises(ValueError, match="did you mean 'gamma'"):
+        run_study(dataclasses.replace(ONLINE, variants=(wrong,)), tmp_path / "out")
+    with pytest.raises(ValueError, match="--jobs must be at least 1, got 0"):
+        run_study(ONLINE, tmp_path / "out", 0)
+    assert not (tmp_path / "out").exists()
