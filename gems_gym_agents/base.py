@@ -14,8 +14,11 @@ FloatArray = npt.NDArray[np.float32]
 Act = Callable[[FloatArray], FloatArray]
 """Observations (num_users, observation_size) -> actions (num_users, action_size) in [-1, 1], both float32."""
 
-Evaluate = Callable[[Act], float]
-"""Scores a policy on users that training never sees: mean clicks per session, higher is better."""
+Evaluate = Callable[..., float]
+"""Scores a policy, an :data:`Act`, on users that training never sees: mean clicks per session, higher is better.
+
+A second argument, a :class:`gems_gym.beliefs.BeliefEncoder`, is the belief that it acts on, if that is its own.
+"""
 
 
 class DivergedError(RuntimeError):
@@ -48,6 +51,8 @@ class Agent(Protocol):
     Options are keyword arguments with the recipe's defaults; an unknown one is a ``ValueError`` that names the nearest.
     A class attribute ``presets``, if there is one, maps the name of a world's preset to a dataclass of all options:
     ``gems-gym train`` takes them from there.
+
+    An agent that learns a belief of its own has it as the attribute ``belief`` once it is fitted, and acts on it.
     """
 
     learns_from: ClassVar[Literal["dataset", "environment"]]

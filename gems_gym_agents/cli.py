@@ -1,5 +1,6 @@
 """The commands that learning adds to ``gems-gym``: train, evaluate, quickstart."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -88,7 +89,7 @@ def train(
     preset = getattr(agent_class, "presets", {}).get(world.preset)
     learner = agent_class(**({} if preset is None else vars(preset)) | options)
     score = evaluation.ValidationScore(
-        lambda count: world.users(count, autoreset_mode="disabled"),
+        partial(world.users, autoreset_mode="disabled"),
         user_seeds("validation", seed, validation_users),
     )
     if overwrite:
@@ -110,8 +111,10 @@ def train(
         "steps": steps,
         "seed": seed,
     }
-    save_trained_agent(out, learner, agent, world.ranker, world.belief, record)
-    result = {"agent": agent, **record, "validation_return": score(learner.act), "directory": str(out)}
+    own_belief = getattr(learner, "belief", None)
+    save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
+    validation_return = score(learner.act, own_belief)
+    result = {"agent": agent, **record, "validation_return": validation_return, "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
 
 

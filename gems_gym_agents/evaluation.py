@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym.beliefs import BeliefEncoder
 from gems_gym.intervals import t_interval
 from gems_gym.policies import Policy, make_policy
 from gems_gym.progress import track
@@ -136,19 +137,26 @@ class ValidationScore:
     """Scores an agent in training by its mean return on some users.
 
     Args:
-        make_env: Makes the environment, wrapped for the agent and without autoreset, for a number of users.
+        make_env: Makes the environment, wrapped for the agent and without autoreset, for a number of users; where
+            an agent has a belief of its own, that is a second argument.
         user_seeds: Users to score on, from the validation split.
 
     Attributes:
         user_seeds: As given; an interrupted training goes on only with the same.
     """
 
-    def __init__(
-        self, make_env: Callable[[int], VectorEnv[Any, Any, Any]], user_seeds: Sequence[int]
-    ) -> None:
+    def __init__(self, make_env: Callable[..., VectorEnv[Any, Any, Any]], user_seeds: Sequence[int]) -> None:
         self.user_seeds = list(user_seeds)
-        self._env = make_env(min(len(user_seeds), NUM_ENVS))
+        self._make_env = make_env
+        self._count = min(len(user_seeds), NUM_ENVS)
+        self._env = make_env(self._count)
 
-    def __call__(self, act: Callable[[Any], NDArray[Any]]) -> float:
-        """Mean clicks a session of a policy, one session with each user."""
-        return evaluate(AgentPolicy(act), self._env, self.user_seeds).mean_return
+    def __call__(self, act: Callable[[Any], NDArray[Any]], belief: BeliefEncoder | None = None) -> float:
+        """Mean clicks a session of a policy, one session with each user.
+
+        Args:
+            act: Beliefs to latents.
+            belief: The policy's own belief; None where it acts on the environment's.
+        """
+        env = self._env if belief is None else self._make_env(self._count, belief)
+        return evaluate(AgentPolicy(act), env, self.user_seeds).mean_return

@@ -43,14 +43,25 @@ def borrowed_global_state(device: str = "cpu") -> Iterator[None]:
 
     Args:
         device: a torch device; the generator of a CUDA device is kept as well.
+
+    Raises:
+        ValueError: no torch device, or a CUDA device where there is none.
     """
     import torch
 
+    try:
+        kept = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r}: it must be a torch device such as 'cpu' or 'cuda' ({error})"
+        ) from error
+    # some libraries would train on the CPU, and not say so
+    if kept.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}: torch sees no CUDA device here; give 'cpu'")
     python_state, numpy_state = random.getstate(), np.random.get_state()
     threads = torch.get_num_threads()
     cudnn = torch.backends.cudnn
     cudnn_flags = cudnn.deterministic, cudnn.benchmark
-    kept = torch.device(device)
     devices = [kept.index or 0] if kept.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         try:

@@ -39,9 +39,17 @@ class TrainingWorld:
         preset = self.spec.kwargs.get("preset")
         return preset if isinstance(preset, str) else None
 
-    def users(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
-        """Users in lockstep, seen as beliefs and acted on in latents; keywords go to ``gymnasium.make_vec``."""
-        return latent_vector_env(self.spec, num_envs, self.ranker, self.belief, **kwargs)
+    def users(
+        self, num_envs: int, belief: BeliefEncoder | None = None, **kwargs: Any
+    ) -> VectorEnv[Any, Any, Any]:
+        """Users in lockstep, seen as beliefs and acted on in latents.
+
+        Args:
+            num_envs: How many.
+            belief: Instead of the world's.
+            **kwargs: Handed to ``gymnasium.make_vec``.
+        """
+        return latent_vector_env(self.spec, num_envs, self.ranker, belief or self.belief, **kwargs)
 
 
 def environment_world(env: str, ranker: str | None, belief: str | None) -> TrainingWorld:

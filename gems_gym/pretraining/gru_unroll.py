@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class GruUnroll(torch.autograd.Function):
-    """Hidden states of a GRU that starts from zeros, as a function of the gates' inputs.
+    """Hidden states of a GRU, as a function of the gates' inputs.
 
     With ``g`` the gates' inputs in PyTorch's order (r, z, n)::
 
@@ -24,15 +24,20 @@ class GruUnroll(torch.autograd.Function):
         h' = (1 - z) * n + z * h
 
     ``GruUnroll.apply(gates, weight_hh, bias_hh)`` takes (steps, sessions, 3 * size), (3 * size, size) and (3 * size,)
-    and returns (steps, sessions, size).
+    and returns (steps, sessions, size). The GRU starts from zeros, or from a fourth argument (sessions, size), which
+    gets no gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, weight_hh: Tensor, bias_hh: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, gates: Tensor, weight_hh: Tensor, bias_hh: Tensor, initial: Tensor | None = None
+    ) -> Tensor:
         """Runs the recursion, step after step."""
         steps, sessions, width = gates.shape
         size = width // 3
         hidden = gates.new_zeros(steps + 1, sessions, size)
+        if initial is not None:
+            hidden[0] = initial
         reset_keep = gates.new_empty(steps, sessions, 2 * size)  # r and z
         new = gates.new_empty(steps, sessions, size)  # n
         inner = gates.new_empty(steps, sessions, size)  # W_hn h + b_hn
@@ -49,7 +54,7 @@ class GruUnroll(torch.autograd.Function):
         return hidden[1:]
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         """Runs the recursion backwards; every gate's gradient is a known factor times the hidden state's gradient."""
         hidden, reset_keep, new, inner, weight_hh = ctx.saved_tensors
         grad = grads[0].contiguous()
@@ -71,4 +76,4 @@ class GruUnroll(torch.autograd.Function):
         grad_gates = torch.cat(
             [grad_recurrent[:, :, 0], grad_recurrent[:, :, 1], to_new * grad_hidden], dim=-1
         )
-        return grad_gates, grad_weight, flat.sum(0)
+        return grad_gates, grad_weight, flat.sum(0), None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from gems_gym.errors import unknown_name
+from gems_gym_agents.option_checks import is_count, is_number, is_positive
 
 OptionsT = TypeVar("OptionsT", bound="TrainingOptions")
 
@@ -171,18 +172,3 @@ def require_option(options: TrainingOptions, name: str, valid: bool, wanted: str
     """Raises a ``ValueError`` that names the option and its value, unless it is valid."""
     if not valid:
         raise ValueError(f"option {name} must be {wanted}, got {getattr(options, name)!r}")
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a real number (bool is none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def is_positive(value: Any) -> bool:
-    """Whether a value is a finite number > 0."""
-    return is_number(value) and 0 < value < float("inf")
-
-
-def is_count(value: Any) -> bool:
-    """Whether a value is an integer ≥ 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -19,8 +19,9 @@ from gems_gym.errors import require
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
 from gems_gym_agents.library_state import borrowed_global_state, import_library
-from gems_gym_agents.offline.options import TrainingOptions, ValueOptions, is_count, make_options
+from gems_gym_agents.offline.options import TrainingOptions, ValueOptions, make_options
 from gems_gym_agents.offline.reporting import training_report
+from gems_gym_agents.option_checks import is_count
 
 if TYPE_CHECKING:
     from gems_gym.policies.actor import Actor

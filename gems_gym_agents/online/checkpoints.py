@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.policies.actor import Actor
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import Evaluate
@@ -22,7 +23,8 @@ UNFINISHED_FOLDER = "unfinished"
 STATE_FILE = "state.safetensors"
 """The file in that folder without which there is no run to go on with."""
 
-_BEST_FILE, _LAST_FILE, _CURVE_FILE = "best.safetensors", "last.safetensors", "checkpoints/checkpoints.json"
+_BEST_FILE, _LAST_FILE = "best.safetensors", "last.safetensors"
+_FOLDER, _CURVE_FILE = "checkpoints", "checkpoints.json"
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Checkpoint:
             ``None`` before the first session ends.
         score: what ``evaluate`` gave: mean clicks per session of validation users; ``None`` if not scored.
         actor: the policy, without exploration.
+        belief: whose beliefs it acts on; ``None``: the environment's.
     """
 
     interactions: int
     training_return: float | None
     score: float | None
     actor: Actor
+    belief: BeliefEncoder | None = None
 
     def describe(self) -> dict[str, Any]:
         """The numbers without the network, for JSON."""
@@ -55,7 +59,8 @@ class CheckpointRecorder:
     """Scores policies, keeps them all, and writes them if a directory is given.
 
     Files: ``checkpoints/actor_{interactions}.safetensors`` and ``checkpoints/checkpoints.json`` (the curve), and
-    ``best.safetensors`` and ``last.safetensors``.
+    ``best.safetensors`` and ``last.safetensors``; policies with a belief of their own have it in
+    ``checkpoints/belief_{interactions}.safetensors``.
 
     Args:
         evaluate: scores a policy, higher is better; ``None``: nothing is scored and there is no best policy.
@@ -78,11 +83,19 @@ class CheckpointRecorder:
         scored = [checkpoint for checkpoint in self.checkpoints if checkpoint.score is not None]
         return max(scored, key=lambda checkpoint: checkpoint.score or 0.0, default=None)
 
+    @property
+    def curve(self) -> list[dict[str, Any]]:
+        """The numbers of every policy, and the names of its files."""
+        return [
+            {**one.describe(), **{key: file.name for key, file in _files(Path(), one).items()}}
+            for one in self.checkpoints
+        ]
+
     def restore(self, curve: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Goes on from the policies that are in the directory already, and removes the files of all others.
+        """Goes on from policies that are in the directory already, and removes the files of all others.
 
         Args:
-            curve: what :meth:`Checkpoint.describe` gave of the policies to go on from; none: begins anew.
+            curve: what :attr:`curve` was; nothing: begins anew.
 
         Raises:
             FileNotFoundError: a policy's file is missing.
@@ -90,24 +103,39 @@ class CheckpointRecorder:
         """
         if self.directory is None:
             return
+        folder = self.directory / _FOLDER
         for entry in curve:
-            actor = Actor.load(_file(self.directory, entry["interactions"]))
-            self.checkpoints.append(Checkpoint(**entry, actor=actor))
-        kept = {_file(self.directory, checkpoint.interactions) for checkpoint in self.checkpoints}
-        others = set(self.directory.glob("checkpoints/*")) - kept  # half-written ones of a killed process too
+            belief = load_belief(folder / entry["belief_file"]) if "belief_file" in entry else None
+            numbers = {name: entry[name] for name in ("interactions", "training_return", "score")}
+            self.checkpoints.append(
+                Checkpoint(**numbers, actor=Actor.load(folder / entry["file"]), belief=belief)
+            )
+        kept = {file for one in self.checkpoints for file in _files(folder, one).values()}
+        others = set(folder.glob("*")) - kept  # half-written ones of a killed process too
         for file in (*others, self.directory / _BEST_FILE, self.directory / _LAST_FILE):
             file.unlink(missing_ok=True)
         self._write_summary(self.directory)
 
     def record(
-        self, interactions: int, training_return: float | None, actor: Actor, *, score: bool = True
+        self,
+        interactions: int,
+        training_return: float | None,
+        actor: Actor,
+        belief: BeliefEncoder | None = None,
+        *,
+        score: bool = True,
     ) -> Checkpoint:
-        """Adds a policy: scores it (unless ``score`` is false) and writes the files."""
-        value = float(self.evaluate(actor.act)) if self.evaluate is not None and score else None
-        checkpoint = Checkpoint(interactions, training_return, value, actor)
+        """Adds a policy, which may have a belief of its own: scores it (unless ``score`` is false) and writes it."""
+        value = None
+        if self.evaluate is not None and score:
+            value = float(self.evaluate(actor.act) if belief is None else self.evaluate(actor.act, belief))
+        checkpoint = Checkpoint(interactions, training_return, value, actor, belief)
         self.checkpoints.append(checkpoint)
         if self.directory is not None:
-            actor.save(_file(self.directory, interactions))
+            files = _files(self.directory / _FOLDER, checkpoint)
+            actor.save(files["file"])
+            if belief is not None:
+                belief.save(files["belief_file"])
             self._write_summary(self.directory)
         return checkpoint
 
@@ -116,11 +144,7 @@ class CheckpointRecorder:
             if checkpoint is not None:
                 checkpoint.actor.save(directory / name)
         if self.checkpoints:
-            curve = [
-                {**entry.describe(), "file": _file(directory, entry.interactions).name}
-                for entry in self.checkpoints
-            ]
-            write_json(directory / _CURVE_FILE, curve)
+            write_json(directory / _FOLDER / _CURVE_FILE, self.curve)
 
 
 def discard_unfinished(directory: Path) -> None:
@@ -132,5 +156,8 @@ def discard_unfinished(directory: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _file(directory: Path, interactions: int) -> Path:
-    return directory / "checkpoints" / f"actor_{interactions}.safetensors"
+def _files(folder: Path, checkpoint: Checkpoint) -> dict[str, Path]:
+    files = {"file": folder / f"actor_{checkpoint.interactions}.safetensors"}
+    if checkpoint.belief is not None:
+        files["belief_file"] = folder / f"belief_{checkpoint.interactions}.safetensors"
+    return files

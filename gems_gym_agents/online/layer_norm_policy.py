@@ -17,6 +17,8 @@ class LayerNormSACPolicy(SACPolicy):
     Layer normalisation: Ba, Kiros and Hinton, 2016 (arXiv 1607.06450).
     """
 
+    critic_class: type[ContinuousCritic] = ContinuousCritic
+
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         """Makes SB3's actor with normalised hidden layers."""
         actor = super().make_actor(features_extractor)
@@ -30,7 +32,8 @@ class LayerNormSACPolicy(SACPolicy):
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
         """Makes SB3's critics with normalised hidden layers."""
-        critic = super().make_critic(features_extractor)
+        settings = self._update_features_extractor(self.critic_kwargs, features_extractor)
+        critic = self.critic_class(**settings).to(self.device)
         _, architecture = get_actor_critic_arch(self.net_arch)
         for index, network in enumerate(critic.q_networks):
             inputs = next(layer.in_features for layer in network.modules() if isinstance(layer, nn.Linear))

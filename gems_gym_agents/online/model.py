@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,17 @@ from gems_gym_agents.online.replay_buffer import ScaledReplayBuffer
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 
 
-def make_sac(options: SACOptions, env: VectorEnv, *, seed: int, device: str = "cpu") -> SAC:
+def make_sac(
+    options: SACOptions,
+    env: VectorEnv,
+    *,
+    seed: int,
+    device: str = "cpu",
+    policy_class: type[LayerNormSACPolicy] = LayerNormSACPolicy,
+    replay_buffer_class: type[ScaledReplayBuffer] = ScaledReplayBuffer,
+    replay_buffer_kwargs: Mapping[str, Any] | None = None,
+    policy_kwargs: Mapping[str, Any] | None = None,
+) -> SAC:
     """Makes SB3's SAC for a vector environment, seeded, with users of the training split.
 
     Seeds the global random generators, as SB3 does (see :func:`gems_gym_agents.library_state.borrowed_global_state`).
@@ -29,13 +40,17 @@ def make_sac(options: SACOptions, env: VectorEnv, *, seed: int, device: str = "c
         env: Box observations (observation_size,), actions Box(-1, 1, (action_size,)), autoreset SAME_STEP.
         seed: of networks, exploration and batches; and of the users, through the training split.
         device: a torch device.
+        policy_class: SB3's policy with layer normalisation.
+        replay_buffer_class: where transitions are kept.
+        replay_buffer_kwargs: for it, besides the reward scale.
+        policy_kwargs: for SB3's policy, besides what the options say.
 
     Returns:
         A model whose ``learn`` is ready to be called.
     """
     vec_env = GymnasiumVecEnv(env)
     model = SAC(
-        LayerNormSACPolicy if options.layer_norm else SACPolicy,
+        policy_class if options.layer_norm else SACPolicy,
         vec_env,
         learning_rate=options.learning_rate,
         buffer_size=options.buffer_size,
@@ -45,14 +60,18 @@ def make_sac(options: SACOptions, env: VectorEnv, *, seed: int, device: str = "c
         gamma=options.gamma,
         train_freq=1,
         gradient_steps=options.gradient_steps,
-        replay_buffer_class=ScaledReplayBuffer,
-        replay_buffer_kwargs={"reward_scale": options.reward_scale},
+        replay_buffer_class=replay_buffer_class,
+        replay_buffer_kwargs={"reward_scale": options.reward_scale, **(replay_buffer_kwargs or {})},
         ent_coef=f"auto_{options.initial_entropy!r}",
         target_entropy="auto" if options.target_entropy is None else options.target_entropy,
         # as many sessions as end together, so that the mean is over all users
         stats_window_size=max(100, env.num_envs),
         # fused: one call per optimiser step instead of one per tensor, about 15 % of an update's time
-        policy_kwargs={"net_arch": list(options.net_arch), "optimizer_kwargs": {"fused": True}},
+        policy_kwargs={
+            "net_arch": list(options.net_arch),
+            "optimizer_kwargs": {"fused": True},
+            **(policy_kwargs or {}),
+        },
         seed=seed,
         device=device,
     )

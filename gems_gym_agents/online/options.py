@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from gems_gym_agents.option_checks import is_count, is_number, is_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,6 +14,7 @@ class SACOptions:
     """Settings of SAC; the defaults are the project's recipe for beliefs and GeMS latents.
 
     Attributes:
+        agent: the name of the agent whose settings these are.
         gamma: discount factor, in [0, 1).
         initial_entropy: the entropy coefficient to start with, > 0; it is tuned from there. SB3's ``"auto_0.05"``.
             Starting at SB3's usual 1 drowns the clicks of 32 latent dimensions in entropy for most of a short run.
@@ -28,6 +32,8 @@ class SACOptions:
             sessions of all users; an interrupted run goes on from the last of them.
     """
 
+    agent: ClassVar[str] = "sac"
+
     gamma: float = 0.8
     initial_entropy: float = 0.05
     target_entropy: float | None = None
@@ -43,19 +49,48 @@ class SACOptions:
     validate_every: int = 50_000
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "net_arch", tuple(self.net_arch))
-        _check("gamma", self.gamma, 0.0 <= self.gamma < 1.0, "in [0, 1)")
-        _check("tau", self.tau, 0.0 < self.tau <= 1.0, "in (0, 1]")
+        if isinstance(self.net_arch, Sequence) and not isinstance(self.net_arch, str):
+            object.__setattr__(self, "net_arch", tuple(self.net_arch))  # JSON knows lists only
+        _check("gamma", self.gamma, is_number(self.gamma) and 0.0 <= self.gamma < 1.0, "in [0, 1)")
+        _check("tau", self.tau, is_number(self.tau) and 0.0 < self.tau <= 1.0, "in (0, 1]")
         for name in ("initial_entropy", "learning_rate", "reward_scale"):
-            value = getattr(self, name)
-            _check(name, value, value > 0.0 and math.isfinite(value), "a positive number")
+            _check(name, getattr(self, name), is_positive(getattr(self, name)), "a positive number")
         for name in ("batch_size", "gradient_steps", "buffer_size", "validate_every"):
-            value = getattr(self, name)
-            _check(name, value, isinstance(value, int) and value >= 1, "a whole number of at least 1")
-        _check("learning_starts", self.learning_starts, self.learning_starts >= 0, "at least 0")
-        units = all(isinstance(width, int) and width >= 1 for width in self.net_arch)
+            _check(name, getattr(self, name), is_count(getattr(self, name)), "a whole number of at least 1")
+        random = self.learning_starts
+        _check("learning_starts", random, random == 0 or is_count(random), "a whole number of at least 0")
+        target = self.target_entropy
+        _check("target_entropy", target, target is None or is_number(target), "a number or None")
+        _check("layer_norm", self.layer_norm, isinstance(self.layer_norm, bool), "true or false")
+        units = isinstance(self.net_arch, tuple) and all(map(is_count, self.net_arch))
         _check("net_arch", self.net_arch, units, "whole numbers of at least 1")
         _check("batch_size", self.batch_size, self.batch_size <= self.buffer_size, "at most buffer_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndToEndOptions(SACOptions):
+    """Settings of SAC whose actor and critics have a GRU of their own, trained with them.
+
+    Attributes:
+        window: moments that gradients reach back, >= 1; the state before them is the one recorded when they were met.
+        pretrained: whether the GRUs start from the environment's belief; from random weights of its sizes otherwise.
+        buffer_size: transitions kept, over all users (about 650 bytes each for beliefs of 20 and slates of 10).
+    """
+
+    agent: ClassVar[str] = "sac_end_to_end"
+
+    window: int = 10
+    pretrained: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(
+            "window",
+            self.window,
+            isinstance(self.window, int) and self.window >= 1,
+            "a whole number of at least 1",
+        )
+        _check("pretrained", self.pretrained, isinstance(self.pretrained, bool), "true or false")
 
 
 def _check(name: str, value: object, holds: bool, right: str) -> None:

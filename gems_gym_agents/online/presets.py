@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.options import EndToEndOptions, SACOptions
 
 SAC_PRESETS: Mapping[str, SACOptions] = {
     "diffuse_topdown": SACOptions(),
@@ -19,3 +19,6 @@ SAC_PRESETS: Mapping[str, SACOptions] = {
     "focused_divpen": SACOptions(),
 }
 """SAC on frozen beliefs."""
+
+END_TO_END_PRESETS: Mapping[str, EndToEndOptions] = {world: EndToEndOptions() for world in SAC_PRESETS}
+"""SAC with GRUs of its own."""

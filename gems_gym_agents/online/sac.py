@@ -9,14 +9,15 @@ from typing import Any, ClassVar, Literal
 
 from gymnasium.vector import VectorEnv
 
+from gems_gym.beliefs import BeliefEncoder
 from gems_gym.errors import unknown_name
 from gems_gym.policies.actor import Actor
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import Evaluate, FloatArray
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder
-from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.presets import SAC_PRESETS
+from gems_gym_agents.online.options import EndToEndOptions, SACOptions
+from gems_gym_agents.online.presets import END_TO_END_PRESETS, SAC_PRESETS
 
 POLICY_FILE = "policy.safetensors"
 _DETAILS_FILE = "sac.json"
@@ -43,14 +44,15 @@ class SACAgent:
     """
 
     learns_from: ClassVar[Literal["dataset", "environment"]] = "environment"
+    options_class: ClassVar[type[SACOptions]] = SACOptions
     presets: ClassVar[Mapping[str, SACOptions]] = SAC_PRESETS
 
     def __init__(self, **options: Any) -> None:
-        known = [field.name for field in fields(SACOptions)]
+        known = [field.name for field in fields(self.options_class)]
         for name in options:
             if name not in known:
-                raise unknown_name("option of sac", name, known)
-        self.options = SACOptions(**options)
+                raise unknown_name(f"option of {self.options_class.agent}", name, known)
+        self.options = self.options_class(**options)
         self.checkpoints: list[Checkpoint] = []
         self._seed: int | None = None
         self._chosen: Checkpoint | None = None
@@ -160,3 +162,33 @@ class SACAgent:
     def load(cls, directory: Path) -> Actor:
         """Reads the policy that ``save`` wrote; needs neither torch nor stable-baselines3."""
         return Actor.load(Path(directory) / POLICY_FILE)
+
+
+class EndToEndSACAgent(SACAgent):
+    """SAC whose actor and critics learn from slates and clicks, each through a GRU of its own.
+
+    The finished agent is like any other: its actor's GRU is the belief that its policy acts on. It learns in the same
+    environments: the environment's belief, which must be a GRU, is what the GRUs start from.
+
+    Args:
+        **options: see :class:`EndToEndOptions`.
+
+    Examples:
+        >>> agent = EndToEndSACAgent(window=5)
+        >>> agent.fit(vector_env, steps=200_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
+        >>> agent.act(agent.belief.update(beliefs, slates, clicks))  # doctest: +SKIP
+    """
+
+    options_class: ClassVar[type[SACOptions]] = EndToEndOptions
+    presets: ClassVar[Mapping[str, SACOptions]] = END_TO_END_PRESETS
+
+    @property
+    def belief(self) -> BeliefEncoder:
+        """The belief that the agent acts on.
+
+        Raises:
+            RuntimeError: the agent has not been fitted.
+        """
+        if self._chosen is None or self._chosen.belief is None:
+            raise RuntimeError("this agent has no belief yet: call fit first")
+        return self._chosen.belief

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import stable_baselines3
 import torch
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import VectorEnv
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -26,9 +26,11 @@ from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.callbacks import ProgressCallback, QBoundCallback, mean_training_return
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.online.curves import Curves
+from gems_gym_agents.online.end_to_end import export_belief, make_end_to_end
 from gems_gym_agents.online.model import check_spaces, export_actor, make_sac
-from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.options import EndToEndOptions, SACOptions
 from gems_gym_agents.online.unfinished import UnfinishedRun
+from gems_gym_agents.online.vec_env import layers_of
 
 
 def train_sac(
@@ -71,9 +73,11 @@ def train_sac(
             f"validate_every={options.validate_every}: {len(ends)} rounds, each with {env.num_envs} new users, need "
             f"more than the {USERS_PER_SEED} users of a seed; validate less often"
         )
-    run = UnfinishedRun(directory, run_arguments(options, env, recorder, steps, seed, device))
+    made_by = {"agent": options.agent, "seed": seed}
     with borrowed_global_state(device):
-        model = make_sac(options, env, seed=seed, device=device)
+        run = UnfinishedRun(directory, run_arguments(options, env, recorder, steps, seed, device))
+        make: Any = make_end_to_end if isinstance(options, EndToEndOptions) else make_sac
+        model: SAC = make(options, env, seed=seed, device=device)
         curves = Curves(directory, run.restore(model, recorder))
         model.set_logger(curves.logger)
         try:
@@ -85,12 +89,12 @@ def train_sac(
                 for number, end in enumerate(ends):
                     if end > model.num_timesteps:
                         _train_round(model, seed, number, end, callbacks)
-                        _record(model, recorder, seed)
+                        _record(model, recorder, made_by)
                         model.dump_logs()
                         run.save(model, recorder, curves.text)
             run.discard()
         except BaseException as error:
-            _record(model, recorder, seed, score=False)
+            _record(model, recorder, made_by, score=False)
             if isinstance(error, DivergedError):
                 run.discard()  # going on would end the same way
             raise
@@ -120,12 +124,13 @@ def _train_round(model: SAC, seed: int, number: int, end: int, callbacks: list[B
     )
 
 
-def _record(model: SAC, recorder: CheckpointRecorder, seed: int, *, score: bool = True) -> None:
+def _record(model: SAC, recorder: CheckpointRecorder, made_by: dict[str, Any], *, score: bool = True) -> None:
     """Records the present policy, unless it has been already or has not begun to learn; and logs its score."""
     interactions, last = model.num_timesteps, recorder.last
     if interactions > model.learning_starts and (last is None or last.interactions < interactions):
-        actor = export_actor(model, {"agent": "sac", "seed": seed, "interactions": interactions})
-        checkpoint = recorder.record(interactions, mean_training_return(model), actor, score=score)
+        made_by = {**made_by, "interactions": interactions}
+        actor, belief = export_actor(model, made_by), export_belief(model, made_by)
+        checkpoint = recorder.record(interactions, mean_training_return(model), actor, belief, score=score)
         if checkpoint.score is not None:
             model.logger.record("validation/clicks_per_session", checkpoint.score)
 
@@ -136,6 +141,7 @@ def run_arguments(
     """Everything that decides the result of a run, JSON types only."""
     return plain(
         {
+            "agent": options.agent,
             "options": asdict(options),
             "steps": steps,
             "seed": seed,
@@ -155,15 +161,11 @@ def run_arguments(
 def describe_world(env: VectorEnv) -> dict[str, Any]:
     """What an environment is: configuration, catalogue, and the digests of the ranker and the belief around it."""
     world: dict[str, Any] = {}
-    layer = env
-    while True:
-        for role in ("ranker", "encoder", "belief"):
+    for layer in layers_of(env):
+        for role, name in (("ranker", "ranker"), ("encoder", "belief"), ("belief", "belief")):
             if hasattr(layer, role):
-                world["belief" if role == "encoder" else role] = getattr(layer, role).sha256
-        if not isinstance(layer, VectorWrapper):
-            break
-        layer = layer.env
-    core: Any = layer
+                world[name] = getattr(layer, role).sha256
+    core: Any = env.unwrapped
     if hasattr(core, "config") and hasattr(core, "catalog"):
         world |= {"config": asdict(core.config), "catalog": core.catalog.hash}
     return world

@@ -97,7 +97,7 @@ class UnfinishedRun:
             "arguments": self.arguments,
             "transitions": self._row_files,
             "counters": _counters(model),
-            "curve": [checkpoint.describe() for checkpoint in recorder.checkpoints],
+            "curve": recorder.curve,
             "log": log,
         }
         save_artifact(self.folder / STATE_FILE, _STATE_KIND, dict(_parameters(model)), header)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -180,22 +180,23 @@ class GymnasiumVecEnv(VecEnv):
         It is true for SB3's ``Monitor``, since the infos hold the same unscaled ``episode`` statistics.
         """
         wrapped = issubclass(wrapper_class, Monitor) or any(
-            isinstance(layer, wrapper_class) for layer in self._layers()
+            isinstance(layer, wrapper_class) for layer in layers_of(self.env)
         )
         return [wrapped] * len(self._users(indices))
 
     def _holder(self, name: str) -> Any:
-        for layer in self._layers():
+        for layer in layers_of(self.env):
             if hasattr(layer, name):
                 return getattr(layer, name)
         raise AttributeError(f"neither {self.env} nor what it wraps has {name!r}")
 
-    def _layers(self) -> Iterable[VectorEnv]:
-        layer = self.env
-        yield layer
-        while isinstance(layer, VectorWrapper):
-            layer = layer.env
-            yield layer
-
     def _users(self, indices: VecEnvIndices) -> list[int]:
         return list(self._get_indices(indices))
+
+
+def layers_of(env: VectorEnv) -> Iterator[VectorEnv]:
+    """A vector environment and what it wraps, from the outside in."""
+    yield env
+    while isinstance(env, VectorWrapper):
+        env = env.env
+        yield env

@@ -264,6 +264,12 @@ def test_bad_arguments_are_named():
         ({"learning_rate": -1e-3}, "learning_rate=-0.001"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"net_arch": (128, 0)}, "net_arch"),
+        ({"net_arch": "wide"}, "net_arch='wide'"),
+        ({"gamma": "high"}, "gamma='high'"),
+        ({"learning_starts": -1}, "learning_starts=-1"),
+        ({"learning_starts": "late"}, "learning_starts='late'"),
+        ({"layer_norm": 1}, "layer_norm=1"),
+        ({"target_entropy": "auto"}, "target_entropy='auto'"),
         ({"batch_size": 512, "buffer_size": 256}, "at most buffer_size"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -272,6 +278,10 @@ def test_bad_arguments_are_named():
         fitted(steps=64)
     with pytest.raises(RuntimeError, match="call fit first"):
         SACAgent().act(OBSERVATIONS)
+    for device, message in [("cdua", "a torch device such as"), ("cuda:9999", "no CUDA device")]:
+        if device == "cdua" or not torch.cuda.is_available():
+            with pytest.raises(ValueError, match=f"device='{device}': .*{message}"):
+                SACAgent(**SMALL).fit(TargetVectorEnv(8), steps=80, seed=0, device=device, progress=False)
 
 
 class WideActions(TargetVectorEnv):
