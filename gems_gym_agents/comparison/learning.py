@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.beliefs import BeliefEncoder
 from gems_gym.output import plain
 from gems_gym.trained_agents import AgentPolicy
 from gems_gym.user_splits import user_seeds
@@ -105,9 +107,9 @@ class WatchedScore(ValidationScore):
         """Processor time since the training began, of all threads and all its attempts."""
         return self._before + time.process_time() - self._start
 
-    def __call__(self, act: Act) -> float:
+    def __call__(self, act: Act, belief: BeliefEncoder | None = None) -> float:
         """Mean clicks a session of a policy, one session with each user."""
         self.latest = act
-        value = super().__call__(act)
+        value = super().__call__(act, belief)
         write_json(self._clock_file, self.cpu_seconds)
         return value

@@ -79,7 +79,7 @@ class EndToEndOptions(SACOptions):
 
     agent: ClassVar[str] = "sac_end_to_end"
 
-    window: int = 10
+    window: int = 5
     pretrained: bool = True
 
     def __post_init__(self) -> None:

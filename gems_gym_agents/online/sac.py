@@ -174,7 +174,7 @@ class EndToEndSACAgent(SACAgent):
         **options: see :class:`EndToEndOptions`.
 
     Examples:
-        >>> agent = EndToEndSACAgent(window=5)
+        >>> agent = EndToEndSACAgent(window=10)
         >>> agent.fit(vector_env, steps=200_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
         >>> agent.act(agent.belief.update(beliefs, slates, clicks))  # doctest: +SKIP
     """
