@@ -20,6 +20,7 @@ from gems_gym.datasets.chunks import Chunks
 from gems_gym.datasets.players import MakePolicy, name_of, open_player
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, as_artefact, environment_spec
 from gems_gym.policies import Policy
+from gems_gym.progress import told_to
 from gems_gym.rankers import load_ranker
 
 _KINDS = {kind.__name__: kind for kind in (ValueError, TypeError, OSError, ImportError, MemoryError)}
@@ -147,7 +148,7 @@ def _work(job: Job, indices: list[int], sender: Connection) -> None:
     try:
         spec = environment_spec(job.env_id, job.env_kwargs)
         artefacts = {name: as_artefact(file, _LOADERS[name], file) for name, file in job.files.items()}
-        with open_player(spec, job.policy, artefacts, job.num_envs) as player:
+        with told_to(_nobody), open_player(spec, job.policy, artefacts, job.num_envs) as player:
             for index in indices:
                 job.chunks.save(index, player.play(job.chunks.users(index)))
                 sender.send(index)
@@ -156,6 +157,10 @@ def _work(job: Job, indices: list[int], sender: Connection) -> None:
         kind = next((name for name, one in _KINDS.items() if isinstance(error, one)), "")
         message = str(error) if kind else f"{type(error).__name__}: {error}"
         sender.send((kind, message, traceback.format_exc()))
+
+
+def _nobody(*progress: Any) -> None:
+    """Hears of progress in a worker, such as a policy's own search: the bar is the parent's to draw."""
 
 
 def _end_with_parent() -> None:

@@ -26,6 +26,9 @@ ARTIFACTS = "artifacts"
 UNFINISHED = ".unfinished-"
 """How the hidden directories of datasets being written begin; Minari lists no hidden directories."""
 
+_MAIN_FILE = "main_data.hdf5"
+"""Minari's name for the file with all episodes."""
+
 _NEW, _REPLACED = "dataset", "replaced"
 """In a hidden directory: the dataset in the making, and for a moment the one that it replaces."""
 
@@ -222,6 +225,10 @@ class DatasetWriter:
             env_spec=self._env_spec,
             data_format="hdf5",
         )
+        # Minari leaves an empty file, which HDF5 takes for one of its oldest format, without the order that Minari asks
+        # for: there, each episode costs a count of all before it.
+        with require("h5py").File(data_path / _MAIN_FILE, "w", track_order=True):
+            pass
         self._storage.update_metadata({"dataset_id": self.dataset_id, "minari_version": minari.__version__})
         for name, file in self._artifacts.items():
             (data_path / ARTIFACTS).mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
+import h5py
 import minari
 import numpy as np
 import pytest
@@ -112,6 +113,13 @@ def datasets_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def writer(**options: bool) -> DatasetWriter:
     return DatasetWriter("toy-v0", OBSERVATIONS, ACTIONS, gymnasium.spec("CartPole-v1"), **options)
+
+
+def test_counting_episodes_does_not_cost_more_with_each(datasets_root: Path) -> None:
+    write(sessions(count=11))
+    with h5py.File(datasets_root / "toy-v0" / "data" / "main_data.hdf5") as file:
+        # HDF5's oldest format has the order of names, and no count: Minari counts all episodes for each new one
+        assert list(file) == [f"episode_{index}" for index in range(11)]
 
 
 def test_two_writers_of_one_id(datasets_root: Path) -> None:
