@@ -154,7 +154,9 @@ def registered() -> str:
         + [f"`{getattr(config, field)!r}`" for field in differing]
         for name, config in PRESETS.items()
     ]
-    return markdown_table([*(f"v{version}" for version in VERSIONS), *(f"`{name}`" for name in differing)], rows)
+    return markdown_table(
+        [*(f"v{version}" for version in VERSIONS), *(f"`{name}`" for name in differing)], rows
+    )
 
 
 def returns() -> str:

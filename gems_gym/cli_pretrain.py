@@ -1,9 +1,10 @@
 """``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
 
 import tempfile
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +17,6 @@ from gems_gym.errors import require, unknown_name
 from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.pretraining.session_log import (
     BELIEF_SHARES,
-    RANKER_SHARES,
     SessionLog,
     collect_session_log,
 )
@@ -27,7 +27,6 @@ pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
 )
 
-Env = Annotated[str, typer.Option(help="Environment id.")]
 EnvIfNew = Annotated[str | None, typer.Option(help="Environment id; not with --reproduce.")]
 Out = Annotated[Path, typer.Option(help="The file to write.")]
 OutIfNew = Annotated[
@@ -74,8 +73,13 @@ def ranker(
     option: Annotated[
         list[str] | None, typer.Option(help="name=value (JSON) of a ranker's option; may be repeated.")
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Recipe of a GeMS ranker: default, or published, to compare with.")
+    ] = None,
     log: Log = None,
-    sessions: Sessions = 250,
+    sessions: Annotated[
+        int | None, typer.Option(help="Sessions to log; the preset's number if not given.")
+    ] = None,
     seed: Seed = 0,
     batches: Batches = None,
     item_embeddings: ItemEmbeddings = None,
@@ -94,11 +98,18 @@ def ranker(
     the slates that they encode, duplicates, coverage of the catalogue, speed.
     """
     if report:
-        refuse("does not go with --report", option=option, log=log, batches=batches, reproduce=reproduce)
+        refuse(
+            "does not go with --report",
+            option=option,
+            log=log,
+            batches=batches,
+            reproduce=reproduce,
+            preset=preset,
+        )
         budget = {} if search_sessions is None else {"search_sessions": search_sessions}
         report_rankers(
             _needed("env", env), compare or [], item_vectors, item_embeddings, out, as_json,
-            log_sessions=sessions, seed=seed, **budget,
+            log_sessions=250 if sessions is None else sessions, seed=seed, **budget,
         )  # fmt: skip
         return
     refuse("goes with --report only", compare=compare, search_sessions=search_sessions)
@@ -117,18 +128,32 @@ def ranker(
         _report(made.save(out), out, options, {}, as_json)
         return
     require("torch")
-    from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
+    from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+    from gems_gym.pretraining.gems_vae import pretrain_gems
+
+    chosen = preset or "default"
+    if chosen not in GEMS_PRESETS:
+        raise unknown_name("preset of the ranker 'gems'", chosen, GEMS_PRESETS)
+    recipe = GEMS_PRESETS[chosen]
 
     if batches is not None:
         options["batches"] = batches
     if item_vectors is not None:
         options["item_embeddings"] = str(item_vectors)
-    known = [field.name for field in fields(GemsSettings)]
+    known = [field.name for field in fields(recipe.settings)]
     for name in options:
         if name not in known:
             raise unknown_name("option of the ranker 'gems':", name, known)
-    settings = GemsSettings(**options)
-    session_log, config = _session_log(env, log, "ranker", sessions, seed, item_embeddings)
+    settings = replace(recipe.settings, **options)
+    session_log, config = _session_log(
+        env,
+        log,
+        recipe.shares,
+        recipe.sessions if sessions is None else sessions,
+        seed,
+        item_embeddings,
+        recipe.search_sessions,
+    )
     trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -167,15 +192,17 @@ def belief(
     from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
 
     settings = BeliefSettings() if batches is None else BeliefSettings(batches=batches)
-    session_log, config = _session_log(env, log, "belief", sessions, seed, item_embeddings)
+    session_log, config = _session_log(env, log, BELIEF_SHARES, sessions, seed, item_embeddings)
     trained, metrics = pretrain_belief(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
 
 @pretrain.command()
 def embeddings(
-    env: Env,
-    out: Annotated[Path | None, typer.Option(help="The file to write; not with --report.")] = None,
+    env: EnvIfNew = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write, with --reproduce a folder; not with --report.")
+    ] = None,
     kind: Annotated[
         str, typer.Option(help="scratch, co_click, matrix_factorization, belief or ideal.")
     ] = "co_click",
@@ -189,12 +216,18 @@ def embeddings(
         int | None, typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open.")
     ] = None,
     item_embeddings: ItemEmbeddings = None,
+    reproduce: Reproduce = None,
     report: Annotated[
         bool, typer.Option("--report", help="Compare all kinds with the simulator's own; write nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Make item embeddings to learn with, from the slates and clicks of an ε-greedy oracle where they are learned."""
+    if reproduce is not None:
+        require("torch")
+        _reproduce(reproduce, "embeddings", env, out, as_json)
+        return
+    env = _needed("env", env)
     if (out is None) != report:
         raise ValueError("give --out FILE to make item embeddings, or --report to compare their kinds")
     needs = plugins.load(plugins.EMBEDDINGS, kind).needs
@@ -203,7 +236,7 @@ def embeddings(
     config, catalog = world_of(env, item_embeddings)
     session_log = None
     if report or needs == "log":
-        session_log, _ = _session_log(env, log, "embeddings", sessions, seed, item_embeddings)
+        session_log, _ = _session_log(env, log, {"eps_greedy_oracle": 1.0}, sessions, seed, item_embeddings)
     sources = Sources(config.num_items, catalog.hash, session_log, catalog.item_embeddings, belief)
     if out is None:
         rows = compare_embeddings(sources, catalog.item_topics, size=size, seed=seed)
@@ -222,10 +255,10 @@ def ship(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train what comes with the package: a ranker and a belief for each of the six worlds."""
+    """Train what comes with the package: rankers, beliefs and item embeddings for each of the six worlds."""
     require("torch")
+    from gems_gym.pretraining.recipes import shipped_recipes
     from gems_gym.pretraining.shipping import ship as make
-    from gems_gym.pretraining.shipping import shipped_recipes
 
     recipes = shipped_recipes(LATENT_PRESETS)
     for name in only or []:
@@ -262,10 +295,11 @@ def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_jso
 def _session_log(
     env_id: str,
     path: Path | None,
-    part: Literal["ranker", "belief", "embeddings"],
+    shares: Mapping[str, float],
     sessions: int,
     seed: int,
     item_embeddings: Path | None,
+    search_sessions: int | None = None,
 ) -> tuple[Any, Any]:
     """The log to train on, and the world's configuration."""
     config, catalog = world_of(env_id, item_embeddings)
@@ -277,12 +311,14 @@ def _session_log(
             )
         note(f"using the {log.num_sessions} sessions of {path}")
         return log, config
-    shares = {
-        "ranker": RANKER_SHARES[config.catalog],
-        "belief": BELIEF_SHARES,
-        "embeddings": {"eps_greedy_oracle": 1.0},
-    }[part]
-    log = collect_session_log(config, shares, sessions, seed, item_embeddings=catalog.item_embeddings)
+    log = collect_session_log(
+        config,
+        shares,
+        sessions,
+        seed,
+        search_sessions=search_sessions,
+        item_embeddings=catalog.item_embeddings,
+    )
     if path is not None:
         log.save(path)
     return log, config

@@ -46,24 +46,19 @@ def track(description: str, total: float, shown: bool = True) -> Iterator[Callab
         ``advance(amount, note="")``: call it as work gets done; ``note`` replaces the text behind the bar.
     """
     listener = _listener.get()
-    with progress_bars(shown and listener is None) as bars:
-        task = bars.add_task(description, total=total, note="")
-
-        def advance(amount: float = 1, note: str | None = None) -> None:
-            bars.update(task, advance=amount)
-            if note is not None:
-                bars.update(task, note=note)
-            if shown and listener is not None:
-                now = bars.tasks[0]
-                listener(description, now.completed, total, now.fields["note"])
-
-        yield advance
-
-
-def progress_bars(shown: bool = True) -> Progress:
-    """Rich's bars as all of ours look: tasks have a field ``note``, the text behind the bar."""
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
     )  # fmt: skip
-    return Progress(*columns, console=stderr, disable=not shown)
+    with Progress(*columns, console=stderr, disable=not shown or listener is not None) as bar:
+        task = bar.add_task(description, total=total, note="")
+
+        def advance(amount: float = 1, note: str | None = None) -> None:
+            bar.update(task, advance=amount)
+            if note is not None:
+                bar.update(task, note=note)
+            if shown and listener is not None:
+                now = bar.tasks[0]
+                listener(description, now.completed, total, now.fields["note"])
+
+        yield advance

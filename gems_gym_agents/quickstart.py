@@ -1,7 +1,7 @@
 """The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,7 @@ from gems_gym.errors import missing_dependency, require
 from gems_gym.output import note, plain
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
-from gems_gym.pretraining.session_log import BELIEF_SHARES, RANKER_SHARES, collect_session_log
+from gems_gym.pretraining.session_log import BELIEF_SHARES, collect_session_log
 from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
 from gems_gym.user_splits import user_seeds
@@ -44,9 +44,8 @@ class QuickstartSettings:
     """How much of everything the quickstart does; sized for five minutes on two cores.
 
     Attributes:
-        ranker_sessions: Sessions of the ε-greedy oracle that the ranker learns from. Few on purpose: with thousands
-            of sessions the latent keeps what such slates have in common and loses what sets them apart, and no
-            latent reaches a slate that keeps users interested.
+        search_sessions: Sessions in which good slates are searched, by their clicks, for the ranker to learn from.
+        ranker_sessions: Sessions that show these slates and their neighbourhoods: the ranker's log.
         belief_sessions: Sessions of a mixture of policies that the belief learns from.
         ranker_batches: Gradient updates of the ranker.
         belief_batches: Gradient updates of the belief.
@@ -59,9 +58,10 @@ class QuickstartSettings:
         offline_updates: Gradient updates of each offline agent.
     """
 
-    ranker_sessions: int = 250
+    search_sessions: int = 400_000
+    ranker_sessions: int = 512
     belief_sessions: int = 4_000
-    ranker_batches: int = 1_000
+    ranker_batches: int = 3_000
     belief_batches: int = 1_500
     constant_slate_sessions: int = 100_000
     sac_interactions: int = 400_000
@@ -138,16 +138,21 @@ class _Road:
 
     @cached_property
     def ranker(self) -> dict[str, Any]:
-        from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
+        from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+        from gems_gym.pretraining.gems_vae import pretrain_gems
 
-        settings = GemsSettings(batches=self.settings.ranker_batches)
-
-        shares = RANKER_SHARES[self.world.config.catalog]
+        preset = GEMS_PRESETS["default"]
+        settings = replace(preset.settings, batches=self.settings.ranker_batches)
+        shares = preset.shares
 
         def make() -> dict[str, Any]:
             # another block of logging users than the belief's
             log = collect_session_log(
-                self.world.config, shares, self.settings.ranker_sessions, self.seed + _SECOND_LOG
+                self.world.config,
+                shares,
+                self.settings.ranker_sessions,
+                self.seed + _SECOND_LOG,
+                search_sessions=self.settings.search_sessions,
             )
             ranker, metrics = pretrain_gems(log, self.world.config.num_items, settings, seed=self.seed)
             ranker.save(self.directory / "ranker.safetensors")
@@ -157,6 +162,7 @@ class _Road:
             **self.base,
             "shares": shares,
             "sessions": self.settings.ranker_sessions,
+            "search_sessions": self.settings.search_sessions,
             **asdict(settings),
         }
         return self.stages.run("ranker", inputs, ["ranker.safetensors"], make)

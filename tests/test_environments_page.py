@@ -36,9 +36,7 @@ def test_the_page_is_up_to_date():
 
 def test_a_page_that_lacks_a_part_is_refused(generator):
     with pytest.raises(ValueError, match=r"differ about the parts \['returns'\]"):
-        generator.fill_parts(
-            PAGE.read_text().replace("<!-- generated: returns -->", ""), generator.PARTS
-        )
+        generator.fill_parts(PAGE.read_text().replace("<!-- generated: returns -->", ""), generator.PARTS)
 
 
 def test_the_returns_are_of_the_registered_worlds_and_the_recorded_policies():

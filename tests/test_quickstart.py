@@ -18,8 +18,9 @@ minari = pytest.importorskip("minari")
 
 ENV = "GemsSlate-tiny-v0"
 TINY = QuickstartSettings(
-    ranker_sessions=60, ranker_batches=40, belief_sessions=60, belief_batches=20, constant_slate_sessions=1_500,
-    sac_interactions=12_000, sac_users=50, validation_users=20, dataset_sessions=12, offline_updates=30,
+    search_sessions=2_048, ranker_sessions=60, ranker_batches=40, belief_sessions=60, belief_batches=20,
+    constant_slate_sessions=1_500, sac_interactions=12_000, sac_users=50, validation_users=20,
+    dataset_sessions=12, offline_updates=30,
 )  # fmt: skip
 STAGES = ("belief", "ranker", "sac", "dataset", "td3_plus_bc", "bc", "constant slate")
 POLICIES = [

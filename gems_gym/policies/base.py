@@ -48,10 +48,13 @@ class SlatePolicy(abc.ABC):
 
     Attributes:
         privileged: Whether the policy reads what an agent can't see (the user's preference, the item topics).
+        searches: Whether it plays sessions with training users when it is made; then it takes ``seed``, which decides
+            the search, and ``progress``.
         simulator: The environment's simulator.
     """
 
     privileged: ClassVar[bool] = False
+    searches: ClassVar[bool] = False
 
     def __init__(self, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
         simulator = getattr(env.unwrapped, "simulator", None)

@@ -36,6 +36,7 @@ class ConstantSlate(SlatePolicy):
     """
 
     privileged: ClassVar[bool] = False
+    searches: ClassVar[bool] = True
 
     def __init__(
         self,

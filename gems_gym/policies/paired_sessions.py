@@ -22,37 +22,58 @@ class PairedSessions:
         catalog: Its items.
         seeds: The users, one seed each (see :mod:`gems_gym.user_splits`).
         num_slates: Slates that are tried together.
+        shared: Whether all slates are tried on all these users; if not, the users are split among the slates in
+            their order.
+
+    Attributes:
+        num_users: Users that each slate is tried on.
+        num_slates: Slates that are tried together.
     """
 
     def __init__(
-        self, config: SlateConfig, catalog: Catalog, seeds: Sequence[int], num_slates: int = 1
+        self,
+        config: SlateConfig,
+        catalog: Catalog,
+        seeds: Sequence[int],
+        num_slates: int = 1,
+        *,
+        shared: bool = True,
     ) -> None:
-        self.num_users, self.num_slates = len(seeds), num_slates
+        if not shared and len(seeds) % num_slates:
+            raise ValueError(
+                f"seeds holds {len(seeds)} users, which can't be split among num_slates={num_slates}"
+            )
+        copies = num_slates if shared else 1
+        self.num_users, self.num_slates = copies * len(seeds) // num_slates, num_slates
         self._steps = config.episode_length
-        self._simulator = SlateSimulator(config, catalog, num_slates * len(seeds))
+        self._simulator = SlateSimulator(config, catalog, copies * len(seeds))
         rngs = [np.random.default_rng(seed) for seed in seeds]
         draws = draw_users(rngs, config)
         preferences = finish_preferences(self._simulator.dynamics, draws.normals, draws.topic_uniforms)
         uniforms = [rng.random((self._steps, config.slate_size), dtype=np.float32) for rng in rngs]
         self._users = (
-            np.tile(preferences, (num_slates, 1)),
-            np.tile(draws.click_uniforms[:, None], (num_slates, 1, 1)),
-            np.tile(draws.topics, num_slates),
+            np.tile(preferences, (copies, 1)),
+            np.tile(draws.click_uniforms[:, None], (copies, 1, 1)),
+            np.tile(draws.topics, copies),
         )
-        self._uniforms = np.tile(np.stack(uniforms), (num_slates, 1, 1))
+        self._uniforms = np.tile(np.stack(uniforms), (copies, 1, 1))
 
-    def clicks(self, slates: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Show every user one slate in each of as many sessions as there are slates.
+    def clicks_by_position(self, slates: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Show every user one slate at every step of a session.
 
         Args:
             slates: Item ids, int64 ``(num_slates, slate_size)``.
 
         Returns:
-            Clicks of each session, float64 ``(num_slates, num_users)``.
+            Clicks of each session on each position, float64 ``(num_slates, num_users, slate_size)``.
         """
         shown = np.repeat(slates, self.num_users, axis=0)
         self._simulator.open_given_sessions(*self._users)
-        total = np.zeros(len(shown))
+        total = np.zeros(shown.shape)
         for _ in range(self._steps):
-            total += self._simulator.step(shown, self._uniforms).rewards
-        return total.reshape(self.num_slates, self.num_users)
+            total += self._simulator.step(shown, self._uniforms).clicks
+        return total.reshape(self.num_slates, self.num_users, -1)
+
+    def clicks(self, slates: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Clicks of each session, float64 ``(num_slates, num_users)``, of slates as above."""
+        return self.clicks_by_position(slates).sum(axis=2)

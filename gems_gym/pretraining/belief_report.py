@@ -142,7 +142,8 @@ def _clicks(probe: ClickProbe, states: NDArray[np.float32], log: SessionLog) -> 
         arrays: list[NDArray[Any]] = [states[half], log.slates[half, 1:], log.clicks[half, 1:]]
         return [array.reshape(-1, array.shape[2]) for array in arrays]
 
-    probe.fit(*rows(_FITTED))
+    beliefs, slates, answers = rows(_FITTED)
+    probe.fit(beliefs, slates, answers)
     beliefs, slates, _ = rows(_TESTED)
     clicks = log.clicks[_TESTED, 1:]
     predicted = probe.predict(beliefs, slates).reshape(clicks.shape)

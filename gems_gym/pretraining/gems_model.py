@@ -23,6 +23,7 @@ class GemsVae(nn.Module):
         frozen: whether they stay as they are.
         slate_size: items in a slate.
         latent_size: numbers in a latent.
+        hidden_sizes: units of the encoder's two hidden layers; the decoder has them in the other order.
         generator: draws the initial weights (torch's default distribution for linear layers); torch's global
             random state is left alone.
     """
@@ -33,15 +34,17 @@ class GemsVae(nn.Module):
         frozen: bool,
         slate_size: int,
         latent_size: int,
+        hidden_sizes: tuple[int, int],
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.slate_size = slate_size
         self.item_embeddings = nn.Parameter(item_embeddings, requires_grad=not frozen)
         slots = slate_size * item_embeddings.shape[1]
-        self.encoder = _mlp((slots + slate_size, 512, 256, 2 * latent_size), generator)
-        self.decoder = _mlp((latent_size, 256, 512, slots), generator)
-        self.click_head = _linear(512, slate_size, generator)
+        wide, narrow = hidden_sizes
+        self.encoder = _mlp((slots + slate_size, wide, narrow, 2 * latent_size), generator)
+        self.decoder = _mlp((latent_size, narrow, wide, slots), generator)
+        self.click_head = _linear(wide, slate_size, generator)
 
     def encode(self, slates: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
         """Means and log-variances of the posteriors, ``(N, latent_size)`` each, of int64 slates and float clicks."""

@@ -1,14 +1,13 @@
 """Pretraining of the GeMS ranker: a variational autoencoder over (slate, clicks), in torch.
 
 Deffayet, Thonet, Renders, de Rijke, *Generative Slate Recommendation with Reinforcement Learning*, WSDM 2023
-(arXiv 2301.08632), section 4. The published recipe is ``GemsSettings(item_embeddings="scratch", beta=1.0)`` with
-15 epochs; our defaults are what gave the best rankers within a minute on one core.
+(arXiv 2301.08632), section 4. Settings and presets are in :mod:`gems_gym.pretraining.gems_settings`.
 """
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gems_gym.artifacts import shipped
 from gems_gym.embeddings import co_click_embeddings, load_embeddings
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
+from gems_gym.pretraining.gems_settings import GemsSettings
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.threads import torch_threads
 from gems_gym.progress import track
@@ -29,67 +28,6 @@ _MEASURED_SLATES = 100_000
 
 _ACTIVE_VARIANCE = 0.01
 """A latent dimension is active when its posterior means vary by more than this (Burda et al., 2016)."""
-
-
-@dataclass(frozen=True)
-class GemsSettings:
-    """How a GeMS VAE is made and trained.
-
-    Attributes:
-        item_embeddings: what they start from. "co_click": made from the log's clicks; "scratch": N(0, 1) numbers; or a
-            file (or shipped name) of item embeddings, see :mod:`gems_gym.embeddings`. All but "scratch" are
-            standardised, each dimension for itself.
-        frozen: whether they stay as they start or are trained with the VAE; None: all but "scratch" stay.
-        embedding_size: numbers in an item embedding.
-        latent_size: numbers in a latent, and in the agent's action.
-        beta: weight of the KL divergence, averaged over latent dimensions.
-        click_weight: weight of the clicks' binary cross-entropy.
-        batch_size: slates per update.
-        batches: updates, each on slates drawn with replacement.
-        learning_rate: Adam's, after a warm-up over 2 % of the updates; falls to zero along a half cosine.
-        coordinates: what an action in [-1, 1]^n stands for. "box": per latent dimension the range [min(mean - sd),
-            max(mean + sd)] of the posteriors of logged slates. "whitened": ± 3 standard deviations along the
-            principal components of the aggregated posterior.
-        deduplicate: whether the ranker puts no item twice in a slate.
-        held_out: share of the sessions that the metrics are measured on and nothing is trained on.
-    """
-
-    item_embeddings: str = "co_click"
-    frozen: bool | None = None
-    embedding_size: int = 20
-    latent_size: int = 32
-    beta: float = 0.2
-    click_weight: float = 0.5
-    batch_size: int = 256
-    batches: int = 1000
-    learning_rate: float = 3e-3
-    coordinates: Literal["box", "whitened"] = "box"
-    deduplicate: bool = True
-    held_out: float = 0.1
-
-    def __post_init__(self) -> None:
-        """Raises a ValueError that names the setting, its value and what would be right."""
-        for name in ("embedding_size", "latent_size", "batch_size", "batches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("beta", "click_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number ≥ 0, got {getattr(self, name)}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out must be in (0, 1), got {self.held_out}")
-        if self.coordinates not in ("box", "whitened"):
-            raise ValueError(f"coordinates must be one of ('box', 'whitened'), got {self.coordinates!r}")
-        own = ("co_click", "scratch")
-        if self.item_embeddings not in own:
-            try:
-                shipped.path(self.item_embeddings, "embeddings")
-            except ValueError as error:
-                raise ValueError(
-                    f"item_embeddings must be one of {own} or a file of item embeddings, "
-                    f"got {self.item_embeddings!r}: {error}"
-                ) from error
 
 
 def pretrain_gems(
@@ -130,7 +68,9 @@ def pretrain_gems(
         generator,
     )
     frozen = settings.item_embeddings != "scratch" if settings.frozen is None else settings.frozen
-    vae = GemsVae(embeddings, frozen, log.slates.shape[-1], settings.latent_size, generator).to(device)
+    vae = GemsVae(
+        embeddings, frozen, log.slates.shape[-1], settings.latent_size, settings.hidden_sizes, generator
+    ).to(device)
     with torch_threads(1):  # two are no faster where they have to wait for each other
         _train(vae, train, settings, generator, progress)
         centre, basis = _coordinates(vae, *_sample(train, _MEASURED_SLATES, generator), settings.coordinates)

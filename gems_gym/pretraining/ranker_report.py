@@ -6,7 +6,6 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,7 @@ class RankerQuality:
         kl: divergence of the encoder's posterior from N(0, 1), nats a slate, over the ε-greedy oracle's slates.
         active_dimensions: latent dimensions whose posterior means have a variance above 0.01 there.
         action_size: numbers in a latent.
-        decode_rate: slates a second, 256 users at a time, on one thread.
+        decode_rate: slates a second, 256 users at a time, on one thread; the fastest of 30 calls.
     """
 
     reach: float
@@ -219,4 +218,4 @@ def _decode_rate(ranker: Ranker, latents: NDArray[np.float32]) -> float:
         start = time.perf_counter()
         ranker.rank(latents)
         seconds.append(time.perf_counter() - start)
-    return len(latents) / median(seconds)
+    return len(latents) / min(seconds)  # what other programs take is no part of it

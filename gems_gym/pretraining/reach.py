@@ -28,6 +28,7 @@ _FIRST_DEVIATION, _LEAST_DEVIATION = 0.5, 0.05  # of a box that reaches from -1 
 _FINALISTS = 8
 _FINAL_SHARE = 0.15  # of the sessions, to choose among the finalists
 _LEAST_SESSIONS = 5_000
+_USERS_TOGETHER = 512  # bounds memory
 
 
 @dataclass(frozen=True)
@@ -166,4 +167,8 @@ def _mean_clicks(
 ) -> NDArray[np.float64]:
     """Mean clicks a session of each latent's slate, all on the same users and randomness: ``(num_latents,)``."""
     slates = ranker.rank(latents.astype(np.float32))
-    return PairedSessions(config, catalog, seeds, num_slates=len(slates)).clicks(slates).mean(axis=1)
+    total = np.zeros(len(slates))
+    for start in range(0, len(seeds), _USERS_TOGETHER):
+        users = seeds[start : start + _USERS_TOGETHER]
+        total += PairedSessions(config, catalog, users, len(slates)).clicks(slates).sum(axis=1)
+    return total / len(seeds)

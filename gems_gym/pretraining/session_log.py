@@ -9,22 +9,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from gems_gym import plugins
 from gems_gym.config import SlateConfig
 from gems_gym.envs import SlateVectorEnv
-from gems_gym.policies import make_policy
+from gems_gym.policies import Policy, make_policy
 from gems_gym.progress import track
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.simulator import ItemEmbeddings
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import whole_file
-
-RANKER_SHARES: Mapping[str, Mapping[str, float]] = {
-    "diffuse": {"eps_greedy_oracle": 1.0},
-    "focused": {"eps_boredom_aware_oracle": 1.0},
-}
-"""Catalogue -> who logs what rankers learn from. *diffuse*: the logging policy of arXiv 2301.08632. *focused*: a
-planner with noise, privileged as the oracles are; the published policy bores users of a focused catalogue, and logs
-too few kinds of slates."""
 
 BELIEF_SHARES: Mapping[str, float] = {
     "random": 1.0,
@@ -112,6 +105,7 @@ def collect_session_log(
     num_sessions: int,
     seed: int,
     *,
+    search_sessions: int | None = None,
     item_embeddings: ItemEmbeddings | None = None,
     num_envs: int = 512,
     progress: bool = True,
@@ -123,7 +117,9 @@ def collect_session_log(
         shares: Policy name -> share of the sessions (they need not add up to 1); each policy gets its share,
             rounded, in this order.
         num_sessions: Sessions in all, ≥ one per policy.
-        seed: Block of logging users (see :mod:`gems_gym.user_splits`).
+        seed: Block of logging users (see :mod:`gems_gym.user_splits`); decides the search of policies that search.
+        search_sessions: Sessions that policies which search (``SlatePolicy.searches``) play before; None: as many as
+            their default says.
         item_embeddings: One's own catalogue.
         num_envs: Users stepped together; does not change the log.
         progress: Whether to show a progress bar on stderr.
@@ -143,23 +139,32 @@ def collect_session_log(
         policy_names=tuple(counts),
         catalog_hash=env.catalog.hash,
     )
+    policies = [_logging_policy(name, env, seed, search_sessions, progress) for name in counts]
     with track("logging sessions", num_sessions, progress) as advance:
         done = 0
-        for name, count in counts.items():
-            _log_policy(env, name, seeds[done : done + count], log, done, advance)
+        for policy, count in zip(policies, counts.values(), strict=True):
+            _log_policy(env, policy, seeds[done : done + count], log, done, advance)
             done += count
     return log
 
 
+def _logging_policy(
+    name: str, env: SlateVectorEnv, seed: int, search_sessions: int | None, progress: bool
+) -> Policy:
+    if not getattr(plugins.load(plugins.POLICIES, name), "searches", False):
+        return make_policy(name, env)
+    budget = {} if search_sessions is None else {"sessions": search_sessions}
+    return make_policy(name, env, seed=seed, progress=progress, **budget)
+
+
 def _log_policy(
     env: SlateVectorEnv,
-    name: str,
+    policy: Policy,
     seeds: list[int],
     log: SessionLog,
     first: int,
     advance: Callable[[float], None],
 ) -> None:
-    policy = make_policy(name, env)
     for batch, count in user_batches(seeds, env.num_envs):
         rows = slice(first, first + count)
         for moment in play_sessions(env, policy, batch):

@@ -1,26 +1,23 @@
 """Making the artefacts that come with the package, and making one again to compare.
 
-A shipped file's header holds its recipe, all that its training depends on, so that the file alone suffices to
-train it again.
+A shipped file's header holds its :class:`~gems_gym.pretraining.recipes.Recipe`, so that the file alone suffices to make
+it again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact, shipped
-from gems_gym.beliefs import BeliefEncoder
-from gems_gym.config import preset_config
+from gems_gym.embeddings import EmbeddingTable
 from gems_gym.errors import unknown_name
-from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
-from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
-from gems_gym.pretraining.session_log import BELIEF_SHARES, RANKER_SHARES, collect_session_log
+from gems_gym.pretraining.recipes import Recipe, follow
 from gems_gym.rankers import Ranker, load_ranker
 
 SAME_SLOTS = 0.999
@@ -31,57 +28,6 @@ RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 0.1, 0.02
 on another processor the same training rounds differently, and drifts."""
 
 _COMPARED_LATENTS = 10_000
-_SECOND_LOG = 2**18
-"""Block of logging users for rankers: none that a belief's log with a seed below has."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What a shipped artefact's training depends on.
-
-    Attributes:
-        kind: "ranker/gems" or "belief/gru".
-        preset: The world.
-        shares: Logging policies with their shares of the sessions; a list, as the order decides who logs which users,
-            and JSON objects have none.
-        sessions: Sessions logged.
-        log_seed: Block of logging users.
-        seed: Of the training.
-        settings: Fields of ``GemsSettings`` or ``BeliefSettings``, all of them.
-    """
-
-    kind: str
-    preset: str
-    shares: list[list[Any]]
-    sessions: int
-    log_seed: int
-    seed: int
-    settings: dict[str, Any]
-
-
-def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
-    """Name -> recipe of what is shipped for some worlds: the quickstart's, for a ranker and a belief each."""
-    recipes = {}
-    for preset in presets:
-        recipes[f"gems-{preset}"] = Recipe(
-            kind="ranker/gems",
-            preset=preset,
-            shares=[list(share) for share in RANKER_SHARES[preset_config(preset).catalog].items()],
-            sessions=250,
-            log_seed=_SECOND_LOG,
-            seed=0,
-            settings=dataclasses.asdict(GemsSettings(batches=1_000)),
-        )
-        recipes[f"gru-{preset}"] = Recipe(
-            kind="belief/gru",
-            preset=preset,
-            shares=[list(share) for share in BELIEF_SHARES.items()],
-            sessions=4_000,
-            log_seed=0,
-            seed=0,
-            settings=dataclasses.asdict(BeliefSettings(batches=1_500)),
-        )
-    return recipes
 
 
 def ship(name: str, recipe: Recipe, directory: Path, *, progress: bool = True) -> shipped.Entry:
@@ -102,13 +48,15 @@ def ship(name: str, recipe: Recipe, directory: Path, *, progress: bool = True) -
     file = directory / f"{name}.safetensors"
     with tempfile.TemporaryDirectory() as scratch:
         trained_file = Path(scratch) / file.name
-        trained = _train(recipe, progress)
+        trained = follow(recipe, progress=progress)
         trained.save(trained_file)
         artifact = load_artifact(trained_file, recipe.kind)
     command = f"gems-gym pretrain {recipe.kind.partition('/')[0]} --reproduce {name}"
     header = {**artifact.header, "recipe": dataclasses.asdict(recipe), "command": command}
     if isinstance(trained, Ranker):
         header |= _halves(trained, artifact, np.random.default_rng(recipe.seed))
+    elif isinstance(trained, EmbeddingTable):
+        header |= {"float16": sorted(artifact.tensors)}
     sha256 = save_artifact(file, artifact.kind, artifact.tensors, header)
     entry = shipped.Entry(
         file=file.name,
@@ -127,7 +75,7 @@ def reproduce(name: str, family: str, directory: Path, *, progress: bool = True)
 
     Args:
         name: A shipped artefact's name.
-        family: "ranker" or "belief".
+        family: "ranker", "belief" or "embeddings".
         directory: Where the new file goes.
         progress: Whether to show progress bars on stderr.
 
@@ -171,19 +119,6 @@ def is_reproduced(recorded: float | None, found: float | None) -> bool:
     if recorded is None or found is None:
         return recorded is found
     return abs(found - recorded) <= max(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * abs(recorded))
-
-
-def _train(recipe: Recipe, progress: bool) -> Ranker | BeliefEncoder:
-    config = preset_config(recipe.preset)
-    log = collect_session_log(
-        config, dict(recipe.shares), recipe.sessions, recipe.log_seed, progress=progress
-    )
-    size, seed = config.num_items, recipe.seed
-    if recipe.kind == "ranker/gems":
-        return pretrain_gems(log, size, GemsSettings(**recipe.settings), seed=seed, progress=progress)[0]
-    if recipe.kind == "belief/gru":
-        return pretrain_belief(log, size, BeliefSettings(**recipe.settings), seed=seed, progress=progress)[0]
-    raise unknown_name("kind of a recipe", recipe.kind, ["ranker/gems", "belief/gru"])
 
 
 def _halves(trained: Ranker, artifact: Artifact, generator: np.random.Generator) -> dict[str, Any]:

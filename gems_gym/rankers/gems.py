@@ -25,17 +25,23 @@ from gems_gym.rankers.stored import (
 MLP = [["linear"], ["relu"], ["linear"], ["relu"], ["linear"]]
 """Layers of the encoder and of the decoder; the sizes are those of the tensors."""
 
-_MLP_TENSORS = [
-    f"{net}.{layer}.{part}"
-    for net in ("encoder", "decoder")
-    for layer in (0, 2, 4)
-    for part in ("weight", "bias")
+
+def _layers(network: str) -> list[str]:
+    return [f"{network}.{layer}.{part}" for layer in (0, 2, 4) for part in ("weight", "bias")]
+
+
+_DECODER_TENSORS = [
+    "item_embeddings",
+    *_layers("decoder"),
+    "click_head.weight",
+    "click_head.bias",
+    "centre",
+    "basis",
 ]
-_TENSORS = ["item_embeddings", *_MLP_TENSORS, "click_head.weight", "click_head.bias", "centre", "basis"]
 
 
-class GemsRanker(StoredRanker):
-    """Decodes latent actions into slates with a pretrained GeMS VAE.
+class GemsDecoder(StoredRanker):
+    """Decodes latent actions into slates with the decoder of a pretrained GeMS VAE.
 
     An action in [-1, 1]^n stands for the latent ``centre + action @ basis``; with box coordinates ``basis``
     is diagonal and holds the half-widths of the logged latents' bounds. The decoder turns a latent into one
@@ -44,13 +50,93 @@ class GemsRanker(StoredRanker):
     item.
 
     Args:
-        tensors: ``item_embeddings`` (num_items, E); ``encoder.{0,2,4}.{weight,bias}``, which map S * E
-            embedding numbers and S clicks to n means and n log-variances; ``decoder.{0,2,4}.{weight,bias}``,
-            which map n numbers to S * E; ``click_head.{weight,bias}``, S click logits from the decoder's last
-            hidden layer; ``centre`` (n,) and ``basis`` (n, n).
+        tensors: ``item_embeddings`` (num_items, E); ``decoder.{0,2,4}.{weight,bias}``, which map n numbers to S * E;
+            ``click_head.{weight,bias}``, S click logits from the decoder's last hidden layer; ``centre`` (n,) and
+            ``basis`` (n, n). Others are left out.
         catalog_hash: hash of the catalogue that the item ids belong to.
         deduplicate: no item twice in a slate.
         header: what else to record in the file (options, metrics, command, …); JSON values.
+        sha256: digest of the file it was read from, if any.
+
+    Raises:
+        ValueError: a tensor is missing, not finite, or its shape does not fit the others.
+    """
+
+    kind = "ranker/gems_decoder"
+    option_names = ("deduplicate",)
+    needed = _DECODER_TENSORS
+
+    def __init__(
+        self,
+        tensors: Mapping[str, np.ndarray],
+        catalog_hash: str,
+        *,
+        deduplicate: bool = True,
+        header: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        super().__init__(tensors, self.needed, catalog_hash, header, sha256)
+        self.deduplicate = checked_flag("deduplicate", deduplicate)
+        self.num_items, self.embedding_size = self.tensors["item_embeddings"].shape
+        self._decoder = FeedForward.from_tensors(self.tensors, "decoder", MLP)
+        self.action_size = self._decoder.input_size
+        self.slate_size = self._decoder.output_size // self.embedding_size
+        self._check_sizes()
+        # Transposed, so that the kernel runs over items side by side in memory.
+        self._items_by_dimension = np.ascontiguousarray(self.tensors["item_embeddings"].T)  # (E, num_items)
+        self._no_bias = np.zeros(self.num_items, dtype=np.float32)
+
+    def _sizes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes that would fit each other."""
+        n, slots = self.action_size, self.slate_size
+        return {
+            "centre": (n,),
+            "basis": (n, n),
+            "decoder.4.bias": (slots * self.embedding_size,),
+            "click_head.weight": (slots, self.tensors["decoder.2.bias"].size),
+            "click_head.bias": (slots,),
+        }
+
+    def _check_sizes(self) -> None:
+        for name, shape in self._sizes().items():
+            if self.tensors[name].shape != shape:
+                found = self.tensors[name].shape
+                raise ValueError(f"tensors[{name!r}] has shape {found}; {shape} would fit the others")
+        if self.deduplicate:
+            check_enough_items(self.num_items, self.slate_size, "deduplicate=True")
+
+    def rank(self, latents: np.ndarray) -> np.ndarray:
+        """The slates for latent actions.
+
+        Args:
+            latents: float ``(num_users, action_size)`` in [-1, 1] (float32 in all our own use). Numbers
+                outside are decoded as they are; the wrappers refuse them.
+
+        Returns:
+            int64 ``(num_users, slate_size)`` item ids.
+
+        Raises:
+            ValueError: a wrong shape or dtype, or latents that are not finite.
+        """
+        latents = checked_latents(latents, self.action_size)
+        points = dense(latents, self.tensors["basis"], self.tensors["centre"])
+        slots = self._decoder(points).reshape(len(points), self.slate_size, self.embedding_size)
+        return best_per_slot(slots, self._items_by_dimension, self._no_bias, self.deduplicate)
+
+    @classmethod
+    def _restore(cls, tensors: Mapping[str, np.ndarray], sizes: Mapping[str, Any], **arguments: Any) -> Self:
+        return cls(tensors, **arguments)  # the sizes are those of the tensors
+
+
+class GemsRanker(GemsDecoder):
+    """A whole GeMS VAE: besides decoding, it encodes slates and clicks.
+
+    Args:
+        tensors: those of :class:`GemsDecoder`, and ``encoder.{0,2,4}.{weight,bias}``, which map S * E embedding numbers
+            and S clicks to n means and n log-variances.
+        catalog_hash: as there, like the others.
+        deduplicate: no item twice in a slate.
+        header: what else to record in the file.
         sha256: digest of the file it was read from, if any.
 
     Raises:
@@ -63,7 +149,7 @@ class GemsRanker(StoredRanker):
     """
 
     kind = "ranker/gems"
-    option_names = ("deduplicate",)
+    needed = [*_DECODER_TENSORS, *_layers("encoder")]
 
     def __init__(
         self,
@@ -74,36 +160,21 @@ class GemsRanker(StoredRanker):
         header: Mapping[str, Any] | None = None,
         sha256: str | None = None,
     ) -> None:
-        super().__init__(tensors, _TENSORS, catalog_hash, header, sha256)
-        self.deduplicate = checked_flag("deduplicate", deduplicate)
-        self.num_items, self.embedding_size = self.tensors["item_embeddings"].shape
+        super().__init__(tensors, catalog_hash, deduplicate=deduplicate, header=header, sha256=sha256)
         self._encoder = FeedForward.from_tensors(self.tensors, "encoder", MLP)
-        self._decoder = FeedForward.from_tensors(self.tensors, "decoder", MLP)
-        self.action_size = self._decoder.input_size
-        self.slate_size = self._decoder.output_size // self.embedding_size
-        self._check_sizes()
-        # Transposed, so that the kernel runs over items side by side in memory.
-        self._items_by_dimension = np.ascontiguousarray(self.tensors["item_embeddings"].T)  # (E, num_items)
-        self._no_bias = np.zeros(self.num_items, dtype=np.float32)
         self._to_action = _inverse(self.tensors["basis"])  # (n, n)
 
-    def _check_sizes(self) -> None:
-        n, slots = self.action_size, self.slate_size
-        expected = {
-            "centre": (n,),
-            "basis": (n, n),
-            "decoder.4.bias": (slots * self.embedding_size,),
-            "encoder.0.weight": (self.tensors["encoder.0.bias"].size, slots * (self.embedding_size + 1)),
-            "encoder.4.bias": (2 * n,),
-            "click_head.weight": (slots, self.tensors["decoder.2.bias"].size),
-            "click_head.bias": (slots,),
+    def _sizes(self) -> dict[str, tuple[int, ...]]:
+        slots = self.slate_size * (self.embedding_size + 1)
+        return {
+            **super()._sizes(),
+            "encoder.0.weight": (self.tensors["encoder.0.bias"].size, slots),
+            "encoder.4.bias": (2 * self.action_size,),
         }
-        for name, shape in expected.items():
-            if self.tensors[name].shape != shape:
-                found = self.tensors[name].shape
-                raise ValueError(f"tensors[{name!r}] has shape {found}; {shape} would fit the others")
-        if self.deduplicate:
-            check_enough_items(self.num_items, slots, "deduplicate=True")
+
+    def without_encoder(self) -> GemsDecoder:
+        """The same ranker as far as :meth:`rank` goes, in half of the space."""
+        return GemsDecoder(self.tensors, self.catalog_hash, deduplicate=self.deduplicate, header=self.header)
 
     @classmethod
     def random(
@@ -135,24 +206,6 @@ class GemsRanker(StoredRanker):
         options = {"random": True, "seed": seed}
         return cls(tensors, catalog_hash, deduplicate=deduplicate, header={"options": options})
 
-    def rank(self, latents: np.ndarray) -> np.ndarray:
-        """The slates for latent actions.
-
-        Args:
-            latents: float ``(num_users, action_size)`` in [-1, 1] (float32 in all our own use). Numbers
-                outside are decoded as they are; the wrappers refuse them.
-
-        Returns:
-            int64 ``(num_users, slate_size)`` item ids.
-
-        Raises:
-            ValueError: a wrong shape or dtype, or latents that are not finite.
-        """
-        latents = checked_latents(latents, self.action_size)
-        points = dense(latents, self.tensors["basis"], self.tensors["centre"])
-        slots = self._decoder(points).reshape(len(points), self.slate_size, self.embedding_size)
-        return best_per_slot(slots, self._items_by_dimension, self._no_bias, self.deduplicate)
-
     def encode(self, slates: np.ndarray, clicks: np.ndarray) -> np.ndarray:
         """The actions whose latents are the encoder's posterior means, cut to the box.
 
@@ -177,10 +230,6 @@ class GemsRanker(StoredRanker):
         parameters = self._encoder(np.concatenate([embedded, clicks.astype(np.float32)], axis=1))
         means, log_variances = np.split(parameters, 2, axis=1)
         return np.ascontiguousarray(means), np.ascontiguousarray(log_variances)
-
-    @classmethod
-    def _restore(cls, tensors: Mapping[str, np.ndarray], sizes: Mapping[str, Any], **arguments: Any) -> Self:
-        return cls(tensors, **arguments)  # the sizes are those of the tensors
 
 
 def _inverse(basis: np.ndarray) -> np.ndarray:

@@ -34,9 +34,11 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
         ImportError: Matplotlib is not installed; the message names the extra.
     """
     figure_class = require("matplotlib.figure", extra="plot").Figure
-    worlds, offline = results["worlds"], is_offline(results)
-    columns = min(len(worlds), _COLUMNS)
-    blocks = -(-len(worlds) // columns)
+    begun = {run["world"] for run in results["runs"]}
+    worlds = [world["name"] for world in results["worlds"] if world["name"] in begun]
+    offline = is_offline(results)
+    columns = max(1, min(len(worlds), _COLUMNS))
+    blocks = max(1, -(-len(worlds) // columns))
     rows = blocks * (2 if offline else 1)
     figure = figure_class(figsize=(4.5 * columns + 1, 3.5 * rows + 0.8), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
@@ -44,9 +46,9 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
         panel.set_visible(False)
     for index, world in enumerate(worlds):
         block, column = divmod(index, columns)
-        draw_world(panels[block, column], results, world["name"])
+        draw_world(panels[block, column], results, world)
         if offline:
-            _draw_q(panels[blocks + block, column], results, world["name"])
+            _draw_q(panels[blocks + block, column], results, world)
     handles: dict[str, Any] = {}
     for panel in panels.flat:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
@@ -59,16 +61,15 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
 def draw_world(panel: Any, results: dict[str, Any], world: str) -> None:
     """Draw one world's learning curves into a panel of matplotlib."""
     offline = is_offline(results)
+    what, steps, curve = ("updates", "step", "history") if offline else ("interactions",) * 2 + ("curve",)
     for index, variant in enumerate(results["variants"]):
-        runs = runs_in(results, world, variant["name"])
-        curves = [run["history"] if offline else run["curve"] for run in runs]
-        steps = "step" if offline else "interactions"
+        curves = [run[curve] for run in runs_in(results, world, variant["name"])]
         _draw_range(panel, [(one[steps], one["score"]) for one in curves], f"C{index}", variant["name"])
     if offline:
         _draw_behaviour(panel, results, world)
     else:
         _draw_levels(panel, results, world)
-    panel.set(title=world, xlabel="updates" if offline else "interactions", ylabel="clicks per session")
+    panel.set(title=world, xlabel=f"thousand {what}", ylabel="clicks per session")
     panel.grid(alpha=0.3)
 
 
@@ -78,12 +79,16 @@ def _draw_range(panel: Any, curves: list[tuple[list[float], list[float]]], colou
         return
     shared = sorted(set.intersection(*(set(steps) for steps, _ in curves)))
     values = np.array([[dict(zip(*curve, strict=True))[step] for step in shared] for curve in curves])
-    panel.plot(shared, values.mean(axis=0), color=colour, label=name)  # values: (num_seeds, num_points)
-    panel.fill_between(shared, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+    thousands = np.array(shared) / 1000
+    panel.plot(thousands, values.mean(axis=0), color=colour, label=name)  # values: (num_seeds, num_points)
+    panel.fill_between(
+        thousands, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0
+    )
 
 
 def _draw_levels(panel: Any, results: dict[str, Any], world: str) -> None:
-    colours = {variant["name"]: f"C{index}" for index, variant in enumerate(results["variants"])}
+    """Horizontal lines: references, and what was published, once for variants that stand beside the same number."""
+    names = [variant["name"] for variant in results["variants"]]
     drawn: set[float] = set()
     for row in rows_of(results):
         if row.world != world:
@@ -91,10 +96,11 @@ def _draw_levels(panel: Any, results: dict[str, Any], world: str) -> None:
         if row.policy in _REFERENCES:
             style = "--" if row.policy == "constant_slate" else "-."
             panel.axhline(row.mean_return, color="0.4", linestyle=style, label=_REFERENCES[row.policy])
-        elif row.published is not None and row.policy in colours and row.published not in drawn:
+        elif row.published is not None and row.policy in names and row.published not in drawn:
             drawn.add(row.published)
-            colour = colours[row.policy]
-            panel.axhline(row.published, color=colour, linestyle=":", label=f"{row.policy}: published")
+            index = names.index(row.policy)
+            label = f"{results['variants'][index]['published_as']}, published"
+            panel.axhline(row.published, color=f"C{index}", linestyle=":", label=label)
 
 
 def _draw_behaviour(panel: Any, results: dict[str, Any], world: str) -> None:
@@ -109,5 +115,5 @@ def _draw_q(panel: Any, results: dict[str, Any], world: str) -> None:
         curves = [(run["history"]["step"], q_shares(run)) for run in runs]
         _draw_range(panel, curves, f"C{index}", variant["name"])
     panel.axhline(1.0, color="0.4", linestyle=":", label="bound of |Q|")
-    panel.set(title=world, xlabel="updates", ylabel="max |Q| / bound", ylim=(0, None))
+    panel.set(title=world, xlabel="thousand updates", ylabel="max |Q| / bound", ylim=(0, None))
     panel.grid(alpha=0.3)

@@ -15,10 +15,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress, TaskID
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from gems_gym.output import note
-from gems_gym.progress import progress_bars, told_to
+from gems_gym.progress import stderr, told_to
 
 _THREADS: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _REPORT_EVERY = 0.2  # seconds between two reports of a job's progress
@@ -57,19 +58,28 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int) -> dict[str, str]:
         Name of each job that failed -> why.
     """
     crew = _Crew(jobs)
-    with progress_bars() as bars:
-        total = bars.add_task(title, total=len(jobs), note="")
+    with Progress(*_columns(), console=stderr, expand=True) as bars:
+        total = bars.add_task(title, total=len(jobs), note=f"{len(jobs)} to do")
         try:
             while not crew.idle:
                 while len(crew.running) < processes and (job := crew.next_ready()) is not None:
                     crew.start(job, bars)
                 for job, outcome in crew.listen(bars):
-                    bars.update(total, advance=1)
+                    bars.update(total, advance=1, note=f"{len(crew.waiting) + len(crew.running)} to do")
                     note(f"{job.name}: {outcome}")
         except BaseException:  # Ctrl-C included
             crew.stop()
             raise
     return crew.failures
+
+
+def _columns() -> tuple[Any, ...]:
+    """Narrow columns, and what is left for the notes: a long one is cut and pushes nothing aside."""
+    notes = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return (
+        TextColumn("{task.description}"), BarColumn(10), TaskProgressColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", table_column=notes),
+    )  # fmt: skip
 
 
 class _Crew:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
 from gems_gym import plugins
 from gems_gym.beliefs import BeliefEncoder

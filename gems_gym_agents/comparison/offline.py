@@ -15,7 +15,7 @@ from gems_gym.trained_agents import AgentPolicy, save_trained_agent
 from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.learning import agent_settings, describe, fit, score_on_test_users
 from gems_gym_agents.comparison.runs import Run
-from gems_gym_agents.comparison.studies import OfflineVariant, RecordedWorld
+from gems_gym_agents.comparison.study import OfflineVariant, RecordedWorld
 from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.training_world import TrainingWorld, dataset_world
 

@@ -14,7 +14,7 @@ from gems_gym.trained_agents import save_trained_agent
 from gems_gym_agents.comparison.learning import agent_settings, describe, fit, score_on_test_users
 from gems_gym_agents.comparison.parts import Parts
 from gems_gym_agents.comparison.runs import OpenWorld, Run
-from gems_gym_agents.comparison.studies import OnlineVariant, World
+from gems_gym_agents.comparison.study import OnlineVariant, World
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ class OnlineRun(Run[World, OnlineVariant]):
             return parts.world.latents(count, ranker, belief, autoreset_mode="disabled")
 
         agent, score = fit(self, parts.world.latents(variant.num_envs, ranker, belief), tested)
+        belief = getattr(
+            agent, "belief", belief
+        )  # what it acts on from now on, if it has learned one of its own
         cpu_seconds = {kind: one["cpu_seconds"] for kind, one in made.items()} | {
             "training": score.cpu_seconds
         }

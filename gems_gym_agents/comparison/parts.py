@@ -9,17 +9,14 @@ from gems_gym import plugins
 from gems_gym.embeddings import Sources, make_embeddings
 from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
 from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
+from gems_gym.pretraining.recipes import RANKER_LOGS, belief_recipe, gems_recipe
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
-from gems_gym.pretraining.shipping import Recipe, shipped_recipes
 from gems_gym.rankers import make_ranker
 from gems_gym_agents.comparison.runs import OpenWorld
-from gems_gym_agents.comparison.studies import BeliefRecipe, GemsRecipe, ItemVectorRecipe, RankerRecipe
+from gems_gym_agents.comparison.study import BeliefRecipe, GemsRecipe, ItemVectorRecipe, RankerRecipe
 from gems_gym_agents.stages import Stages
 
 PartRecipe = BeliefRecipe | RankerRecipe
-
-RANKER_LOGS = 2**18
-"""Block of logging users for rankers: none that a belief's log with a seed below has."""
 
 
 class Parts:
@@ -50,7 +47,8 @@ class Parts:
             log = self._log(recipe, settings)
             made, metrics = self._trained(recipe, settings, log)
             made.save(self.file(recipe))
-            steps = 0 if log is None else log.num_sessions * self.world.config.episode_length
+            sessions = 0 if log is None else log.num_sessions + (settings.get("search_sessions") or 0)
+            steps = sessions * self.world.config.episode_length
             return {"metrics": metrics, "logged_interactions": steps}
 
         made = stages.run(recipe.name, settings, [self.file(recipe).name], make)
@@ -61,30 +59,39 @@ class Parts:
         base = {"world": self.world.settings, "seed": self.seed}
         if isinstance(recipe, ItemVectorRecipe):
             needs_log = plugins.load(plugins.EMBEDDINGS, recipe.embeddings).needs == "log"
-            log = {"shares": dict(recipe.shares), "sessions": recipe.sessions} if needs_log else {}
+            log = {
+                "shares": dict(recipe.shares),
+                "sessions": recipe.sessions,
+                "search_sessions": None,
+                "log_seed": RANKER_LOGS + self.seed,
+            }
+            log = log if needs_log else {}
             return {**base, **log, "embeddings": recipe.embeddings, "ranker": recipe.ranker}
-        shipped = self._shipped(recipe)
-        shares = recipe.shares if isinstance(recipe, GemsRecipe) else None
+        preset = self.world.world.preset
+        if isinstance(recipe, BeliefRecipe):
+            whole, searched = belief_recipe(preset, seed=self.seed), None
+        else:
+            whole = gems_recipe(preset, recipe.preset, seed=self.seed)
+            searched = recipe.search_sessions or whole.search_sessions
         return {
             **base,
-            "shares": dict(shares or shipped.shares),
-            "sessions": recipe.sessions or shipped.sessions,
-            "settings": {**shipped.settings, **recipe.settings},
+            "shares": dict(whole.shares),
+            "sessions": recipe.sessions or whole.sessions,
+            "search_sessions": searched,
+            "log_seed": whole.log_seed,
+            "settings": {**whole.settings, **recipe.settings},
         }
-
-    def _shipped(self, recipe: BeliefRecipe | GemsRecipe) -> Recipe:
-        """What comes with the package for a world like this one was made by."""
-        preset = self.world.world.recipes_of or self.world.world.preset
-        kind = "gru" if isinstance(recipe, BeliefRecipe) else "gems"
-        return shipped_recipes([preset])[f"{kind}-{preset}"]
 
     def _log(self, recipe: PartRecipe, settings: dict[str, Any]) -> SessionLog | None:
         if "shares" not in settings:
             return None
-        block = self.seed if isinstance(recipe, BeliefRecipe) else self.seed + RANKER_LOGS
-        items = self.world.catalog.item_embeddings
         return collect_session_log(
-            self.world.config, settings["shares"], settings["sessions"], block, item_embeddings=items
+            self.world.config,
+            settings["shares"],
+            settings["sessions"],
+            settings["log_seed"],
+            search_sessions=settings["search_sessions"],
+            item_embeddings=self.world.catalog.item_embeddings,
         )
 
     def _trained(

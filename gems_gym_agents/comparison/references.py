@@ -10,7 +10,7 @@ from gems_gym import plugins
 from gems_gym.policies import make_policy
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.comparison.runs import OpenWorld, read_result, write_result
-from gems_gym_agents.comparison.studies import Study, World
+from gems_gym_agents.comparison.study import Study, World
 from gems_gym_agents.evaluation import NUM_ENVS, evaluate
 
 REFERENCE_FILE = "references.json"

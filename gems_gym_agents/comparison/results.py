@@ -9,7 +9,7 @@ from typing import Any
 from gems_gym import __version__
 from gems_gym_agents.comparison.references import read_references
 from gems_gym_agents.comparison.running import finished_runs
-from gems_gym_agents.comparison.studies import OnlineVariant, Study, World
+from gems_gym_agents.comparison.study import OnlineVariant, Study, World
 
 RESULTS_FILE = "results.json"
 

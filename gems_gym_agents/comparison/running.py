@@ -16,14 +16,8 @@ from gems_gym_agents.comparison.online import OnlineRun
 from gems_gym_agents.comparison.parts import PartRecipe, Parts
 from gems_gym_agents.comparison.references import measure_references, read_references
 from gems_gym_agents.comparison.runs import OpenWorld
-from gems_gym_agents.comparison.studies import (
-    DATASETS,
-    OfflineVariant,
-    OnlineVariant,
-    RecordedWorld,
-    Study,
-    World,
-)
+from gems_gym_agents.comparison.studies import DATASETS
+from gems_gym_agents.comparison.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,7 @@ from gems_gym.registration import environment_id
 from gems_gym.simulator import Catalog, resolve_world
 from gems_gym.trained_agents import latent_vector_env
 from gems_gym.whole_files import read_json, write_json
-from gems_gym_agents.comparison.studies import (
-    OfflineVariant,
-    OnlineVariant,
-    RecordedWorld,
-    Study,
-    World,
-)
+from gems_gym_agents.comparison.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
 
 RESULT_FILE = "result.json"
 

@@ -27,6 +27,8 @@ _OFFLINE_HEADER = [
     "agent", "peak", "final", "behaviour", "peak − behaviour", "max abs(Q) / bound", "CPU-minutes", "seed by seed",
 ]  # fmt: skip
 
+_PRIVILEGED = " (privileged)"
+
 
 @dataclass(frozen=True)
 class WorldTable:
@@ -53,17 +55,21 @@ def world_tables(results: dict[str, Any]) -> list[WorldTable]:
 
 
 def terminal_tables(results: dict[str, Any]) -> RenderableType:
-    """The tables for a terminal."""
+    """The tables for a terminal: without the seeds one by one, which would not fit."""
     tables = []
     for one in world_tables(results):
-        table = Table(title=f"{one.world}, {results['test_users']} test users", title_justify="left")
-        table.add_column(one.header[0])
-        for column in one.header[1:]:
-            table.add_column(column, justify="right")
-        for row in one.rows:
-            table.add_row(*row)
+        title = f"{one.world}, {results['test_users']} test users"
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table.add_column(one.header[0], no_wrap=True)
+        for index, column in enumerate(one.header[1:-1], start=1):
+            # cells stay on a line, headers break between words
+            table.add_column(column, justify="right", min_width=max(len(row[index]) for row in one.rows))
+        for policy, *row in one.rows:
+            table.add_row(policy.replace(_PRIVILEGED, " *"), *row[:-1])
         tables.append(table)
-    return Group(*tables) if tables else f"{results['study']}: no run is finished yet"
+    if not tables:
+        return f"{results['study']}: no run is finished yet"
+    return Group(*tables, "* holds what no recommender could know")
 
 
 def markdown_section(results: dict[str, Any], picture: str) -> str:
@@ -85,12 +91,12 @@ def markdown_section(results: dict[str, Any], picture: str) -> str:
 
 def _cells(row: Row) -> list[str]:
     return [
-        row.policy + (" (privileged)" if row.privileged else ""),
+        row.policy + (_PRIVILEGED if row.privileged else ""),
         with_interval(row.mean_return, row.ci95),
         "" if row.normalized_score is None else f"{row.normalized_score:.1f}",
         "" if row.published is None else f"{row.published:.1f}",
         _interactions(row),
-        f"{row.cpu_minutes:.1f}" if row.cpu_minutes else "",
+        f"{row.cpu_minutes:.1f}" if row.interactions else "",
         _one_by_one(row.by_seed),
     ]
 
@@ -116,12 +122,8 @@ def with_interval(mean: float, ci95: float, sign: str = "") -> str:
 def _interactions(row: Row) -> str:
     if not row.interactions:
         return ""
-    logged = f" + {_millions(row.logged_interactions)} logged" if row.logged_interactions else ""
-    return _millions(row.interactions) + logged
-
-
-def _millions(count: float) -> str:
-    return f"{count / 1e6:.2f} M"
+    logged = f" + {row.logged_interactions / 1e6:.2f}" if row.logged_interactions else ""
+    return f"{row.interactions / 1e6:.2f}{logged} M"
 
 
 def _one_by_one(values: Iterable[float]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gems_gym_agents.comparison.published import PublishedReturn
-from gems_gym_agents.comparison.studies import (
+from gems_gym_agents.comparison.study import (
     BeliefRecipe,
     GemsRecipe,
     ItemVectorRecipe,
@@ -27,7 +27,9 @@ def online_variant(name: str, ranker: GemsRecipe | ItemVectorRecipe, **changes: 
     return OnlineVariant(name=name, description=f"{name} in brief", ranker=ranker, **(settings | changes))
 
 
-GEMS = online_variant("gems", GemsRecipe(name="vae", sessions=60, settings={"batches": 10}))
+GEMS = online_variant(
+    "gems", GemsRecipe(name="vae", sessions=60, search_sessions=1_024, settings={"batches": 10})
+)
 IDEAL = online_variant("ideal", ItemVectorRecipe(name="topk_ideal", embeddings="ideal"), privileged=True)
 
 ONLINE = Study(

@@ -43,7 +43,9 @@ def train(seed: int = 0, **changes: object) -> tuple[GemsRanker, dict[str, float
 
 def make_vae(seed: int = 0, frozen: bool = True) -> GemsVae:
     generator = torch.Generator().manual_seed(seed)
-    return GemsVae(torch.randn(ITEMS, 6, generator=generator), frozen, SLOTS, 5, generator)
+    return GemsVae(
+        torch.randn(ITEMS, 6, generator=generator), frozen, SLOTS, 5, GemsSettings().hidden_sizes, generator
+    )
 
 
 def batch(size: int = 64, seed: int = 1) -> tuple["torch.Tensor", "torch.Tensor"]:

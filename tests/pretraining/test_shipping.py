@@ -1,5 +1,6 @@
 """Shipping and reproducing: a recipe says all that a training depends on."""
 
+import dataclasses
 import json
 import sys
 
@@ -11,12 +12,14 @@ from gems_gym.registration import LATENT_PRESETS
 
 pytest.importorskip("torch")
 from gems_gym.pretraining import shipping
+from gems_gym.pretraining.recipes import shipped_recipes
 
 
 def small(recipe):
     """The same recipe with little of everything."""
-    settings = recipe.settings | {"batches": 5}
-    return shipping.Recipe(**{**vars(recipe), "sessions": 30, "settings": settings})
+    settings = recipe.settings and recipe.settings | {"batches": 5}
+    searched = recipe.search_sessions and 1_024
+    return dataclasses.replace(recipe, sessions=30, search_sessions=searched, settings=settings)
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     """Small artefacts in the place of the shipped ones."""
     monkeypatch.setattr(shipping, "_COMPARED_LATENTS", 50)
     monkeypatch.setattr(shipped, "DIRECTORY", tmp_path / "shipped")
-    for name, recipe in shipping.shipped_recipes(["diffuse_mix"]).items():
+    for name, recipe in shipped_recipes(["diffuse_mix"]).items():
         shipping.ship(name, small(recipe), shipped.DIRECTORY, progress=False)
     return shipped.DIRECTORY
 
@@ -43,17 +46,20 @@ def run(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_what_is_shipped_are_two_for_each_world():
-    recipes = shipping.shipped_recipes(LATENT_PRESETS)
-    assert len(recipes) == 12
+def test_what_is_shipped_are_four_for_each_world():
+    recipes = shipped_recipes(LATENT_PRESETS)
+    assert len(recipes) == 24
     assert recipes["gems-focused_mix"].preset == "focused_mix"
+    assert recipes["gems_published-focused_mix"].kind == "ranker/gems_decoder"
     assert recipes["gru-focused_mix"].kind == "belief/gru"
+    assert recipes["mf-focused_mix"].kind == "embeddings/matrix_factorization"
     for name, recipe in recipes.items():
         assert shipped.manifest()[name].kind == recipe.kind
 
 
 def test_made_again_it_is_the_same_file(folder, tmp_path):
-    for name, family in (("gems-diffuse_mix", "ranker"), ("gru-diffuse_mix", "belief")):
+    for name, recipe in shipped_recipes(["diffuse_mix"]).items():
+        family = recipe.kind.partition("/")[0]
         result = shipping.reproduce(name, family, tmp_path / "again", progress=False)
         assert result["same_file"]
         assert result["same_weights"]
@@ -124,7 +130,7 @@ def test_a_file_without_a_recipe_is_told(folder):
     shipped.record(folder, name, shipped.Entry(**{**vars(entry), "sha256": sha256}))
     with pytest.raises(ValueError, match="'gems-diffuse_mix' records no recipe"):
         shipping.reproduce(name, "ranker", folder)
-    recipe = shipping.shipped_recipes(["diffuse_mix"])[name]
-    unknown = small(shipping.Recipe(**{**vars(recipe), "kind": "ranker/x"}))
+    recipe = shipped_recipes(["diffuse_mix"])[name]
+    unknown = small(dataclasses.replace(recipe, kind="ranker/x"))
     with pytest.raises(ValueError, match="unknown kind of a recipe 'ranker/x'"):
         shipping.ship("x", unknown, folder, progress=False)

@@ -1,6 +1,7 @@
 """A tiny study from its first run to its page, interrupted on the way."""
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("stable_baselines3")
+
+from rich.console import Console
 
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym_agents.comparison.cli import write_results
@@ -125,7 +128,7 @@ def test_the_parts_are_shared_and_their_time_counts_for_each(study_folder):
     took = json.loads((folder / "small/seed-0/stages/belief.json").read_text())["cpu_seconds"]
     assert [one["cpu_seconds"]["belief"] for one in found] == [took, took]
     assert all(one["cpu_seconds"]["training"] > 0 for one in found)
-    assert [one["logged_interactions"] for one in found] == [2 * 60 * 12, 60 * 12]
+    assert [one["logged_interactions"] for one in found] == [(2 * 60 + 1_024) * 12, 60 * 12]
     assert found[0]["curve"]["interactions"] == [600, 1200, 1800] == found[1]["curve"]["interactions"]
     beliefs = [(folder / f"small/seed-{seed}/belief.safetensors").read_bytes() for seed in (0, 1)]
     assert beliefs[0] != beliefs[1]
@@ -156,8 +159,12 @@ def test_the_rows_are_means_over_seeds_beside_references(study_folder, results):
 def test_tables_have_a_line_for_each_row(results):
     (table,) = world_tables(results)
     assert table.world == "small" and [row[0] for row in table.rows][-2:] == ["gems", "ideal (privileged)"]
-    assert table.rows[4][4] == "0.00 M + 0.00 M logged"
-    assert len(terminal_tables(results).renderables) == 1
+    assert table.rows[4][4] == "0.00 + 0.01 M"
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal_tables(results))
+    shown = console.export_text()
+    assert "boredom_aware_oracle *" in shown and "constant_slate" in shown
+    assert f"{table.rows[2][1]} " in shown, "a cell was broken over lines"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,116 @@
+"""Settings of the GeMS ranker's pretraining, and its presets: our recipe and the published one."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from gems_gym.artifacts import shipped
+
+
+@dataclass(frozen=True)
+class GemsSettings:
+    """How a GeMS VAE is made and trained.
+
+    Attributes:
+        item_embeddings: what they start from. "co_click": made from the log's clicks; "scratch": N(0, 1) numbers; or a
+            file (or shipped name) of item embeddings, see :mod:`gems_gym.embeddings`. All but "scratch" are
+            standardised, each dimension for itself.
+        frozen: whether they stay as they start or are trained with the VAE; None: all but "scratch" stay.
+        embedding_size: numbers in an item embedding.
+        latent_size: numbers in a latent, and in the agent's action.
+        hidden_sizes: units of the encoder's two hidden layers; the decoder has them in the other order.
+        beta: weight of the KL divergence, averaged over latent dimensions.
+        click_weight: weight of the clicks' binary cross-entropy.
+        batch_size: slates per update.
+        batches: updates, each on slates drawn with replacement.
+        learning_rate: Adam's, after a warm-up over 2 % of the updates; falls to zero along a half cosine.
+        coordinates: what an action in [-1, 1]^n stands for. "box": per latent dimension the range [min(mean - sd),
+            max(mean + sd)] of the posteriors of logged slates. "whitened": ± 3 standard deviations along the
+            principal components of the aggregated posterior.
+        deduplicate: whether the ranker puts no item twice in a slate.
+        held_out: share of the sessions that the metrics are measured on and nothing is trained on.
+    """
+
+    item_embeddings: str = "co_click"
+    frozen: bool | None = None
+    embedding_size: int = 20
+    latent_size: int = 32
+    hidden_sizes: tuple[int, int] = (256, 256)
+    beta: float = 0.2
+    click_weight: float = 0.5
+    batch_size: int = 256
+    batches: int = 3000
+    learning_rate: float = 3e-3
+    coordinates: Literal["box", "whitened"] = "box"
+    deduplicate: bool = True
+    held_out: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError that names the setting, its value and what would be right."""
+        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
+        if len(self.hidden_sizes) != 2 or not all(
+            isinstance(one, int) and one >= 1 for one in self.hidden_sizes
+        ):
+            raise ValueError(f"hidden_sizes must be two whole numbers ≥ 1, got {self.hidden_sizes}")
+        for name in ("embedding_size", "latent_size", "batch_size", "batches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("beta", "click_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a finite number ≥ 0, got {getattr(self, name)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out must be in (0, 1), got {self.held_out}")
+        if self.coordinates not in ("box", "whitened"):
+            raise ValueError(f"coordinates must be one of ('box', 'whitened'), got {self.coordinates!r}")
+        own = ("co_click", "scratch")
+        if self.item_embeddings not in own:
+            try:
+                shipped.path(self.item_embeddings, "embeddings")
+            except ValueError as error:
+                raise ValueError(
+                    f"item_embeddings must be one of {own} or a file of item embeddings, "
+                    f"got {self.item_embeddings!r}: {error}"
+                ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemsPreset:
+    """A whole recipe: what is logged, and how a GeMS VAE is trained on it.
+
+    Attributes:
+        shares: Logging policy -> share of the sessions.
+        sessions: Sessions logged.
+        search_sessions: Sessions that logging policies which search play before; None: none of them searches.
+        settings: Of the VAE and its training.
+    """
+
+    shares: Mapping[str, float]
+    sessions: int
+    search_sessions: int | None
+    settings: GemsSettings
+
+
+GEMS_PRESETS: Mapping[str, GemsPreset] = {
+    "default": GemsPreset(
+        shares={"searched_slates": 1.0}, sessions=512, search_sessions=400_000, settings=GemsSettings()
+    ),
+    "published": GemsPreset(
+        shares={"eps_greedy_oracle": 1.0},
+        sessions=5_000,
+        search_sessions=None,
+        settings=GemsSettings(
+            item_embeddings="scratch",
+            hidden_sizes=(512, 256),
+            beta=1.0,
+            batches=4_000,
+            learning_rate=1e-3,
+            deduplicate=False,
+        ),
+    ),
+}
+"""Preset -> recipe. *default*: learns from slates that were searched by their clicks; nothing privileged. *published*:
+the recipe of arXiv 2301.08632, for comparison, from the log of a privileged policy, and shorter: the paper has 100,000
+sessions and 10 epochs, 390,000 batches."""

@@ -1,0 +1,166 @@
+"""Recipes: all that the training of a ranker, a belief or item embeddings depends on, and how to follow one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from gems_gym.beliefs import BeliefEncoder
+from gems_gym.config import preset_config
+from gems_gym.embeddings import EmbeddingTable, Sources, make_embeddings
+from gems_gym.embeddings.report import embedding_quality
+from gems_gym.errors import unknown_name
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
+from gems_gym.pretraining.gems_vae import pretrain_gems
+from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
+from gems_gym.pretraining.session_log import BELIEF_SHARES, SessionLog, collect_session_log
+from gems_gym.rankers.gems import GemsDecoder, GemsRanker
+from gems_gym.simulator import resolve_world
+
+RANKER_LOGS = 2**18
+"""Block of logging users for rankers: none that a belief's log with a seed below has."""
+
+_EMBEDDING_SESSIONS = 5_000
+_Made: TypeAlias = GemsDecoder | BeliefEncoder | EmbeddingTable
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a shipped artefact's training depends on.
+
+    Attributes:
+        kind: "ranker/gems", "ranker/gems_decoder", "belief/gru" or "embeddings/matrix_factorization".
+        preset: The world.
+        shares: Logging policies with their shares of the sessions; a list, as the order decides who logs which users,
+            and JSON objects have none.
+        sessions: Sessions logged.
+        search_sessions: Sessions played before by the logging policies that search; None if there are none.
+        log_seed: Block of logging users.
+        seed: Of the training.
+        settings: Fields of ``GemsSettings`` or ``BeliefSettings``, all of them; none for item embeddings.
+    """
+
+    kind: str
+    preset: str
+    shares: list[list[Any]]
+    sessions: int
+    search_sessions: int | None = None
+    log_seed: int
+    seed: int
+    settings: dict[str, Any]
+
+
+def gems_recipe(preset: str, name: str = "default", *, seed: int = 0) -> Recipe:
+    """How a GeMS ranker is made for a world.
+
+    Args:
+        preset: The world.
+        name: A member of :data:`~gems_gym.pretraining.gems_settings.GEMS_PRESETS`.
+        seed: Of everything random.
+    """
+    chosen = GEMS_PRESETS[name]
+    return Recipe(
+        kind="ranker/gems",
+        preset=preset,
+        shares=[list(share) for share in chosen.shares.items()],
+        sessions=chosen.sessions,
+        search_sessions=chosen.search_sessions,
+        log_seed=RANKER_LOGS + seed,
+        seed=seed,
+        settings=dataclasses.asdict(chosen.settings),
+    )
+
+
+def belief_recipe(preset: str, *, seed: int = 0) -> Recipe:
+    """How a GRU belief is made for a world, everything random from one seed."""
+    return Recipe(
+        kind="belief/gru",
+        preset=preset,
+        shares=[list(share) for share in BELIEF_SHARES.items()],
+        sessions=4_000,
+        log_seed=seed,
+        seed=seed,
+        settings=dataclasses.asdict(BeliefSettings(batches=1_500)),
+    )
+
+
+def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
+    """Name -> recipe of what is shipped for some worlds: two rankers, a belief and item embeddings for each.
+
+    The published GeMS recipe is there for comparison; to save space it is shipped without its encoder.
+    """
+    recipes = {}
+    for preset in presets:
+        published = gems_recipe(preset, "published")
+        recipes[f"gems-{preset}"] = gems_recipe(preset)
+        recipes[f"gems_published-{preset}"] = dataclasses.replace(published, kind="ranker/gems_decoder")
+        recipes[f"gru-{preset}"] = belief_recipe(preset)
+        recipes[f"mf-{preset}"] = Recipe(
+            kind="embeddings/matrix_factorization",
+            preset=preset,
+            shares=[["eps_greedy_oracle", 1.0]],
+            sessions=_EMBEDDING_SESSIONS,
+            log_seed=RANKER_LOGS,
+            seed=0,
+            settings={},
+        )
+    return recipes
+
+
+def follow(recipe: Recipe, *, progress: bool = True) -> _Made:
+    """Log and train what a recipe describes; the result's header holds its metrics.
+
+    Args:
+        recipe: What to do.
+        progress: Whether to show progress bars on stderr.
+
+    Raises:
+        ValueError: A kind that there is no recipe for, or settings out of their ranges.
+    """
+    if recipe.kind not in _TRAINERS:
+        raise unknown_name("kind of a recipe", recipe.kind, _TRAINERS)
+    log = collect_session_log(
+        preset_config(recipe.preset),
+        dict(recipe.shares),
+        recipe.sessions,
+        recipe.log_seed,
+        search_sessions=recipe.search_sessions,
+        progress=progress,
+    )
+    return _TRAINERS[recipe.kind](recipe, log, progress)
+
+
+def _gems(recipe: Recipe, log: SessionLog, progress: bool) -> GemsRanker:
+    size = preset_config(recipe.preset).num_items
+    settings = GemsSettings(**recipe.settings)
+    return pretrain_gems(log, size, settings, seed=recipe.seed, progress=progress)[0]
+
+
+def _gems_decoder(recipe: Recipe, log: SessionLog, progress: bool) -> GemsDecoder:
+    return _gems(recipe, log, progress).without_encoder()
+
+
+def _belief(recipe: Recipe, log: SessionLog, progress: bool) -> BeliefEncoder:
+    size = preset_config(recipe.preset).num_items
+    settings = BeliefSettings(**recipe.settings)
+    return pretrain_belief(log, size, settings, seed=recipe.seed, progress=progress)[0]
+
+
+def _embeddings(recipe: Recipe, log: SessionLog, progress: bool) -> EmbeddingTable:
+    config, catalog = resolve_world(recipe.preset, None)
+    sources = Sources(config.num_items, catalog.hash, log)
+    table = make_embeddings(recipe.kind.partition("/")[2], sources, seed=recipe.seed)
+    quality = embedding_quality(table.vectors, catalog.item_embeddings, catalog.item_topics)
+    return dataclasses.replace(table, header={**table.header, "metrics": dataclasses.asdict(quality)})
+
+
+_TRAINERS: Mapping[str, Callable[[Recipe, SessionLog, bool], _Made]] = MappingProxyType(
+    {
+        "ranker/gems": _gems,
+        "ranker/gems_decoder": _gems_decoder,
+        "belief/gru": _belief,
+        "embeddings/matrix_factorization": _embeddings,
+    }
+)
