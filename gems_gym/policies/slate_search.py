@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from gems_gym.policies.paired_sessions import PairedSessions
 
-_FIRST_REPLACED = 1
-"""Items replaced at once in the first rounds; the number falls to one at half of the rounds."""
-
 _SWAPS = 0.1
-"""Share of the candidates that only swap two positions, once a single item is replaced at a time."""
+"""Share of the candidates that swap two positions; the others replace one item."""
 
 _RANDOM_ITEMS = 0.1
 """Share of the new items that are drawn uniformly; the others are drawn by their click rates."""
@@ -30,9 +27,9 @@ _FIRST_SHOWN, _FIRST_CLICKED = 1.0, 0.1
 class SlateSearch:
     """Hill climbing of many constant slates at once.
 
-    In every round each slate gets a candidate: some of its items, rather those that are clicked little, are replaced
-    by items that are clicked much in whichever slate they stood, or two positions are swapped. The candidate takes
-    the slate's place if the same users, with the same randomness, click more.
+    In every round each slate gets a candidate: one of its items, rather one that is clicked little, is replaced by an
+    item that is clicked much in whichever slate it stood, or two positions are swapped. The candidate takes the slate's
+    place if the same users, with the same randomness, click more.
 
     Args:
         num_items: Items in the catalogue.
@@ -54,11 +51,6 @@ class SlateSearch:
         ).astype(np.int64)
         self.clicks = np.zeros(num_slates)
 
-    def keep_best(self, count: int) -> None:
-        """Leave the slates with the most clicks, best first."""
-        best = np.argsort(-self.clicks, kind="stable")[:count]
-        self.slates, self.clicks = self.slates[best], self.clicks[best]
-
     def climb(self, users: PairedSessions, rounds: int, advance: Callable[..., None]) -> None:
         """Play rounds of candidates.
 
@@ -70,9 +62,8 @@ class SlateSearch:
         sessions = users.num_slates * users.num_users
         by_position = users.clicks_by_position(self.slates).mean(axis=1)  # (num_slates, slate_size)
         advance(sessions)
-        for done in range(rounds):
-            replaced = max(1, round(_FIRST_REPLACED * (1 - 2 * done / rounds)))
-            candidates = self._candidates(by_position, min(replaced, self.slates.shape[1]))
+        for _ in range(rounds):
+            candidates = self._candidates(by_position)
             found = users.clicks_by_position(candidates).mean(axis=1)
             np.add.at(self._shown, candidates, 1.0)
             np.add.at(self._clicked, candidates, found)
@@ -81,7 +72,7 @@ class SlateSearch:
             advance(sessions, note=f"{by_position.sum(axis=1).mean():.1f} clicks")
         self.clicks = by_position.sum(axis=1)
 
-    def _candidates(self, by_position: NDArray[np.float64], replaced: int) -> NDArray[np.int64]:
+    def _candidates(self, by_position: NDArray[np.float64]) -> NDArray[np.int64]:
         """One changed copy of each slate, ``(num_slates, slate_size)``."""
         rng, candidates = self._rng, self.slates.copy()
         rows, (num_slates, slate_size) = np.arange(len(candidates)), candidates.shape
@@ -90,22 +81,14 @@ class SlateSearch:
         weights = 1.0 / (by_position + 0.05 * by_position.mean(axis=1, keepdims=True) + 1e-3)
         weights = weights / weights.sum(axis=1, keepdims=True) + 1.0 / slate_size
         positions = np.argsort(rng.exponential(size=weights.shape) / weights, axis=1)
-        swaps = (
-            (rng.random(num_slates) < _SWAPS)
-            if replaced == 1 and slate_size > 1
-            else np.zeros(num_slates, bool)
-        )
-        for turn in range(replaced):
-            position, items = positions[:, turn], self._draw_items(num_slates)
-            new = ~swaps & (candidates != items[:, None]).all(axis=1)
-            candidates[rows[new], position[new]] = items[new]
-        one, other = rows[swaps], positions[swaps]
-        if len(one):
-            first, second = other[:, 0], other[:, -1]
-            candidates[one, first], candidates[one, second] = (
-                self.slates[one, second],
-                self.slates[one, first],
-            )
+        first, last = positions[:, 0], positions[:, -1]
+        swaps = rng.random(num_slates) < _SWAPS if slate_size > 1 else np.zeros(num_slates, bool)
+        items = self._draw_items(num_slates)
+        # A slate that holds the drawn item already keeps its own: no item twice.
+        new = ~swaps & (candidates != items[:, None]).all(axis=1)
+        candidates[rows[new], first[new]] = items[new]
+        rows, first, last = rows[swaps], first[swaps], last[swaps]
+        candidates[rows, first], candidates[rows, last] = self.slates[rows, last], self.slates[rows, first]
         return candidates
 
     def _draw_items(self, count: int) -> NDArray[np.int64]:
