@@ -11,7 +11,10 @@ from gems_gym.policies.constant_slate import ConstantSlate, find_constant_slate
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.user_splits import user_seeds
 
-QUICK = {"constant_slate": {"slate": list(range(10))}}
+QUICK = {
+    "constant_slate": {"slate": list(range(10))},
+    "searched_slates": {"sessions": 1_024, "progress": False},
+}
 OURS = sorted(info.name for info in plugins.describe(plugins.POLICIES) if info.target.startswith("gems_gym."))
 USERS = user_seeds("validation", 1, 300)
 
