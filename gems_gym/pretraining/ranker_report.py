@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym import plugins
 from gems_gym.config import SlateConfig
 from gems_gym.policies.constant_slate import find_constant_slate
 from gems_gym.pretraining.reach import Reach, check_searchable, ranker_reach, slate_reach
@@ -41,14 +40,15 @@ class RankerQuality:
         reach_ratio: ``reach / constant_slate``.
         slot_accuracy_eps_greedy: share of slots that hold the same item after encoding and decoding, over slates that
             the ε-greedy oracle showed to users whom no shipped ranker learned from; None for rankers that don't encode.
-        slot_accuracy_own_log: the same over slates of the policies that the ranker was trained on, shown to such users;
-            None where its header does not tell them.
+        slot_accuracy_own_log: the same on sessions held out of the ranker's own log, from its file's header: measured
+            right after training, without deduplication; None where the header has none.
         duplicates: items in a slate that stand there already, a mean over uniformly random latents.
         duplicates_if_allowed: the same without the ranker's deduplication; None where there is no such option.
         catalogue_share: share of the items that are ever shown over 100,000 uniformly random latents.
         catalogue_share_encoded: the same over the encodings of the ε-greedy oracle's slates.
-        kl: divergence of the encoder's posterior from N(0, 1), nats a slate, over the ε-greedy oracle's slates.
-        active_dimensions: latent dimensions whose posterior means have a variance above 0.01 there.
+        kl: divergence of the encoder's posterior from N(0, 1), nats a slate, over the ε-greedy oracle's slates; of a
+            ranker without its encoder the header's, on sessions held out of its own log.
+        active_dimensions: latent dimensions whose posterior means have a variance above 0.01 there; header as for kl.
         action_size: numbers in a latent.
         decode_rate: slates a second, 256 users at a time, on one thread; the fastest of 30 calls.
     """
@@ -87,7 +87,7 @@ def compare_rankers(
         rankers: name -> ranker.
         config: the world.
         catalog: its items.
-        log_sessions: sessions logged to measure slot accuracy and posteriors on, ≥ one per logging policy.
+        log_sessions: sessions logged to measure slot accuracy and posteriors on, ≥ 1.
         search_sessions: sessions of each search for the best constant latent, and of the one for the best slate.
         users: test users, ≥ 2.
         seed: of the logging, training and test users, the searches and the random latents.
@@ -103,7 +103,14 @@ def compare_rankers(
         check_searchable(ranker, catalog, name)
         if ranker.slate_size != config.slate_size:
             raise ValueError(f"{name} has slates of {ranker.slate_size} items, the world {config.slate_size}")
-    logs = _FreshLogs(config, catalog, log_sessions, REPORTS_SEED + seed, progress)
+    log = collect_session_log(
+        config,
+        COMMON_LOG,
+        log_sessions,
+        REPORTS_SEED + seed,
+        item_embeddings=catalog.item_embeddings,
+        progress=progress,
+    )
     slate = find_constant_slate(config, catalog, sessions=search_sessions, seed=seed, progress=progress)
     baseline = slate_reach(slate, config, catalog, users=users, seed=seed)
     rows = {}
@@ -112,42 +119,18 @@ def compare_rankers(
             reach = ranker_reach(
                 ranker, config, catalog, sessions=search_sessions, users=users, seed=seed, progress=False
             )
-            rows[name] = asdict(_measured(ranker, reach, baseline, logs, seed))
+            rows[name] = asdict(_measured(ranker, reach, baseline, log, seed))
             advance(1, note=name)
     return rows
 
 
-class _FreshLogs:
-    """Slates and clicks of fresh logging users, by who showed them; each mixture is logged once.
-
-    Called with shares of logging policies, gives slates and clicks, ``(num_slates, slate_size)`` each.
-    """
-
-    def __init__(
-        self, config: SlateConfig, catalog: Catalog, sessions: int, seed: int, progress: bool
-    ) -> None:
-        self._log: Callable[[Mapping[str, float]], SessionLog] = lambda shares: collect_session_log(
-            config, shares, sessions, seed, item_embeddings=catalog.item_embeddings, progress=progress
-        )
-        self._logged: dict[tuple[tuple[str, float], ...], SessionLog] = {}
-        self(COMMON_LOG)  # at once, so that too few sessions are told before a search
-
-    def __call__(self, shares: Mapping[str, float]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        key = tuple(shares.items())
-        if key not in self._logged:
-            self._logged[key] = self._log(shares)
-        log = self._logged[key]
-        width = log.slates.shape[-1]
-        return log.slates.reshape(-1, width), log.clicks.reshape(-1, width)
-
-
-def _measured(ranker: Ranker, reach: Reach, baseline: Reach, logs: _FreshLogs, seed: int) -> RankerQuality:
+def _measured(ranker: Ranker, reach: Reach, baseline: Reach, log: SessionLog, seed: int) -> RankerQuality:
     shape = (_RANDOM_LATENTS, ranker.action_size)
     latents = 2 * np.random.default_rng(seed).random(shape, dtype=np.float32) - 1
     slates = ranker.rank(latents)
-    accuracy, encoded_share = _reconstruction(ranker, *logs(COMMON_LOG))
-    own_shares = _logging_policies(ranker)
-    kl, active = _posterior(ranker, *logs(COMMON_LOG))
+    logged = (log.slates.reshape(-1, ranker.slate_size), log.clicks.reshape(-1, ranker.slate_size))
+    accuracy, encoded_share = _reconstruction(ranker, *logged)
+    kl, active = _posterior(ranker, *logged)
     return RankerQuality(
         reach=reach.mean,
         reach_ci95=reach.ci95,
@@ -155,7 +138,7 @@ def _measured(ranker: Ranker, reach: Reach, baseline: Reach, logs: _FreshLogs, s
         constant_slate_ci95=baseline.ci95,
         reach_ratio=reach.mean / baseline.mean,
         slot_accuracy_eps_greedy=accuracy,
-        slot_accuracy_own_log=_reconstruction(ranker, *logs(own_shares))[0] if own_shares else None,
+        slot_accuracy_own_log=_held_out(ranker).get("slot_accuracy"),
         duplicates=_duplicates(slates),
         duplicates_if_allowed=_duplicates_if_allowed(ranker, latents),
         catalogue_share=len(np.unique(slates)) / ranker.num_items,
@@ -178,13 +161,10 @@ def _reconstruction(
     return float((decoded == slates).mean()), len(np.unique(decoded)) / ranker.num_items
 
 
-def _logging_policies(ranker: Ranker) -> dict[str, float]:
-    """Who logged what a ranker was trained on, with their shares; nobody where its header does not tell."""
-    header = getattr(ranker, "header", {})
-    only = header.get("log", {}).get("policies", [])
-    shares = header.get("recipe", {}).get("shares", [[name, 1.0] for name in only] if len(only) == 1 else [])
-    known = plugins.names(plugins.POLICIES)
-    return dict(shares) if all(name in known for name, _ in shares) else {}
+def _held_out(ranker: Ranker) -> Mapping[str, float]:
+    """What its training measured on sessions held out of its log; nothing where its header does not tell."""
+    metrics: Mapping[str, float] = getattr(ranker, "header", {}).get("metrics", {})
+    return metrics
 
 
 def _posterior(
@@ -193,7 +173,9 @@ def _posterior(
     """KL divergence of the posterior from N(0, 1), nats a slate, and the number of active dimensions."""
     posterior = getattr(ranker, "posterior", None)
     if posterior is None:
-        return None, None
+        known = _held_out(ranker)
+        active = known.get("active_dimensions")
+        return known.get("kl"), None if active is None else int(active)
     means, log_variances = (part.astype(np.float64) for part in posterior(slates, clicks))
     divergence = 0.5 * (np.exp(log_variances) + means**2 - 1 - log_variances).sum(axis=1)
     return float(divergence.mean()), int((means.var(axis=0) > _ACTIVE_VARIANCE).sum())

@@ -32,7 +32,7 @@ def draw_rankers(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) 
     _legend(reach)
     reach.set(title="reach: clicks of the best constant latent")
     _bars(accuracy, rows, "slots that encoding and decoding keep", {
-        "slot_accuracy_eps_greedy": "ε-greedy slates", "slot_accuracy_own_log": "as it was trained on"})  # fmt: skip
+        "slot_accuracy_eps_greedy": "ε-greedy slates", "slot_accuracy_own_log": "own log, held out"})  # fmt: skip
     _bars(duplicates, rows, "duplicates per slate, random latents", {
         "duplicates": "as it is", "duplicates_if_allowed": "without deduplication"})  # fmt: skip
     _bars(share, rows, "share of the catalogue ever shown", {

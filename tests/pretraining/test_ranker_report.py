@@ -76,22 +76,26 @@ def test_deduplication_is_turned_off_on_a_copy(world: SlateEnv) -> None:
     assert ranker.deduplicate
 
 
-def test_the_ranker_s_own_log_is_logged_again(world: SlateEnv) -> None:
-    ours: dict[str, Any] = {"log": {"policies": ["eps_greedy_oracle"], "sessions": 9}}
-    mixed = {
-        "log": {"policies": ["random", "diverse_random"]},
-        "recipe": {"shares": [["random", 1.0], ["diverse_random", 3.0]]},
-    }
+def test_the_header_tells_about_the_ranker_s_own_log(world: SlateEnv) -> None:
+    metrics = {"slot_accuracy": 0.25, "kl": 31.5, "active_dimensions": 3.0}
+    whole = gems(world, header={"metrics": metrics})
     rows = compare(
         world,
-        same=gems(world, header=ours),
-        mixed=gems(world, header=mixed),
-        unknown=gems(world, header={"log": {"policies": ["a_policy_of_old"]}}),
+        whole=whole,
+        decoder=whole.without_encoder(),
+        of_old=gems(world, header={"metrics": {}}).without_encoder(),
+        unknown=gems(world),
     )
-    common = rows["same"]["slot_accuracy_eps_greedy"]
-    assert rows["same"]["slot_accuracy_own_log"] == common == rows["mixed"]["slot_accuracy_eps_greedy"]
-    assert rows["mixed"]["slot_accuracy_own_log"] not in (None, common)
-    assert rows["unknown"]["slot_accuracy_own_log"] is None
+    assert [rows[name]["slot_accuracy_own_log"] for name in rows] == [0.25, 0.25, None, None]
+    # what can be measured is measured
+    assert rows["whole"]["kl"] == rows["unknown"]["kl"] != 31.5
+    assert rows["whole"]["active_dimensions"] == rows["unknown"]["active_dimensions"] == 4
+    assert rows["decoder"]["kl"] == 31.5
+    assert repr(rows["decoder"]["active_dimensions"]) == "3"
+    assert (rows["of_old"]["kl"], rows["of_old"]["active_dimensions"]) == (None, None)
+    assert rows["decoder"]["slot_accuracy_eps_greedy"] is rows["decoder"]["catalogue_share_encoded"] is None
+    for measure in ("reach", "duplicates", "duplicates_if_allowed", "catalogue_share"):
+        assert rows["decoder"][measure] == rows["whole"][measure]
 
 
 def test_what_does_not_fit_is_refused_before_any_work(world: SlateEnv) -> None:
@@ -101,3 +105,5 @@ def test_what_does_not_fit_is_refused_before_any_work(world: SlateEnv) -> None:
     other = GemsRanker.random(num_items=60, slate_size=5, catalog_hash="other", seed=0)
     with pytest.raises(ValueError, match="other is for the catalogue other, not for"):
         compare(world, other=other)
+    with pytest.raises(ValueError, match="num_sessions must be at least one per policy, 1; got 0"):
+        compare_rankers({"ranker": gems(world)}, world.config, world.catalog, **{**BRIEF, "log_sessions": 0})
