@@ -1,10 +1,7 @@
 """The ``gems-gym`` program: what exists, pretraining and collection; other packages add commands by entry point."""
 
-import resource
 import sys
-import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium
@@ -14,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from typer.core import TyperGroup
 
 from gems_gym import plugins
+from gems_gym.cli_collect import collect
 from gems_gym.cli_datasets import dataset as dataset_commands
 from gems_gym.cli_pretrain import pretrain
 from gems_gym.errors import require
@@ -43,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(pretrain, name="pretrain")
 app.add_typer(dataset_commands, name="dataset")
+app.command()(collect)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -92,70 +91,6 @@ def _dataset_info(dataset_id: str) -> dict[str, Any]:
     return {
         key: str(value) if isinstance(value, Space | EnvSpec) else value for key, value in metadata.items()
     }
-
-
-@app.command()
-def collect(
-    env: Annotated[str, typer.Option(help="Environment id.")],
-    policy: Annotated[str, typer.Option(help="A policy's name, or the folder of a trained agent.")],
-    episodes: Annotated[int, typer.Option(help="Sessions to record, one user each.")],
-    dataset_id: Annotated[str, typer.Option(help="Id of the new Minari dataset, namespace/name-vN.")],
-    seed: Annotated[int, typer.Option(help="Which block of logging users.")] = 0,
-    num_envs: Annotated[int, typer.Option(help="Users stepped together; does not change the data.")] = 256,
-    workers: Annotated[int, typer.Option(help="Processes that play; does not change the data.")] = 1,
-    noise: Annotated[
-        float, typer.Option(help="Standard deviation of exploration noise on a trained agent's latents.")
-    ] = 0.0,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace a dataset of this id, or one begun with other arguments."),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Play sessions with a policy and write them as a Minari dataset.
-
-    A policy's name records slates; a trained agent's folder records beliefs and latents. With a GemsSlateLatent
-    environment the dataset's spec is that environment's, and the agent must have been trained with its parts.
-
-    Interrupted or killed, the same command goes on where it was; the dataset is listed only when it is whole.
-    """
-    from gems_gym import datasets
-    from gems_gym.policies.actor import NoisyActor
-    from gems_gym.trained_agents import check_acts_in, open_trained_agent
-
-    start = time.perf_counter()
-    actor: Any = policy
-    view: dict[str, Any] = {}
-    if Path(policy).is_dir():
-        agent = open_trained_agent(Path(policy))
-        check_acts_in(agent, env)
-        actor = NoisyActor(agent.policy, noise)
-        view = {} if is_latent(env) else {"ranker": agent.ranker, "belief": agent.belief}
-        view["policy_name"] = f"{agent.name}, noise {noise:g}"
-    elif noise:
-        raise ValueError(f"noise={noise} goes with a trained agent's folder, and {policy!r} is none")
-    dataset = datasets.collect(
-        env, actor, dataset_id=dataset_id, episodes=episodes, seed=seed, num_envs=num_envs, workers=workers,
-        overwrite=overwrite, **view,
-    )  # fmt: skip
-    result = {
-        "dataset_id": dataset_id,
-        "episodes": dataset.total_episodes,
-        "transitions": dataset.total_steps,
-        "seconds": round(time.perf_counter() - start, 3),
-        "peak_rss_mb": _peak_memory_mb(workers if workers > 1 else 0),
-        "content_hash": dataset.storage.metadata["content_hash"],
-    }
-    show_result(result, key_value_table(result), as_json)
-
-
-def _peak_memory_mb(num_children: int) -> float:
-    """What this process and its children held at most; as if all of them had held what the largest did."""
-    own, largest = (
-        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
-    # Linux counts in KiB, macOS in bytes
-    return (own + num_children * largest) / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def main() -> None:

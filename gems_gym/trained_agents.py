@@ -1,5 +1,10 @@
-"""A trained agent as a folder: its policy, the ranker and belief it acts through, and how it was made."""
+"""A trained agent: its policy, the ranker and belief it acts through, and how it was made.
 
+As a folder it holds all of these. As one file, which is how policies are shipped, it is a
+:class:`~gems_gym.policies.actor.Actor` whose metadata name its agent, and its ranker and belief with their sha256.
+"""
+
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +17,11 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
+from gems_gym.artifacts import shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.errors import unknown_name
 from gems_gym.policies import Policy
+from gems_gym.policies.actor import Actor
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
 from gems_gym.whole_files import read_json, write_json
@@ -116,13 +124,59 @@ def save_trained_agent(
     )
 
 
-def open_trained_agent(directory: Path) -> TrainedAgent:
-    """Read an agent's folder; nothing in it can run code.
+def find_trained_agent(policy: str) -> TrainedAgent | None:
+    """The trained agent that a command names; None if it names a policy of slates instead.
+
+    Args:
+        policy: A trained agent's folder, a policy's file or shipped name, or a name in the entry-point group
+            ``gems_gym.policies``.
+
+    Raises:
+        ValueError: A name that stands for nothing, and what :func:`open_trained_agent` raises.
+    """
+    learned = shipped.names("policy")
+    if policy in learned or Path(policy).is_dir() or Path(policy).suffix == ".safetensors":
+        return open_trained_agent(policy)
+    if policy not in (untrained := plugins.names(plugins.POLICIES)):
+        raise unknown_name("policy", policy, [*untrained, *learned])
+    return None
+
+
+def open_trained_agent(name_or_path: str | os.PathLike[str]) -> TrainedAgent:
+    """Read a trained agent; nothing in its files can run code.
+
+    Args:
+        name_or_path: Its folder, or a policy's file or shipped name, e.g. "expert-diffuse_mix".
 
     Raises:
         FileNotFoundError: A folder without a whole agent.
-        ValueError: A damaged or altered file, or an agent that no installed package knows.
+        ValueError: A damaged or altered file, an agent that no installed package knows, or a ranker or belief that is
+            not the one that the agent was trained with.
     """
+    if Path(name_or_path).is_dir() and name_or_path not in shipped.names("policy"):
+        return _open_folder(Path(name_or_path))
+    return _open_policy(name_or_path)
+
+
+def _open_policy(name_or_file: str | os.PathLike[str]) -> TrainedAgent:
+    actor = Actor.load(shipped.path(name_or_file, "policy"))
+    made = actor.metadata
+    if not {"agent", "ranker", "belief", "command"} <= made.keys():
+        raise ValueError(
+            f"{str(name_or_file)!r} names no ranker and belief to act through; give the folder of the trained agent"
+        )
+    ranker, belief = load_ranker(made["ranker"]["name"]), load_belief(made["belief"]["name"])
+    for kind, part in (("ranker", ranker), ("belief", belief)):
+        named = made[kind]
+        if part.sha256 != named["sha256"]:
+            raise ValueError(
+                f"the policy {str(name_or_file)!r} was trained with another {kind} (sha256 {named['sha256']}) than "
+                f"{named['name']!r} is now (sha256 {part.sha256}); make it again: {made['command']} --out FOLDER"
+            )
+    return TrainedAgent(made["agent"], AgentPolicy(actor), ranker, belief, made)
+
+
+def _open_folder(directory: Path) -> TrainedAgent:
     record_file = directory / RECORD_FILE
     if not record_file.is_file():
         raise FileNotFoundError(

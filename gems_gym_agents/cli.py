@@ -1,4 +1,4 @@
-"""The commands that learning adds to ``gems-gym``: train, evaluate, quickstart."""
+"""The commands that learning adds to ``gems-gym``: train, evaluate, levels, quickstart."""
 
 from functools import partial
 from pathlib import Path
@@ -9,18 +9,19 @@ import typer
 
 from gems_gym import plugins
 from gems_gym.command_options import read_options
-from gems_gym.output import key_value_table, note, show_result
+from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.policies import Policy, make_policy
-from gems_gym.registration import is_latent, slate_spec
+from gems_gym.registration import is_latent, latent_environment_ids, slate_spec
 from gems_gym.trained_agents import (
     RECORD_FILE,
     check_acts_in,
+    find_trained_agent,
     latent_vector_env,
-    open_trained_agent,
     save_trained_agent,
 )
 from gems_gym.user_splits import SPLITS, UserSplit, user_seeds
 from gems_gym_agents import evaluation
+from gems_gym_agents.base import DivergedError
 from gems_gym_agents.online.checkpoints import UNFINISHED_FOLDER, discard_unfinished
 from gems_gym_agents.training_world import dataset_world, environment_world
 
@@ -120,7 +121,11 @@ def train(
 
 def evaluate(
     policy: Annotated[
-        str, typer.Argument(metavar="POLICY|AGENT_DIR", help="A policy's name or an agent's folder.")
+        str,
+        typer.Argument(
+            metavar="POLICY|AGENT_DIR",
+            help="A policy's name (shipped ones too: expert-diffuse_mix), or an agent's folder.",
+        ),
     ],
     env: Env,
     episodes: Annotated[int, typer.Option(help="Users, one session each.")] = 500,
@@ -143,8 +148,8 @@ def evaluate(
         kwargs["item_embeddings"] = str(item_embeddings)
     count = min(episodes, num_envs)
     slate_env = gymnasium.make_vec(slate_spec(env), num_envs=count, **kwargs)
-    if Path(policy).is_dir():
-        agent = open_trained_agent(Path(policy))
+    agent = find_trained_agent(policy)
+    if agent is not None:
         check_acts_in(agent, env)
         acting: Policy = agent.policy
         acted_in = latent_vector_env(env, count, agent.ranker, agent.belief, **kwargs)
@@ -166,6 +171,46 @@ def evaluate(
         "seconds": evaluated.seconds,
     }
     show_result(result, key_value_table(result), as_json)
+
+
+def levels(
+    out: Annotated[Path, typer.Option(help="Folder of the policies and their manifest.")],
+    env: Annotated[
+        list[str] | None,
+        typer.Option(help="A GemsSlateLatent environment; may be repeated. All six if not given."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Interactions of each training.")] = 600_000,
+    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs/levels"),
+    as_json: Json = False,
+) -> None:
+    """Train SAC in worlds, and write the policies medium-WORLD and expert-WORLD of each, with a manifest.
+
+    Expert is the best on validation users, medium the first on the way there past half of expert's normalised score.
+    Interrupted or killed, the same command goes on where it was; a finished training is not repeated. Exit code 1 if a
+    world has no such policies.
+    """
+    from gems_gym_agents.levels import NoLevelsError, Training, make_levels
+
+    rows: dict[str, dict[str, Any]] = {}
+    failures = {}
+    for training in [Training.of(one, steps, seed) for one in env or latent_environment_ids()]:
+        try:
+            made = make_levels(training, out, runs)
+        except (NoLevelsError, DivergedError) as error:
+            failures[training.world.spec.id] = str(error)
+            continue
+        for name, entry in made.items():
+            shown = {
+                key: entry.metrics[key] for key in ("interactions", "validation_return", "normalized_score")
+            }
+            rows[name] = shown | {"kilobytes": (out / entry.file).stat().st_size / 1e3}
+    result = {"policies": rows, "failures": failures, "directory": str(out)}
+    show_result(result, rows_table("policy", rows), as_json)
+    for name, reason in failures.items():
+        note(f"failed: {name}: {reason}")
+    if failures:
+        raise typer.Exit(1)
 
 
 def quickstart(

@@ -43,7 +43,6 @@ LAYERS["pretraining"] = LAYERS["rollouts"] | {
     "networks",
     "registration",
 }
-LAYERS["datasets"] = LAYERS["pretraining"] - {"pretraining"}
 LAYERS["trained_agents"] = {
     "__init__",
     "artifacts",
@@ -53,11 +52,13 @@ LAYERS["trained_agents"] = {
     "registration",
     "wrappers",
 }
+LAYERS["datasets"] = LAYERS["pretraining"] - {"pretraining"} | {"trained_agents"}
 LAYERS["output"] = set()
 LAYERS["pages"] = set()
 LAYERS["command_options"] = set()
 LAYERS["cli_reports"] = LAYERS["pretraining"] | {"pretraining", "output"}
 LAYERS["cli_pretrain"] = LAYERS["cli_reports"] | {"cli_reports", "command_options"}
+LAYERS["cli_collect"] = LAYERS["datasets"] | {"datasets", "output"}
 LAYERS["cli_datasets"] = LAYERS["datasets"] | {"datasets", "output"}
 LAYERS["cli"] = {*LAYERS, "__init__"}
 # The composite environment of world, ranker and belief stands above the wrappers that it is made of.

@@ -34,7 +34,7 @@ def run(monkeypatch, capsys, tmp_path):
 def test_the_installed_program_answers():
     program = Path(sys.executable).with_name("gems-gym")
     done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
-    for command in ("list", "info", "pretrain", "collect", "train", "evaluate", "quickstart", "compare"):
+    for command in ("list", "info", "pretrain", "collect", "train", "evaluate", "levels", "quickstart", "compare"):
         assert command in done.stdout
 
 
@@ -266,6 +266,12 @@ def test_embeddings_report(run, tiny_env, tmp_path):
         (("collect", "--env", ENV, "--policy", "random", "--episodes", "1", "--dataset-id", "a b"), "a b"),
         (("collect", "--env", ENV, "--policy", "random", "--episodes", "1", "--dataset-id", "my/data-v0",
           "--noise", "0.1"), "noise"),
+        (("collect", "--env", ENV, "--policy", "random", "--episodes", "1"), "give --dataset-id"),
+        (("collect", "--env", ENV, "--episodes", "1"), "give --policy or --level"),
+        (("collect", "--env", ENV, "--policy", "random", "--level", "medium", "--episodes", "1"), "not both"),
+        (("collect", "--env", ENV, "--level", "meduim", "--episodes", "1"), "did you mean 'medium'"),
+        (("collect", "--env", ENV, "--level", "mixed", "--weights", "1,x", "--episodes", "1"), "'1,x'"),
+        (("levels", "--env", ENV, "--out", "x"), "give GemsSlateLatent-WORLD-v0"),
         (("train", "sax", "--env", ENV, "--steps", "1", "--out", "x"), "did you mean 'sac'"),
         (("train", "sac", "--steps", "1", "--out", "x"), "--env"),
         (("train", "sac", "--dataset", "my/data-v0", "--steps", "1", "--out", "x"), "learns from environments"),

@@ -68,7 +68,7 @@ def names(family: str | None = None, preset: str | None = None) -> list[str]:
     """Names of the shipped artefacts.
 
     Args:
-        family: Only those of one family: "ranker" or "belief".
+        family: Only those of one family: "ranker", "belief", "embeddings" or "policy".
         preset: Only those that were made in one world.
     """
     return [
@@ -86,7 +86,7 @@ def path(name_or_file: str | os.PathLike[str], family: str = "ranker") -> Path:
 
     Args:
         name_or_file: A name of :func:`names`, or a file.
-        family: What is looked for, "ranker" or "belief"; for the messages.
+        family: What is looked for, as in :func:`names`; for the messages.
 
     Raises:
         ValueError: A text that is neither; the message names the nearest names and how to make a file.
@@ -101,15 +101,16 @@ def path(name_or_file: str | os.PathLike[str], family: str = "ranker") -> Path:
     if looks_like_a_file or file.is_file():
         return file
     known = names(family)
+    made_by = "levels --env ID --out FOLDER" if family == "policy" else f"pretrain {family} --env ID --out FILE"
     raise ValueError(
-        f"{unknown_name(f'shipped {family}', name_or_file, known)} It is no file either; 'gems-gym pretrain {family} "
-        f"--env ID --out FILE' makes one, whose path goes in the name's place"
+        f"{unknown_name(f'shipped {family}', name_or_file, known)} It is no file either; 'gems-gym {made_by}' "
+        f"makes one, whose path goes in the name's place"
     )
 
 
 def _checked(name: str, entry: Entry) -> Path:
     file = DIRECTORY / entry.file
-    again = f"install gems-gym again, or make it: {entry.command} --out {entry.file}"
+    again = f"install gems-gym again, or make it: {entry.command} --out FOLDER"
     if not file.is_file():
         raise FileNotFoundError(f"the shipped artefact {name!r} is missing ({file}); {again}")
     found = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -7,6 +7,7 @@ from gems_gym.datasets.collect import collect
 from gems_gym.datasets.combine import merge, subset
 from gems_gym.datasets.d4rl_export import export_d4rl
 from gems_gym.datasets.d4rl_import import import_d4rl
+from gems_gym.datasets.levels import collect_level
 from gems_gym.datasets.reader import (
     artifact_file,
     compute_content_hash,
@@ -28,6 +29,7 @@ __all__ = [
     "artifact_file",
     "check_new_dataset_id",
     "collect",
+    "collect_level",
     "compute_content_hash",
     "dataset_belief",
     "dataset_ranker",

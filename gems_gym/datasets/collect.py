@@ -52,6 +52,7 @@ def collect(
     policy_name: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     reference_scores: tuple[float, float] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> minari.MinariDataset:
@@ -89,6 +90,7 @@ def collect(
         env_kwargs: Overrides for the environment, flat JSON values, recorded in its spec.
         reference_scores: Mean returns that stand for 0 and 1 of Minari's normalised score; measured if ``None``, with
             the random policy and the boredom-aware oracle on 500 test users.
+        metadata: More to record in the dataset's metadata, JSON values, under names that it does not have yet.
         overwrite: Replaces a dataset of this id once the new one is whole, and drops sessions that are kept from
             other arguments.
         progress: Draws a progress bar on stderr.
@@ -123,7 +125,7 @@ def collect(
         open_player(spec, policy, artefacts, users) as player,
         _writer(dataset_id, spec, player, artefacts, overwrite) as writer,
     ):
-        described = _describe(policy_name or name_of(policy), player, split, seed, artefacts)
+        described = _describe(policy_name or name_of(policy), player, split, seed, artefacts, metadata or {})
         chunks = Chunks(writer.directory / DIRECTORY, seeds, writer.chunk_episodes)
         request = {"env_id": spec.id, "env_kwargs": spec.kwargs, **described}
         _prepare(chunks, request, player, overwrite)
@@ -251,11 +253,16 @@ def _telling_what_is_kept(chunks: Chunks) -> Iterator[None]:
 
 
 def _describe(
-    policy: str, player: Player, split: str, seed: int, artefacts: Mapping[str, Artefact]
+    policy: str,
+    player: Player,
+    split: str,
+    seed: int,
+    artefacts: Mapping[str, Artefact],
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the sessions depend on beside the environment's spec; metadata, and what a later call must agree with."""
     ranker, belief = artefacts.get(RANKER_FILE), artefacts.get(BELIEF_FILE)
-    return {
+    own = {
         "policy": policy,
         "policy_sha256": getattr(player.policy, "sha256", None),
         "exploration_noise": float(getattr(player.policy, "exploration_noise", 0.0)),
@@ -266,6 +273,11 @@ def _describe(
         "belief_sha256": belief.sha256 if belief else None,
         "gems_gym_version": _own_version(),
     }
+    if taken := sorted(own.keys() & more.keys()):
+        raise ValueError(
+            f"metadata has {', '.join(taken)}, which every dataset records itself; leave them out"
+        )
+    return {**more, **own}
 
 
 def _for_minari(described: Mapping[str, Any]) -> dict[str, Any]:

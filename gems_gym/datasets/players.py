@@ -71,7 +71,8 @@ def record_sessions(
 
     Args:
         env: A vector environment without autoreset, around a :class:`~gems_gym.envs.SlateVectorEnv`.
-        policy: Acts in it.
+        policy: Acts in it. What its ``session_infos``, if there are any, say of the sessions that it plays (name ->
+            ``(num_users,)``) stands in every row of the infos.
         seeds: One per session, in the order in which they come out.
 
     Yields:
@@ -91,6 +92,7 @@ def record_sessions(
                 rows["rewards"].append(moment.rewards[:count].copy())
         if len(rows["actions"]) != length:
             raise RuntimeError(f"sessions of {len(rows['actions'])} steps came out, {length} were expected")
+        of_sessions = getattr(policy, "session_infos", {})
         yield Sessions(
             seeds=batch[:count],
             observations=_stack(rows["observations"]),
@@ -101,6 +103,7 @@ def record_sessions(
                 "clicks": np.stack(infos["clicks"], axis=1).astype(np.int8),
                 "bored": np.stack(infos["bored"], axis=1).astype(np.bool_),
                 "user_state": np.stack(infos["user_state"], axis=1).astype(np.float32),
+                **{name: _in_every_row(values[:count], length + 1) for name, values in of_sessions.items()},
             },
         )
 
@@ -136,6 +139,11 @@ def _first(observations: Any, count: int) -> Any:
     if isinstance(observations, Mapping):
         return {key: values[:count].copy() for key, values in observations.items()}
     return observations[:count].copy()
+
+
+def _in_every_row(values: np.ndarray, rows: int) -> np.ndarray:
+    """One value for each session -> ``(num_sessions, rows)``."""
+    return np.repeat(values[:, None], rows, axis=1)
 
 
 def _stack(moments: list[Any]) -> Any:

@@ -26,8 +26,11 @@ class Actor:
     Args:
         network: from observations to actions; its last layer is ``tanh``.
         metadata: JSON-able values to keep in the file, e.g. which agent it came from.
+        half_precision: rounds the weights to float16, and stores them so: the file has half the size.
 
     Attributes:
+        network: what was given, its weights rounded if they are to be.
+        half_precision: what was given.
         observation_size: numbers in an observation.
         action_size: numbers in an action.
         metadata: what was given.
@@ -37,12 +40,15 @@ class Actor:
         ValueError: the network does not end in tanh, so that its actions could leave [-1, 1].
     """
 
-    def __init__(self, network: FeedForward, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, network: FeedForward, metadata: dict[str, Any] | None = None, *, half_precision: bool = False
+    ) -> None:
         if not network.spec or network.spec[-1][0] != "tanh":
             raise ValueError(
                 f"network has the layers {network.spec}; the last one must be tanh, to stay in [-1, 1]"
             )
-        self.network = network
+        self.network = _rounded(network) if half_precision else network
+        self.half_precision = half_precision
         self.metadata = dict(metadata or {})
         self.sha256: str | None = None
         self.observation_size = network.input_size
@@ -82,13 +88,15 @@ class Actor:
         Returns:
             The file's sha256, as hex; it is kept too.
         """
+        tensors = self.network.to_tensors(_PREFIX)
         header = {
             "observation_size": self.observation_size,
             "action_size": self.action_size,
             "layers": self.network.spec,
             "metadata": self.metadata,
+            **({"float16": sorted(tensors)} if self.half_precision else {}),
         }
-        self.sha256 = save_artifact(path, KIND, self.network.to_tensors(_PREFIX), header)
+        self.sha256 = save_artifact(path, KIND, tensors, header)
         return self.sha256
 
     @classmethod
@@ -103,11 +111,18 @@ class Actor:
         header = artifact.header
         try:
             network = FeedForward.from_tensors(artifact.tensors, _PREFIX, header["layers"])
-            actor = cls(network, header["metadata"])
+            actor = cls(network, header["metadata"], half_precision=bool(header.get("float16")))
         except (KeyError, ValueError) as error:
             raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
         actor.sha256 = artifact.sha256
         return actor
+
+
+def _rounded(network: FeedForward) -> FeedForward:
+    """The network as float16 has it, computed in float32 as before."""
+    tensors = network.to_tensors(_PREFIX)
+    halves = {name: array.astype(np.float16).astype(np.float32) for name, array in tensors.items()}
+    return FeedForward.from_tensors(halves, _PREFIX, network.spec)
 
 
 def add_exploration_noise(

@@ -14,7 +14,7 @@ from typing import Any
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.policies.actor import Actor
-from gems_gym.whole_files import write_json
+from gems_gym.whole_files import read_json, write_json
 from gems_gym_agents.base import Evaluate
 
 UNFINISHED_FOLDER = "unfinished"
@@ -104,12 +104,7 @@ class CheckpointRecorder:
         if self.directory is None:
             return
         folder = self.directory / _FOLDER
-        for entry in curve:
-            belief = load_belief(folder / entry["belief_file"]) if "belief_file" in entry else None
-            numbers = {name: entry[name] for name in ("interactions", "training_return", "score")}
-            self.checkpoints.append(
-                Checkpoint(**numbers, actor=Actor.load(folder / entry["file"]), belief=belief)
-            )
+        self.checkpoints += [_read(folder, entry) for entry in curve]
         kept = {file for one in self.checkpoints for file in _files(folder, one).values()}
         others = set(folder.glob("*")) - kept  # half-written ones of a killed process too
         for file in (*others, self.directory / _BEST_FILE, self.directory / _LAST_FILE):
@@ -154,6 +149,24 @@ def discard_unfinished(directory: Path) -> None:
         # first what makes the rest a run to go on with, so that half of one is never taken for a whole
         (folder / STATE_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder)
+
+
+def read_checkpoints(directory: Path) -> list[Checkpoint]:
+    """The policies that a run left in its folder, in order.
+
+    Raises:
+        FileNotFoundError: there was no run, or a policy's file is missing.
+        gems_gym.artifacts.ArtifactError: a policy's file was altered.
+    """
+    folder = directory / _FOLDER
+    return [_read(folder, entry) for entry in read_json(folder / _CURVE_FILE)]
+
+
+def _read(folder: Path, entry: Mapping[str, Any]) -> Checkpoint:
+    """One entry of a curve with its files."""
+    belief = load_belief(folder / entry["belief_file"]) if "belief_file" in entry else None
+    numbers = {name: entry[name] for name in ("interactions", "training_return", "score")}
+    return Checkpoint(**numbers, actor=Actor.load(folder / entry["file"]), belief=belief)
 
 
 def _files(folder: Path, checkpoint: Checkpoint) -> dict[str, Path]:

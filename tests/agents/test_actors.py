@@ -57,6 +57,20 @@ def test_save_and_load(tmp_path):
     assert loaded.save(tmp_path / "again.safetensors") == sha256
 
 
+def test_half_precision(tmp_path):
+    actor = small_actor()
+    half = Actor(actor.network, actor.metadata, half_precision=True)
+    assert 0 < np.abs(half.act(OBSERVATIONS) - actor.act(OBSERVATIONS)).max() < 0.01
+    sha256 = half.save(tmp_path / "half.safetensors")
+    actor.save(tmp_path / "whole.safetensors")
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < sizes[1]
+    loaded = Actor.load(tmp_path / "half.safetensors")
+    assert loaded.half_precision
+    np.testing.assert_array_equal(loaded.act(OBSERVATIONS), half.act(OBSERVATIONS))
+    assert loaded.save(tmp_path / "again.safetensors") == sha256
+
+
 def test_loading_and_acting_need_no_learning_library(tmp_path):
     small_actor().save(tmp_path / "policy.safetensors")
     program = (

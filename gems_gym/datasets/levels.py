@@ -1,0 +1,185 @@
+"""Datasets of four qualities: sessions of shipped policies of three levels, and a mixture of all three."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from numpy.typing import NDArray
+
+from gems_gym.artifacts import shipped
+from gems_gym.datasets.collect import collect
+from gems_gym.datasets.world import environment_spec
+from gems_gym.errors import unknown_name
+from gems_gym.policies import Policy
+from gems_gym.policies.actor import NoisyActor
+from gems_gym.policies.random_latents import RandomLatents
+from gems_gym.rankers import load_ranker
+from gems_gym.registration import LATENT_PRESETS, is_latent, latent_environment_id
+from gems_gym.trained_agents import check_acts_in, open_trained_agent
+from gems_gym.user_splits import USERS_PER_SEED
+
+if TYPE_CHECKING:
+    import minari
+
+LEVELS = ("random", "medium", "expert")
+"""The levels of policies, in the order in which the sessions of a mixture take turns."""
+
+MIXED = "mixed"
+"""What a dataset of all of them is called."""
+
+NOISE = 0.2
+"""Exploration noise on the latents of medium and expert policies, as a standard deviation."""
+
+
+class TakingTurns:
+    """Several policies, each for whole sessions: user after user of a block, they take turns.
+
+    Who plays with a user depends on the user's seed alone, on its place in its block
+    (:mod:`gems_gym.user_splits`), so the shares are exact whatever the number of users stepped together.
+
+    Args:
+        policies: Their actions are of one shape and dtype.
+        weights: How many sessions in a row each policy plays in its turn, whole numbers ≥ 0.
+
+    Attributes:
+        session_infos: ``level``, int8 ``(num_users,)``: which policy plays each of the present sessions.
+    """
+
+    def __init__(self, policies: Sequence[Policy], weights: Sequence[int]) -> None:
+        self._policies = list(policies)
+        self._turns = np.repeat(np.arange(len(policies), dtype=np.int8), weights)
+        self.session_infos: dict[str, NDArray[np.int8]] = {}
+        self._rows: list[NDArray[np.intp]] = []  # of each policy, the users that it plays with
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin new sessions; see :class:`~gems_gym.policies.Policy`."""
+        chosen = self._turns[np.asarray(seeds) % USERS_PER_SEED % len(self._turns)]
+        self.session_infos = {"level": chosen}
+        self._rows = [np.flatnonzero(chosen == index) for index in range(len(self._policies))]
+        for policy, rows in zip(self._policies, self._rows, strict=True):
+            policy.reset([seeds[row] for row in rows])
+
+    def act(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Every user's action, by the policy that plays with the user."""
+        parts = [
+            (rows, policy.act(observations[rows]))
+            for policy, rows in zip(self._policies, self._rows, strict=True)
+            if len(rows)
+        ]
+        first = parts[0][1]
+        actions = np.empty((len(observations), *first.shape[1:]), first.dtype)
+        for rows, part in parts:
+            actions[rows] = part
+        return actions
+
+
+def collect_level(
+    env_id: str,
+    level: str,
+    *,
+    episodes: int,
+    seed: int,
+    dataset_id: str | None = None,
+    noise: float | None = None,
+    weights: Sequence[int] = (1, 1, 1),
+    env_kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> minari.MinariDataset:
+    """Collects a latent dataset with the shipped policies of a world, or with uniformly random latents.
+
+    All levels act through the world's shipped ranker on the beliefs of its shipped encoder. Metadata: ``level``; and
+    ``levels``, which of each level that played says ``share`` (of the sessions), ``policy``, ``policy_sha256`` and
+    ``exploration_noise``. In a mixed dataset ``infos["level"]`` is the session's, as an index into these.
+
+    Args:
+        env_id: A registered environment of a preset, e.g. ``"GemsSlate-diffuse_mix-v0"``.
+        level: "random", "medium", "expert" or "mixed".
+        episodes: See :func:`~gems_gym.datasets.collect`.
+        seed: Likewise.
+        dataset_id: ``gems-slate/{preset}/{level}-v0`` if ``None``, ``-v1`` in an environment of that version.
+        noise: Standard deviation of exploration noise on the latents of medium and expert policies, in [-1, 1];
+            0.2 if ``None``.
+        weights: Of "mixed": how many sessions of each sum random, medium and expert play, whole numbers ≥ 1.
+        env_kwargs: See :func:`~gems_gym.datasets.collect`.
+        **options: Likewise.
+
+    Raises:
+        ValueError: An unknown level, a world without shipped policies or with others than the environment's ranker and
+            belief, noise or weights out of their range or for a level that has none; and as ``collect``.
+    """
+    spec = environment_spec(env_id, env_kwargs)
+    _check(level, noise, weights)
+    latent, preset = _latent_spec(spec, level), spec.kwargs["preset"]
+    noise = NOISE if noise is None else noise
+    played = LEVELS if level == MIXED else (level,)
+    policies = {name: _policy(name, preset, latent, noise) for name in played}
+    share = {name: weight / sum(weights) for name, weight in zip(LEVELS, weights, strict=True)}
+    levels = {
+        name: {
+            "share": share[name] if level == MIXED else 1.0,
+            "policy": "random latents" if name == "random" else f"{name}-{preset}",
+            "policy_sha256": getattr(policy, "sha256", None),
+            "exploration_noise": getattr(policy, "exploration_noise", 0.0),
+        }
+        for name, policy in policies.items()
+    }
+    return collect(
+        env_id,
+        TakingTurns(list(policies.values()), weights) if level == MIXED else policies[level],
+        dataset_id=dataset_id or f"gems-slate/{preset}/{level}-v{spec.kwargs.get('dynamics_version', 0)}",
+        episodes=episodes,
+        seed=seed,
+        policy_name=" + ".join(
+            f"{one['policy']}{f', noise {noise:g}' if name != 'random' else ''}"
+            for name, one in levels.items()
+        ),
+        env_kwargs=env_kwargs,
+        metadata={"level": level, "levels": levels},
+        **({} if is_latent(spec) else {part: latent.kwargs[part] for part in ("ranker", "belief")}),
+        **options,
+    )
+
+
+def _check(level: str, noise: float | None, weights: Sequence[int]) -> None:
+    if level not in (*LEVELS, MIXED):
+        raise unknown_name("level", level, [*LEVELS, MIXED])
+    if noise is not None and level == "random":
+        raise ValueError(f"noise={noise} does not go with the level 'random', which is uniform already")
+    whole = all(isinstance(weight, int) and weight >= 1 for weight in weights)
+    if len(weights) != len(LEVELS) or not whole:
+        raise ValueError(
+            f"weights must be a whole number ≥ 1 for each of {', '.join(LEVELS)}, got {list(weights)!r}"
+        )
+    if level != MIXED and list(weights) != [1, 1, 1]:
+        raise ValueError(f"weights={list(weights)} goes with the level {MIXED!r} only, not with {level!r}")
+
+
+def _latent_spec(spec: EnvSpec, level: str) -> EnvSpec:
+    """The environment of beliefs and latents that the levels of a world belong to."""
+    preset = spec.kwargs.get("preset")
+    if preset not in LATENT_PRESETS:
+        raise ValueError(
+            f"{spec.id} is of the world {preset!r}, which no ranker and belief are shipped for, and so no levels; "
+            f"worlds that have them: {', '.join(LATENT_PRESETS)}"
+        )
+    for name in LEVELS[1:]:
+        worlds = [world for world in LATENT_PRESETS if f"{name}-{world}" in shipped.names("policy")]
+        if level in (name, MIXED) and preset not in worlds:
+            raise ValueError(
+                f"no {name} policy is shipped for the world {preset!r}; worlds that have one: "
+                f"{', '.join(worlds) or 'none'}. Make it with: gems-gym levels --env {latent_environment_id(preset)} "
+                f"--out {shipped.DIRECTORY}"
+            )
+    return spec if is_latent(spec) else gymnasium.spec(latent_environment_id(preset))
+
+
+def _policy(level: str, preset: str, latent: EnvSpec, noise: float) -> Policy:
+    if level == "random":
+        return RandomLatents(load_ranker(latent.kwargs["ranker"]).action_size)
+    agent = open_trained_agent(f"{level}-{preset}")
+    check_acts_in(agent, latent)
+    return NoisyActor(agent.policy, noise)

@@ -1,0 +1,242 @@
+"""Policies of levels: trained in a world, picked from the way there, written as artefacts that are asked for by name.
+
+*Expert* is the policy with the highest validation score; *medium* the first on the way whose normalised score is past
+half of expert's. Random needs no artefact. Datasets of these levels: :func:`gems_gym.datasets.collect_level`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym import __version__
+from gems_gym.artifacts import shipped
+from gems_gym.output import plain
+from gems_gym.policies.actor import KIND, Actor
+from gems_gym.registration import is_latent, slate_spec
+from gems_gym.user_splits import user_seeds
+from gems_gym.whole_files import write_json
+from gems_gym_agents.evaluation import References, ValidationScore, evaluate, measure_references
+from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
+from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.training_world import TrainingWorld, environment_world
+
+VALIDATION_USERS = 200
+VALIDATE_EVERY = 20_000
+"""Users that checkpoints are picked on, and the interactions between two of them: medium ones come early."""
+
+TRAINING_USERS = 100
+"""Users in lockstep."""
+
+SAME_ACTIONS = 0.01
+"""Weights are stored as float16 if no action on the validation users' beliefs differs by more, in units of the box
+[-1, 1]: a twentieth of the noise that datasets are collected with."""
+
+_FINISHED_FILE = "finished.json"
+
+
+class NoLevelsError(ValueError):
+    """A training on whose way there are no policies of two levels."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the policies of a world are made.
+
+    Attributes:
+        world: A latent environment of a preset, with its ranker and belief.
+        steps: Interactions.
+        seed: Decides everything random, and which validation users policies are scored on.
+    """
+
+    world: TrainingWorld
+    steps: int
+    seed: int
+
+    @classmethod
+    def of(cls, env: str, steps: int, seed: int) -> Training:
+        """The training in an environment.
+
+        Raises:
+            ValueError: Not a latent environment, or not one of a preset.
+        """
+        world = environment_world(env, None, None) if is_latent(env) else None
+        if world is None or world.preset is None:
+            raise ValueError(
+                f"env {env!r} names no preset with a ranker and a belief; give GemsSlateLatent-WORLD-v0"
+            )
+        return cls(world, steps, seed)
+
+    @property
+    def options(self) -> SACOptions:
+        """SAC's settings in this world."""
+        assert self.world.preset is not None  # checked when it was made
+        return replace(SACAgent.presets.get(self.world.preset, SACOptions()), validate_every=VALIDATE_EVERY)
+
+    @property
+    def users(self) -> list[int]:
+        """The validation users."""
+        return user_seeds("validation", self.seed, VALIDATION_USERS)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All that decides the result; JSON types only."""
+        world, spec = self.world, self.world.spec
+        parts: dict[str, Any] = {"ranker": world.ranker, "belief": world.belief}
+        return plain(
+            {
+                "preset": world.preset,
+                "env": spec.id,
+                "agent": SACAgent.options_class.agent,
+                "options": asdict(self.options),
+                "steps": self.steps,
+                "seed": self.seed,
+                "training_users": TRAINING_USERS,
+                "validation_users": VALIDATION_USERS,
+                **{kind: {"name": spec.kwargs[kind], "sha256": part.sha256} for kind, part in parts.items()},
+                "gems_gym_version": __version__,
+                "command": f"gems-gym levels --env {spec.id} --steps {self.steps} --seed {self.seed}",
+            }
+        )
+
+    def policies(self, folder: Path) -> list[Checkpoint]:
+        """Train, or go on with what is there; of a finished training, read what it left.
+
+        Args:
+            folder: Gets a folder for this very training.
+
+        Returns:
+            Every validated policy, in order.
+        """
+        digest = hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
+        directory = folder / f"{self.world.preset}-{digest[:12]}"
+        finished = directory / _FINISHED_FILE
+        if not finished.is_file():
+            users = partial(self.world.users, autoreset_mode="disabled")
+            SACAgent(**vars(self.options)).fit(
+                self.world.users(TRAINING_USERS),
+                steps=self.steps,
+                seed=self.seed,
+                directory=directory,
+                evaluate=ValidationScore(users, self.users),
+            )
+            write_json(finished, self.record)
+        return read_checkpoints(directory)
+
+
+def pick(policies: Sequence[Checkpoint], references: References) -> dict[str, Checkpoint]:
+    """Choose the policies of the levels.
+
+    Args:
+        policies: Scored ones on the way of a training, in order; those without a score don't count.
+        references: What normalised scores of the same users are between.
+
+    Returns:
+        ``medium`` and ``expert``.
+
+    Raises:
+        NoLevelsError: No policy is better than random slates, or none before expert is past half of its score.
+    """
+    scores = [(references.normalized_score(one.score), one) for one in policies if one.score is not None]
+    best, expert = max(scores, key=lambda pair: pair[0], default=(0.0, None))
+    if expert is None or best <= 0.0:
+        raise NoLevelsError(
+            f"the best policy's normalised score is {best:.1f}, no better than random slates: train with more steps"
+        )
+    medium = next(one for score, one in scores if score > best / 2)
+    if medium is expert:
+        raise NoLevelsError(
+            f"the first policy past half of expert's normalised score, {best:.1f}, is expert itself, after "
+            f"{expert.interactions} interactions: train with more steps"
+        )
+    return {"medium": medium, "expert": expert}
+
+
+def make_levels(training: Training, out: Path, runs: Path) -> dict[str, shipped.Entry]:
+    """Train in a world, pick, and write the policies ``medium-{preset}`` and ``expert-{preset}``.
+
+    Args:
+        training: How.
+        out: Folder of the files and their manifest.
+        runs: Folder of the training, which goes on there if it was interrupted.
+
+    Returns:
+        Name -> entry in the manifest.
+
+    Raises:
+        NoLevelsError: As :func:`pick`.
+        DivergedError: The training failed.
+    """
+    policies = training.policies(runs)
+    slates = gymnasium.make_vec(
+        slate_spec(training.world.spec), num_envs=VALIDATION_USERS, autoreset_mode="disabled"
+    )
+    references = measure_references(slates, training.users)
+    chosen = pick(policies, references)
+    scores = {level: references.normalized_score(one.score or 0.0) for level, one in chosen.items()}
+    made = {
+        **training.record,
+        "curve": [[one.interactions, one.score] for one in policies],
+        "scores": scores,
+        "references": asdict(references),
+    }
+    entries = {}
+    for level, one in chosen.items():
+        name = f"{level}-{training.world.preset}"
+        actor, stored = _as_stored(one.actor, training)
+        metrics = {
+            "interactions": one.interactions,
+            "validation_return": one.score,
+            "normalized_score": scores[level],
+            **stored,
+        }
+        actor.metadata = plain({"level": level, **made, "metrics": metrics})
+        file = out / f"{name}.safetensors"
+        entries[name] = shipped.Entry(
+            file=file.name,
+            sha256=actor.save(file),
+            kind=KIND,
+            preset=made["preset"],
+            command=made["command"],
+            metrics=actor.metadata["metrics"],
+        )
+        shipped.record(out, name, entries[name])
+    return entries
+
+
+def _as_stored(actor: Actor, training: Training) -> tuple[Actor, dict[str, Any]]:
+    """The policy with weights of half precision if these do the same, and what was found on the validation users."""
+    compared = _Compared(Actor(actor.network, half_precision=True), actor)
+    env = training.world.users(VALIDATION_USERS, autoreset_mode="disabled")
+    found = evaluate(compared, env, training.users)
+    if compared.difference > SAME_ACTIONS:
+        return Actor(actor.network), {}
+    stored = {"validation_return": found.mean_return, "largest_difference": compared.difference}
+    return compared.policy, {"float16": stored}
+
+
+class _Compared:
+    """Acts as one policy, and notes how far another one's actions are from its own."""
+
+    def __init__(self, policy: Actor, other: Actor) -> None:
+        self.policy, self.other = policy, other
+        self.difference = 0.0
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Nothing to begin."""
+
+    def act(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        actions = self.policy.act(observations)
+        farthest = np.abs(actions - self.other.act(observations)).max()
+        self.difference = max(self.difference, float(farthest))
+        return actions
