@@ -37,7 +37,7 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
                 cli.main()
             assert not ended.value.code, f"{line}: {capsys.readouterr().err}"
     parts = [f"my/{name}-v0" for name in ("slates", "latents", "drawn", "good", "mixture", "again")]
-    assert set(minari.list_local_datasets()) == set(parts)
+    assert set(minari.list_local_datasets()) == {*parts, "gems-slate/diffuse_mix/random-v0"}
     assert names["world"] == "GemsSlate-diffuse_mix-v0"
     assert names["timeouts"].sum() == 6
     assert (tmp_path / "report.png").stat().st_size > 10_000

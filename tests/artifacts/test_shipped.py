@@ -13,17 +13,31 @@ import pytest
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact, shipped
 from gems_gym.beliefs import load_belief
+from gems_gym.embeddings.base import load_embeddings
 from gems_gym.envs import SlateEnv
+from gems_gym.policies.actor import Actor
 from gems_gym.rankers import load_ranker
 from gems_gym.registration import LATENT_PRESETS
+from gems_gym.trained_agents import check_acts_in, open_trained_agent
 
 ROOT = Path(__file__).resolve().parents[2]
+
+LOADERS = {
+    "ranker": load_ranker,
+    "belief": load_belief,
+    "embeddings": load_embeddings,
+    "policy": lambda name: Actor.load(shipped.path(name, "policy")),
+}
+
+
+def family_of(name):
+    return shipped.manifest()[name].kind.partition("/")[0]
 
 
 def test_there_is_a_ranker_and_a_belief_for_each_of_the_six_worlds():
     assert {f"gems-{preset}" for preset in LATENT_PRESETS} <= set(shipped.names("ranker"))
     assert {f"gru-{preset}" for preset in LATENT_PRESETS} <= set(shipped.names("belief"))
-    assert set(shipped.names()) == {*shipped.names("ranker"), *shipped.names("belief")}
+    assert set(shipped.names()) == {name for family in LOADERS for name in shipped.names(family)}
     assert set(shipped.names("ranker/gems")) <= set(shipped.names("ranker"))
 
 
@@ -34,7 +48,7 @@ def test_all_together_are_below_ten_megabytes():
     assert {file.name for file in files} == {*listed, shipped.MANIFEST}
 
 
-@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize("name", sorted(set(shipped.names()) - set(shipped.names("policy"))))
 def test_each_is_what_its_manifest_says(name):
     entry = shipped.manifest()[name]
     artifact = load_artifact(shipped.path(name), entry.kind)
@@ -42,7 +56,7 @@ def test_each_is_what_its_manifest_says(name):
     assert artifact.header["command"] == entry.command
     assert artifact.header["metrics"] == entry.metrics
     assert artifact.header["recipe"]["preset"] == entry.preset
-    part = load_ranker(name) if entry.kind.startswith("ranker/") else load_belief(name)
+    part = LOADERS[family_of(name)](name)
     assert part.sha256 == entry.sha256
     catalog = SlateEnv(entry.preset).catalog
     assert part.catalog_hash == catalog.hash
@@ -51,9 +65,30 @@ def test_each_is_what_its_manifest_says(name):
         assert set(artifact.header["float16"]) <= set(artifact.tensors)
 
 
+@pytest.mark.parametrize(
+    "preset", sorted({shipped.manifest()[name].preset for name in shipped.names("policy")})
+)
+def test_policies_act_through_the_worlds_shipped_parts(preset):
+    chosen = {level: open_trained_agent(f"{level}-{preset}") for level in ("medium", "expert")}
+    for level, agent in chosen.items():
+        entry = shipped.manifest()[f"{level}-{preset}"]
+        assert (shipped.DIRECTORY / entry.file).stat().st_size < 60_000
+        assert agent.policy.sha256 == entry.sha256
+        assert (agent.record["level"], agent.record["preset"]) == (level, preset)
+        assert (agent.record["metrics"], agent.record["command"]) == (entry.metrics, entry.command)
+        check_acts_in(agent, f"GemsSlateLatent-{preset}-v0")
+        # expert is the curve's best, medium its first past half of expert's score
+        assert [entry.metrics["interactions"], entry.metrics["validation_return"]] in agent.record["curve"]
+    returns = {level: agent.record["metrics"]["validation_return"] for level, agent in chosen.items()}
+    random = chosen["expert"].record["references"]["random"]
+    curve = [value for _, value in chosen["expert"].record["curve"]]
+    assert returns["expert"] == max(curve)
+    assert returns["medium"] == next(one for one in curve if one - random > (max(curve) - random) / 2)
+
+
 @pytest.mark.parametrize("name", shipped.names())
 def test_saving_one_gives_its_own_bytes(name, tmp_path):
-    part = load_ranker(name) if name in shipped.names("ranker") else load_belief(name)
+    part = LOADERS[family_of(name)](name)
     assert part.save(tmp_path / "copy.safetensors") == shipped.manifest()[name].sha256
 
 
