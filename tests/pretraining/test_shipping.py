@@ -8,6 +8,9 @@ import pytest
 
 from gems_gym import cli
 from gems_gym.artifacts import load_artifact, save_artifact, shipped
+from gems_gym.beliefs import load_belief
+from gems_gym.embeddings import load_embeddings
+from gems_gym.rankers import load_ranker
 from gems_gym.registration import LATENT_PRESETS
 
 pytest.importorskip("torch")
@@ -94,11 +97,37 @@ def test_the_command_compares(folder, run, tmp_path):
     assert load_artifact(result["file"], "belief").sha256 == result["sha256"]
 
 
+def test_every_family_is_made_again_by_command(folder, run, tmp_path):
+    for family, name in (("embeddings", "mf-diffuse_mix"), ("ranker", "gems_published-diffuse_mix")):
+        code, out, err = run(family, "--reproduce", name, "--out", "again", "--json")
+        assert code == 0, err
+        result = json.loads(out)
+        assert result["name"] == name
+        assert result["same_file"]
+        assert (tmp_path / result["file"]).read_bytes() == (folder / f"{name}.safetensors").read_bytes()
+        assert shipped.manifest()[name].command == f"gems-gym pretrain {family} --reproduce {name}"
+    code, out, err = run("embeddings", "--reproduce", "mf-diffuse_mix")  # for people, and nothing is kept
+    assert code == 0, err
+    assert "cosine_correlation" in out
+    assert {path.name for path in tmp_path.iterdir()} == {"shipped", "again"}
+
+
+def test_what_is_shipped_loads_by_its_name_and_is_saved_as_the_same_bytes(folder, tmp_path):
+    loaders = {"ranker": load_ranker, "belief": load_belief, "embeddings": load_embeddings}
+    for name, entry in shipped.manifest().items():
+        part = loaders[entry.kind.partition("/")[0]](name)
+        assert part.kind == entry.kind
+        assert part.save(tmp_path / "copy.safetensors") == entry.sha256
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("ranker", "--reproduce", "gems-difuse_mix"), "did you mean 'gems-diffuse_mix'"),
         (("ranker", "--reproduce", "gru-diffuse_mix"), "unknown shipped ranker 'gru-diffuse_mix'"),
+        (("embeddings", "--reproduce", "mf-difuse_mix"), "unknown shipped embeddings 'mf-difuse_mix'"),
+        (("embeddings", "--reproduce", "gems-diffuse_mix"), "unknown shipped embeddings 'gems-diffuse_mix'"),
+        (("embeddings", "--reproduce", "mf-diffuse_mix", "--env", "GemsSlate-diffuse_mix-v0"), "--env"),
         (("belief", "--reproduce", "gru-diffuse_mix", "--env", "GemsSlate-diffuse_mix-v0"), "--env"),
         (("ranker", "--out", "x.safetensors"), "give --env, or --reproduce"),
         (("belief", "--env", "GemsSlate-diffuse_mix-v0"), "give --out, or --reproduce"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
-from gems_gym.rankers import GemsRanker, Ranker, load_ranker
+from gems_gym.rankers import GemsDecoder, GemsRanker, Ranker, load_ranker
 
 HASH = "c0" * 32
 
@@ -108,6 +108,61 @@ def test_save_and_load(tmp_path: Path) -> None:
     latents = random_latents(64)
     np.testing.assert_array_equal(loaded.rank(latents), ranker.rank(latents))
     assert loaded.save(tmp_path / "again.safetensors") == digest
+
+
+@pytest.mark.parametrize("deduplicate", [True, False])
+def test_without_its_encoder_it_ranks_the_same_slates(deduplicate: bool) -> None:
+    whole = make(deduplicate=deduplicate)
+    decoder = whole.without_encoder()
+    assert type(decoder) is GemsDecoder
+    assert isinstance(decoder, Ranker)
+    assert not hasattr(decoder, "encode")
+    assert not hasattr(decoder, "posterior")
+    assert (decoder.kind, decoder.options) == ("ranker/gems_decoder", {"deduplicate": deduplicate})
+    assert (decoder.catalog_hash, decoder.header, decoder.sizes) == (HASH, whole.header, whole.sizes)
+    latents = random_latents(257)
+    np.testing.assert_array_equal(decoder.rank(latents), whole.rank(latents))
+
+
+def test_save_and_load_a_decoder(tmp_path: Path) -> None:
+    whole = make(deduplicate=False)
+    whole.header["metrics"] = {"slot_accuracy": 0.25}
+    path, whole_path = tmp_path / "decoder.safetensors", tmp_path / "whole.safetensors"
+    digest = whole.without_encoder().save(path)
+    whole.save(whole_path)
+    assert path.stat().st_size < 0.6 * whole_path.stat().st_size
+    assert load_artifact(path, "ranker").kind == "ranker/gems_decoder"
+    loaded = load_ranker(path)
+    assert type(loaded) is GemsDecoder
+    assert (loaded.sha256, loaded.catalog_hash, loaded.deduplicate) == (digest, HASH, False)
+    assert loaded.header["metrics"] == {"slot_accuracy": 0.25}
+    latents = random_latents(64)
+    np.testing.assert_array_equal(loaded.rank(latents), whole.rank(latents))
+    assert loaded.save(tmp_path / "again.safetensors") == digest
+
+
+@pytest.mark.parametrize("missing", ["item_embeddings", "decoder.2.bias", "click_head.weight", "basis"])
+def test_a_decoder_s_file_that_lacks_a_tensor(missing: str, tmp_path: Path) -> None:
+    path = tmp_path / "decoder.safetensors"
+    tensors = make().without_encoder().tensors
+    del tensors[missing]
+    header = {"catalog_hash": HASH, "options": {"deduplicate": True}}
+    save_artifact(path, "ranker/gems_decoder", tensors, header)
+    with pytest.raises(
+        ArtifactError, match=rf"not a usable ranker/gems_decoder: tensors lacks \['{missing}'\]"
+    ):
+        load_ranker(path)
+
+
+def test_a_file_of_one_kind_is_not_read_as_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "ranker.safetensors"
+    make().without_encoder().save(path)
+    with pytest.raises(ArtifactError, match="is a ranker/gems_decoder; a ranker/gems was expected"):
+        GemsRanker.load(path)
+    header = {"catalog_hash": HASH, "options": {"deduplicate": True}}
+    save_artifact(path, "ranker/gems", make().without_encoder().tensors, header)
+    with pytest.raises(ArtifactError, match=r"not a usable ranker/gems: tensors lacks \['encoder.0.weight'"):
+        load_ranker(path)
 
 
 def test_unfit_files(tmp_path: Path) -> None:

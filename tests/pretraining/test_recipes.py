@@ -1,0 +1,139 @@
+"""gems_gym.pretraining.recipes: recipes as data, and following them."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+from gems_gym.beliefs import BeliefEncoder
+from gems_gym.embeddings import EmbeddingTable
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
+from gems_gym.pretraining.recipes import (
+    RANKER_LOGS,
+    Recipe,
+    belief_recipe,
+    follow,
+    gems_recipe,
+    shipped_recipes,
+)
+from gems_gym.pretraining.session_log import BELIEF_SHARES
+from gems_gym.rankers import GemsDecoder, GemsRanker
+from gems_gym.simulator import resolve_world
+from gems_gym.user_splits import user_seeds
+
+WORLD = "focused_mix"
+
+
+def small(recipe: Recipe, **changes) -> Recipe:
+    """The same recipe with little of everything."""
+    settings = recipe.settings and recipe.settings | {"batches": 3}
+    searched = recipe.search_sessions and 1_024
+    return dataclasses.replace(recipe, sessions=10, search_sessions=searched, settings=settings, **changes)
+
+
+def followed(recipe: Recipe, **changes):
+    return follow(small(recipe, **changes), progress=False)
+
+
+def test_a_recipe_survives_json():
+    for recipe in shipped_recipes([WORLD]).values():
+        again = Recipe(**json.loads(json.dumps(dataclasses.asdict(recipe))))
+        assert again.kind == recipe.kind
+        assert again.shares == recipe.shares  # in their order, which decides who logs which users
+        if recipe.kind.startswith("ranker/"):
+            assert GemsSettings(**again.settings) == GemsSettings(**recipe.settings)
+
+
+def test_gems_recipes_are_the_presets():
+    for name, preset in GEMS_PRESETS.items():
+        recipe = gems_recipe(WORLD, name)
+        assert (recipe.kind, recipe.preset) == ("ranker/gems", WORLD)
+        assert dict(recipe.shares) == preset.shares
+        assert (recipe.sessions, recipe.search_sessions) == (preset.sessions, preset.search_sessions)
+        assert GemsSettings(**recipe.settings) == preset.settings
+    assert gems_recipe(WORLD) == gems_recipe(WORLD, "default") != gems_recipe(WORLD, "published")
+
+
+def test_a_seed_decides_log_and_training_and_rankers_and_beliefs_share_no_users():
+    for make in (gems_recipe, belief_recipe):
+        one, other = make(WORLD, seed=1), make(WORLD, seed=2)
+        assert (one.seed, other.seed) == (1, 2)
+        assert other.log_seed == one.log_seed + 1
+    ranker, belief = gems_recipe(WORLD), belief_recipe(WORLD, seed=RANKER_LOGS - 1)
+    assert belief.log_seed < ranker.log_seed
+    logs = [set(user_seeds("logging", one.log_seed, one.sessions)) for one in (ranker, belief)]
+    assert not logs[0] & logs[1]
+    assert dict(belief.shares) == BELIEF_SHARES
+
+
+def test_four_artefacts_for_each_world():
+    recipes = shipped_recipes([WORLD, "diffuse_mix"])
+    assert set(recipes) == {
+        f"{family}-{world}"
+        for family in ("gems", "gems_published", "gru", "mf")
+        for world in (WORLD, "diffuse_mix")
+    }
+    published = recipes[f"gems_published-{WORLD}"]
+    assert published == dataclasses.replace(gems_recipe(WORLD, "published"), kind="ranker/gems_decoder")
+    assert recipes[f"gems-{WORLD}"] == gems_recipe(WORLD)
+
+
+def test_following_gives_what_the_kind_says():
+    recipes = shipped_recipes([WORLD])
+    classes = {"gems": GemsRanker, "gems_published": GemsDecoder, "gru": BeliefEncoder, "mf": EmbeddingTable}
+    catalog = resolve_world(WORLD, None)[1]
+    for name, recipe in recipes.items():
+        made = followed(recipe)
+        assert isinstance(made, classes[name.partition("-")[0]])
+        assert made.kind == recipe.kind
+        assert made.catalog_hash == catalog.hash
+        assert made.header["metrics"]
+        assert made.header["log"]["sessions"] == 10
+        assert made.header["log"]["policies"] == [policy for policy, _ in recipe.shares]
+
+
+def test_the_seeds_decide_the_result():
+    recipe = gems_recipe(WORLD, "published")
+    one, again = followed(recipe), followed(recipe)
+    assert all(np.array_equal(one.tensors[name], again.tensors[name]) for name in one.tensors)
+    for change in ({"seed": 5}, {"log_seed": 5}):
+        other = followed(recipe, **change)
+        assert not np.array_equal(one.tensors["decoder.0.weight"], other.tensors["decoder.0.weight"])
+
+
+def test_a_decoder_is_the_ranker_without_its_encoder():
+    recipe = gems_recipe(WORLD, "published")
+    whole, decoder = followed(recipe), followed(recipe, kind="ranker/gems_decoder")
+    assert set(whole.tensors) - set(decoder.tensors) == {name for name in whole.tensors if "encoder" in name}
+    assert all(np.array_equal(decoder.tensors[name], whole.tensors[name]) for name in decoder.tensors)
+    assert decoder.header == whole.header
+    assert not decoder.deduplicate
+
+
+@pytest.mark.parametrize("sizes", [(7, 5), (16, 32)])
+def test_hidden_sizes_are_the_networks(sizes):
+    recipe = gems_recipe(WORLD, "published")
+    tensors = followed(
+        dataclasses.replace(recipe, settings=recipe.settings | {"hidden_sizes": sizes})
+    ).tensors
+    first, second = sizes
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    assert shapes["encoder.0.weight"] == (first, 10 * 20 + 10)
+    assert shapes["encoder.2.weight"] == (second, first)
+    assert shapes["encoder.4.weight"] == (64, second)
+    assert shapes["decoder.0.weight"] == (second, 32)  # in the other order
+    assert shapes["decoder.2.weight"] == (first, second)
+    assert shapes["decoder.4.weight"] == (200, first)
+    assert shapes["click_head.weight"] == (10, first)
+
+
+def test_what_can_not_be_followed_is_told():
+    recipe = gems_recipe(WORLD)
+    with pytest.raises(ValueError, match="unknown kind of a recipe 'ranker/gms'.*'ranker/gems'"):
+        followed(recipe, kind="ranker/gms")
+    settings = recipe.settings | {"beta": -1}
+    published = dataclasses.replace(gems_recipe(WORLD, "published"), settings=settings)
+    with pytest.raises(ValueError, match="beta must be a finite number"):
+        followed(published)

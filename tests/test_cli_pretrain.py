@@ -1,0 +1,75 @@
+"""gems-gym pretrain ranker: presets, and what is refused before any work."""
+
+import json
+import sys
+
+import pytest
+
+from gems_gym import cli
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+from gems_gym.rankers import GemsRanker, load_ranker
+
+ENV = "GemsSlate-diffuse_mix-v0"
+OUT = ("--out", "ranker.safetensors")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gems-gym", "pretrain", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+def test_a_preset_is_a_whole_recipe(run, tiny_env):
+    pytest.importorskip("torch")
+    few = ("--sessions", 20, "--batches", 3)
+    code, out, err = run("ranker", "--env", tiny_env, *OUT, "--preset", "published", *few, "--json")
+    assert code == 0, err
+    settings = json.loads(out)["settings"]
+    published = GEMS_PRESETS["published"].settings
+    assert settings["hidden_sizes"] == list(published.hidden_sizes)
+    assert (settings["beta"], settings["item_embeddings"]) == (published.beta, "scratch")
+    assert (settings["batches"], settings["deduplicate"]) == (3, False)
+    ranker = load_ranker("ranker.safetensors")
+    assert isinstance(ranker, GemsRanker)
+    assert not ranker.deduplicate
+    assert ranker.tensors["encoder.2.weight"].shape == (256, 512)
+    assert ranker.header["log"] == {"policies": ["eps_greedy_oracle"], "sessions": 20}
+
+
+def test_options_go_before_the_preset(run, tiny_env):
+    pytest.importorskip("torch")
+    few = ("--sessions", 20, "--batches", 3)
+    options = ("--option", "hidden_sizes=[16, 8]", "--option", "deduplicate=true")
+    code, out, err = run("ranker", "--env", tiny_env, *OUT, "--preset", "published", *few, *options, "--json")
+    assert code == 0, err
+    settings = json.loads(out)["settings"]
+    assert (settings["hidden_sizes"], settings["deduplicate"], settings["beta"]) == ([16, 8], True, 1.0)
+    assert load_ranker("ranker.safetensors").tensors["encoder.2.weight"].shape == (8, 16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--env", ENV, *OUT, "--preset", "pubished"), "'pubished': did you mean 'published'?"),
+        (("--env", ENV, *OUT, "--sessions", "0"), "num_sessions must be at least one per policy, 1; got 0"),
+        (("--env", ENV, *OUT, "--preset", "published", "--sessions", "0"), "num_sessions must be at least one"),
+        (("--env", ENV, *OUT, "--option", "hidden_sizes=[8]"), "hidden_sizes must be two whole numbers"),
+        (("--env", ENV, *OUT, "--search-sessions", "5000"), "--search-sessions goes with --report only"),
+        (("--env", ENV, "--report", "--preset", "published"), "--preset does not go with --report"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_clear_line_and_leave_nothing(run, tmp_path, arguments, words):
+    pytest.importorskip("torch")
+    code, out, err = run("ranker", *arguments)
+    assert (code, out) == (2, "")
+    assert words in " ".join(err.split("error:")[-1].split())
+    assert "searching" not in err
+    assert list(tmp_path.iterdir()) == []
