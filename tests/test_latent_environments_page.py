@@ -10,6 +10,9 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 pytest.importorskip("d3rlpy")
+from gems_gym import plugins
+from gems_gym.pretraining.recipes import shipped_recipes
+from gems_gym.registration import LATENT_PRESETS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "latent_environments.md").read_text()
 SMALL = {"learn(100_000)": "learn(120)", "episodes=1_000": "episodes=3", "=1_000": "=10"}
@@ -40,3 +43,23 @@ def test_training_lines_are_few():
     """Five lines beside imports, as the page is meant to be read."""
     for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[1:4:2]:
         assert len([line for line in block.splitlines() if line]) <= 5
+
+
+def test_what_is_shipped_is_as_the_page_says():
+    recipes = shipped_recipes(LATENT_PRESETS)
+    assert f"makes all {len(recipes)} and" in PAGE
+    for name in ("gems", "gems_published", "gru", "mf"):
+        recipe = recipes[f"{name}-diffuse_mix"]
+        (row,) = re.findall(rf"^\| `{name}-{{world}}` \|.*$", PAGE, flags=re.MULTILINE)
+        assert f" {recipe.sessions:,} sessions of " in row
+        assert row.endswith(f"| {recipe.settings['batches']:,} |" if recipe.settings else "| – |")
+        if recipe.search_sessions:
+            assert f" {recipe.search_sessions:,} sessions of search" in row
+        policies = [plugins.load(plugins.POLICIES, policy) for policy, _ in recipe.shares]
+        privileged = sum(policy.privileged for policy in policies)
+        told = {
+            (0, 1): "nothing privileged",
+            (1, 1): "which is privileged",
+            (3, 5): "three of them privileged",
+        }
+        assert told[privileged, len(policies)] in row
