@@ -33,7 +33,9 @@ from gems_gym_agents.training_world import TrainingWorld, environment_world
 
 VALIDATION_USERS = 200
 VALIDATE_EVERY = 20_000
-"""Users that checkpoints are picked on, and the interactions between two of them: medium ones come early."""
+KEEP_GROWTH = 0.2
+"""Users that policies are picked on; the interactions between two policies, at most; and by which share of the
+interactions since learning began they differ: half of expert's score may be passed within a hundred updates."""
 
 TRAINING_USERS = 100
 """Users in lockstep."""
@@ -103,6 +105,7 @@ class Training:
                 "seed": self.seed,
                 "training_users": TRAINING_USERS,
                 "validation_users": VALIDATION_USERS,
+                "keep_growth": KEEP_GROWTH,
                 **{kind: {"name": spec.kwargs[kind], "sha256": part.sha256} for kind, part in parts.items()},
                 "gems_gym_version": __version__,
                 "command": f"gems-gym levels --env {spec.id} --steps {self.steps} --seed {self.seed}",
@@ -129,6 +132,7 @@ class Training:
                 seed=self.seed,
                 directory=directory,
                 evaluate=ValidationScore(users, self.users),
+                keep_growth=KEEP_GROWTH,
             )
             write_json(finished, self.record)
         return read_checkpoints(directory)

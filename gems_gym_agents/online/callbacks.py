@@ -1,4 +1,4 @@
-"""What happens beside SB3's training loop: a progress bar, and a watch on the critics."""
+"""What happens beside SB3's training loop: a progress bar, a watch on the critics, and policies kept meanwhile."""
 
 from __future__ import annotations
 
@@ -98,3 +98,29 @@ class ProgressCallback(BaseCallback):
         if best is not None:
             parts.append(f"best on validation users {best.score:.1f}")
         return ", ".join(parts)
+
+
+class KeepingCallback(BaseCallback):
+    """Keeps policies within rounds: early in learning, a round is enough to become good.
+
+    Args:
+        growth: a policy is kept when the interactions since ``learning_starts`` have grown by this share, > 0.
+        recorder: knows the last policy that was kept.
+        keep: keeps the present one.
+    """
+
+    def __init__(self, growth: float, recorder: CheckpointRecorder, keep: Callable[[], None]) -> None:
+        super().__init__()
+        self.growth = growth
+        self.recorder = recorder
+        self.keep = keep
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        # after the updates of the step before; those of a round's last step are behind its end
+        start, last = self.model.learning_starts, self.recorder.last  # type: ignore[attr-defined]
+        before = 0 if last is None else last.interactions - start
+        if self.num_timesteps > start and self.num_timesteps - start >= (1.0 + self.growth) * before:
+            self.keep()

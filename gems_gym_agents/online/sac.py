@@ -72,6 +72,7 @@ class SACAgent:
         device: str = "cpu",
         evaluate: Evaluate | None = None,
         progress: bool = True,
+        keep_growth: float | None = None,
     ) -> None:
         """Trains; afterwards the agent acts as its best policy on validation users, else as its last.
 
@@ -92,6 +93,9 @@ class SACAgent:
             device: a torch device.
             evaluate: scores a policy on validation users, higher is better.
             progress: draw a bar on stderr.
+            keep_growth: keeps (and scores) a policy also whenever the interactions since ``learning_starts`` have grown
+                by this share, so that the fast beginning is there too; what is learned stays the same. ``None``: only
+                every ``validate_every``.
 
         Raises:
             TypeError: ``source`` is not a vector environment.
@@ -120,6 +124,7 @@ class SACAgent:
                 directory=recorder.directory,
                 device=device,
                 progress=progress,
+                keep_growth=keep_growth,
             )
         finally:
             self._chosen = recorder.best or recorder.last

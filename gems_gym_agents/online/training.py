@@ -7,6 +7,7 @@ imports torch and stable-baselines3.
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ from gems_gym.progress import track
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.online.callbacks import ProgressCallback, QBoundCallback, mean_training_return
+from gems_gym_agents.online.callbacks import (
+    KeepingCallback,
+    ProgressCallback,
+    QBoundCallback,
+    mean_training_return,
+)
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.online.curves import Curves
 from gems_gym_agents.online.end_to_end import export_belief, make_end_to_end
@@ -43,6 +49,7 @@ def train_sac(
     directory: Path | None,
     device: str,
     progress: bool,
+    keep_growth: float | None = None,
 ) -> None:
     """Trains, leaving every validated policy and the last one in the recorder, even when interrupted or failing.
 
@@ -60,6 +67,8 @@ def train_sac(
             with to ``directory/unfinished``, which a finished one removes; ``None``: nowhere.
         device: a torch device.
         progress: draw a bar on stderr.
+        keep_growth: records policies within rounds too, whenever the interactions since ``learning_starts`` have grown
+            by this share; ``None``: never.
 
     Raises:
         ValueError: the directory holds an unfinished run of other arguments.
@@ -75,7 +84,8 @@ def train_sac(
         )
     made_by = {"agent": options.agent, "seed": seed}
     with borrowed_global_state(device):
-        run = UnfinishedRun(directory, run_arguments(options, env, recorder, steps, seed, device))
+        arguments = run_arguments(options, env, recorder, steps, seed, device)
+        run = UnfinishedRun(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
         make: Any = make_end_to_end if isinstance(options, EndToEndOptions) else make_sac
         model: SAC = make(options, env, seed=seed, device=device)
         curves = Curves(directory, run.restore(model, recorder))
@@ -86,6 +96,9 @@ def train_sac(
                     QBoundCallback(largest_reward(env, options), options.gamma),
                     ProgressCallback(advance, steps, recorder),
                 ]
+                if keep_growth:
+                    keep = partial(_record, model, recorder, made_by)
+                    callbacks.append(KeepingCallback(keep_growth, recorder, keep))
                 for number, end in enumerate(ends):
                     if end > model.num_timesteps:
                         _train_round(model, seed, number, end, callbacks)

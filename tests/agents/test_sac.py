@@ -57,6 +57,20 @@ def test_same_seed_same_agent_and_another_seed_another():
     assert np.abs(first.act(OBSERVATIONS) - other.act(OBSERVATIONS)).max() > 1e-3
 
 
+def test_policies_kept_within_rounds_change_nothing_else():
+    scored, kept = SACAgent(**SMALL, validate_every=160), SACAgent(**SMALL, validate_every=160)
+    scored.fit(TargetVectorEnv(8), steps=480, seed=0, evaluate=closeness, progress=False)
+    kept.fit(TargetVectorEnv(8), steps=480, seed=0, evaluate=closeness, progress=False, keep_growth=0.5)
+    at_ends = {one.interactions: one for one in kept.checkpoints}
+    assert [*at_ends] == [72, 80, 88, 104, 128, 160, 208, 280, 320, 448, 480]
+    for one in scored.checkpoints:
+        assert one.score == at_ends[one.interactions].score
+        np.testing.assert_array_equal(
+            one.actor.act(OBSERVATIONS), at_ends[one.interactions].actor.act(OBSERVATIONS)
+        )
+    assert len({one.score for one in kept.checkpoints}) == len(at_ends)
+
+
 @pytest.mark.parametrize("layer_norm", [True, False])
 def test_exported_actor_is_sb3s_deterministic_policy(layer_norm):
     with borrowed_global_state():
