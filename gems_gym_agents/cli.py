@@ -179,7 +179,7 @@ def levels(
         list[str] | None,
         typer.Option(help="A GemsSlateLatent environment; may be repeated. All six if not given."),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Interactions of each training.")] = 600_000,
+    steps: Annotated[int, typer.Option(help="Interactions of each training.")] = 300_000,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
     runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs/levels"),
     as_json: Json = False,

@@ -64,7 +64,7 @@ class QuickstartSettings:
     ranker_batches: int = 3_000
     belief_batches: int = 1_500
     constant_slate_sessions: int = 100_000
-    sac_interactions: int = 400_000
+    sac_interactions: int = 150_000
     sac_users: int = 100
     validation_users: int = 200
     dataset_sessions: int = 1_000

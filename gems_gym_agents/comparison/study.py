@@ -134,7 +134,7 @@ class OnlineVariant:
     belief: BeliefRecipe = BeliefRecipe()
     agent: str = "sac"
     options: Mapping[str, Any] = field(default_factory=dict)
-    steps: int = 400_000
+    steps: int = 300_000
     num_envs: int = 100
     privileged: bool = False
     published_as: str | None = None
