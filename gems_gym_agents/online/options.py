@@ -24,8 +24,8 @@ class SACOptions:
         learning_rate: of actor, critics and entropy coefficient (one value for all three in SB3), > 0.
         tau: how far the target critics move at every update, in (0, 1].
         batch_size: transitions per update, >= 1.
-        gradient_steps: updates after each step of all users, >= 1. With one for 100 users, runs are three times as fast for
-            the same interactions, learn later and differ more between seeds.
+        gradient_steps: updates after each step of all users, >= 1. With one for 100 users, runs of as many interactions
+            are three times as fast, learn later and differ more between seeds.
         learning_starts: interactions with uniformly random actions before the first update.
         buffer_size: transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
         reward_scale: factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
