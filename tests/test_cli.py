@@ -34,7 +34,17 @@ def run(monkeypatch, capsys, tmp_path):
 def test_the_installed_program_answers():
     program = Path(sys.executable).with_name("gems-gym")
     done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
-    for command in ("list", "info", "pretrain", "collect", "train", "evaluate", "levels", "quickstart", "compare"):
+    for command in (
+        "list",
+        "info",
+        "pretrain",
+        "collect",
+        "train",
+        "evaluate",
+        "levels",
+        "quickstart",
+        "compare",
+    ):
         assert command in done.stdout
 
 

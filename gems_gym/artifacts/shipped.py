@@ -101,7 +101,9 @@ def path(name_or_file: str | os.PathLike[str], family: str = "ranker") -> Path:
     if looks_like_a_file or file.is_file():
         return file
     known = names(family)
-    made_by = "levels --env ID --out FOLDER" if family == "policy" else f"pretrain {family} --env ID --out FILE"
+    made_by = (
+        "levels --env ID --out FOLDER" if family == "policy" else f"pretrain {family} --env ID --out FILE"
+    )
     raise ValueError(
         f"{unknown_name(f'shipped {family}', name_or_file, known)} It is no file either; 'gems-gym {made_by}' "
         f"makes one, whose path goes in the name's place"

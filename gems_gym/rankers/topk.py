@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from gems_gym.rankers.item_vectors import ItemVectorRanker
 from gems_gym.rankers.kernels import best_of_each
-from gems_gym.rankers.stored import checked_latents
+from gems_gym.rankers.stored import checked_flag, checked_latents
 
 
 class TopKRanker(ItemVectorRanker):
-    """Shows the items whose embeddings have the largest dot product with the latent, best first.
+    """Shows the items whose embeddings have the largest dot product, or cosine, with the latent, best first.
 
     The latent is the query: only its direction matters, so the box [-1, 1]^E holds all of them and nothing has to be
     scaled. No item stands twice in a slate; of equals the lowest id comes first (for a latent of zeros: items 0, 1, …).
@@ -20,11 +23,14 @@ class TopKRanker(ItemVectorRanker):
         item_embeddings: float ``(num_items, E)``.
         slate_size: items in a slate, at most ``num_items``.
         catalog_hash: hash of the catalogue that the item ids belong to.
+        cosine: whether embeddings count by their direction only. Learned ones are longer for popular items; by dot
+            products, those stand in most slates.
         header: what else to record in the file.
         sha256: digest of the file it was read from, if any.
 
     Raises:
-        ValueError: embeddings of another shape or not finite, or a slate size out of range.
+        ValueError: embeddings of another shape or not finite, a slate size out of range, or with ``cosine`` an
+            embedding of zeros, which has no direction.
 
     Example:
         >>> ranker = TopKRanker(np.array([[1, 0], [0, 1], [1, 1]]), slate_size=2, catalog_hash="none")
@@ -34,7 +40,26 @@ class TopKRanker(ItemVectorRanker):
     """
 
     kind = "ranker/topk"
+    option_names = ("cosine",)
     always_distinct = True
+
+    def __init__(
+        self,
+        item_embeddings: NDArray[np.floating[Any]],
+        slate_size: int,
+        catalog_hash: str,
+        *,
+        cosine: bool = False,
+        **recorded: Any,
+    ) -> None:
+        super().__init__(item_embeddings, slate_size, catalog_hash, **recorded)
+        self.cosine = checked_flag("cosine", cosine)
+        if self.cosine:
+            lengths = np.linalg.norm(self._items, axis=0)  # (num_items,)
+            if not lengths.all():
+                item = int(np.flatnonzero(lengths == 0)[0])
+                raise ValueError(f"item_embeddings[{item}] is zeros, which have no direction for cosine=True")
+            self._items = self._items / lengths
 
     def rank(self, latents: np.ndarray) -> np.ndarray:
         """The slates for latents: float ``(num_users, E)`` to int64 ``(num_users, slate_size)``.

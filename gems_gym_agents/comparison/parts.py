@@ -66,7 +66,13 @@ class Parts:
                 "log_seed": RANKER_LOGS + self.seed,
             }
             log = log if needs_log else {}
-            return {**base, **log, "embeddings": recipe.embeddings, "ranker": recipe.ranker}
+            return {
+                **base,
+                **log,
+                "embeddings": recipe.embeddings,
+                "ranker": recipe.ranker,
+                "ranker_options": dict(recipe.options),
+            }
         preset = self.world.world.preset
         if isinstance(recipe, BeliefRecipe):
             whole, searched = belief_recipe(preset, seed=self.seed), None
@@ -102,7 +108,7 @@ class Parts:
         if isinstance(recipe, ItemVectorRecipe):
             sources = Sources(config.num_items, catalog.hash, log, catalog.item_embeddings)
             table = make_embeddings(recipe.embeddings, sources, seed=self.seed)
-            return make_ranker(recipe.ranker, table, config.slate_size), {}
+            return make_ranker(recipe.ranker, table, config.slate_size, **recipe.options), {}
         assert log is not None
         if isinstance(recipe, GemsRecipe):
             options = GemsSettings(**settings["settings"])

@@ -70,6 +70,18 @@ SAC_TOPK_MF = OnlineVariant(
     ranker=ItemVectorRecipe(name="topk_mf", embeddings="matrix_factorization"),
     published_as="SAC+TopK (MF)",
 )
+SAC_TOPK_RANDOM_LOG = OnlineVariant(
+    name="sac_topk_random_log",
+    description="SAC+TopK by cosine on item embeddings by matrix factorisation of clicks on random slates, our SAC",
+    ranker=ItemVectorRecipe(
+        name="topk_random_log",
+        embeddings="matrix_factorization",
+        options={"cosine": True},
+        shares={"random": 1.0},
+        sessions=64_000,
+    ),
+    published_as="SAC+TopK (MF)",
+)
 
 _EVERY_2000 = {"steps_per_epoch": 2_000}
 
@@ -86,7 +98,7 @@ _STUDIES = (
             )
             for clicks in ("topdown", "mix", "divpen")
         ),
-        variants=(SAC_GEMS_PUBLISHED, SAC_GEMS, SAC_TOPK_IDEAL, SAC_TOPK_MF),
+        variants=(SAC_GEMS, SAC_TOPK_RANDOM_LOG, SAC_TOPK_IDEAL, SAC_TOPK_MF, SAC_GEMS_PUBLISHED),
         seeds=(0, 1, 2, 3, 4),
         published=PUBLISHED,
     ),
@@ -94,7 +106,7 @@ _STUDIES = (
         name="own",
         title="The six worlds on our own catalogues",
         worlds=tuple(World(name=name, preset=name) for name in LATENT_PRESETS),
-        variants=(SAC_GEMS, SAC_TOPK_IDEAL, SAC_TOPK_MF),
+        variants=(SAC_GEMS, SAC_TOPK_RANDOM_LOG, SAC_TOPK_IDEAL, SAC_TOPK_MF),
         seeds=(0, 1, 2, 3, 4),
     ),
     Study(

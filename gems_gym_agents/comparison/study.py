@@ -99,11 +99,13 @@ class ItemVectorRecipe:
         ranker: a name in the entry-point group ``gems_gym.rankers``.
         shares: who logs, where embeddings are learned from a log.
         sessions: sessions logged.
+        options: the ranker's own.
     """
 
     name: str
     embeddings: str
     ranker: str = "topk"
+    options: Mapping[str, Any] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=lambda: EPS_GREEDY_LOG)
     sessions: int = 5_000
 

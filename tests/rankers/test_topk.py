@@ -1,8 +1,11 @@
 """gems_gym.rankers.TopKRanker."""
 
-import numpy as np
+from pathlib import Path
 
-from gems_gym.rankers import TopKRanker
+import numpy as np
+import pytest
+
+from gems_gym.rankers import TopKRanker, load_ranker
 from tests.rankers.item_vectors import HASH, ITEMS, SIZE, SLOTS, embeddings, random_latents
 
 
@@ -25,3 +28,33 @@ def test_equals_come_by_id_and_all_items_may_be_shown() -> None:
     zeros = np.zeros((1, SIZE), np.float32)
     np.testing.assert_array_equal(ranker.rank(zeros)[0], np.arange(ITEMS))
     assert all(len(set(slate)) == ITEMS for slate in ranker.rank(random_latents(20, SIZE)).tolist())
+
+
+def test_cosine_leaves_lengths_aside() -> None:
+    lengths = np.linspace(0.1, 9, ITEMS, dtype=np.float32)[:, None]
+    latents = random_latents(200, SIZE)
+    plain = TopKRanker(embeddings() * lengths, SLOTS, HASH)
+    by_cosine = TopKRanker(embeddings() * lengths, SLOTS, HASH, cosine=True)
+    unit = embeddings() / np.linalg.norm(embeddings(), axis=1, keepdims=True)
+    scores = latents.astype(np.float64) @ unit.T.astype(np.float64)
+    np.testing.assert_array_equal(by_cosine.rank(latents), np.argsort(-scores, axis=1)[:, :SLOTS])
+    assert (by_cosine.rank(latents) != plain.rank(latents)).any(axis=1).mean() > 0.5
+
+
+def test_cosine_is_kept_in_the_file(tmp_path: Path) -> None:
+    ranker = TopKRanker(embeddings(), SLOTS, HASH, cosine=True)
+    ranker.save(tmp_path / "ranker.safetensors")
+    again = load_ranker(tmp_path / "ranker.safetensors")
+    assert isinstance(again, TopKRanker) and again.cosine
+    latents = random_latents(50, SIZE)
+    np.testing.assert_array_equal(again.rank(latents), ranker.rank(latents))
+
+
+def test_an_item_without_direction_is_named() -> None:
+    vectors = embeddings().copy()
+    vectors[3] = 0
+    TopKRanker(vectors, SLOTS, HASH)
+    with pytest.raises(ValueError, match=r"item_embeddings\[3\] is zeros"):
+        TopKRanker(vectors, SLOTS, HASH, cosine=True)
+    with pytest.raises(ValueError, match="cosine"):
+        TopKRanker(embeddings(), SLOTS, HASH, cosine="yes")  # type: ignore[arg-type]

@@ -43,7 +43,7 @@ def test_the_published_variant_says_everything_itself():
 def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
     study = on_this_machine(STUDIES["own"])
     runs = runs_of(study, tmp_path)
-    assert len(runs) == 6 * 3 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
+    assert len(runs) == 6 * 4 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert len({run.folder for run in runs}) == len(runs)
     gems = next(run for run in runs if run.variant is SAC_GEMS and run.world.name == "focused_mix").settings()
@@ -53,7 +53,7 @@ def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
 
 
 def test_the_published_worlds_follow_the_recipes_of_the_diffuse_ones(tmp_path):
-    published = runs_of(STUDIES["published"], tmp_path)[1]
+    published = runs_of(STUDIES["published"], tmp_path)[0]
     assert published.variant is SAC_GEMS and published.world.preset == "focused_topdown"
     own = next(run for run in runs_of(STUDIES["own"], tmp_path) if run.world.name == "diffuse_topdown")
     ranker, belief = published.settings()["ranker"], published.settings()["belief"]
