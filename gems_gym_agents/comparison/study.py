@@ -136,7 +136,7 @@ class OnlineVariant:
     belief: BeliefRecipe = BeliefRecipe()
     agent: str = "sac"
     options: Mapping[str, Any] = field(default_factory=dict)
-    steps: int = 300_000
+    steps: int = 200_000
     num_envs: int = 100
     privileged: bool = False
     published_as: str | None = None
