@@ -36,3 +36,9 @@ def test_three_policies(tmp_path):
     assert printed.count("clicks\n") == 3
     assert image.open(tmp_path / "three_policies.gif").n_frames == 4
     assert ("wrote" in printed.splitlines()[-1]) == (tmp_path / "three_policies.mp4").exists()
+
+
+def test_sac_by_stable_baselines3():
+    pytest.importorskip("stable_baselines3")
+    printed = run("03_sac_by_stable_baselines3.py", "--steps", 300, "--seeds", 0, 1, "--users", 4)
+    assert [line.split(":")[0] for line in printed.splitlines()] == ["seed 0", "seed 1", "2 seeds"]
