@@ -10,16 +10,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import gems_gym
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import load_belief
+from gems_gym.config import SlateConfig
 from gems_gym.embeddings import Sources, make_embeddings
 from gems_gym.output import plain
 from gems_gym.pages import fill_parts, markdown_table
+from gems_gym.policies.constant_slate import find_constant_slate
 from gems_gym.pretraining.ranker_report import COMMON_LOG, compare_rankers
+from gems_gym.pretraining.reach import slate_reach
 from gems_gym.pretraining.session_log import collect_session_log
 from gems_gym.rankers import Ranker, load_ranker, make_ranker
 from gems_gym.registration import LATENT_PRESETS
@@ -32,6 +36,7 @@ MEASURED = HERE / "rankers.json"
 EMBEDDINGS = {"topk, co-click": "co_click", "topk, true embeddings": "ideal"}
 """Rankers that need no training, for comparison: what they are called -> the item embeddings that they are made of."""
 EMBEDDING_SESSIONS = 1_000
+LONGER_SEARCH = 500_000
 
 
 def main() -> None:
@@ -66,6 +71,7 @@ def measured() -> dict[str, Any]:
         worlds[preset] = {
             "rankers": compare_rankers(rankers, config, catalog),
             "beliefs": compare_beliefs(beliefs, config, catalog),
+            "longer_search": longer_search(config, catalog),
             "sha256": {one: shipped.manifest()[one].sha256 for family in names.values() for one in family},
         }
     return {
@@ -73,6 +79,12 @@ def measured() -> dict[str, Any]:
         "version": gems_gym.__version__,
         "worlds": worlds,
     }
+
+
+def longer_search(config: SlateConfig, catalog: Catalog) -> dict[str, Any]:
+    """The best constant slate that as many sessions find as a ranker's log and the search for its best latent take."""
+    slate = find_constant_slate(config, catalog, sessions=LONGER_SEARCH, seed=0)
+    return asdict(slate_reach(slate, config, catalog))
 
 
 def untrained(preset: str, catalog: Catalog) -> dict[str, Ranker]:
@@ -106,6 +118,8 @@ def ranker_table() -> str:
         first = next(iter(world["rankers"].values()))
         constant = f"{first['constant_slate']:.0f} ± {first['constant_slate_ci95']:.0f}"
         rows.append([f"**{preset}**: best constant slate", constant, *([""] * (len(columns) - 1))])
+        longer = f"{world['longer_search']['mean']:.0f} ± {world['longer_search']['ci95']:.0f}"
+        rows.append([f"the same, {LONGER_SEARCH:,} sessions", longer, *([""] * (len(columns) - 1))])
         for name, row in world["rankers"].items():
             rows.append(
                 [f"`{name}`" if name in world["sha256"] else name, *(f(row) for f in columns.values())]
