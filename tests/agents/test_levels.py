@@ -95,7 +95,7 @@ def folder(tmp_path, monkeypatch, tiny_env):
         vector_entry_point=latent.vector_entry_point,
         kwargs={**latent.kwargs, **kwargs},
     )
-    small = SACOptions(learning_starts=100, net_arch=(16,), batch_size=64)
+    small = SACOptions(learning_starts=100, net_arch=(16,), batch_size=64, gradient_steps=1)
     monkeypatch.setattr(SACAgent, "presets", {"diffuse_topdown": small})
     for name, value in (("TRAINING_USERS", 10), ("VALIDATION_USERS", 8), ("VALIDATE_EVERY", 120)):
         monkeypatch.setattr(levels, name, value)
