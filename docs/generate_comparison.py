@@ -8,12 +8,11 @@ rewritten from these files; the rest is written by hand.
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
-from gems_gym.pages import fill_parts
-from gems_gym.whole_files import read_json, whole_file, write_json
+from gems_gym.pages import fill_parts, rewrite_page
+from gems_gym.whole_files import read_json, write_json
 from gems_gym_agents.comparison.curves import draw_curves
 from gems_gym_agents.comparison.results import RESULTS_FILE
 from gems_gym_agents.comparison.studies import STUDIES
@@ -34,12 +33,7 @@ def main() -> None:
         keep(folder, HERE)
     page = HERE / "comparison.md"
     text = filled(page.read_text(), HERE)
-    if arguments.check:
-        if text != page.read_text():
-            sys.exit(f"{page.name} is out of date; run python docs/{Path(__file__).name}")
-        return
-    with whole_file(page) as file:
-        file.write(text.encode())
+    rewrite_page(page, text, __file__, check=arguments.check)
 
 
 def keep(folder: Path, docs: Path) -> None:

@@ -11,7 +11,6 @@ import argparse
 import dataclasses
 import inspect
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,11 @@ import numpy as np
 import gems_gym
 from gems_gym import PRESETS, SlateConfig
 from gems_gym.envs import SlateEnv, SlateVectorEnv
-from gems_gym.pages import fill_parts, markdown_table
+from gems_gym.pages import fill_parts, markdown_table, rewrite_page
 from gems_gym.policies import make_policy
 from gems_gym.registration import VERSIONS, environment_id
 from gems_gym.user_splits import user_seeds
-from gems_gym.whole_files import read_json, whole_file, write_json
+from gems_gym.whole_files import read_json, write_json
 
 HERE = Path(__file__).parent
 PAGE = HERE / "environments.md"
@@ -53,12 +52,7 @@ def main() -> None:
     if arguments.measure:
         write_json(RETURNS, measured())
     text = fill_parts(PAGE.read_text(), PARTS)
-    if arguments.check:
-        if text != PAGE.read_text():
-            sys.exit(f"{PAGE.name} is out of date; run python docs/{Path(__file__).name}")
-        return
-    with whole_file(PAGE) as file:
-        file.write(text.encode())
+    rewrite_page(PAGE, text, __file__, check=arguments.check)
 
 
 def markdown(text: str) -> str:

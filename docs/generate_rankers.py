@@ -8,7 +8,6 @@ numbers in ``rankers.json``, from which the page is made otherwise.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from gems_gym.beliefs import load_belief
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import Sources, make_embeddings
 from gems_gym.output import plain
-from gems_gym.pages import fill_parts, markdown_table
+from gems_gym.pages import fill_parts, markdown_table, rewrite_page
 from gems_gym.policies.constant_slate import find_constant_slate
 from gems_gym.pretraining.ranker_report import COMMON_LOG, compare_rankers
 from gems_gym.pretraining.reach import slate_reach
@@ -28,7 +27,7 @@ from gems_gym.pretraining.session_log import collect_session_log
 from gems_gym.rankers import Ranker, load_ranker, make_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.simulator import Catalog, resolve_world
-from gems_gym.whole_files import read_json, whole_file, write_json
+from gems_gym.whole_files import read_json, write_json
 
 HERE = Path(__file__).parent
 PAGE = HERE / "rankers.md"
@@ -50,12 +49,7 @@ def main() -> None:
     if arguments.measure:
         write_json(MEASURED, plain(measured()))
     text = fill_parts(PAGE.read_text(), PARTS)
-    if arguments.check:
-        if text != PAGE.read_text():
-            sys.exit(f"{PAGE.name} is out of date; run python docs/{Path(__file__).name}")
-        return
-    with whole_file(PAGE) as file:
-        file.write(text.encode())
+    rewrite_page(PAGE, text, __file__, check=arguments.check)
 
 
 def measured() -> dict[str, Any]:

@@ -140,6 +140,7 @@ class _Road:
     def ranker(self) -> dict[str, Any]:
         from gems_gym.pretraining.gems_settings import GEMS_PRESETS
         from gems_gym.pretraining.gems_vae import pretrain_gems
+        from gems_gym.pretraining.recipes import RANKER_LOGS
 
         preset = GEMS_PRESETS["default"]
         settings = replace(preset.settings, batches=self.settings.ranker_batches)
@@ -151,7 +152,7 @@ class _Road:
                 self.world.config,
                 shares,
                 self.settings.ranker_sessions,
-                self.seed + _SECOND_LOG,
+                self.seed + RANKER_LOGS,
                 search_sessions=self.settings.search_sessions,
             )
             ranker, metrics = pretrain_gems(log, self.world.config.num_items, settings, seed=self.seed)
@@ -317,7 +318,7 @@ class _Road:
         return table
 
 
-_SECOND_LOG, _DATASET = 2**18, 2**19  # blocks of logging users that no seed below 2^18 shares
+_DATASET = 2**19  # block of logging users that no seed below 2^18 shares, nor the rankers' with it
 
 
 def _halfway(checkpoints: list[Any]) -> Any:

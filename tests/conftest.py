@@ -1,11 +1,14 @@
 """Parts that tests of several folders need: a small world, and an untrained ranker and belief for it."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import pytest
 
+from gems_gym import cli
 from gems_gym.beliefs import GruBelief
 from gems_gym.envs import SlateEnv
 from gems_gym.rankers import GemsRanker
@@ -48,3 +51,20 @@ def tiny_env() -> Iterator[str]:
     )
     yield name
     del gymnasium.registry[name]
+
+
+@pytest.fixture
+def program(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs ``gems-gym ARGUMENTS`` in an empty folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["gems-gym", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run

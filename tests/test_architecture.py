@@ -54,7 +54,7 @@ LAYERS["trained_agents"] = {
 }
 LAYERS["datasets"] = LAYERS["pretraining"] - {"pretraining"} | {"trained_agents"}
 LAYERS["output"] = set()
-LAYERS["pages"] = set()
+LAYERS["pages"] = {"whole_files"}
 LAYERS["command_options"] = set()
 LAYERS["cli_reports"] = LAYERS["pretraining"] | {"pretraining", "output"}
 LAYERS["cli_pretrain"] = LAYERS["cli_reports"] | {"cli_reports", "command_options"}

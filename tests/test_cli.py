@@ -10,25 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from gems_gym import cli
 from gems_gym.rankers import load_ranker
 
 ENV = "GemsSlate-diffuse_mix-v0"
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(program, monkeypatch, tmp_path):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gems-gym", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
+    return program
 
 
 def test_the_installed_program_answers():

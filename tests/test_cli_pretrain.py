@@ -1,11 +1,10 @@
 """gems-gym pretrain ranker: presets, and what is refused before any work."""
 
+import functools
 import json
-import sys
 
 import pytest
 
-from gems_gym import cli
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS
 from gems_gym.rankers import GemsRanker, load_ranker
 
@@ -14,17 +13,8 @@ OUT = ("--out", "ranker.safetensors")
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gems-gym", "pretrain", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
+def run(program):
+    return functools.partial(program, "pretrain")
 
 
 def test_a_preset_is_a_whole_recipe(run, tiny_env):

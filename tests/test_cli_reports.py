@@ -1,13 +1,11 @@
 """gems-gym pretrain ranker --report and pretrain belief --report: table, JSON, picture, what is refused."""
 
 import json
-import sys
 
 import gymnasium
 import numpy as np
 import pytest
 
-from gems_gym import cli
 from gems_gym.beliefs import GruBelief
 from gems_gym.embeddings import EmbeddingTable
 from gems_gym.rankers import GemsRanker
@@ -17,16 +15,12 @@ PNG = b"\x89PNG"
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def run(program, monkeypatch, tmp_path):
     monkeypatch.setenv("COLUMNS", "150")
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gems-gym", "pretrain", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, " ".join(err.split())
+        code, out, err = program("pretrain", *arguments)
+        return code, out, " ".join(err.split())
 
     return run
 

@@ -2,13 +2,11 @@
 
 import importlib.util
 import json
-import sys
 
 import minari
 import numpy as np
 import pytest
 
-from gems_gym import cli
 from gems_gym.artifacts import shipped
 from gems_gym.datasets import collect, dataset_ranker, recover_latent_environment
 from gems_gym.envs.latent import LatentSlateEnv
@@ -20,16 +18,12 @@ RAW = "GemsSlate-diffuse_topdown-v0"
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(program, monkeypatch, tmp_path):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gems-gym", *map(str, arguments), "--json"])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, " ".join(err.split())
+        code, out, err = program(*arguments, "--json")
+        return code, out, " ".join(err.split())
 
     return run
 

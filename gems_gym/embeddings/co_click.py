@@ -2,8 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import linalg
+from scipy import linalg, sparse
 
 from gems_gym.embeddings.base import (
     DEFAULT_SIZE,
@@ -40,8 +39,8 @@ def co_click_embeddings(log: ClickLog, num_items: int, size: int = DEFAULT_SIZE)
     if not 1 <= size < num_items:
         raise ValueError(f"size must be in [1, num_items) = [1, {num_items}), got {size}")
     information = _ppmi(_co_clicks(log, num_items))
-    # A fixed start vector: ARPACK draws one otherwise.
-    eigenvalues, vectors = linalg.eigsh(information, k=size, which="LA", v0=np.ones(num_items))
+    # LAPACK, as the matrix is dense anyway: ARPACK gives up on some logs of few clicks.
+    eigenvalues, vectors = linalg.eigh(information, subset_by_index=(num_items - size, num_items - 1))
     eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
     strongest = np.abs(vectors).argmax(axis=0)
     signs = np.sign(vectors[strongest, np.arange(size)])

@@ -151,16 +151,8 @@ class GemsRanker(GemsDecoder):
     kind = "ranker/gems"
     needed = [*_DECODER_TENSORS, *_layers("encoder")]
 
-    def __init__(
-        self,
-        tensors: Mapping[str, np.ndarray],
-        catalog_hash: str,
-        *,
-        deduplicate: bool = True,
-        header: Mapping[str, Any] | None = None,
-        sha256: str | None = None,
-    ) -> None:
-        super().__init__(tensors, catalog_hash, deduplicate=deduplicate, header=header, sha256=sha256)
+    def __init__(self, tensors: Mapping[str, np.ndarray], catalog_hash: str, **options: Any) -> None:
+        super().__init__(tensors, catalog_hash, **options)
         self._encoder = FeedForward.from_tensors(self.tensors, "encoder", MLP)
         self._to_action = _inverse(self.tensors["basis"])  # (n, n)
 

@@ -58,17 +58,15 @@ class Parts:
         """Everything that a part depends on, the defaults of its recipe filled in."""
         base = {"world": self.world.settings, "seed": self.seed}
         if isinstance(recipe, ItemVectorRecipe):
-            needs_log = plugins.load(plugins.EMBEDDINGS, recipe.embeddings).needs == "log"
-            log = {
-                "shares": dict(recipe.shares),
-                "sessions": recipe.sessions,
-                "search_sessions": None,
-                "log_seed": RANKER_LOGS + self.seed,
-            }
-            log = log if needs_log else {}
+            if plugins.load(plugins.EMBEDDINGS, recipe.embeddings).needs == "log":
+                base |= {
+                    "shares": dict(recipe.shares),
+                    "sessions": recipe.sessions,
+                    "search_sessions": None,
+                    "log_seed": RANKER_LOGS + self.seed,
+                }
             return {
                 **base,
-                **log,
                 "embeddings": recipe.embeddings,
                 "ranker": recipe.ranker,
                 "ranker_options": dict(recipe.options),

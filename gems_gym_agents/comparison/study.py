@@ -22,7 +22,7 @@ class World:
         overrides: fields of ``SlateConfig`` that differ from the preset's.
         catalog_hash: hash of the catalogue that has to be given as a file; None: the world draws its own.
         item_embeddings: that file, once it is given.
-        recipes_of: preset whose recipes are followed (shipped rankers', beliefs', agents' presets); None: its own.
+        recipes_of: preset whose settings agents have; None: its own.
     """
 
     name: str

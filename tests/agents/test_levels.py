@@ -1,7 +1,6 @@
 """Policies of levels: which are picked, what their files say, and that every command knows them by name."""
 
 import json
-import sys
 from pathlib import Path
 
 import gymnasium
@@ -11,7 +10,6 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
-from gems_gym import cli
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import GruBelief
 from gems_gym.envs import SlateVectorEnv
@@ -106,13 +104,10 @@ def folder(tmp_path, monkeypatch, tiny_env):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, folder):
+def run(program, folder):
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gems-gym", *map(str, arguments), "--json"])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, " ".join(err.split())
+        code, out, err = program(*arguments, "--json")
+        return code, out, " ".join(err.split())
 
     return run
 

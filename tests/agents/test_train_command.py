@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ pytest.importorskip("stable_baselines3")
 
 import gymnasium
 
-from gems_gym import cli
 from gems_gym.beliefs import GruBelief
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.rankers import GemsRanker
@@ -38,15 +36,10 @@ ASKED = (
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path, tiny_env):
-    monkeypatch.chdir(tmp_path)
-
+def run(program, tiny_env):
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gems-gym", *map(str, arguments), "--json"])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, " ".join(err.split())
+        code, out, err = program(*arguments, "--json")
+        return code, out, " ".join(err.split())
 
     return run
 

@@ -1,28 +1,18 @@
 """``gems-gym dataset``: the commands as a person types them, JSON on stdout, mistakes in one line."""
 
+import functools
 import json
-import sys
 from pathlib import Path
 
 import minari
 import pytest
 
-from gems_gym import cli
 from tests.datasets.small_world import collect_latents, collect_slates, small_belief, small_ranker
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gems-gym", "dataset", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
+def run(program):
+    return functools.partial(program, "dataset")
 
 
 def result_of(run, *arguments):

@@ -1,12 +1,11 @@
 """Shipping and reproducing: a recipe says all that a training depends on."""
 
 import dataclasses
+import functools
 import json
-import sys
 
 import pytest
 
-from gems_gym import cli
 from gems_gym.artifacts import load_artifact, save_artifact, shipped
 from gems_gym.beliefs import load_belief
 from gems_gym.embeddings import load_embeddings
@@ -36,17 +35,8 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gems-gym", "pretrain", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
+def run(program):
+    return functools.partial(program, "pretrain")
 
 
 def test_what_is_shipped_are_four_for_each_world():
