@@ -204,7 +204,7 @@ def embeddings(
         Path | None, typer.Option(help="The file to write, with --reproduce a folder; not with --report.")
     ] = None,
     kind: Annotated[
-        str, typer.Option(help="scratch, co_click, matrix_factorization, belief or ideal.")
+        str, typer.Option(help="scratch, co_click, session_co_click, matrix_factorization, belief or ideal.")
     ] = "co_click",
     belief: Annotated[
         Path | None, typer.Option(help="A file of 'pretrain belief', for --kind belief and --report.")

@@ -199,7 +199,7 @@ def test_embeddings_of_every_kind_and_rankers_made_of_them(run, tiny_env):
     world, few = ("--env", tiny_env, "--json"), ("--sessions", 60, "--log", "log.npz")
     code, _, err = run("pretrain", "belief", *world, *few, "--batches", 5, "--out", "belief.safetensors")
     assert code == 0, err
-    for kind in ("scratch", "co_click", "matrix_factorization", "belief", "ideal"):
+    for kind in ("scratch", "co_click", "session_co_click", "matrix_factorization", "belief", "ideal"):
         made = ("pretrain", "embeddings", *world, *few, "--kind", kind, "--out", f"{kind}.safetensors")
         code, out, err = run(*made, "--belief", "belief.safetensors")
         assert code == 0, err
@@ -244,7 +244,7 @@ def test_embeddings_report(run, tiny_env, tmp_path):
     code, out, err = run(*asked, "--json")
     assert code == 0, err
     rows = json.loads(out)
-    assert set(rows) == {"scratch", "co_click", "matrix_factorization", "ideal"}
+    assert set(rows) == {"scratch", "co_click", "session_co_click", "matrix_factorization", "ideal"}
     assert rows["ideal"]["cosine_correlation"] == pytest.approx(1)
     assert rows["co_click"]["cosine_correlation"] > rows["scratch"]["cosine_correlation"]
     code, out, _ = run(*asked)

@@ -11,6 +11,7 @@ from gems_gym.embeddings.base import (
 from gems_gym.embeddings.co_click import co_click_embeddings
 from gems_gym.embeddings.matrix_factorization import BprSettings, matrix_factorization_embeddings
 from gems_gym.embeddings.scratch import scratch_embeddings
+from gems_gym.embeddings.session_co_click import session_co_click_embeddings
 
 __all__ = [
     "BprSettings",
@@ -23,4 +24,5 @@ __all__ = [
     "make_embeddings",
     "matrix_factorization_embeddings",
     "scratch_embeddings",
+    "session_co_click_embeddings",
 ]

@@ -171,7 +171,7 @@ def make_embeddings(name: str, sources: Sources, *, size: int | None = None, see
 
     Args:
         name: a member of the entry-point group ``gems_gym.embeddings``: "scratch", "co_click",
-            "matrix_factorization", "belief", "ideal", or a plugin's.
+            "session_co_click", "matrix_factorization", "belief", "ideal", or a plugin's.
         sources: what they may be made from; it has to hold what the kind needs.
         size: numbers in an embedding; None: the kind's default (20 for those that are learned).
         seed: of everything random.

@@ -38,38 +38,65 @@ def co_click_embeddings(log: ClickLog, num_items: int, size: int = DEFAULT_SIZE)
     """
     if not 1 <= size < num_items:
         raise ValueError(f"size must be in [1, num_items) = [1, {num_items}), got {size}")
-    information = _ppmi(_co_clicks(log, num_items))
-    # LAPACK, as the matrix is dense anyway: ARPACK gives up on some logs of few clicks.
-    eigenvalues, vectors = linalg.eigh(information, subset_by_index=(num_items - size, num_items - 1))
-    eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
-    strongest = np.abs(vectors).argmax(axis=0)
-    signs = np.sign(vectors[strongest, np.arange(size)])
-    embeddings = vectors * signs * np.sqrt(np.maximum(eigenvalues, 0))  # (num_items, size)
+    counts = co_clicks(log, num_items, row_axes=log.slates.ndim - 1)
+    information = np.maximum(mutual_information(counts), 0)
+    eigenvalues, vectors = leading_eigenvectors(information, size)
+    embeddings = with_signs(vectors * np.sqrt(np.maximum(eigenvalues, 0)))  # (num_items, size)
     embeddings[information.sum(axis=1) == 0] = 0  # rather than the solver's rounding errors
     return unit_scale(embeddings)
 
 
-def _co_clicks(log: ClickLog, num_items: int) -> NDArray[np.float64]:
-    """In how many slates two different items were both clicked, ``(num_items, num_items)``."""
-    slate, items, num_slates = clicked_items(log, num_items, row_axes=log.slates.ndim - 1)
-    shape = (num_slates, num_items)
-    clicked = sparse.csr_array((np.ones(len(slate), dtype=np.float32), (slate, items)), shape=shape)
+def co_clicks(log: ClickLog, num_items: int, row_axes: int) -> NDArray[np.float64]:
+    """In how many rows (slates or sessions) of a log two different items were both clicked.
+
+    Args:
+        log: slates and clicks.
+        num_items: items in the catalogue.
+        row_axes: how many leading axes of the arrays make up a row: all but the slots' for slates, one for sessions.
+
+    Returns:
+        float64 ``(num_items, num_items)``, symmetric, 0 on the diagonal.
+
+    Raises:
+        ValueError: arrays of different shapes, unknown item ids, or no row with clicks on two items.
+    """
+    rows, items, num_rows = clicked_items(log, num_items, row_axes)
+    shape = (num_rows, num_items)
+    clicked = sparse.csr_array((np.ones(len(rows), dtype=np.float32), (rows, items)), shape=shape)
+    clicked.data[:] = 1  # an item clicked twice in a session counts once
     counts = np.asarray((clicked.T @ clicked).todense(), dtype=np.float64)
     np.fill_diagonal(counts, 0)
     if not counts.any():
+        row = "slate" if row_axes == log.slates.ndim - 1 else "session"
         raise ValueError(
-            "log holds no slate with clicks on two different items: there is nothing to learn from"
+            f"log holds no {row} with clicks on two different items: there is nothing to learn from"
         )
     return counts
 
 
-def _ppmi(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def mutual_information(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pointwise mutual information ``log n(i, j) n(·, ·) / (n(i, ·) n(·, j))`` of co-clicks, 0 where they are 0."""
     totals = counts.sum(axis=1)
     together = counts > 0
     information = np.zeros_like(counts)
     expected = np.outer(totals, totals) / totals.sum()
     information[together] = np.log(counts[together] / expected[together])
-    return np.maximum(information, 0)
+    return information
+
+
+def leading_eigenvectors(
+    matrix: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest eigenvalues of a symmetric matrix, falling, and their eigenvectors, ``(num_items, count)``."""
+    # LAPACK, as the matrices here are dense anyway: ARPACK gives up on some logs of few clicks.
+    eigenvalues, vectors = linalg.eigh(matrix, subset_by_index=(len(matrix) - count, len(matrix) - 1))
+    return eigenvalues[::-1], vectors[:, ::-1]
+
+
+def with_signs(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Embeddings with the largest entry in magnitude of each dimension positive: solvers choose signs at will."""
+    strongest = np.abs(embeddings).argmax(axis=0)
+    return embeddings * np.where(embeddings[strongest, np.arange(embeddings.shape[1])] < 0, -1.0, 1.0)
 
 
 def _make(sources: Sources, size: int | None, seed: int) -> NDArray[np.float32]:

@@ -37,13 +37,20 @@ def sources(belief: GruBelief, tmp_path: Path) -> Sources:
 
 
 def test_all_are_installed() -> None:
-    known = {"scratch", "co_click", "matrix_factorization", "belief", "ideal"}
+    known = {"scratch", "co_click", "session_co_click", "matrix_factorization", "belief", "ideal"}
     assert known <= set(plugins.names(plugins.EMBEDDINGS))
 
 
 @pytest.mark.parametrize(
     ("name", "default"),
-    [("scratch", 20), ("co_click", 20), ("matrix_factorization", 20), ("belief", 5), ("ideal", 6)],
+    [
+        ("scratch", 20),
+        ("co_click", 20),
+        ("session_co_click", 20),
+        ("matrix_factorization", 20),
+        ("belief", 5),
+        ("ideal", 6),
+    ],
 )
 def test_made_by_name_and_kept_in_a_file(name: str, default: int, sources: Sources, tmp_path: Path) -> None:
     table = make_embeddings(name, sources, seed=3)
@@ -76,8 +83,8 @@ def test_each_is_what_its_name_says(sources: Sources, belief: GruBelief) -> None
 def test_missing_sources_and_wrong_sizes(sources: Sources, tmp_path: Path) -> None:
     nothing = Sources(31, HASH)
     make_embeddings("scratch", nothing)
-    for name, needs in (("co_click", "log"), ("matrix_factorization", "log"), ("belief", "belief"),
-                        ("ideal", "true_embeddings")):  # fmt: skip
+    for name, needs in (("co_click", "log"), ("session_co_click", "log"), ("matrix_factorization", "log"),
+                        ("belief", "belief"), ("ideal", "true_embeddings")):  # fmt: skip
         with pytest.raises(ValueError, match=f"made from sources.{needs}, which is not given"):
             make_embeddings(name, nothing)
     for name in ("belief", "ideal"):

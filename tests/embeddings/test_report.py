@@ -58,7 +58,13 @@ def test_comparison() -> None:
     true = np.eye(3)[np.minimum(GROUPS, 2)] + 0.01
     sources = Sources(31, "c0" * 32, grouped_log(num_slates=4000), true)
     rows = compare_embeddings(sources, np.minimum(GROUPS, 2), size=3, progress=False)
-    assert set(rows) == {"scratch", "co_click", "matrix_factorization", "ideal"}  # no belief was given
+    assert set(rows) == {
+        "scratch",
+        "co_click",
+        "session_co_click",
+        "matrix_factorization",
+        "ideal",
+    }  # no belief was given
     assert rows["ideal"]["cosine_correlation"] == pytest.approx(1)
     assert [name for name, row in rows.items() if row["privileged"]] == ["ideal"]
     assert {row["size"] for row in rows.values()} == {3}
