@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class Parts:
             made, metrics = self._trained(recipe, settings, log)
             made.save(self.file(recipe))
             sessions = 0 if log is None else log.num_sessions + (settings.get("search_sessions") or 0)
-            steps = sessions * self.world.config.episode_length
+            steps = sessions * (settings.get("session_length") or self.world.config.episode_length)
             return {"metrics": metrics, "logged_interactions": steps}
 
         made = stages.run(recipe.name, settings, [self.file(recipe).name], make)
@@ -62,6 +63,7 @@ class Parts:
                 base |= {
                     "shares": dict(recipe.shares),
                     "sessions": recipe.sessions,
+                    "session_length": recipe.session_length or self.world.config.episode_length,
                     "search_sessions": None,
                     "log_seed": RANKER_LOGS + self.seed,
                 }
@@ -89,8 +91,9 @@ class Parts:
     def _log(self, recipe: PartRecipe, settings: dict[str, Any]) -> SessionLog | None:
         if "shares" not in settings:
             return None
+        config = self.world.config
         return collect_session_log(
-            self.world.config,
+            dataclasses.replace(config, episode_length=settings.get("session_length", config.episode_length)),
             settings["shares"],
             settings["sessions"],
             settings["log_seed"],

@@ -99,6 +99,7 @@ class ItemVectorRecipe:
         ranker: a name in the entry-point group ``gems_gym.rankers``.
         shares: who logs, where embeddings are learned from a log.
         sessions: sessions logged.
+        session_length: slates in a logged session; None: as many as in the world.
         options: the ranker's own.
     """
 
@@ -108,6 +109,7 @@ class ItemVectorRecipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=lambda: EPS_GREEDY_LOG)
     sessions: int = 5_000
+    session_length: int | None = None
 
 
 RankerRecipe = GemsRecipe | ItemVectorRecipe

@@ -31,6 +31,9 @@ class SACOptions:
         reward_scale: factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
         validate_every: interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to whole
             sessions of all users; an interrupted run goes on from the last of them.
+        starts: how often training begins, each time from another seed, >= 1. After ``validate_every`` interactions
+            the one with the best policy on validation users is chosen, and trained from its beginning again: what SAC
+            finds early decides much of where it ends. The interactions of all count.
     """
 
     agent: ClassVar[str] = "sac"
@@ -48,6 +51,7 @@ class SACOptions:
     buffer_size: int = 300_000
     reward_scale: float = 1.0
     validate_every: int = 50_000
+    starts: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.net_arch, Sequence) and not isinstance(self.net_arch, str):
@@ -56,7 +60,7 @@ class SACOptions:
         _check("tau", self.tau, is_number(self.tau) and 0.0 < self.tau <= 1.0, "in (0, 1]")
         for name in ("initial_entropy", "learning_rate", "reward_scale"):
             _check(name, getattr(self, name), is_positive(getattr(self, name)), "a positive number")
-        for name in ("batch_size", "gradient_steps", "buffer_size", "validate_every"):
+        for name in ("batch_size", "gradient_steps", "buffer_size", "validate_every", "starts"):
             _check(name, getattr(self, name), is_count(getattr(self, name)), "a whole number of at least 1")
         random = self.learning_starts
         _check("learning_starts", random, random == 0 or is_count(random), "a whole number of at least 0")

@@ -56,11 +56,12 @@ class SACAgent:
         self.checkpoints: list[Checkpoint] = []
         self._seed: int | None = None
         self._chosen: Checkpoint | None = None
+        self._compared = 0
 
     @property
     def interactions(self) -> int:
-        """Interactions of the last ``fit`` up to its last kept policy."""
-        return self.checkpoints[-1].interactions if self.checkpoints else 0
+        """Interactions of the last ``fit`` up to its last kept policy, those of starts that were compared included."""
+        return self._compared + (self.checkpoints[-1].interactions if self.checkpoints else 0)
 
     def fit(
         self,
@@ -99,8 +100,8 @@ class SACAgent:
 
         Raises:
             TypeError: ``source`` is not a vector environment.
-            ValueError: spaces or autoreset mode that SAC cannot use, too few steps for a single update, or a
-                directory with an unfinished run of other arguments.
+            ValueError: spaces or autoreset mode that SAC cannot use, too few steps for a single update, several starts
+                without ``evaluate``, or a directory with an unfinished run of other arguments.
             ImportError: stable-baselines3 is not installed.
             DivergedError: the critics' values passed what rewards allow ten times over.
         """
@@ -109,13 +110,15 @@ class SACAgent:
                 f"steps={steps}: the first learning_starts={self.options.learning_starts} interactions are random and "
                 "teach nothing; ask for more steps, or for a smaller learning_starts"
             )
+        if self.options.starts > 1 and evaluate is None:
+            raise ValueError(f"starts={self.options.starts}: only with evaluate, by which they are compared")
         import_library("stable_baselines3")
         from gems_gym_agents.online.training import train_sac
 
         recorder = CheckpointRecorder(evaluate, None if directory is None else Path(directory))
-        self.checkpoints, self._seed = recorder.checkpoints, seed
+        self.checkpoints, self._seed, self._compared = recorder.checkpoints, seed, 0
         try:
-            train_sac(
+            self._compared = train_sac(
                 self.options,
                 source,
                 recorder,

@@ -6,7 +6,7 @@ imports torch and stable-baselines3.
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from gems_gym import __version__
 from gems_gym.output import plain
 from gems_gym.progress import track
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
-from gems_gym_agents.base import DivergedError
+from gems_gym_agents.base import DivergedError, Evaluate
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.callbacks import (
     KeepingCallback,
@@ -50,7 +50,7 @@ def train_sac(
     device: str,
     progress: bool,
     keep_growth: float | None = None,
-) -> None:
+) -> int:
     """Trains, leaving every validated policy and the last one in the recorder, even when interrupted or failing.
 
     Training is a sequence of rounds of ``validate_every`` interactions, rounded up to whole sessions of all users. Each
@@ -70,6 +70,9 @@ def train_sac(
         keep_growth: records policies within rounds too, whenever the interactions since ``learning_starts`` have grown
             by this share; ``None``: never.
 
+    Returns:
+        Interactions of the starts that were compared before (``options.starts``), 0 if none were.
+
     Raises:
         ValueError: the directory holds an unfinished run of other arguments.
         KeyboardInterrupt: Ctrl-C, passed on once the last policy is recorded.
@@ -82,13 +85,18 @@ def train_sac(
             f"validate_every={options.validate_every}: {len(ends)} rounds, each with {env.num_envs} new users, need "
             f"more than the {USERS_PER_SEED} users of a seed; validate less often"
         )
-    made_by = {"agent": options.agent, "seed": seed}
     with borrowed_global_state(device):
         arguments = run_arguments(options, env, recorder, steps, seed, device)
         run = UnfinishedRun(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
         make: Any = make_end_to_end if isinstance(options, EndToEndOptions) else make_sac
         model: SAC = make(options, env, seed=seed, device=device)
         curves = Curves(directory, run.restore(model, recorder))
+        compared = 0
+        if options.starts > 1:  # of a run that goes on too: they end the same way, and say which start it was
+            seed, compared = best_start(options, env, recorder.evaluate, seed, ends[0], device, progress)
+            if not recorder.checkpoints:
+                model = make(options, env, seed=seed, device=device)
+        made_by = {"agent": options.agent, "seed": seed}
         model.set_logger(curves.logger)
         try:
             with track("SAC", steps, progress) as advance:
@@ -113,6 +121,44 @@ def train_sac(
             raise
         finally:
             curves.logger.close()
+    return compared
+
+
+def best_start(
+    options: SACOptions,
+    env: VectorEnv,
+    evaluate: Evaluate | None,
+    seed: int,
+    steps: int,
+    device: str,
+    progress: bool,
+) -> tuple[int, int]:
+    """Trains from several seeds for a while, and finds the one with the best policy on validation users.
+
+    Args:
+        options: the settings; as many starts as they say.
+        env: see :func:`make_sac`.
+        evaluate: scores a policy.
+        seed: the first start has this one, the others' are made of it.
+        steps: interactions of each start.
+        device: a torch device.
+        progress: draw bars on stderr.
+
+    Returns:
+        The seed, and the interactions of all starts.
+    """
+    drawn = np.random.SeedSequence(seed).generate_state(options.starts - 1) >> 12  # 20 bits, as user_seeds wants
+    seeds = [seed, *drawn.tolist()]
+    scores, interactions = [], 0
+    for one in seeds:
+        recorder = CheckpointRecorder(evaluate, None)
+        alone = replace(options, starts=1)
+        train_sac(
+            alone, env, recorder, steps=steps, seed=one, directory=None, device=device, progress=progress
+        )
+        scores.append(recorder.checkpoints[-1].score)
+        interactions += recorder.checkpoints[-1].interactions
+    return seeds[int(np.argmax(np.array(scores, dtype=float)))], interactions
 
 
 def round_ends(env: VectorEnv, validate_every: int, steps: int) -> list[int]:

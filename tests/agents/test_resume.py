@@ -89,6 +89,18 @@ def test_interrupted_by_ctrl_c(interrupted, tmp_path):
     assert log(interrupted) == log(tmp_path / "whole")
 
 
+def test_interrupted_after_several_starts(tmp_path):
+    env = Interrupted(8)
+    env.steps = -25  # two starts of ten steps and a half round further
+    with pytest.raises(KeyboardInterrupt):
+        fit(env, tmp_path / "run", starts=2)
+    assert (tmp_path / "run/unfinished").is_dir()
+    agent = fit(TargetVectorEnv(8), tmp_path / "run", starts=2)
+    fit(TargetVectorEnv(8), tmp_path / "whole", starts=2)
+    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
+    assert agent.interactions == 2 * 80 + 400
+
+
 def test_it_does_go_on(interrupted):
     env = TargetVectorEnv(8)
     steps = []

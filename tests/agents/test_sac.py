@@ -57,6 +57,23 @@ def test_same_seed_same_agent_and_another_seed_another():
     assert np.abs(first.act(OBSERVATIONS) - other.act(OBSERVATIONS)).max() > 1e-3
 
 
+def test_the_best_of_several_starts_is_trained():
+    options = SMALL | {"validate_every": 160}
+    agent = SACAgent(**options, starts=3)
+    agent.fit(TargetVectorEnv(8), steps=480, seed=5, evaluate=closeness, progress=False)
+    assert agent.interactions == 3 * 160 + 480
+    chosen = agent.actor.metadata["seed"]
+    seeds = [5, *(np.random.SeedSequence(5).generate_state(2) >> 12).tolist()]
+    alone = {}
+    for seed in seeds:
+        alone[seed] = SACAgent(**options)
+        alone[seed].fit(TargetVectorEnv(8), steps=480, seed=seed, evaluate=closeness, progress=False)
+    early = {seed: one.checkpoints[0].score for seed, one in alone.items()}
+    assert len(set(early.values())) == 3 and chosen == max(early, key=early.get)
+    assert [one.score for one in agent.checkpoints] == [one.score for one in alone[chosen].checkpoints]
+    np.testing.assert_array_equal(agent.act(OBSERVATIONS), alone[chosen].act(OBSERVATIONS))
+
+
 def test_policies_kept_within_rounds_change_nothing_else():
     scored, kept = SACAgent(**SMALL, validate_every=160), SACAgent(**SMALL, validate_every=160)
     scored.fit(TargetVectorEnv(8), steps=480, seed=0, evaluate=closeness, progress=False)
@@ -279,6 +296,7 @@ def test_bad_arguments_are_named():
         ({"batch_size": 0}, "batch_size=0"),
         ({"net_arch": (128, 0)}, "net_arch"),
         ({"net_arch": "wide"}, "net_arch='wide'"),
+        ({"starts": 0}, "starts=0: it must be a whole number of at least 1"),
         ({"gamma": "high"}, "gamma='high'"),
         ({"learning_starts": -1}, "learning_starts=-1"),
         ({"learning_starts": "late"}, "learning_starts='late'"),
@@ -290,6 +308,8 @@ def test_bad_arguments_are_named():
             SACAgent(**options)
     with pytest.raises(ValueError, match="learning_starts=64 interactions are random"):
         fitted(steps=64)
+    with pytest.raises(ValueError, match="starts=2: only with evaluate"):
+        fitted(starts=2)
     with pytest.raises(RuntimeError, match="call fit first"):
         SACAgent().act(OBSERVATIONS)
     for device, message in [("cdua", "a torch device such as"), ("cuda:9999", "no CUDA device")]:
