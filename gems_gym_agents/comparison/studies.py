@@ -60,6 +60,8 @@ SAC_TOPK_CO_CLICK = OnlineVariant(
         sessions=512_000,
         session_length=20,  # before boredom and drift blur what somebody likes
     ),
+    options={"gamma": 0.9, "starts": 4},
+    steps=300_000,
     published_as="SAC+TopK (MF)",
 )
 
