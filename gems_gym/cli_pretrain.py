@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from gems_gym import plugins
 from gems_gym.cli_reports import refuse, report_beliefs, report_rankers, world_of
 from gems_gym.command_options import read_options
-from gems_gym.embeddings import Sources, load_embeddings, make_embeddings
+from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
 from gems_gym.output import key_value_table, note, rows_table, show_result
@@ -210,7 +211,9 @@ def embeddings(
         Path | None, typer.Option(help="A file of 'pretrain belief', for --kind belief and --report.")
     ] = None,
     log: Log = None,
-    sessions: Sessions = 5_000,
+    sessions: Annotated[
+        int | None, typer.Option(help="Sessions to log; as many as the kind's recipe says if not given.")
+    ] = None,
     seed: Seed = 0,
     size: Annotated[
         int | None, typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open.")
@@ -222,7 +225,11 @@ def embeddings(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make item embeddings to learn with, from the slates and clicks of an ε-greedy oracle where they are learned."""
+    """Make item embeddings to learn with.
+
+    Those that are learned from slates and clicks are made from sessions of an ε-greedy oracle, session_co_click from
+    sessions of random slates.
+    """
     if reproduce is not None:
         require("torch")
         _reproduce(reproduce, "embeddings", env, out, as_json)
@@ -234,15 +241,27 @@ def embeddings(
     if needs == "belief" and belief is None and not report:
         raise ValueError(f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief'")
     config, catalog = world_of(env, item_embeddings)
-    session_log = None
-    if report or needs == "log":
-        session_log, _ = _session_log(env, log, {"eps_greedy_oracle": 1.0}, sessions, seed, item_embeddings)
-    sources = Sources(config.num_items, catalog.hash, session_log, catalog.item_embeddings, belief)
+
+    @cache
+    def logged(recipe: LogRecipe) -> SessionLog:
+        count, length = recipe.sessions if sessions is None else sessions, recipe.session_length
+        shares = {recipe.policy: 1.0}
+        return _session_log(env, log, shares, count, seed, item_embeddings, session_length=length)[0]
+
+    def sources_of(name: str) -> Sources:
+        needed: EmbeddingKind = plugins.load(plugins.EMBEDDINGS, name)
+        session_log = logged(needed.log_recipe) if needed.needs == "log" else None
+        return Sources(config.num_items, catalog.hash, session_log, catalog.item_embeddings, belief)
+
     if out is None:
-        rows = compare_embeddings(sources, catalog.item_topics, size=size, seed=seed)
+        rows: dict[str, Any] = {}
+        for name in plugins.names(plugins.EMBEDDINGS):
+            if belief is not None or plugins.load(plugins.EMBEDDINGS, name).needs != "belief":
+                sources = sources_of(name)
+                rows |= compare_embeddings(sources, catalog.item_topics, [name], size=size, seed=seed)
         show_result(rows, rows_table("embeddings", rows), as_json)
         return
-    made = make_embeddings(kind, sources, size=size, seed=seed)
+    made = make_embeddings(kind, sources_of(kind), size=size, seed=seed)
     settings = {"kind": kind, "size": made.vectors.shape[1], "privileged": made.privileged, "seed": seed}
     _report(made.save(out), out, settings, {}, as_json)
 
@@ -300,6 +319,7 @@ def _session_log(
     seed: int,
     item_embeddings: Path | None,
     search_sessions: int | None = None,
+    session_length: int | None = None,
 ) -> tuple[Any, Any]:
     """The log to train on, and the world's configuration."""
     config, catalog = world_of(env_id, item_embeddings)
@@ -312,7 +332,7 @@ def _session_log(
         note(f"using the {log.num_sessions} sessions of {path}")
         return log, config
     log = collect_session_log(
-        config,
+        replace(config, episode_length=session_length or config.episode_length),
         shares,
         sessions,
         seed,

@@ -65,6 +65,21 @@ class Make(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class LogRecipe:
+    """What a kind of embeddings is best made from, where the log is not given.
+
+    Attributes:
+        policy: name of the logging policy.
+        sessions: sessions logged.
+        session_length: slates in a session; None: as many as in the world.
+    """
+
+    policy: str = "eps_greedy_oracle"
+    sessions: int = 5_000
+    session_length: int | None = None
+
+
 @dataclass(frozen=True)
 class EmbeddingKind:
     """A way of making item embeddings: what the entry points of the group ``gems_gym.embeddings`` name.
@@ -73,11 +88,13 @@ class EmbeddingKind:
         make: makes them.
         needs: the field of :class:`Sources` that it takes, besides the number of items.
         privileged: whether they hold what no recommender could know.
+        log_recipe: what to log for them, where they need a log; by default that of arXiv 2301.08632.
     """
 
     make: Make
     needs: Literal["num_items", "log", "true_embeddings", "belief"]
     privileged: bool = False
+    log_recipe: LogRecipe = LogRecipe()
 
     def __call__(self, sources: Sources, size: int | None = None, seed: int = 0) -> NDArray[np.float32]:
         """Makes the embeddings, see :class:`Make`; a ValueError tells of a missing source or a size below 1."""

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.embeddings.base import DEFAULT_SIZE, ClickLog, EmbeddingKind, Sources, unit_scale
+from gems_gym.embeddings.base import DEFAULT_SIZE, ClickLog, EmbeddingKind, LogRecipe, Sources, unit_scale
 from gems_gym.embeddings.co_click import co_clicks, leading_eigenvectors, mutual_information, with_signs
 
 
@@ -17,8 +17,8 @@ def session_co_click_embeddings(
     (Levy and Goldberg, NeurIPS 2014, without clipping at 0: here what people avoid together tells as much), which its
     leading eigenvectors give.
 
-    Slates must have been drawn at random: a policy that chooses shows items together for reasons of its own. 64,000
-    sessions of 100 slates take ten seconds to play and two to analyse.
+    Slates must have been drawn at random: a policy that chooses shows items together for reasons of its own. The
+    512,000 sessions of 20 slates that :data:`KIND` asks for take half a minute to play and two seconds to analyse.
 
     Args:
         log: slates and clicks; the first axis is the session.
@@ -54,5 +54,8 @@ def _make(sources: Sources, size: int | None, seed: int) -> NDArray[np.float32]:
     return session_co_click_embeddings(sources.log, sources.num_items, size or DEFAULT_SIZE)
 
 
-KIND = EmbeddingKind(_make, needs="log")
+# Short sessions: later in a session, boredom and drift blur what somebody likes.
+KIND = EmbeddingKind(
+    _make, needs="log", log_recipe=LogRecipe(policy="random", sessions=512_000, session_length=20)
+)
 """What the entry point names."""

@@ -59,11 +59,13 @@ class Parts:
         """Everything that a part depends on, the defaults of its recipe filled in."""
         base = {"world": self.world.settings, "seed": self.seed}
         if isinstance(recipe, ItemVectorRecipe):
-            if plugins.load(plugins.EMBEDDINGS, recipe.embeddings).needs == "log":
+            kind = plugins.load(plugins.EMBEDDINGS, recipe.embeddings)
+            if kind.needs == "log":
+                log = kind.log_recipe
                 base |= {
-                    "shares": dict(recipe.shares),
-                    "sessions": recipe.sessions,
-                    "session_length": recipe.session_length or self.world.config.episode_length,
+                    "shares": {log.policy: 1.0},
+                    "sessions": log.sessions if recipe.sessions is None else recipe.sessions,
+                    "session_length": log.session_length or self.world.config.episode_length,
                     "search_sessions": None,
                     "log_seed": RANKER_LOGS + self.seed,
                 }

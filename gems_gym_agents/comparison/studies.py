@@ -52,14 +52,7 @@ SAC_TOPK_CO_CLICK = OnlineVariant(
     name="sac_topk_co_click",
     description="SAC+TopK by cosine on embeddings from which items the same people click in short sessions of random "
     "slates, our SAC",
-    ranker=ItemVectorRecipe(
-        name="topk_co_click",
-        embeddings="session_co_click",
-        options={"cosine": True},
-        shares={"random": 1.0},
-        sessions=512_000,
-        session_length=20,  # before boredom and drift blur what somebody likes
-    ),
+    ranker=ItemVectorRecipe(name="topk_co_click", embeddings="session_co_click", options={"cosine": True}),
     options={"gamma": 0.9, "starts": 4},
     steps=300_000,
     published_as="SAC+TopK (MF)",

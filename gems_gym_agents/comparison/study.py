@@ -8,9 +8,6 @@ from typing import Any
 
 from gems_gym_agents.comparison.published import PublishedReturn
 
-EPS_GREEDY_LOG: Mapping[str, float] = {"eps_greedy_oracle": 1.0}
-"""Who logs in arXiv 2301.08632."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class World:
@@ -95,21 +92,17 @@ class ItemVectorRecipe:
 
     Attributes:
         name: of the recipe, in folders.
-        embeddings: their kind, a name in the entry-point group ``gems_gym.embeddings``.
+        embeddings: their kind, a name in the entry-point group ``gems_gym.embeddings``; it says who logs for them.
         ranker: a name in the entry-point group ``gems_gym.rankers``.
-        shares: who logs, where embeddings are learned from a log.
-        sessions: sessions logged.
-        session_length: slates in a logged session; None: as many as in the world.
         options: the ranker's own.
+        sessions: sessions logged, where embeddings are learned from a log; None: as many as their kind's recipe says.
     """
 
     name: str
     embeddings: str
     ranker: str = "topk"
     options: Mapping[str, Any] = field(default_factory=dict)
-    shares: Mapping[str, float] = field(default_factory=lambda: EPS_GREEDY_LOG)
-    sessions: int = 5_000
-    session_length: int | None = None
+    sessions: int | None = None
 
 
 RankerRecipe = GemsRecipe | ItemVectorRecipe

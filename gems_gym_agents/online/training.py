@@ -147,7 +147,9 @@ def best_start(
     Returns:
         The seed, and the interactions of all starts.
     """
-    drawn = np.random.SeedSequence(seed).generate_state(options.starts - 1) >> 12  # 20 bits, as user_seeds wants
+    drawn = (
+        np.random.SeedSequence(seed).generate_state(options.starts - 1) >> 12
+    )  # 20 bits, as user_seeds wants
     seeds = [seed, *drawn.tolist()]
     scores, interactions = [], 0
     for one in seeds:

@@ -1,0 +1,29 @@
+"""Parts of a study's world: what is logged for them, and that they are made once."""
+
+from gems_gym.rankers import load_ranker
+from gems_gym_agents.comparison.parts import Parts
+from gems_gym_agents.comparison.runs import OpenWorld
+from gems_gym_agents.comparison.study import ItemVectorRecipe
+from tests.agents.tiny_study import ONLINE
+
+RECIPE = ItemVectorRecipe(name="short", embeddings="session_co_click", options={"cosine": True}, sessions=300)
+
+
+def test_a_ranker_of_item_vectors_from_short_sessions(tmp_path):
+    parts = Parts(OpenWorld(ONLINE.worlds[0]), 0, tmp_path)
+    made = parts.make(RECIPE)
+    assert made["logged_interactions"] == 300 * 20
+    assert load_ranker(parts.file(RECIPE)).kind == "ranker/topk"
+    written = parts.file(RECIPE).stat().st_mtime_ns
+    assert parts.make(RECIPE) == made
+    assert parts.file(RECIPE).stat().st_mtime_ns == written
+
+
+def test_what_is_logged_is_among_the_settings(tmp_path):
+    parts = Parts(OpenWorld(ONLINE.worlds[0]), 0, tmp_path)
+    short = parts.settings(RECIPE)
+    assert (short["shares"], short["sessions"], short["session_length"]) == ({"random": 1.0}, 300, 20)
+    published = parts.settings(ItemVectorRecipe(name="mf", embeddings="matrix_factorization"))
+    assert (published["shares"], published["sessions"]) == ({"eps_greedy_oracle": 1.0}, 5_000)
+    assert published["session_length"] == 12
+    assert "sessions" not in parts.settings(ItemVectorRecipe(name="ideal", embeddings="ideal"))
