@@ -48,11 +48,13 @@ def test_training_lines_are_few():
 def test_what_is_shipped_is_as_the_page_says():
     recipes = shipped_recipes(LATENT_PRESETS)
     assert f"makes all {len(recipes)} and" in PAGE
-    for name in ("gems", "gems_published", "gru", "mf"):
+    for name in ("gems", "gems_published", "topk", "gru", "mf"):
         recipe = recipes[f"{name}-diffuse_mix"]
         (row,) = re.findall(rf"^\| `{name}-{{world}}` \|.*$", PAGE, flags=re.MULTILINE)
         assert f" {recipe.sessions:,} sessions of " in row
-        assert row.endswith(f"| {recipe.settings['batches']:,} |" if recipe.settings else "| – |")
+        assert row.endswith(
+            f"| {recipe.settings['batches']:,} |" if "batches" in recipe.settings else "| – |"
+        )
         if recipe.search_sessions:
             assert f" {recipe.search_sessions:,} sessions of search" in row
         policies = [plugins.load(plugins.POLICIES, policy) for policy, _ in recipe.shares]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from gems_gym import plugins
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.config import preset_config
 from gems_gym.embeddings import EmbeddingTable, Sources, make_embeddings
@@ -16,16 +17,16 @@ from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.gems_vae import pretrain_gems
 from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
 from gems_gym.pretraining.session_log import BELIEF_SHARES, SessionLog, collect_session_log
+from gems_gym.rankers import Ranker, TopKRanker, make_ranker
 from gems_gym.rankers.gems import GemsDecoder, GemsRanker
 from gems_gym.simulator import resolve_world
 
 RANKER_LOGS = 2**18
 """Block of logging users for rankers: none that a belief's log with a seed below has."""
 
-_EMBEDDING_SESSIONS = 5_000
 _SHIPPED_SEEDS = {"focused_topdown": 1}
 """Seeds of shipped rankers other than 0: of two, the one that SAC scored better through on validation users."""
-_Made: TypeAlias = GemsDecoder | BeliefEncoder | EmbeddingTable
+_Made: TypeAlias = Ranker | BeliefEncoder | EmbeddingTable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,15 +34,17 @@ class Recipe:
     """What a shipped artefact's training depends on.
 
     Attributes:
-        kind: "ranker/gems", "ranker/gems_decoder", "belief/gru" or "embeddings/matrix_factorization".
+        kind: "ranker/gems", "ranker/gems_decoder", "ranker/topk", "belief/gru" or "embeddings/matrix_factorization".
         preset: The world.
         shares: Logging policies with their shares of the sessions; a list, as the order decides who logs which users,
             and JSON objects have none.
         sessions: Sessions logged.
         search_sessions: Sessions played before by the logging policies that search; None if there are none.
+        session_length: Slates in a logged session; None: as many as in the world.
         log_seed: Block of logging users.
         seed: Of the training.
-        settings: Fields of ``GemsSettings`` or ``BeliefSettings``, all of them; none for item embeddings.
+        settings: Fields of ``GemsSettings`` or ``BeliefSettings``, all of them; of TopK the kind of its item
+            ``embeddings`` and its ``options``; none for item embeddings.
     """
 
     kind: str
@@ -49,6 +52,7 @@ class Recipe:
     shares: list[list[Any]]
     sessions: int
     search_sessions: int | None = None
+    session_length: int | None = None
     log_seed: int
     seed: int
     settings: dict[str, Any]
@@ -88,8 +92,32 @@ def belief_recipe(preset: str, *, seed: int = 0) -> Recipe:
     )
 
 
+def topk_recipe(preset: str, *, seed: int = 0) -> Recipe:
+    """How a TopK ranker is made for a world: by cosine, of items that the same people click; nothing privileged."""
+    return dataclasses.replace(
+        _embedding_recipe("session_co_click", preset, seed),
+        kind="ranker/topk",
+        settings={"embeddings": "session_co_click", "options": {"cosine": True}},
+    )
+
+
+def _embedding_recipe(name: str, preset: str, seed: int) -> Recipe:
+    """Item embeddings, from the log that their kind asks for."""
+    log = plugins.load(plugins.EMBEDDINGS, name).log_recipe
+    return Recipe(
+        kind=f"embeddings/{name}",
+        preset=preset,
+        shares=[[log.policy, 1.0]],
+        sessions=log.sessions,
+        session_length=log.session_length,
+        log_seed=RANKER_LOGS + seed,
+        seed=seed,
+        settings={},
+    )
+
+
 def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
-    """Name -> recipe of what is shipped for some worlds: two rankers, a belief and item embeddings for each.
+    """Name -> recipe of what is shipped for some worlds: three rankers, a belief and item embeddings for each.
 
     The published GeMS recipe is there for comparison; to save space it is shipped without its encoder.
     """
@@ -99,15 +127,8 @@ def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
         recipes[f"gems-{preset}"] = gems_recipe(preset, seed=_SHIPPED_SEEDS.get(preset, 0))
         recipes[f"gems_published-{preset}"] = dataclasses.replace(published, kind="ranker/gems_decoder")
         recipes[f"gru-{preset}"] = belief_recipe(preset)
-        recipes[f"mf-{preset}"] = Recipe(
-            kind="embeddings/matrix_factorization",
-            preset=preset,
-            shares=[["eps_greedy_oracle", 1.0]],
-            sessions=_EMBEDDING_SESSIONS,
-            log_seed=RANKER_LOGS,
-            seed=0,
-            settings={},
-        )
+        recipes[f"topk-{preset}"] = topk_recipe(preset)
+        recipes[f"mf-{preset}"] = _embedding_recipe("matrix_factorization", preset, 0)
     return recipes
 
 
@@ -123,8 +144,9 @@ def follow(recipe: Recipe, *, progress: bool = True) -> _Made:
     """
     if recipe.kind not in _TRAINERS:
         raise unknown_name("kind of a recipe", recipe.kind, _TRAINERS)
+    config = preset_config(recipe.preset)
     log = collect_session_log(
-        preset_config(recipe.preset),
+        dataclasses.replace(config, episode_length=recipe.session_length or config.episode_length),
         dict(recipe.shares),
         recipe.sessions,
         recipe.log_seed,
@@ -150,10 +172,23 @@ def _belief(recipe: Recipe, log: SessionLog, progress: bool) -> BeliefEncoder:
     return pretrain_belief(log, size, settings, seed=recipe.seed, progress=progress)[0]
 
 
+def _topk(recipe: Recipe, log: SessionLog, progress: bool) -> TopKRanker:
+    table = _table(recipe.settings["embeddings"], recipe, log)
+    ranker = make_ranker("topk", table, preset_config(recipe.preset).slate_size, **recipe.settings["options"])
+    assert isinstance(ranker, TopKRanker)
+    ranker.header |= {key: table.header[key] for key in ("metrics", "log")}
+    return ranker
+
+
 def _embeddings(recipe: Recipe, log: SessionLog, progress: bool) -> EmbeddingTable:
+    return _table(recipe.kind.partition("/")[2], recipe, log)
+
+
+def _table(kind: str, recipe: Recipe, log: SessionLog) -> EmbeddingTable:
+    """Item embeddings with what was measured of them."""
     config, catalog = resolve_world(recipe.preset, None)
     sources = Sources(config.num_items, catalog.hash, log)
-    table = make_embeddings(recipe.kind.partition("/")[2], sources, seed=recipe.seed)
+    table = make_embeddings(kind, sources, seed=recipe.seed)
     quality = embedding_quality(table.vectors, catalog.item_embeddings, catalog.item_topics)
     return dataclasses.replace(table, header={**table.header, "metrics": dataclasses.asdict(quality)})
 
@@ -162,6 +197,7 @@ _TRAINERS: Mapping[str, Callable[[Recipe, SessionLog, bool], _Made]] = MappingPr
     {
         "ranker/gems": _gems,
         "ranker/gems_decoder": _gems_decoder,
+        "ranker/topk": _topk,
         "belief/gru": _belief,
         "embeddings/matrix_factorization": _embeddings,
     }

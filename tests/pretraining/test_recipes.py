@@ -19,18 +19,12 @@ from gems_gym.pretraining.recipes import (
     shipped_recipes,
 )
 from gems_gym.pretraining.session_log import BELIEF_SHARES
-from gems_gym.rankers import GemsDecoder, GemsRanker
+from gems_gym.rankers import GemsDecoder, GemsRanker, TopKRanker
 from gems_gym.simulator import resolve_world
 from gems_gym.user_splits import user_seeds
+from tests.pretraining.small_recipes import small
 
 WORLD = "focused_mix"
-
-
-def small(recipe: Recipe, **changes) -> Recipe:
-    """The same recipe with little of everything."""
-    settings = recipe.settings and recipe.settings | {"batches": 3}
-    searched = recipe.search_sessions and 1_024
-    return dataclasses.replace(recipe, sessions=10, search_sessions=searched, settings=settings, **changes)
 
 
 def followed(recipe: Recipe, **changes):
@@ -42,7 +36,7 @@ def test_a_recipe_survives_json():
         again = Recipe(**json.loads(json.dumps(dataclasses.asdict(recipe))))
         assert again.kind == recipe.kind
         assert again.shares == recipe.shares  # in their order, which decides who logs which users
-        if recipe.kind.startswith("ranker/"):
+        if recipe.kind.startswith("ranker/gems"):
             assert GemsSettings(**again.settings) == GemsSettings(**recipe.settings)
 
 
@@ -68,11 +62,11 @@ def test_a_seed_decides_log_and_training_and_rankers_and_beliefs_share_no_users(
     assert dict(belief.shares) == BELIEF_SHARES
 
 
-def test_four_artefacts_for_each_world():
+def test_five_artefacts_for_each_world():
     recipes = shipped_recipes([WORLD, "diffuse_mix"])
     assert set(recipes) == {
         f"{family}-{world}"
-        for family in ("gems", "gems_published", "gru", "mf")
+        for family in ("gems", "gems_published", "topk", "gru", "mf")
         for world in (WORLD, "diffuse_mix")
     }
     published = recipes[f"gems_published-{WORLD}"]
@@ -82,7 +76,10 @@ def test_four_artefacts_for_each_world():
 
 def test_following_gives_what_the_kind_says():
     recipes = shipped_recipes([WORLD])
-    classes = {"gems": GemsRanker, "gems_published": GemsDecoder, "gru": BeliefEncoder, "mf": EmbeddingTable}
+    classes = {
+        "gems": GemsRanker, "gems_published": GemsDecoder, "topk": TopKRanker, "gru": BeliefEncoder,
+        "mf": EmbeddingTable,
+    }  # fmt: skip
     catalog = resolve_world(WORLD, None)[1]
     for name, recipe in recipes.items():
         made = followed(recipe)
@@ -90,7 +87,7 @@ def test_following_gives_what_the_kind_says():
         assert made.kind == recipe.kind
         assert made.catalog_hash == catalog.hash
         assert made.header["metrics"]
-        assert made.header["log"]["sessions"] == 10
+        assert made.header["log"]["sessions"] == small(recipe).sessions
         assert made.header["log"]["policies"] == [policy for policy, _ in recipe.shares]
 
 

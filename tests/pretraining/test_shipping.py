@@ -1,6 +1,5 @@
 """Shipping and reproducing: a recipe says all that a training depends on."""
 
-import dataclasses
 import functools
 import json
 
@@ -15,13 +14,7 @@ from gems_gym.registration import LATENT_PRESETS
 pytest.importorskip("torch")
 from gems_gym.pretraining import shipping
 from gems_gym.pretraining.recipes import shipped_recipes
-
-
-def small(recipe):
-    """The same recipe with little of everything."""
-    settings = recipe.settings and recipe.settings | {"batches": 5}
-    searched = recipe.search_sessions and 1_024
-    return dataclasses.replace(recipe, sessions=30, search_sessions=searched, settings=settings)
+from tests.pretraining.small_recipes import small
 
 
 @pytest.fixture
@@ -39,11 +32,12 @@ def run(program):
     return functools.partial(program, "pretrain")
 
 
-def test_what_is_shipped_are_four_for_each_world():
+def test_what_is_shipped_are_five_for_each_world():
     recipes = shipped_recipes(LATENT_PRESETS)
-    assert len(recipes) == 24
+    assert len(recipes) == 30
     assert recipes["gems-focused_mix"].preset == "focused_mix"
     assert recipes["gems_published-focused_mix"].kind == "ranker/gems_decoder"
+    assert recipes["topk-focused_mix"].kind == "ranker/topk"
     assert recipes["gru-focused_mix"].kind == "belief/gru"
     assert recipes["mf-focused_mix"].kind == "embeddings/matrix_factorization"
     for name, recipe in recipes.items():
@@ -88,7 +82,7 @@ def test_the_command_compares(folder, run, tmp_path):
 
 
 def test_every_family_is_made_again_by_command(folder, run, tmp_path):
-    for family, name in (("embeddings", "mf-diffuse_mix"), ("ranker", "gems_published-diffuse_mix")):
+    for family, name in (("embeddings", "mf-diffuse_mix"), ("ranker", "topk-diffuse_mix")):
         code, out, err = run(family, "--reproduce", name, "--out", "again", "--json")
         assert code == 0, err
         result = json.loads(out)
@@ -150,6 +144,6 @@ def test_a_file_without_a_recipe_is_told(folder):
     with pytest.raises(ValueError, match="'gems-diffuse_mix' records no recipe"):
         shipping.reproduce(name, "ranker", folder)
     recipe = shipped_recipes(["diffuse_mix"])[name]
-    unknown = small(dataclasses.replace(recipe, kind="ranker/x"))
+    unknown = small(recipe, kind="ranker/x")
     with pytest.raises(ValueError, match="unknown kind of a recipe 'ranker/x'"):
         shipping.ship("x", unknown, folder, progress=False)
