@@ -332,11 +332,12 @@ def _session_log(
         note(f"using the {log.num_sessions} sessions of {path}")
         return log, config
     log = collect_session_log(
-        replace(config, episode_length=session_length or config.episode_length),
+        config,
         shares,
         sessions,
         seed,
         search_sessions=search_sessions,
+        session_length=session_length,
         item_embeddings=catalog.item_embeddings,
     )
     if path is not None:

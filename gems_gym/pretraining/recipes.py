@@ -144,13 +144,13 @@ def follow(recipe: Recipe, *, progress: bool = True) -> _Made:
     """
     if recipe.kind not in _TRAINERS:
         raise unknown_name("kind of a recipe", recipe.kind, _TRAINERS)
-    config = preset_config(recipe.preset)
     log = collect_session_log(
-        dataclasses.replace(config, episode_length=recipe.session_length or config.episode_length),
+        preset_config(recipe.preset),
         dict(recipe.shares),
         recipe.sessions,
         recipe.log_seed,
         search_sessions=recipe.search_sessions,
+        session_length=recipe.session_length,
         progress=progress,
     )
     return _TRAINERS[recipe.kind](recipe, log, progress)

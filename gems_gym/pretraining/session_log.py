@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -106,6 +107,7 @@ def collect_session_log(
     seed: int,
     *,
     search_sessions: int | None = None,
+    session_length: int | None = None,
     item_embeddings: ItemEmbeddings | None = None,
     num_envs: int = 512,
     progress: bool = True,
@@ -120,6 +122,7 @@ def collect_session_log(
         seed: Block of logging users (see :mod:`gems_gym.user_splits`); decides the search of policies that search.
         search_sessions: Sessions that policies which search (``SlatePolicy.searches``) play before; None: as many as
             their default says.
+        session_length: Steps of a session; None: as many as in the world.
         item_embeddings: One's own catalogue.
         num_envs: Users stepped together; does not change the log.
         progress: Whether to show a progress bar on stderr.
@@ -129,7 +132,8 @@ def collect_session_log(
     """
     counts = _session_counts(shares, num_sessions)
     seeds = user_seeds("logging", seed, num_sessions)
-    env = SlateVectorEnv(num_envs, world, item_embeddings, AutoresetMode.DISABLED)
+    length: dict[str, Any] = {} if session_length is None else {"episode_length": session_length}
+    env = SlateVectorEnv(num_envs, world, item_embeddings, AutoresetMode.DISABLED, **length)
     shape = (num_sessions, env.config.episode_length + 1, env.config.slate_size)
     log = SessionLog(
         slates=np.empty(shape, np.int32),

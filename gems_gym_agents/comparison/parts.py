@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +92,13 @@ class Parts:
     def _log(self, recipe: PartRecipe, settings: dict[str, Any]) -> SessionLog | None:
         if "shares" not in settings:
             return None
-        config = self.world.config
         return collect_session_log(
-            dataclasses.replace(config, episode_length=settings.get("session_length", config.episode_length)),
+            self.world.config,
             settings["shares"],
             settings["sessions"],
             settings["log_seed"],
             search_sessions=settings["search_sessions"],
+            session_length=settings.get("session_length"),
             item_embeddings=self.world.catalog.item_embeddings,
         )
 
