@@ -53,7 +53,7 @@ SAC_TOPK_CO_CLICK = OnlineVariant(
     description="SAC+TopK by cosine on embeddings from which items the same people click in short sessions of random "
     "slates, our SAC",
     ranker=ItemVectorRecipe(name="topk_co_click", embeddings="session_co_click", options={"cosine": True}),
-    options={"gamma": 0.9, "starts": 4},
+    options={"gamma": 0.9, "hold_random_actions": True, "starts": 8},
     steps=300_000,
     published_as="SAC+TopK (MF)",
 )

@@ -73,23 +73,25 @@ class ProgressCallback(BaseCallback):
     """Moves a progress bar on, with clicks per session of the last finished sessions and the best validation score.
 
     Args:
-        advance: of :func:`gems_gym.progress.track`, whose total is ``steps``.
-        steps: interactions in all.
+        advance: of :func:`gems_gym.progress.track`.
+        end: interactions at which ``learn`` ends.
         recorder: knows the best policy so far.
     """
 
-    def __init__(self, advance: Callable[..., None], steps: int, recorder: CheckpointRecorder) -> None:
+    def __init__(self, advance: Callable[..., None], end: int, recorder: CheckpointRecorder) -> None:
         super().__init__()
         self.advance = advance
-        self.steps = steps
+        self.end = end
         self.recorder = recorder
-        self._shown = 0  # interactions; those before an interruption are shown at the first redrawing
+        self._shown = 0  # interactions
+
+    def _on_training_start(self) -> None:
+        self._shown = self.num_timesteps
 
     def _on_step(self) -> bool:
-        if self.n_calls % _REDRAW_EVERY == 0 or self.num_timesteps >= self.steps:
-            done = min(self.num_timesteps, self.steps)
-            self.advance(done - self._shown, note=self._scores())
-            self._shown = done
+        if self.n_calls % _REDRAW_EVERY == 0 or self.num_timesteps >= self.end:
+            self.advance(self.num_timesteps - self._shown, note=self._scores())
+            self._shown = self.num_timesteps
         return True
 
     def _scores(self) -> str:

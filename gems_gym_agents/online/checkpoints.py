@@ -7,7 +7,7 @@ every validated policy stays, and the caller picks.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,17 @@ class CheckpointRecorder:
     Args:
         evaluate: scores a policy, higher is better; ``None``: nothing is scored and there is no best policy.
         directory: where to write; ``None`` writes nothing.
+
+    Attributes:
+        checkpoints: the policies, in order.
+        dropped: interactions of other starts, whose policies are not kept.
     """
 
     def __init__(self, evaluate: Evaluate | None, directory: Path | None) -> None:
         self.evaluate = evaluate
         self.directory = directory
         self.checkpoints: list[Checkpoint] = []
+        self.dropped = 0
 
     @property
     def last(self) -> Checkpoint | None:
@@ -125,14 +130,19 @@ class CheckpointRecorder:
         if self.evaluate is not None and score:
             value = float(self.evaluate(actor.act) if belief is None else self.evaluate(actor.act, belief))
         checkpoint = Checkpoint(interactions, training_return, value, actor, belief)
-        self.checkpoints.append(checkpoint)
-        if self.directory is not None:
-            files = _files(self.directory / _FOLDER, checkpoint)
-            actor.save(files["file"])
-            if belief is not None:
-                belief.save(files["belief_file"])
-            self._write_summary(self.directory)
+        self.take([checkpoint])
         return checkpoint
+
+    def take(self, checkpoints: Sequence[Checkpoint]) -> None:
+        """Adds policies as they are, and writes them."""
+        self.checkpoints += checkpoints
+        if self.directory is not None:
+            for one in checkpoints:
+                files = _files(self.directory / _FOLDER, one)
+                one.actor.save(files["file"])
+                if one.belief is not None:
+                    one.belief.save(files["belief_file"])
+            self._write_summary(self.directory)
 
     def _write_summary(self, directory: Path) -> None:
         for name, checkpoint in ((_LAST_FILE, self.last), (_BEST_FILE, self.best)):

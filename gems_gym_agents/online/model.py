@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import SAC
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.sac.policies import SACPolicy
 
 from gems_gym.policies.actor import Actor
@@ -18,6 +19,22 @@ from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.replay_buffer import ScaledReplayBuffer
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
+
+
+class HeldStartSAC(SAC):
+    """SB3's SAC, each of whose first random actions is held for a whole session of its user."""
+
+    _held: np.ndarray  # (num_users, action_size)
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        action, buffer_action = super()._sample_action(learning_starts, action_noise, n_envs)
+        if self.num_timesteps >= learning_starts:
+            return action, buffer_action
+        begins = self.env.session_steps == 0  # type: ignore[union-attr]  # ours has it; all begin at the first
+        self._held = action if begins.all() else np.where(begins[:, None], action, self._held)
+        return self._held, self._held  # in Box(-1, 1), where SB3 scales nothing
 
 
 def make_sac(
@@ -49,7 +66,8 @@ def make_sac(
         A model whose ``learn`` is ready to be called.
     """
     vec_env = GymnasiumVecEnv(env)
-    model = SAC(
+    algorithm = HeldStartSAC if options.hold_random_actions else SAC
+    model = algorithm(
         policy_class if options.layer_norm else SACPolicy,
         vec_env,
         learning_rate=options.learning_rate,

@@ -27,13 +27,15 @@ class SACOptions:
         gradient_steps: updates after each step of all users, >= 1. With one for 100 users, runs of as many interactions
             are three times as fast, learn later and differ more between seeds.
         learning_starts: interactions with uniformly random actions before the first update.
+        hold_random_actions: whether each user's random action is drawn once a session and not at every step, so that
+            the first thing learned is what a latent is worth over a session.
         buffer_size: transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
         reward_scale: factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
         validate_every: interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to whole
             sessions of all users; an interrupted run goes on from the last of them.
-        starts: how often training begins, each time from another seed, >= 1. After ``validate_every`` interactions
-            the one with the best policy on validation users is chosen, and trained from its beginning again: what SAC
-            finds early decides much of where it ends. The interactions of all count.
+        starts: how often training begins, each time from another seed, >= 1. After 1, 2, 4, ... rounds of
+            ``validate_every`` interactions the half with the worse policies on validation users is dropped, until one
+            start is left: what SAC finds early decides much of where it ends. The interactions of all count.
     """
 
     agent: ClassVar[str] = "sac"
@@ -48,6 +50,7 @@ class SACOptions:
     batch_size: int = 256
     gradient_steps: int = 4
     learning_starts: int = 10_000
+    hold_random_actions: bool = False
     buffer_size: int = 300_000
     reward_scale: float = 1.0
     validate_every: int = 50_000
@@ -66,7 +69,8 @@ class SACOptions:
         _check("learning_starts", random, random == 0 or is_count(random), "a whole number of at least 0")
         target = self.target_entropy
         _check("target_entropy", target, target is None or is_number(target), "a number or None")
-        _check("layer_norm", self.layer_norm, isinstance(self.layer_norm, bool), "true or false")
+        for name in ("layer_norm", "hold_random_actions"):
+            _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
         units = isinstance(self.net_arch, tuple) and all(map(is_count, self.net_arch))
         _check("net_arch", self.net_arch, units, "whole numbers of at least 1")
         _check("batch_size", self.batch_size, self.batch_size <= self.buffer_size, "at most buffer_size")

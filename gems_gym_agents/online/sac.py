@@ -56,12 +56,12 @@ class SACAgent:
         self.checkpoints: list[Checkpoint] = []
         self._seed: int | None = None
         self._chosen: Checkpoint | None = None
-        self._compared = 0
+        self._dropped = 0
 
     @property
     def interactions(self) -> int:
-        """Interactions of the last ``fit`` up to its last kept policy, those of starts that were compared included."""
-        return self._compared + (self.checkpoints[-1].interactions if self.checkpoints else 0)
+        """Interactions of the last ``fit`` up to its last kept policy, those of dropped starts included."""
+        return self._dropped + (self.checkpoints[-1].interactions if self.checkpoints else 0)
 
     def fit(
         self,
@@ -116,9 +116,9 @@ class SACAgent:
         from gems_gym_agents.online.training import train_sac
 
         recorder = CheckpointRecorder(evaluate, None if directory is None else Path(directory))
-        self.checkpoints, self._seed, self._compared = recorder.checkpoints, seed, 0
+        self.checkpoints, self._seed = recorder.checkpoints, seed
         try:
-            self._compared = train_sac(
+            train_sac(
                 self.options,
                 source,
                 recorder,
@@ -130,7 +130,7 @@ class SACAgent:
                 keep_growth=keep_growth,
             )
         finally:
-            self._chosen = recorder.best or recorder.last
+            self._chosen, self._dropped = recorder.best or recorder.last, recorder.dropped
 
     @property
     def actor(self) -> Actor:

@@ -1,4 +1,4 @@
-"""Training of SAC in rounds, so that it can be interrupted and goes on to the same curve.
+"""Training of SAC in rounds, from one start or several, so that it can be interrupted and goes on to the same curve.
 
 The only module of the online agents that :mod:`gems_gym_agents.online.sac` loads when ``fit`` is called: importing it
 imports torch and stable-baselines3.
@@ -6,8 +6,8 @@ imports torch and stable-baselines3.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,19 @@ import numpy as np
 import stable_baselines3
 import torch
 from gymnasium.vector import VectorEnv
-from stable_baselines3 import SAC
-from stable_baselines3.common.callbacks import BaseCallback
 
 from gems_gym import __version__
 from gems_gym.output import plain
 from gems_gym.progress import track
-from gems_gym.user_splits import USERS_PER_SEED, user_seeds
-from gems_gym_agents.base import DivergedError, Evaluate
+from gems_gym.user_splits import USERS_PER_SEED
+from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.online.callbacks import (
-    KeepingCallback,
-    ProgressCallback,
-    QBoundCallback,
-    mean_training_return,
-)
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.online.curves import Curves
-from gems_gym_agents.online.end_to_end import export_belief, make_end_to_end
-from gems_gym_agents.online.model import check_spaces, export_actor, make_sac
+from gems_gym_agents.online.end_to_end import make_end_to_end
+from gems_gym_agents.online.model import check_spaces, make_sac
 from gems_gym_agents.online.options import EndToEndOptions, SACOptions
+from gems_gym_agents.online.trainee import Trainee
 from gems_gym_agents.online.unfinished import UnfinishedRun
 from gems_gym_agents.online.vec_env import layers_of
 
@@ -50,18 +43,22 @@ def train_sac(
     device: str,
     progress: bool,
     keep_growth: float | None = None,
-) -> int:
+) -> None:
     """Trains, leaving every validated policy and the last one in the recorder, even when interrupted or failing.
 
     Training is a sequence of rounds of ``validate_every`` interactions, rounded up to whole sessions of all users. Each
     starts with fresh seeds, new users and new sessions, and ends with a recorded policy and a saved state. So an
     interrupted run in the same directory goes on from its last whole round and ends with the same bits.
 
+    Several starts play each round one after the other, and the worse half of them is dropped after 1, 2, 4, ... rounds
+    (successive halving, Jamieson & Talwalkar, 2016, arXiv 1502.07943). Nothing is saved, and nothing but the policies'
+    scores logged, before one is left.
+
     Args:
         options: the settings.
         env: see :func:`make_sac`.
-        recorder: gets the policies, the last one unscored if training is interrupted.
-        steps: interactions (users times steps), rounded up to whole vector steps.
+        recorder: gets the policies, of the best start; the last one unscored if training is interrupted.
+        steps: interactions (users times steps) of a start that is not dropped, rounded up to whole vector steps.
         seed: decides everything random.
         directory: curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run goes on
             with to ``directory/unfinished``, which a finished one removes; ``None``: nowhere.
@@ -69,9 +66,6 @@ def train_sac(
         progress: draw a bar on stderr.
         keep_growth: records policies within rounds too, whenever the interactions since ``learning_starts`` have grown
             by this share; ``None``: never.
-
-    Returns:
-        Interactions of the starts that were compared before (``options.starts``), 0 if none were.
 
     Raises:
         ValueError: the directory holds an unfinished run of other arguments.
@@ -85,82 +79,68 @@ def train_sac(
             f"validate_every={options.validate_every}: {len(ends)} rounds, each with {env.num_envs} new users, need "
             f"more than the {USERS_PER_SEED} users of a seed; validate less often"
         )
+    counts = starts_in_rounds(options.starts, len(ends))
+    lengths = np.diff([0, *ends])
+    dropped = int(np.dot(counts, lengths)) - ends[-1]
     with borrowed_global_state(device):
         arguments = run_arguments(options, env, recorder, steps, seed, device)
         run = UnfinishedRun(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
-        make: Any = make_end_to_end if isinstance(options, EndToEndOptions) else make_sac
-        model: SAC = make(options, env, seed=seed, device=device)
-        curves = Curves(directory, run.restore(model, recorder))
-        compared = 0
-        if options.starts > 1:  # of a run that goes on too: they end the same way, and say which start it was
-            seed, compared = best_start(options, env, recorder.evaluate, seed, ends[0], device, progress)
-            if not recorder.checkpoints:
-                model = make(options, env, seed=seed, device=device)
-        made_by = {"agent": options.agent, "seed": seed}
-        model.set_logger(curves.logger)
+
+        def trainee(start_seed: int, its_recorder: CheckpointRecorder) -> Trainee:
+            make: Any = make_end_to_end if isinstance(options, EndToEndOptions) else make_sac
+            model = make(options, env, seed=start_seed, device=device)
+            return Trainee(model, env, options, its_recorder, keep_growth)
+
+        leader = trainee(seed, recorder)
+        curves = Curves(directory, run.restore(leader.model, recorder))
+        trainees = [leader]
+        if recorder.checkpoints:
+            recorder.dropped = dropped
+        elif options.starts > 1:
+            seeds = start_seeds(seed, options.starts)
+            trainees = [trainee(one, CheckpointRecorder(recorder.evaluate, None)) for one in seeds]
+            leader = trainees[0]
         try:
-            with track("SAC", steps, progress) as advance:
-                callbacks: list[BaseCallback] = [
-                    QBoundCallback(largest_reward(env, options), options.gamma),
-                    ProgressCallback(advance, steps, recorder),
-                ]
-                if keep_growth:
-                    keep = partial(_record, model, recorder, made_by)
-                    callbacks.append(KeepingCallback(keep_growth, recorder, keep))
+            with track("SAC", ends[-1] + dropped, progress) as advance:
+                advance(recorder.dropped + leader.interactions)
                 for number, end in enumerate(ends):
-                    if end > model.num_timesteps:
-                        _train_round(model, seed, number, end, callbacks)
-                        _record(model, recorder, made_by)
-                        model.dump_logs()
-                        run.save(model, recorder, curves.text)
+                    if leader.interactions >= end:
+                        continue  # of a run that goes on
+                    if len(trainees) == 1:
+                        leader.lead(recorder, curves)
+                    for one in trainees:
+                        one.train_round(number, end, advance)
+                    recorder.dropped += (len(trainees) - 1) * int(lengths[number])
+                    left = counts[number + 1] if number + 1 < len(ends) else 1
+                    trainees = sorted(trainees, key=lambda one: one.best_score, reverse=True)[:left]
+                    leader = trainees[0]
+                    if left == 1:
+                        leader.lead(recorder, curves)
+                        run.save(leader.model, recorder, curves.text)
             run.discard()
         except BaseException as error:
-            _record(model, recorder, made_by, score=False)
+            leader.record(score=False)
+            leader.lead(recorder, curves)
             if isinstance(error, DivergedError):
                 run.discard()  # going on would end the same way
             raise
         finally:
             curves.logger.close()
-    return compared
 
 
-def best_start(
-    options: SACOptions,
-    env: VectorEnv,
-    evaluate: Evaluate | None,
-    seed: int,
-    steps: int,
-    device: str,
-    progress: bool,
-) -> tuple[int, int]:
-    """Trains from several seeds for a while, and finds the one with the best policy on validation users.
+def starts_in_rounds(starts: int, rounds: int) -> list[int]:
+    """How many starts are trained in each round: half of them, rounded up, after 1, 2, 4, ... rounds.
 
-    Args:
-        options: the settings; as many starts as they say.
-        env: see :func:`make_sac`.
-        evaluate: scores a policy.
-        seed: the first start has this one, the others' are made of it.
-        steps: interactions of each start.
-        device: a torch device.
-        progress: draw bars on stderr.
-
-    Returns:
-        The seed, and the interactions of all starts.
+    Examples:
+        >>> starts_in_rounds(8, 6)
+        [8, 4, 2, 2, 1, 1]
     """
-    drawn = (
-        np.random.SeedSequence(seed).generate_state(options.starts - 1) >> 12
-    )  # 20 bits, as user_seeds wants
-    seeds = [seed, *drawn.tolist()]
-    scores, interactions = [], 0
-    for one in seeds:
-        recorder = CheckpointRecorder(evaluate, None)
-        alone = replace(options, starts=1)
-        train_sac(
-            alone, env, recorder, steps=steps, seed=one, directory=None, device=device, progress=progress
-        )
-        scores.append(recorder.checkpoints[-1].score)
-        interactions += recorder.checkpoints[-1].interactions
-    return seeds[int(np.argmax(np.array(scores, dtype=float)))], interactions
+    return [-(-starts // 2 ** done.bit_length()) for done in range(rounds)]
+
+
+def start_seeds(seed: int, starts: int) -> Sequence[int]:
+    """The first start has the run's own seed; the others' are made of it, 20 bits each, as ``user_seeds`` wants."""
+    return [seed, *(np.random.SeedSequence(seed).generate_state(starts - 1) >> 12).tolist()]
 
 
 def round_ends(env: VectorEnv, validate_every: int, steps: int) -> list[int]:
@@ -170,30 +150,6 @@ def round_ends(env: VectorEnv, validate_every: int, steps: int) -> list[int]:
     every = -(-validate_every // sessions) * sessions
     last = -(-steps // env.num_envs) * env.num_envs
     return [*range(every, last, every), last]
-
-
-def _train_round(model: SAC, seed: int, number: int, end: int, callbacks: list[BaseCallback]) -> None:
-    """Plays and learns until ``end`` interactions, whatever came before: seeds and users are the round's own."""
-    assert model.env is not None
-    model.set_random_seed(int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
-    users = user_seeds("training", seed, model.n_envs, start=number * model.n_envs)
-    model.env.seed(users)  # type: ignore[arg-type]  # ours takes lists
-    model.set_env(model.env)  # SB3's way to have ``learn`` reset the environment
-    # Users end their sessions together: one line of the log per round of sessions, not one per user.
-    model.learn(
-        end - model.num_timesteps, callback=callbacks, log_interval=model.n_envs, reset_num_timesteps=False
-    )
-
-
-def _record(model: SAC, recorder: CheckpointRecorder, made_by: dict[str, Any], *, score: bool = True) -> None:
-    """Records the present policy, unless it has been already or has not begun to learn; and logs its score."""
-    interactions, last = model.num_timesteps, recorder.last
-    if interactions > model.learning_starts and (last is None or last.interactions < interactions):
-        made_by = {**made_by, "interactions": interactions}
-        actor, belief = export_actor(model, made_by), export_belief(model, made_by)
-        checkpoint = recorder.record(interactions, mean_training_return(model), actor, belief, score=score)
-        if checkpoint.score is not None:
-            model.logger.record("validation/clicks_per_session", checkpoint.score)
 
 
 def run_arguments(
@@ -230,9 +186,3 @@ def describe_world(env: VectorEnv) -> dict[str, Any]:
     if hasattr(core, "config") and hasattr(core, "catalog"):
         world |= {"config": asdict(core.config), "catalog": core.catalog.hash}
     return world
-
-
-def largest_reward(env: VectorEnv, options: SACOptions) -> float | None:
-    """Largest scaled reward of one step: one click per slot; ``None`` where the environment has no slates."""
-    slate_size = getattr(getattr(env.unwrapped, "config", None), "slate_size", None)
-    return None if slate_size is None else float(slate_size) * options.reward_scale

@@ -199,6 +199,7 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
 def _counters(model: SAC) -> dict[str, Any]:
     sessions = [dict(session) for session in model.ep_info_buffer or ()]
     return {
+        "seed": model.seed,  # of the start, where there were several
         "interactions": model.num_timesteps,
         "episodes": model._episode_num,
         "updates": model._n_updates,
@@ -207,7 +208,7 @@ def _counters(model: SAC) -> dict[str, Any]:
 
 
 def _set_counters(model: SAC, counters: dict[str, Any]) -> None:
-    model.num_timesteps = counters["interactions"]
+    model.seed, model.num_timesteps = counters["seed"], counters["interactions"]
     model._episode_num, model._n_updates = counters["episodes"], counters["updates"]
     model.ep_info_buffer = deque(counters["sessions"], maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)

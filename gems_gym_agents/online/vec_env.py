@@ -138,6 +138,11 @@ class GymnasiumVecEnv(VecEnv):
         self._returns[ended] = 0.0
         self._lengths[ended] = 0
 
+    @property
+    def session_steps(self) -> np.ndarray:
+        """(num_users,) int64: how many steps of the session each user has seen."""
+        return self._lengths.copy()
+
     def close(self) -> None:
         """Closes the vector environment."""
         self.env.close()

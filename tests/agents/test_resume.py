@@ -91,14 +91,27 @@ def test_interrupted_by_ctrl_c(interrupted, tmp_path):
 
 def test_interrupted_after_several_starts(tmp_path):
     env = Interrupted(8)
-    env.steps = -25  # two starts of ten steps and a half round further
+    env.steps = -15  # two starts of ten steps each, then one and a half rounds of one of them
     with pytest.raises(KeyboardInterrupt):
         fit(env, tmp_path / "run", starts=2)
     assert (tmp_path / "run/unfinished").is_dir()
     agent = fit(TargetVectorEnv(8), tmp_path / "run", starts=2)
     fit(TargetVectorEnv(8), tmp_path / "whole", starts=2)
     assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
-    assert agent.interactions == 2 * 80 + 400
+    assert agent.interactions == 80 + 400
+    assert log(tmp_path / "run") == log(tmp_path / "whole")
+
+
+def test_interrupted_among_several_starts(tmp_path):
+    env = Interrupted(8)
+    env.steps = 10  # one start and a half
+    with pytest.raises(KeyboardInterrupt):
+        fit(env, tmp_path / "run", starts=2)
+    assert (tmp_path / "run/checkpoints/actor_80.safetensors").exists()  # what there was
+    agent = fit(TargetVectorEnv(8), tmp_path / "run", starts=2)  # begins anew
+    fit(TargetVectorEnv(8), tmp_path / "whole", starts=2)
+    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
+    assert agent.interactions == 80 + 400
 
 
 def test_it_does_go_on(interrupted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import random
 
@@ -24,6 +25,7 @@ from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
 from gems_gym_agents.online.model import export_actor, make_sac
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.online.training import start_seeds, starts_in_rounds
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 from tests.agents.tiny_env import TargetVectorEnv
 
@@ -57,21 +59,58 @@ def test_same_seed_same_agent_and_another_seed_another():
     assert np.abs(first.act(OBSERVATIONS) - other.act(OBSERVATIONS)).max() > 1e-3
 
 
-def test_the_best_of_several_starts_is_trained():
-    options = SMALL | {"validate_every": 160}
-    agent = SACAgent(**options, starts=3)
-    agent.fit(TargetVectorEnv(8), steps=480, seed=5, evaluate=closeness, progress=False)
-    assert agent.interactions == 3 * 160 + 480
-    chosen = agent.actor.metadata["seed"]
-    seeds = [5, *(np.random.SeedSequence(5).generate_state(2) >> 12).tolist()]
+def test_of_several_starts_the_worse_half_is_dropped_until_one_is_left():
+    options, steps = SMALL | {"validate_every": 160}, 480
+    agent = SACAgent(**options, starts=4)
+    agent.fit(TargetVectorEnv(8), steps=steps, seed=5, evaluate=closeness, progress=False)
+    assert agent.interactions == (4 + 2 + 1) * 160
     alone = {}
-    for seed in seeds:
+    for seed in start_seeds(5, 4):
         alone[seed] = SACAgent(**options)
-        alone[seed].fit(TargetVectorEnv(8), steps=480, seed=seed, evaluate=closeness, progress=False)
-    early = {seed: one.checkpoints[0].score for seed, one in alone.items()}
-    assert len(set(early.values())) == 3 and chosen == max(early, key=early.get)
-    assert [one.score for one in agent.checkpoints] == [one.score for one in alone[chosen].checkpoints]
+        alone[seed].fit(TargetVectorEnv(8), steps=steps, seed=seed, evaluate=closeness, progress=False)
+
+    def best_of(seeds, rounds):
+        return sorted(seeds, key=lambda seed: -max(one.score for one in alone[seed].checkpoints[:rounds]))
+
+    assert len({one.checkpoints[0].score for one in alone.values()}) == 4
+    chosen = best_of(best_of(alone, 1)[:2], 2)[0]
+    assert agent.actor.metadata["seed"] == chosen
+    assert [one.describe() for one in agent.checkpoints] == [
+        one.describe() for one in alone[chosen].checkpoints
+    ]
     np.testing.assert_array_equal(agent.act(OBSERVATIONS), alone[chosen].act(OBSERVATIONS))
+
+
+def test_starts_that_are_left_at_the_end_are_compared_there():
+    agent = SACAgent(**SMALL, validate_every=160, starts=3)
+    agent.fit(TargetVectorEnv(8), steps=160, seed=5, evaluate=closeness, progress=False)
+    assert agent.interactions == 3 * 160
+    assert len(agent.checkpoints) == 1
+
+
+@pytest.mark.parametrize("starts", range(1, 20))
+def test_starts_in_rounds(starts):
+    counts = starts_in_rounds(starts, 20)
+    assert counts[0] == starts
+    assert counts[-1] == 1
+    for done, (before, after) in enumerate(itertools.pairwise(counts), start=1):
+        assert after == (-(-before // 2) if done in (1, 2, 4, 8, 16) else before)
+
+
+def test_random_actions_held_for_a_session():
+    env = TargetVectorEnv(6, length=5, staggered=True)
+    actions, begun = [], []
+    step = env.step
+    env.step = lambda chosen: (begun.append(env.clock.copy()), actions.append(chosen.copy()), step(chosen))[2]
+    agent = SACAgent(**(SMALL | {"learning_starts": 120}), hold_random_actions=True)
+    agent.fit(env, steps=240, seed=0, progress=False)
+    random, learned = np.array(actions[:20]), np.array(actions[20:])  # (num_steps, num_users, action_size)
+    first = np.array(begun[:20]) == 0
+    first[0] = True
+    same = (random[1:] == random[:-1]).all(axis=2)
+    np.testing.assert_array_equal(same, ~first[1:])
+    assert np.abs(random).max() > 0.9
+    assert not (learned[1:] == learned[:-1]).all(axis=2).any()
 
 
 def test_policies_kept_within_rounds_change_nothing_else():
