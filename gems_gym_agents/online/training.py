@@ -94,7 +94,7 @@ def train_sac(
         leader = trainee(seed, recorder)
         curves = Curves(directory, run.restore(leader.model, recorder))
         trainees = [leader]
-        if recorder.checkpoints:
+        if leader.interactions:  # of a run that goes on, which has one start left
             recorder.dropped = dropped
         elif options.starts > 1:
             seeds = start_seeds(seed, options.starts)
@@ -105,7 +105,7 @@ def train_sac(
                 advance(recorder.dropped + leader.interactions)
                 for number, end in enumerate(ends):
                     if leader.interactions >= end:
-                        continue  # of a run that goes on
+                        continue
                     if len(trainees) == 1:
                         leader.lead(recorder, curves)
                     for one in trainees:
