@@ -68,6 +68,7 @@ class Trainee:
             self.recorder = recorder
             for checkpoint in recorder.checkpoints:
                 if checkpoint.score is not None:
+                    curves.logger.record("time/total_timesteps", checkpoint.interactions)
                     curves.logger.record("validation/clicks_per_session", checkpoint.score)
                     curves.logger.dump(checkpoint.interactions)
         self.model.set_logger(curves.logger)

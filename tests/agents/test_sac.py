@@ -81,6 +81,16 @@ def test_of_several_starts_the_worse_half_is_dropped_until_one_is_left():
     np.testing.assert_array_equal(agent.act(OBSERVATIONS), alone[chosen].act(OBSERVATIONS))
 
 
+def test_the_curves_of_several_starts_begin_with_the_scores_of_the_best(tmp_path):
+    agent = SACAgent(**SMALL, validate_every=160, starts=2)
+    agent.fit(TargetVectorEnv(8), steps=480, seed=5, evaluate=closeness, progress=False, directory=tmp_path)
+    with (tmp_path / "logs/progress.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["validation/clicks_per_session"]]
+    scores = {int(row["time/total_timesteps"]): float(row["validation/clicks_per_session"]) for row in rows}
+    assert scores == {one.interactions: pytest.approx(one.score) for one in agent.checkpoints}
+    assert len(scores) == 3
+
+
 def test_starts_that_are_left_at_the_end_are_compared_there():
     agent = SACAgent(**SMALL, validate_every=160, starts=3)
     agent.fit(TargetVectorEnv(8), steps=160, seed=5, evaluate=closeness, progress=False)
