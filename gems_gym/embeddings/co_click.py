@@ -17,7 +17,7 @@ from gems_gym.embeddings.base import (
 def co_click_embeddings(log: ClickLog, num_items: int, size: int = DEFAULT_SIZE) -> NDArray[np.float32]:
     """Factorises the positive pointwise mutual information (PPMI) of items clicked in the same slate.
 
-    With ``n(i, j)`` the number of slates in which both i and j were clicked, PPMI is ``max(0, log n(i, j) n(·, ·) /
+    With ``n(i, j)`` how often i and j were clicked in the same slate, PPMI is ``max(0, log n(i, j) n(·, ·) /
     (n(i, ·) n(·, j)))``, and 0 where i = j: how much more often two items are clicked together than their popularity
     explains (Levy and Goldberg, NeurIPS 2014). The embeddings are the leading eigenvectors of that symmetric matrix,
     each times the square root of its eigenvalue, so their dot products approximate it. Takes a second or two for a
@@ -47,7 +47,10 @@ def co_click_embeddings(log: ClickLog, num_items: int, size: int = DEFAULT_SIZE)
 
 
 def co_clicks(log: ClickLog, num_items: int, row_axes: int) -> NDArray[np.float64]:
-    """In how many rows (slates or sessions) of a log two different items were both clicked.
+    """How often two different items were both clicked in one row (a slate or a session) of a log.
+
+    Rows of slates count pairs of clicks: an item clicked in two slots of a slate, as random slates that repeat items
+    have, counts twice. Rows of sessions count sessions, however often either item was clicked in them.
 
     Args:
         log: slates and clicks.
@@ -61,13 +64,14 @@ def co_clicks(log: ClickLog, num_items: int, row_axes: int) -> NDArray[np.float6
         ValueError: arrays of different shapes, unknown item ids, or no row with clicks on two items.
     """
     rows, items, num_rows = clicked_items(log, num_items, row_axes)
+    row = "slate" if row_axes == log.slates.ndim - 1 else "session"
     shape = (num_rows, num_items)
     clicked = sparse.csr_array((np.ones(len(rows), dtype=np.float32), (rows, items)), shape=shape)
-    clicked.data[:] = 1  # an item clicked twice in a session counts once
+    if row == "session":
+        clicked.data[:] = 1
     counts = np.asarray((clicked.T @ clicked).todense(), dtype=np.float64)
     np.fill_diagonal(counts, 0)
     if not counts.any():
-        row = "slate" if row_axes == log.slates.ndim - 1 else "session"
         raise ValueError(
             f"log holds no {row} with clicks on two different items: there is nothing to learn from"
         )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gems_gym.embeddings import co_click_embeddings
+from gems_gym.embeddings.co_click import co_clicks
 from tests.embeddings.grouped_log import Log, grouped_log
 
 
@@ -19,6 +20,15 @@ def test_groups_are_found() -> None:
                 assert cosines[one, other].min() > 0.9
             else:
                 assert cosines[one, other].max() < 0.5
+
+
+def test_slates_count_pairs_of_clicks_and_sessions_count_once() -> None:
+    # Two sessions of two slates; the first slate shows item 0 twice, as random slates that repeat items do.
+    slates = np.array([[[0, 0, 1], [0, 1, 2]], [[2, 0, 1], [1, 2, 0]]])
+    clicks = np.array([[[1, 1, 1], [1, 1, 0]], [[1, 0, 1], [0, 0, 1]]])
+    log = Log(slates, clicks)
+    np.testing.assert_array_equal(co_clicks(log, 3, row_axes=2), [[0, 3, 0], [3, 0, 1], [0, 1, 0]])
+    np.testing.assert_array_equal(co_clicks(log, 3, row_axes=1), [[0, 2, 1], [2, 0, 1], [1, 1, 0]])
 
 
 def test_never_clicked_items_are_zeros_and_the_rest_has_unit_scale() -> None:
