@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
+from scipy.sparse.linalg import ArpackError, eigsh
 
 from gems_gym.embeddings.base import (
     DEFAULT_SIZE,
@@ -40,7 +41,7 @@ def co_click_embeddings(log: ClickLog, num_items: int, size: int = DEFAULT_SIZE)
         raise ValueError(f"size must be in [1, num_items) = [1, {num_items}), got {size}")
     counts = co_clicks(log, num_items, row_axes=log.slates.ndim - 1)
     information = np.maximum(mutual_information(counts), 0)
-    eigenvalues, vectors = leading_eigenvectors(information, size)
+    eigenvalues, vectors = _leading_by_arpack(information, size)
     embeddings = with_signs(vectors * np.sqrt(np.maximum(eigenvalues, 0)))  # (num_items, size)
     embeddings[information.sum(axis=1) == 0] = 0  # rather than the solver's rounding errors
     return unit_scale(embeddings)
@@ -88,11 +89,26 @@ def mutual_information(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return information
 
 
+def _leading_by_arpack(
+    matrix: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As :func:`leading_eigenvectors`, with ARPACK's rounding errors.
+
+    Training of a GeMS ranker that starts from these embeddings turns their last bits into other weights, and the
+    shipped rankers were made with ARPACK.
+    """
+    try:
+        # A fixed start vector: ARPACK draws one otherwise.
+        eigenvalues, vectors = eigsh(matrix, k=count, which="LA", v0=np.ones(len(matrix)))
+    except ArpackError:  # it gives up on some logs of few clicks
+        return leading_eigenvectors(matrix, count)
+    return eigenvalues[::-1], vectors[:, ::-1]
+
+
 def leading_eigenvectors(
     matrix: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The largest eigenvalues of a symmetric matrix, falling, and their eigenvectors, ``(num_items, count)``."""
-    # LAPACK, as the matrices here are dense anyway: ARPACK gives up on some logs of few clicks.
     eigenvalues, vectors = linalg.eigh(matrix, subset_by_index=(len(matrix) - count, len(matrix) - 1))
     return eigenvalues[::-1], vectors[:, ::-1]
 
