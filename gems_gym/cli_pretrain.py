@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -16,13 +16,13 @@ from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddin
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
 from gems_gym.output import key_value_table, note, rows_table, show_result
-from gems_gym.pretraining.session_log import (
-    BELIEF_SHARES,
-    SessionLog,
-    collect_session_log,
-)
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefPreset
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsPreset
+from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
+
+_Preset = TypeVar("_Preset", BeliefPreset, GemsPreset)
 
 pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
@@ -51,7 +51,7 @@ Compare = Annotated[
 Log = Annotated[
     Path | None, typer.Option(help="Session log (.npz): read if it is there, else collected and written.")
 ]
-Sessions = Annotated[int, typer.Option(help="Sessions to log.")]
+Sessions = Annotated[int | None, typer.Option(help="Sessions to log; the preset's number if not given.")]
 Seed = Annotated[int, typer.Option(help="Of the logging users, the weights and the batches.")]
 Batches = Annotated[int | None, typer.Option(help="Gradient updates; the recipe's number if not given.")]
 ItemEmbeddings = Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")]
@@ -78,9 +78,7 @@ def ranker(
         str | None, typer.Option(help="Recipe of a GeMS ranker: default, or published, to compare with.")
     ] = None,
     log: Log = None,
-    sessions: Annotated[
-        int | None, typer.Option(help="Sessions to log; the preset's number if not given.")
-    ] = None,
+    sessions: Sessions = None,
     seed: Seed = 0,
     batches: Batches = None,
     item_embeddings: ItemEmbeddings = None,
@@ -129,14 +127,9 @@ def ranker(
         _report(made.save(out), out, options, {}, as_json)
         return
     require("torch")
-    from gems_gym.pretraining.gems_settings import GEMS_PRESETS
     from gems_gym.pretraining.gems_vae import pretrain_gems
 
-    chosen = preset or "default"
-    if chosen not in GEMS_PRESETS:
-        raise unknown_name("preset of the ranker 'gems'", chosen, GEMS_PRESETS)
-    recipe = GEMS_PRESETS[chosen]
-
+    recipe = _preset("ranker 'gems'", preset, GEMS_PRESETS)
     if batches is not None:
         options["batches"] = batches
     if item_vectors is not None:
@@ -146,15 +139,7 @@ def ranker(
         if name not in known:
             raise unknown_name("option of the ranker 'gems':", name, known)
     settings = replace(recipe.settings, **options)
-    session_log, config = _session_log(
-        env,
-        log,
-        recipe.shares,
-        recipe.sessions if sessions is None else sessions,
-        seed,
-        item_embeddings,
-        recipe.search_sessions,
-    )
+    session_log, config = _preset_log(env, log, recipe, sessions, seed, item_embeddings)
     trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -163,8 +148,12 @@ def ranker(
 def belief(
     env: EnvIfNew = None,
     out: OutIfNew = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="default, or unprivileged: nobody logs who knows what no recommender could."),
+    ] = None,
     log: Log = None,
-    sessions: Sessions = 5_000,
+    sessions: Sessions = None,
     seed: Seed = 0,
     batches: Batches = None,
     item_embeddings: ItemEmbeddings = None,
@@ -180,20 +169,22 @@ def belief(
     """
     require("torch")
     if report:
-        refuse("does not go with --report", log=log, batches=batches, reproduce=reproduce)
+        refuse("does not go with --report", log=log, batches=batches, reproduce=reproduce, preset=preset)
         report_beliefs(
-            _needed("env", env), compare or [], item_embeddings, out, as_json, sessions=sessions, seed=seed
-        )
+            _needed("env", env), compare or [], item_embeddings, out, as_json,
+            sessions=5_000 if sessions is None else sessions, seed=seed,
+        )  # fmt: skip
         return
     refuse("goes with --report only", compare=compare)
     if reproduce is not None:
         _reproduce(reproduce, "belief", env, out, as_json)
         return
     env, out = _needed("env", env), _needed("out", out)
-    from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
+    from gems_gym.pretraining.gru_belief import pretrain_belief
 
-    settings = BeliefSettings() if batches is None else BeliefSettings(batches=batches)
-    session_log, config = _session_log(env, log, BELIEF_SHARES, sessions, seed, item_embeddings)
+    recipe = _preset("belief", preset, BELIEF_PRESETS)
+    settings = recipe.settings if batches is None else replace(recipe.settings, batches=batches)
+    session_log, config = _preset_log(env, log, recipe, sessions, seed, item_embeddings)
     trained, metrics = pretrain_belief(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -309,6 +300,25 @@ def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_jso
     show_result(result, key_value_table(readable), as_json)
     if not (result["same_weights"] or result["same_metrics"]):
         raise typer.Exit(1)
+
+
+def _preset(kind: str, name: str | None, presets: Mapping[str, _Preset]) -> _Preset:
+    if name is not None and name not in presets:
+        raise unknown_name(f"preset of the {kind}", name, presets)
+    return presets[name or "default"]
+
+
+def _preset_log(
+    env_id: str,
+    path: Path | None,
+    preset: BeliefPreset | GemsPreset,
+    sessions: int | None,
+    seed: int,
+    item_embeddings: Path | None,
+) -> tuple[Any, Any]:
+    """As :func:`_session_log`, of whom a preset lets log."""
+    count = preset.sessions if sessions is None else sessions
+    return _session_log(env_id, path, preset.shares, count, seed, item_embeddings, preset.search_sessions)
 
 
 def _session_log(

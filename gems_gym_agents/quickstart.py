@@ -20,7 +20,8 @@ from gems_gym.errors import missing_dependency, require
 from gems_gym.output import note, plain
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
-from gems_gym.pretraining.session_log import BELIEF_SHARES, collect_session_log
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
+from gems_gym.pretraining.session_log import collect_session_log
 from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
 from gems_gym.user_splits import user_seeds
@@ -119,20 +120,19 @@ class _Road:
 
     @cached_property
     def belief(self) -> dict[str, Any]:
-        from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
+        from gems_gym.pretraining.gru_belief import pretrain_belief
 
+        shares = BELIEF_PRESETS["default"].shares
         settings = BeliefSettings(batches=self.settings.belief_batches)
 
         def make() -> dict[str, Any]:
-            log = collect_session_log(
-                self.world.config, BELIEF_SHARES, self.settings.belief_sessions, self.seed
-            )
+            log = collect_session_log(self.world.config, shares, self.settings.belief_sessions, self.seed)
             belief, metrics = pretrain_belief(log, self.world.config.num_items, settings, seed=self.seed)
             belief.save(self.directory / "belief.safetensors")
             return {"metrics": metrics}
 
         inputs = {
-            **self.base, "shares": BELIEF_SHARES, "sessions": self.settings.belief_sessions, **asdict(settings),
+            **self.base, "shares": shares, "sessions": self.settings.belief_sessions, **asdict(settings),
         }  # fmt: skip
         return self.stages.run("belief", inputs, ["belief.safetensors"], make)
 

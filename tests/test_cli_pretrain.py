@@ -1,10 +1,12 @@
-"""gems-gym pretrain ranker: presets, and what is refused before any work."""
+"""gems-gym pretrain ranker and belief: presets, and what is refused before any work."""
 
 import functools
 import json
 
 import pytest
 
+from gems_gym.beliefs import load_belief
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS
 from gems_gym.rankers import GemsRanker, load_ranker
 
@@ -32,6 +34,21 @@ def test_a_preset_is_a_whole_recipe(run, tiny_env):
     assert not ranker.deduplicate
     assert ranker.tensors["encoder.2.weight"].shape == (256, 512)
     assert ranker.header["log"] == {"policies": ["eps_greedy_oracle"], "sessions": 20}
+
+
+def test_a_belief_has_presets_too(run, tiny_env):
+    pytest.importorskip("torch")
+    few = ("--sessions", 20, "--batches", 3)
+    code, out, err = run(
+        "belief", "--env", tiny_env, "--out", "b.safetensors", "--preset", "default", *few, "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out)["settings"]["batches"] == 3
+    logged = load_belief("b.safetensors").header["log"]
+    assert logged == {"policies": list(BELIEF_PRESETS["default"].shares), "sessions": 20}
+    code, _, err = run("belief", "--env", tiny_env, "--out", "c.safetensors", "--preset", "privileged")
+    assert code == 2
+    assert "did you mean 'unprivileged'" in " ".join(err.split())
 
 
 def test_options_go_before_the_preset(run, tiny_env):

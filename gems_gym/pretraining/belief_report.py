@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.config import SlateConfig
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.pretraining.click_metrics import auc, click_report
 from gems_gym.pretraining.click_probe import ClickProbe
-from gems_gym.pretraining.session_log import BELIEF_SHARES, SessionLog, collect_session_log
+from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.progress import track
 from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.user_splits import REPORTS_SEED, user_seeds
 
 RECENT_CLICKS = "recent clicks per topic"
 """The row that boredom is read off the simulator's own counts in: privileged, to compare with."""
+
+_SHARES = BELIEF_PRESETS["default"].shares
 
 # every other session, so that each policy is in both halves
 _FITTED, _TESTED = slice(0, None, 2), slice(1, None, 2)
@@ -72,14 +75,14 @@ def compare_beliefs(
                 f"{name} is for slates of {encoder.slate_size} items of the catalogue {encoder.catalog_hash}, "
                 f"not {config.slate_size} of {catalog.hash}"
             )
-    if sessions < 2 * len(BELIEF_SHARES):
+    if sessions < 2 * len(_SHARES):
         raise ValueError(
-            f"sessions must be at least two per logging policy, {2 * len(BELIEF_SHARES)}; got {sessions}"
+            f"sessions must be at least two per logging policy, {2 * len(_SHARES)}; got {sessions}"
         )
     users = user_seeds("logging", REPORTS_SEED + seed, sessions)
     log = collect_session_log(
         config,
-        BELIEF_SHARES,
+        _SHARES,
         sessions,
         REPORTS_SEED + seed,
         item_embeddings=catalog.item_embeddings,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gems_gym.beliefs.gru import GruBelief
 from gems_gym.embeddings.co_click import co_click_embeddings
-from gems_gym.errors import unknown_name
+from gems_gym.pretraining.belief_settings import BeliefSettings
 from gems_gym.pretraining.click_head import ClickHead, click_loss, draw_linear_weights
 from gems_gym.pretraining.click_metrics import click_report
 from gems_gym.pretraining.gru_unroll import GruUnroll
@@ -25,57 +25,13 @@ from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.threads import torch_threads
 from gems_gym.progress import track
 
-
-@dataclass(frozen=True, kw_only=True)
-class BeliefSettings:
-    """How a GRU belief is trained.
-
-    Attributes:
-        size: numbers in the belief.
-        embedding_size: numbers in an item embedding.
-        slate_input: what the GRU sees of a slate. ``"pooled"``: the sum of the clicked items and the sum of those
-            passed over, with learned position weights, and the S clicks. ``"concatenated"``: the published one, S
-            embeddings and S clicks; it can hardly tell which item got the click, and learns far more slowly.
-        item_embeddings: what item embeddings start from: ``"co_click"``, computed from the log, or ``"scratch"``.
-        freeze_item_embeddings: whether they stay what they started from.
-        batches: gradient steps.
-        batch_sessions: sessions in a batch.
-        learning_rate: of Adam, at its peak; warmed up over the first 5 % of batches, then a half cosine to 0.
-        held_out: share of the sessions kept for the report, in (0, 1); at most 1,000 sessions.
-    """
-
-    size: int = 20
-    embedding_size: int = 20
-    slate_input: Literal["pooled", "concatenated"] = "pooled"
-    item_embeddings: Literal["co_click", "scratch"] = "co_click"
-    freeze_item_embeddings: bool = False
-    batches: int = 1500
-    batch_sessions: int = 32
-    learning_rate: float = 2e-2
-    held_out: float = 0.05
-
-    def __post_init__(self) -> None:
-        for name in ("size", "embedding_size", "batches", "batch_sessions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out={self.held_out} must be a share between 0 and 1")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate} must be positive")
-        for name, known in (("slate_input", _SLATE_INPUTS), ("item_embeddings", _ITEM_EMBEDDINGS)):
-            if getattr(self, name) not in known:
-                raise unknown_name(name, getattr(self, name), known)
-
-
-_SLATE_INPUTS = ("pooled", "concatenated")
-_ITEM_EMBEDDINGS = ("co_click", "scratch")
 _MOST_HELD_OUT = 1000
 
 
 def pretrain_belief(
     log: SessionLog,
     num_items: int,
-    settings: BeliefSettings = BeliefSettings(),
+    settings: BeliefSettings | None = None,
     *,
     seed: int,
     device: str = "cpu",
@@ -86,7 +42,7 @@ def pretrain_belief(
     Args:
         log: sessions of a mixture of policies. The simulator's click probabilities in it serve the report only.
         num_items: items in the catalogue (a log need not show them all).
-        settings: the recipe.
+        settings: of the belief and its training; ``None``: the default preset's.
         seed: of everything random here: held-out sessions, initial weights, batches. Global generators are left alone.
         device: of torch.
         progress: whether to show a progress bar, with the loss, on stderr.
@@ -99,6 +55,7 @@ def pretrain_belief(
         ValueError: fewer than two sessions, or an item id that the catalogue does not have.
         FloatingPointError: the loss stopped being finite.
     """
+    settings = settings or BeliefSettings()
     _check_log(log, num_items)
     order = np.random.default_rng(seed).permutation(log.num_sessions)
     num_held_out = min(max(1, round(settings.held_out * log.num_sessions)), _MOST_HELD_OUT)

@@ -13,10 +13,11 @@ from gems_gym.config import preset_config
 from gems_gym.embeddings import EmbeddingTable, Sources, make_embeddings
 from gems_gym.embeddings.report import embedding_quality
 from gems_gym.errors import unknown_name
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefPreset, BeliefSettings
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsPreset, GemsSettings
 from gems_gym.pretraining.gems_vae import pretrain_gems
-from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
-from gems_gym.pretraining.session_log import BELIEF_SHARES, SessionLog, collect_session_log
+from gems_gym.pretraining.gru_belief import pretrain_belief
+from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import Ranker, TopKRanker, make_ranker
 from gems_gym.rankers.gems import GemsDecoder, GemsRanker
 from gems_gym.simulator import resolve_world
@@ -66,29 +67,32 @@ def gems_recipe(preset: str, name: str = "default", *, seed: int = 0) -> Recipe:
         name: A member of :data:`~gems_gym.pretraining.gems_settings.GEMS_PRESETS`.
         seed: Of everything random.
     """
-    chosen = GEMS_PRESETS[name]
+    return _preset_recipe("ranker/gems", preset, GEMS_PRESETS[name], RANKER_LOGS + seed, seed)
+
+
+def belief_recipe(preset: str, name: str = "default", *, seed: int = 0) -> Recipe:
+    """How a GRU belief is made for a world.
+
+    Args:
+        preset: The world.
+        name: A member of :data:`~gems_gym.pretraining.belief_settings.BELIEF_PRESETS`.
+        seed: Of everything random.
+    """
+    return _preset_recipe("belief/gru", preset, BELIEF_PRESETS[name], seed, seed)
+
+
+def _preset_recipe(
+    kind: str, preset: str, chosen: GemsPreset | BeliefPreset, log_seed: int, seed: int
+) -> Recipe:
     return Recipe(
-        kind="ranker/gems",
+        kind=kind,
         preset=preset,
         shares=[list(share) for share in chosen.shares.items()],
         sessions=chosen.sessions,
         search_sessions=chosen.search_sessions,
-        log_seed=RANKER_LOGS + seed,
+        log_seed=log_seed,
         seed=seed,
         settings=dataclasses.asdict(chosen.settings),
-    )
-
-
-def belief_recipe(preset: str, *, seed: int = 0) -> Recipe:
-    """How a GRU belief is made for a world, everything random from one seed."""
-    return Recipe(
-        kind="belief/gru",
-        preset=preset,
-        shares=[list(share) for share in BELIEF_SHARES.items()],
-        sessions=4_000,
-        log_seed=seed,
-        seed=seed,
-        settings=dataclasses.asdict(BeliefSettings(batches=1_500)),
     )
 
 

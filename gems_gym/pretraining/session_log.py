@@ -20,15 +20,6 @@ from gems_gym.simulator import ItemEmbeddings
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import whole_file
 
-BELIEF_SHARES: Mapping[str, float] = {
-    "random": 1.0,
-    "eps_greedy_oracle": 3.0,
-    "random_constant_slate": 2.0,
-    "diverse_random": 1.0,
-    "eps_boredom_aware_oracle": 1.0,
-}
-"""Who logs what beliefs learn from: a mixture, so that a belief stays right when the agent's behaviour moves."""
-
 _ARRAYS = ("slates", "clicks", "click_probabilities", "policy")
 
 

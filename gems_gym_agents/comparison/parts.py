@@ -7,8 +7,9 @@ from typing import Any
 
 from gems_gym import plugins
 from gems_gym.embeddings import Sources, make_embeddings
+from gems_gym.pretraining.belief_settings import BeliefSettings
 from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
-from gems_gym.pretraining.gru_belief import BeliefSettings, pretrain_belief
+from gems_gym.pretraining.gru_belief import pretrain_belief
 from gems_gym.pretraining.recipes import RANKER_LOGS, belief_recipe, gems_recipe
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import make_ranker
@@ -75,16 +76,13 @@ class Parts:
                 "ranker_options": dict(recipe.options),
             }
         preset = self.world.world.preset
-        if isinstance(recipe, BeliefRecipe):
-            whole, searched = belief_recipe(preset, seed=self.seed), None
-        else:
-            whole = gems_recipe(preset, recipe.preset, seed=self.seed)
-            searched = recipe.search_sessions or whole.search_sessions
+        whole_recipe = belief_recipe if isinstance(recipe, BeliefRecipe) else gems_recipe
+        whole = whole_recipe(preset, recipe.preset, seed=self.seed)
         return {
             **base,
             "shares": dict(whole.shares),
             "sessions": recipe.sessions or whole.sessions,
-            "search_sessions": searched,
+            "search_sessions": recipe.search_sessions or whole.search_sessions,
             "log_seed": whole.log_seed,
             "settings": {**whole.settings, **recipe.settings},
         }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym_agents.comparison.published import PUBLISHED
 from gems_gym_agents.comparison.study import (
+    BeliefRecipe,
     GemsRecipe,
     ItemVectorRecipe,
     OfflineVariant,
@@ -51,7 +52,8 @@ SAC_TOPK_MF = OnlineVariant(
 SAC_TOPK_CO_CLICK = OnlineVariant(
     name="sac_topk_co_click",
     description="SAC+TopK by cosine on embeddings from which items the same people click in short sessions of random "
-    "slates, our SAC",
+    "slates, and a belief that nobody privileged logged for, our SAC",
+    belief=BeliefRecipe(name="belief_unprivileged", preset="unprivileged"),
     ranker=ItemVectorRecipe(name="topk_co_click", embeddings="session_co_click", options={"cosine": True}),
     options={"gamma": 0.9, "hold_random_actions": True, "starts": 8},
     steps=300_000,

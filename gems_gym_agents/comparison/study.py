@@ -54,16 +54,20 @@ class RecordedWorld:
 
 @dataclass(frozen=True, kw_only=True)
 class BeliefRecipe:
-    """How a belief is pretrained; what is not given is as in the shipped beliefs' recipe.
+    """How a belief is pretrained; what is not given is as in a preset of ours.
 
     Attributes:
         name: of the recipe, in folders; variants that name the same one share what it made.
+        preset: a member of :data:`~gems_gym.pretraining.belief_settings.BELIEF_PRESETS`.
         sessions: sessions logged.
+        search_sessions: sessions played before by logging policies that search.
         settings: fields of ``BeliefSettings``.
     """
 
     name: str = "belief"
+    preset: str = "default"
     sessions: int | None = None
+    search_sessions: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 

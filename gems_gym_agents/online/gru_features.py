@@ -12,7 +12,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from gems_gym.beliefs import GruBelief
-from gems_gym.pretraining.gru_belief import BeliefSettings, GruBeliefModel
+from gems_gym.pretraining.belief_settings import BeliefSettings
+from gems_gym.pretraining.gru_belief import GruBeliefModel
 from gems_gym.pretraining.gru_unroll import GruUnroll
 from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
 from gems_gym_agents.online.session_moments import MomentLayout

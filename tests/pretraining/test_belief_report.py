@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 from gems_gym.beliefs import BeliefEncoder, GruBelief
 from gems_gym.envs import SlateEnv
 from gems_gym.pretraining.belief_report import RECENT_CLICKS, compare_beliefs
-from gems_gym.pretraining.session_log import BELIEF_SHARES
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 
 WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 40}
 
@@ -62,11 +62,11 @@ def test_boredom_is_read_off_what_holds_it(rows: dict[str, dict[str, Any]]) -> N
 
 def test_clicks_lie_between_the_base_rate_and_the_truth(rows: dict[str, dict[str, Any]]) -> None:
     counts, random = (rows[name]["clicks"] for name in ("counts", "random"))
-    assert set(counts) == {"all", *BELIEF_SHARES}
+    assert set(counts) == {"all", *BELIEF_PRESETS["default"].shares}
     assert counts["all"]["sessions"] == 80
     assert counts["all"]["log_loss_truth"] < counts["all"]["log_loss"] < counts["all"]["log_loss_base"]
     assert counts["all"]["auc_truth"] > counts["all"]["auc"] > random["all"]["auc"]
-    for policy in BELIEF_SHARES:  # the same sessions for both
+    for policy in BELIEF_PRESETS["default"].shares:  # the same sessions for both
         assert counts[policy]["log_loss_truth"] == random[policy]["log_loss_truth"]
 
 

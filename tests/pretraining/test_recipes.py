@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("torch")
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.embeddings import EmbeddingTable
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.recipes import (
     RANKER_LOGS,
@@ -18,7 +19,6 @@ from gems_gym.pretraining.recipes import (
     gems_recipe,
     shipped_recipes,
 )
-from gems_gym.pretraining.session_log import BELIEF_SHARES
 from gems_gym.rankers import GemsDecoder, GemsRanker, TopKRanker
 from gems_gym.simulator import resolve_world
 from gems_gym.user_splits import user_seeds
@@ -40,14 +40,21 @@ def test_a_recipe_survives_json():
             assert GemsSettings(**again.settings) == GemsSettings(**recipe.settings)
 
 
-def test_gems_recipes_are_the_presets():
-    for name, preset in GEMS_PRESETS.items():
-        recipe = gems_recipe(WORLD, name)
-        assert (recipe.kind, recipe.preset) == ("ranker/gems", WORLD)
+@pytest.mark.parametrize(
+    ("make", "presets", "kind", "settings"),
+    [
+        (gems_recipe, GEMS_PRESETS, "ranker/gems", GemsSettings),
+        (belief_recipe, BELIEF_PRESETS, "belief/gru", BeliefSettings),
+    ],
+)
+def test_recipes_are_the_presets(make, presets, kind, settings):
+    for name, preset in presets.items():
+        recipe = make(WORLD, name)
+        assert (recipe.kind, recipe.preset) == (kind, WORLD)
         assert dict(recipe.shares) == preset.shares
         assert (recipe.sessions, recipe.search_sessions) == (preset.sessions, preset.search_sessions)
-        assert GemsSettings(**recipe.settings) == preset.settings
-    assert gems_recipe(WORLD) == gems_recipe(WORLD, "default") != gems_recipe(WORLD, "published")
+        assert settings(**recipe.settings) == preset.settings
+        assert (make(WORLD) == recipe) == (name == "default")
 
 
 def test_a_seed_decides_log_and_training_and_rankers_and_beliefs_share_no_users():
@@ -59,7 +66,6 @@ def test_a_seed_decides_log_and_training_and_rankers_and_beliefs_share_no_users(
     assert belief.log_seed < ranker.log_seed
     logs = [set(user_seeds("logging", one.log_seed, one.sessions)) for one in (ranker, belief)]
     assert not logs[0] & logs[1]
-    assert dict(belief.shares) == BELIEF_SHARES
 
 
 def test_five_artefacts_for_each_world():

@@ -1,9 +1,11 @@
 """Parts of a study's world: what is logged for them, and that they are made once."""
 
+from gems_gym.beliefs import load_belief
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.rankers import load_ranker
 from gems_gym_agents.comparison.parts import Parts
 from gems_gym_agents.comparison.runs import OpenWorld
-from gems_gym_agents.comparison.study import ItemVectorRecipe
+from gems_gym_agents.comparison.study import BeliefRecipe, ItemVectorRecipe
 from tests.agents.tiny_study import ONLINE
 
 RECIPE = ItemVectorRecipe(name="short", embeddings="session_co_click", options={"cosine": True}, sessions=300)
@@ -17,6 +19,15 @@ def test_a_ranker_of_item_vectors_from_short_sessions(tmp_path):
     written = parts.file(RECIPE).stat().st_mtime_ns
     assert parts.make(RECIPE) == made
     assert parts.file(RECIPE).stat().st_mtime_ns == written
+
+
+def test_a_belief_that_nobody_privileged_logged_for(tmp_path):
+    parts = Parts(OpenWorld(ONLINE.worlds[0]), 0, tmp_path)
+    few = {"sessions": 60, "search_sessions": 1_024, "settings": {"batches": 10}}
+    recipe = BeliefRecipe(preset="unprivileged", **few)
+    assert parts.make(recipe)["logged_interactions"] == (60 + 1_024) * 12
+    logged = load_belief(parts.file(recipe)).header["log"]
+    assert logged == {"policies": list(BELIEF_PRESETS["unprivileged"].shares), "sessions": 60}
 
 
 def test_what_is_logged_is_among_the_settings(tmp_path):

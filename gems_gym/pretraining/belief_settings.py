@@ -1,0 +1,95 @@
+"""Settings of the GRU belief's pretraining, and its presets: who logs for it, with oracles and without."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from gems_gym.errors import unknown_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeliefSettings:
+    """How a GRU belief is trained.
+
+    Attributes:
+        size: numbers in the belief.
+        embedding_size: numbers in an item embedding.
+        slate_input: what the GRU sees of a slate. ``"pooled"``: the sum of the clicked items and the sum of those
+            passed over, with learned position weights, and the S clicks. ``"concatenated"``: the published one, S
+            embeddings and S clicks; it can hardly tell which item got the click, and learns far more slowly.
+        item_embeddings: what item embeddings start from: ``"co_click"``, computed from the log, or ``"scratch"``.
+        freeze_item_embeddings: whether they stay what they started from.
+        batches: gradient steps.
+        batch_sessions: sessions in a batch.
+        learning_rate: of Adam, at its peak; warmed up over the first 5 % of batches, then a half cosine to 0.
+        held_out: share of the sessions kept for the report, in (0, 1); at most 1,000 sessions.
+    """
+
+    size: int = 20
+    embedding_size: int = 20
+    slate_input: Literal["pooled", "concatenated"] = "pooled"
+    item_embeddings: Literal["co_click", "scratch"] = "co_click"
+    freeze_item_embeddings: bool = False
+    batches: int = 1500
+    batch_sessions: int = 32
+    learning_rate: float = 2e-2
+    held_out: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("size", "embedding_size", "batches", "batch_sessions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out={self.held_out} must be a share between 0 and 1")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate} must be positive")
+        for name, known in (("slate_input", _SLATE_INPUTS), ("item_embeddings", _ITEM_EMBEDDINGS)):
+            if getattr(self, name) not in known:
+                raise unknown_name(name, getattr(self, name), known)
+
+
+_SLATE_INPUTS = ("pooled", "concatenated")
+_ITEM_EMBEDDINGS = ("co_click", "scratch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeliefPreset:
+    """A whole recipe: what is logged, and how a GRU belief is trained on it.
+
+    Attributes:
+        shares: Logging policy -> share of the sessions: a mixture, so that a belief stays right when the agent's
+            behaviour moves.
+        sessions: Sessions logged.
+        search_sessions: Sessions that logging policies which search play before; None: none of them searches.
+        settings: Of the GRU and its training.
+    """
+
+    shares: Mapping[str, float]
+    sessions: int
+    search_sessions: int | None
+    settings: BeliefSettings
+
+
+BELIEF_PRESETS: Mapping[str, BeliefPreset] = {
+    "default": BeliefPreset(
+        shares={
+            "random": 1.0,
+            "eps_greedy_oracle": 3.0,
+            "random_constant_slate": 2.0,
+            "diverse_random": 1.0,
+            "eps_boredom_aware_oracle": 1.0,
+        },
+        sessions=4_000,
+        search_sessions=None,
+        settings=BeliefSettings(),
+    ),
+    "unprivileged": BeliefPreset(
+        shares={"random": 2.0, "random_constant_slate": 3.0, "searched_slates": 3.0},
+        sessions=8_000,
+        search_sessions=100_000,
+        settings=BeliefSettings(batches=3_000),
+    ),
+}
+"""Preset -> recipe. *default*: the shipped beliefs', whose log is in part by policies that know what no recommender
+could. *unprivileged*: nobody who logs does; it takes twice the sessions and updates to predict clicks and boredom as
+well."""
