@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
@@ -16,13 +16,12 @@ from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddin
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
 from gems_gym.output import key_value_table, note, rows_table, show_result
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefPreset
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsPreset
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+from gems_gym.pretraining.presets import PretrainingPreset, Settings
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
-
-_Preset = TypeVar("_Preset", BeliefPreset, GemsPreset)
 
 pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
@@ -302,7 +301,9 @@ def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_jso
         raise typer.Exit(1)
 
 
-def _preset(kind: str, name: str | None, presets: Mapping[str, _Preset]) -> _Preset:
+def _preset(
+    kind: str, name: str | None, presets: Mapping[str, PretrainingPreset[Settings]]
+) -> PretrainingPreset[Settings]:
     if name is not None and name not in presets:
         raise unknown_name(f"preset of the {kind}", name, presets)
     return presets[name or "default"]
@@ -311,7 +312,7 @@ def _preset(kind: str, name: str | None, presets: Mapping[str, _Preset]) -> _Pre
 def _preset_log(
     env_id: str,
     path: Path | None,
-    preset: BeliefPreset | GemsPreset,
+    preset: PretrainingPreset[Any],
     sessions: int | None,
     seed: int,
     item_embeddings: Path | None,

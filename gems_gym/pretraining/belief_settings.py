@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gems_gym.errors import unknown_name
+from gems_gym.pretraining.presets import PretrainingPreset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,26 +53,8 @@ _SLATE_INPUTS = ("pooled", "concatenated")
 _ITEM_EMBEDDINGS = ("co_click", "scratch")
 
 
-@dataclass(frozen=True, kw_only=True)
-class BeliefPreset:
-    """A whole recipe: what is logged, and how a GRU belief is trained on it.
-
-    Attributes:
-        shares: Logging policy -> share of the sessions: a mixture, so that a belief stays right when the agent's
-            behaviour moves.
-        sessions: Sessions logged.
-        search_sessions: Sessions that logging policies which search play before; None: none of them searches.
-        settings: Of the GRU and its training.
-    """
-
-    shares: Mapping[str, float]
-    sessions: int
-    search_sessions: int | None
-    settings: BeliefSettings
-
-
-BELIEF_PRESETS: Mapping[str, BeliefPreset] = {
-    "default": BeliefPreset(
+BELIEF_PRESETS: Mapping[str, PretrainingPreset[BeliefSettings]] = {
+    "default": PretrainingPreset(
         shares={
             "random": 1.0,
             "eps_greedy_oracle": 3.0,
@@ -83,7 +66,7 @@ BELIEF_PRESETS: Mapping[str, BeliefPreset] = {
         search_sessions=None,
         settings=BeliefSettings(),
     ),
-    "unprivileged": BeliefPreset(
+    "unprivileged": PretrainingPreset(
         shares={"random": 2.0, "random_constant_slate": 3.0, "searched_slates": 3.0},
         sessions=8_000,
         search_sessions=100_000,
@@ -91,5 +74,5 @@ BELIEF_PRESETS: Mapping[str, BeliefPreset] = {
     ),
 }
 """Preset -> recipe. *default*: the shipped beliefs', whose log is in part by policies that know what no recommender
-could. *unprivileged*: nobody who logs does; it takes twice the sessions and updates to predict clicks and boredom as
+could; a mixture, so that a belief stays right when the agent's behaviour moves. *unprivileged*: nobody who logs does; it takes twice the sessions and updates to predict clicks and boredom as
 well."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gems_gym.artifacts import shipped
+from gems_gym.pretraining.presets import PretrainingPreset
 
 
 @dataclass(frozen=True)
@@ -76,28 +77,11 @@ class GemsSettings:
                 ) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class GemsPreset:
-    """A whole recipe: what is logged, and how a GeMS VAE is trained on it.
-
-    Attributes:
-        shares: Logging policy -> share of the sessions.
-        sessions: Sessions logged.
-        search_sessions: Sessions that logging policies which search play before; None: none of them searches.
-        settings: Of the VAE and its training.
-    """
-
-    shares: Mapping[str, float]
-    sessions: int
-    search_sessions: int | None
-    settings: GemsSettings
-
-
-GEMS_PRESETS: Mapping[str, GemsPreset] = {
-    "default": GemsPreset(
+GEMS_PRESETS: Mapping[str, PretrainingPreset[GemsSettings]] = {
+    "default": PretrainingPreset(
         shares={"searched_slates": 1.0}, sessions=512, search_sessions=400_000, settings=GemsSettings()
     ),
-    "published": GemsPreset(
+    "published": PretrainingPreset(
         shares={"eps_greedy_oracle": 1.0},
         sessions=5_000,
         search_sessions=None,

@@ -13,10 +13,11 @@ from gems_gym.config import preset_config
 from gems_gym.embeddings import EmbeddingTable, Sources, make_embeddings
 from gems_gym.embeddings.report import embedding_quality
 from gems_gym.errors import unknown_name
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefPreset, BeliefSettings
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsPreset, GemsSettings
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.gems_vae import pretrain_gems
 from gems_gym.pretraining.gru_belief import pretrain_belief
+from gems_gym.pretraining.presets import PretrainingPreset
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import Ranker, TopKRanker, make_ranker
 from gems_gym.rankers.gems import GemsDecoder, GemsRanker
@@ -82,7 +83,7 @@ def belief_recipe(preset: str, name: str = "default", *, seed: int = 0) -> Recip
 
 
 def _preset_recipe(
-    kind: str, preset: str, chosen: GemsPreset | BeliefPreset, log_seed: int, seed: int
+    kind: str, preset: str, chosen: PretrainingPreset[Any], log_seed: int, seed: int
 ) -> Recipe:
     return Recipe(
         kind=kind,

@@ -53,18 +53,18 @@ class RecordedWorld:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BeliefRecipe:
-    """How a belief is pretrained; what is not given is as in a preset of ours.
+class PretrainedRecipe:
+    """How a belief or a GeMS ranker is pretrained; what is not given is as in a preset of ours.
 
     Attributes:
         name: of the recipe, in folders; variants that name the same one share what it made.
-        preset: a member of :data:`~gems_gym.pretraining.belief_settings.BELIEF_PRESETS`.
+        preset: a member of ``BELIEF_PRESETS`` or ``GEMS_PRESETS`` (:mod:`gems_gym.pretraining`).
         sessions: sessions logged.
         search_sessions: sessions played before by logging policies that search.
-        settings: fields of ``BeliefSettings``.
+        settings: fields of ``BeliefSettings`` or ``GemsSettings``.
     """
 
-    name: str = "belief"
+    name: str
     preset: str = "default"
     sessions: int | None = None
     search_sessions: int | None = None
@@ -72,22 +72,17 @@ class BeliefRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GemsRecipe:
-    """How a GeMS ranker is pretrained; what is not given is as in a preset of ours.
+class BeliefRecipe(PretrainedRecipe):
+    """How a GRU belief is pretrained."""
 
-    Attributes:
-        name: of the recipe, in folders.
-        preset: a member of :data:`~gems_gym.pretraining.gems_settings.GEMS_PRESETS`.
-        sessions: sessions logged.
-        search_sessions: sessions played before by logging policies that search.
-        settings: fields of ``GemsSettings``.
-    """
+    name: str = "belief"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemsRecipe(PretrainedRecipe):
+    """How a GeMS ranker is pretrained."""
 
     name: str = "gems"
-    preset: str = "default"
-    sessions: int | None = None
-    search_sessions: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
