@@ -73,6 +73,6 @@ BELIEF_PRESETS: Mapping[str, PretrainingPreset[BeliefSettings]] = {
         settings=BeliefSettings(batches=3_000),
     ),
 }
-"""Preset -> recipe. *default*: the shipped beliefs', whose log is in part by policies that know what no recommender
-could; a mixture, so that a belief stays right when the agent's behaviour moves. *unprivileged*: nobody who logs does; it takes twice the sessions and updates to predict clicks and boredom as
-well."""
+"""Preset -> recipe: mixtures, so that a belief stays right when the agent's behaviour moves. *default*: the shipped
+beliefs', whose log is in part by policies that know what no recommender could. *unprivileged*: nobody who logs does; it
+takes twice the sessions and updates to predict clicks and boredom as well."""
