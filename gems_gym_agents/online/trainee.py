@@ -22,6 +22,7 @@ from gems_gym_agents.online.curves import Curves
 from gems_gym_agents.online.end_to_end import export_belief
 from gems_gym_agents.online.model import export_actor
 from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.rounds import Round
 
 
 class Trainee:
@@ -73,12 +74,11 @@ class Trainee:
                     curves.logger.dump(checkpoint.interactions)
         self.model.set_logger(curves.logger)
 
-    def train_round(self, number: int, end: int, advance: Callable[..., None]) -> None:
-        """Plays and learns until ``end`` interactions, whatever came before, and records the policy.
+    def train_round(self, present: Round, advance: Callable[..., None]) -> None:
+        """Plays and learns until the end of a round, whatever came before, and records the policy.
 
         Args:
-            number: of the round, from 0; seeds and users are the round's own.
-            end: interactions.
+            present: the round; seeds and users are its own.
             advance: of :func:`gems_gym.progress.track`.
         """
         model = self.model
@@ -86,17 +86,17 @@ class Trainee:
         assert isinstance(model.seed, int)
         callbacks: list[BaseCallback] = [
             QBoundCallback(self._largest_reward(), self.options.gamma),
-            ProgressCallback(advance, end, self.recorder),
+            ProgressCallback(advance, present.end, self.recorder),
         ]
         if self.keep_growth:
             callbacks.append(KeepingCallback(self.keep_growth, self.recorder, self.record))
-        users = user_seeds("training", model.seed, model.n_envs, start=number * model.n_envs)
-        model.set_random_seed(int(np.random.SeedSequence([model.seed, number]).generate_state(1)[0]))
+        users = user_seeds("training", model.seed, model.n_envs, start=present.number * model.n_envs)
+        model.set_random_seed(int(np.random.SeedSequence([model.seed, present.number]).generate_state(1)[0]))
         model.env.seed(users)  # type: ignore[arg-type]  # ours takes lists
         model.set_env(model.env)  # SB3's way to have ``learn`` reset the environment
         # Users end their sessions together: one line of the log per round of sessions, not one per user.
         model.learn(
-            end - model.num_timesteps,
+            present.end - model.num_timesteps,
             callback=callbacks,
             log_interval=model.n_envs,
             reset_num_timesteps=False,

@@ -6,12 +6,10 @@ imports torch and stable-baselines3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import stable_baselines3
 import torch
 from gymnasium.vector import VectorEnv
@@ -19,7 +17,6 @@ from gymnasium.vector import VectorEnv
 from gems_gym import __version__
 from gems_gym.output import plain
 from gems_gym.progress import track
-from gems_gym.user_splits import USERS_PER_SEED
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
@@ -27,6 +24,7 @@ from gems_gym_agents.online.curves import Curves
 from gems_gym_agents.online.end_to_end import make_end_to_end
 from gems_gym_agents.online.model import check_spaces, make_sac
 from gems_gym_agents.online.options import EndToEndOptions, SACOptions
+from gems_gym_agents.online.rounds import plan_rounds, start_seeds
 from gems_gym_agents.online.trainee import Trainee
 from gems_gym_agents.online.unfinished import UnfinishedRun
 from gems_gym_agents.online.vec_env import layers_of
@@ -46,13 +44,12 @@ def train_sac(
 ) -> None:
     """Trains, leaving every validated policy and the last one in the recorder, even when interrupted or failing.
 
-    Training is a sequence of rounds of ``validate_every`` interactions, rounded up to whole sessions of all users. Each
-    starts with fresh seeds, new users and new sessions, and ends with a recorded policy and a saved state. So an
-    interrupted run in the same directory goes on from its last whole round and ends with the same bits.
+    Training is a sequence of rounds (:mod:`gems_gym_agents.online.rounds`). Each starts with fresh seeds, new users and
+    new sessions, and ends with a recorded policy and a saved state. So an interrupted run in the same directory goes on
+    from its last whole round and ends with the same bits.
 
-    Several starts play each round one after the other, and the worse half of them is dropped after 1, 2, 4, ... rounds
-    (successive halving, Jamieson & Talwalkar, 2016, arXiv 1502.07943). Nothing is saved, and nothing but the policies'
-    scores logged, before one is left.
+    Several starts play each round one after the other, and those with the worse policies are dropped. Nothing is saved,
+    and nothing but the policies' scores logged, before one is left.
 
     Args:
         options: the settings.
@@ -68,20 +65,14 @@ def train_sac(
             by this share; ``None``: never.
 
     Raises:
-        ValueError: the directory holds an unfinished run of other arguments.
+        ValueError: the directory holds an unfinished run of other arguments, or ``validate_every`` is so small that
+            the users of a seed do not suffice.
         KeyboardInterrupt: Ctrl-C, passed on once the last policy is recorded.
         DivergedError: the critics have left their bound.
     """
     check_spaces(env)
-    ends = round_ends(env, options.validate_every, steps)
-    if len(ends) * env.num_envs > USERS_PER_SEED:
-        raise ValueError(
-            f"validate_every={options.validate_every}: {len(ends)} rounds, each with {env.num_envs} new users, need "
-            f"more than the {USERS_PER_SEED} users of a seed; validate less often"
-        )
-    counts = starts_in_rounds(options.starts, len(ends))
-    lengths = np.diff([0, *ends])
-    dropped = int(np.dot(counts, lengths)) - ends[-1]
+    rounds = plan_rounds(env, validate_every=options.validate_every, steps=steps, starts=options.starts)
+    dropped = sum(one.dropped for one in rounds)
     with borrowed_global_state(device):
         arguments = run_arguments(options, env, recorder, steps, seed, device)
         run = UnfinishedRun(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
@@ -101,20 +92,17 @@ def train_sac(
             trainees = [trainee(one, CheckpointRecorder(recorder.evaluate, None)) for one in seeds]
             leader = trainees[0]
         try:
-            with track("SAC", ends[-1] + dropped, progress) as advance:
+            with track("SAC", rounds[-1].end + dropped, progress) as advance:
                 advance(recorder.dropped + leader.interactions)
-                for number, end in enumerate(ends):
-                    if leader.interactions >= end:
-                        continue
-                    if len(trainees) == 1:
+                for present in [one for one in rounds if one.end > leader.interactions]:
+                    if present.starts == 1:
                         leader.lead(recorder, curves)
                     for one in trainees:
-                        one.train_round(number, end, advance)
-                    recorder.dropped += (len(trainees) - 1) * int(lengths[number])
-                    left = counts[number + 1] if number + 1 < len(ends) else 1
-                    trainees = sorted(trainees, key=lambda one: one.best_score, reverse=True)[:left]
+                        one.train_round(present, advance)
+                    recorder.dropped += present.dropped
+                    trainees = sorted(trainees, key=lambda one: one.best_score, reverse=True)[: present.left]
                     leader = trainees[0]
-                    if left == 1:
+                    if present.left == 1:
                         leader.lead(recorder, curves)
                         run.save(leader.model, recorder, curves.text)
             run.discard()
@@ -126,30 +114,6 @@ def train_sac(
             raise
         finally:
             curves.logger.close()
-
-
-def starts_in_rounds(starts: int, rounds: int) -> list[int]:
-    """How many starts are trained in each round: half of them, rounded up, after 1, 2, 4, ... rounds.
-
-    Examples:
-        >>> starts_in_rounds(8, 6)
-        [8, 4, 2, 2, 1, 1]
-    """
-    return [-(-starts // 2 ** done.bit_length()) for done in range(rounds)]
-
-
-def start_seeds(seed: int, starts: int) -> Sequence[int]:
-    """The first start has the run's own seed; the others' are made of it, 20 bits each, as ``user_seeds`` wants."""
-    return [seed, *(np.random.SeedSequence(seed).generate_state(starts - 1) >> 12).tolist()]
-
-
-def round_ends(env: VectorEnv, validate_every: int, steps: int) -> list[int]:
-    """The interactions at which rounds end, the last of them the whole training."""
-    length = getattr(getattr(env.unwrapped, "config", None), "episode_length", 1)
-    sessions = env.num_envs * length  # one of each user
-    every = -(-validate_every // sessions) * sessions
-    last = -(-steps // env.num_envs) * env.num_envs
-    return [*range(every, last, every), last]
 
 
 def run_arguments(
