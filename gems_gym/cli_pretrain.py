@@ -50,7 +50,10 @@ Compare = Annotated[
 Log = Annotated[
     Path | None, typer.Option(help="Session log (.npz): read if it is there, else collected and written.")
 ]
-Sessions = Annotated[int | None, typer.Option(help="Sessions to log; the preset's number if not given.")]
+Sessions = Annotated[
+    int | None,
+    typer.Option(help="Sessions to log; if not given the preset's number, with --report the report's own."),
+]
 Seed = Annotated[int, typer.Option(help="Of the logging users, the weights and the batches.")]
 Batches = Annotated[int | None, typer.Option(help="Gradient updates; the recipe's number if not given.")]
 ItemEmbeddings = Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")]
@@ -104,11 +107,10 @@ def ranker(
             reproduce=reproduce,
             preset=preset,
         )
-        budget = {} if search_sessions is None else {"search_sessions": search_sessions}
+        budget = {"log_sessions": sessions, "search_sessions": search_sessions, "seed": seed}
         report_rankers(
-            _needed("env", env), compare or [], item_vectors, item_embeddings, out, as_json,
-            log_sessions=250 if sessions is None else sessions, seed=seed, **budget,
-        )  # fmt: skip
+            _needed("env", env), compare or [], item_vectors, item_embeddings, out, as_json, **_given(budget)
+        )
         return
     refuse("goes with --report only", compare=compare, search_sessions=search_sessions)
     if reproduce is not None:
@@ -169,10 +171,8 @@ def belief(
     require("torch")
     if report:
         refuse("does not go with --report", log=log, batches=batches, reproduce=reproduce, preset=preset)
-        report_beliefs(
-            _needed("env", env), compare or [], item_embeddings, out, as_json,
-            sessions=5_000 if sessions is None else sessions, seed=seed,
-        )  # fmt: skip
+        budget = {"sessions": sessions, "seed": seed}
+        report_beliefs(_needed("env", env), compare or [], item_embeddings, out, as_json, **_given(budget))
         return
     refuse("goes with --report only", compare=compare)
     if reproduce is not None:
@@ -282,6 +282,11 @@ def _needed(name: str, value: Any) -> Any:
     if value is None:
         raise ValueError(f"give --{name}, or --reproduce with the name of a shipped artefact")
     return value
+
+
+def _given(options: dict[str, int | None]) -> dict[str, Any]:
+    """Without what is not given: what is called has defaults of its own."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_json: bool) -> None:
