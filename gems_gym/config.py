@@ -46,7 +46,7 @@ _REAL_RANGES: dict[str, tuple[float, float]] = {
     "relevance_slope": (-math.inf, math.inf),
     "diversity_penalty": (_SMALLEST, math.inf),
     "omega": (0.0, 1.0),
-    "short_term_boost": (0.0, math.inf),
+    "short_term_boost": (0.0, 1e30),  # scores grow with it, and are told as float32
 }
 _OPTIONAL_REALS = ("rel_threshold", "prop_threshold")
 
@@ -74,7 +74,7 @@ class SlateConfig:
         diversity_threshold: Items of one topic in a slate from which on the slate counts as monotonous, ≥ 1.
         diversity_penalty: Divides every attractiveness of a monotonous slate, > 0.
         omega: Inertia of the user's preference in [0, 1]; 1 means no drift.
-        short_term_boost: Factor on the short-term topic's block of the preference, ≥ 0.
+        short_term_boost: Factor on the short-term topic's block of the preference, in [0, 1e30].
         boredom_threshold: Recent clicks on one topic that make it boring, ≥ 1.
         boredom_moving_window: Steps that a click counts as recent, ≥ 0.
         boredom_timeout: Steps that a topic stays boring, ≥ 1.
