@@ -81,9 +81,10 @@ class Training:
 
     @property
     def options(self) -> SACOptions:
-        """SAC's settings in this world."""
+        """SAC's settings in this world; levels are policies on the way, not means of several."""
         assert self.world.preset is not None  # checked when it was made
-        return replace(SACAgent.presets.get(self.world.preset, SACOptions()), validate_every=VALIDATE_EVERY)
+        preset = SACAgent.presets.get(self.world.preset, SACOptions())
+        return replace(preset, validate_every=VALIDATE_EVERY, averaged_share=0.0)
 
     @property
     def users(self) -> list[int]:

@@ -13,6 +13,7 @@ from gems_gym_agents.comparison.results import is_offline, runs_in
 from gems_gym_agents.comparison.rows import q_shares, rows_of
 
 _COLUMNS = 3
+_AVERAGED = "mean of late policies"
 _REFERENCES = {
     "constant_slate": "best constant slate",
     "boredom_aware_oracle": "boredom-aware oracle (privileged)",
@@ -65,6 +66,8 @@ def draw_world(panel: Any, results: dict[str, Any], world: str) -> None:
     for index, variant in enumerate(results["variants"]):
         curves = [run[curve] for run in runs_in(results, world, variant["name"])]
         _draw_range(panel, [(one[steps], one["score"]) for one in curves], f"C{index}", variant["name"])
+        if not offline:
+            _draw_averaged(panel, runs_in(results, world, variant["name"]), f"C{index}")
     if offline:
         _draw_behaviour(panel, results, world)
     else:
@@ -84,6 +87,16 @@ def _draw_range(panel: Any, curves: list[tuple[list[float], list[float]]], colou
     panel.fill_between(
         thousands, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, linewidth=0
     )
+
+
+def _draw_averaged(panel: Any, runs: list[dict[str, Any]], colour: str) -> None:
+    """A star for the mean of late policies, where it is: at the end of the curve."""
+    scores = [run["averaged"]["score"] for run in runs if run["averaged"] is not None]
+    if scores:
+        end = max(run["curve"]["interactions"][-1] for run in runs) / 1000
+        panel.plot(
+            end, np.mean(scores), "*", color=colour, markersize=10, label=_AVERAGED, markeredgecolor="0.2"
+        )
 
 
 def _draw_levels(panel: Any, results: dict[str, Any], world: str) -> None:

@@ -35,8 +35,9 @@ class OnlineRun(Run[World, OnlineVariant]):
         """Train and test, and write the result.
 
         It holds ``test`` (``mean_return``, ``ci95`` over users, ``users``), ``interactions``, ``curve``
-        (``interactions``, ``score`` on validation users), ``cpu_seconds`` of belief, ranker and training, ``metrics``
-        of belief and ranker, and ``logged_interactions`` that these two learned from.
+        (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean of late
+        policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker and
+        training, ``metrics`` of belief and ranker, and ``logged_interactions`` that these two learned from.
         """
         parts, variant = self.parts, self.variant
         made = {"belief": parts.make(variant.belief), "ranker": parts.make(variant.ranker)}
@@ -56,13 +57,16 @@ class OnlineRun(Run[World, OnlineVariant]):
         record = {"env": env_id, "env_spec": gymnasium.spec(env_id).to_json(), "steps": variant.steps}
         save_trained_agent(self.folder, agent, variant.agent, ranker, belief, {**record, "seed": self.seed})
         found = score_on_test_users(self, agent.act, tested)
-        curve = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
+        policies = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
+        curve = [one for one in policies if one.get("mean_of", 1) == 1]
+        averaged = [{key: one[key] for key in ("score", "mean_of")} for one in policies if one not in curve]
         self.finish(
             {
                 "test": describe(found),
                 "interactions": getattr(agent, "interactions", variant.steps),
                 "logged_interactions": sum(one["logged_interactions"] for one in made.values()),
                 "curve": {key: [one[key] for one in curve] for key in ("interactions", "score")},
+                "averaged": averaged[-1] if averaged else None,
                 "cpu_seconds": cpu_seconds,
                 "metrics": {kind: one["metrics"] for kind, one in made.items()},
             }

@@ -15,7 +15,7 @@ RESULTS_FILE = "results.json"
 
 _KEPT = (
     "world", "variant", "seed", "test", "final", "behaviour", "difference_to_behaviour", "interactions",
-    "logged_interactions", "cpu_seconds", "curve", "history", "machine", "gems_gym",
+    "logged_interactions", "cpu_seconds", "curve", "averaged", "history", "machine", "gems_gym",
 )  # fmt: skip
 
 

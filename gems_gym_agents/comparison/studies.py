@@ -36,6 +36,17 @@ SAC_GEMS = OnlineVariant(
     ranker=GemsRecipe(),
     published_as="SAC+GeMS",
 )
+_UNPRIVILEGED_BELIEF = BeliefRecipe(name="belief_unprivileged", preset="unprivileged")
+_EIGHT_STARTS = {"gamma": 0.9, "hold_random_actions": True, "starts": 8}
+SAC_GEMS_EIGHT_STARTS = OnlineVariant(
+    name="sac_gems_eight_starts",
+    description="SAC+GeMS by our recipe, with a belief that nobody privileged logged for, and SAC from eight starts",
+    belief=_UNPRIVILEGED_BELIEF,
+    ranker=GemsRecipe(),
+    options=_EIGHT_STARTS,
+    steps=300_000,
+    published_as="SAC+GeMS",
+)
 SAC_TOPK_IDEAL = OnlineVariant(
     name="sac_topk_ideal",
     description="SAC+TopK on the simulator's own item embeddings, our SAC",
@@ -52,10 +63,10 @@ SAC_TOPK_MF = OnlineVariant(
 SAC_TOPK_CO_CLICK = OnlineVariant(
     name="sac_topk_co_click",
     description="SAC+TopK by cosine on embeddings from which items the same people click in short sessions of random "
-    "slates, and a belief that nobody privileged logged for, our SAC",
-    belief=BeliefRecipe(name="belief_unprivileged", preset="unprivileged"),
+    "slates, with a belief that nobody privileged logged for, and SAC from eight starts",
+    belief=_UNPRIVILEGED_BELIEF,
     ranker=ItemVectorRecipe(name="topk_co_click", embeddings="session_co_click", options={"cosine": True}),
-    options={"gamma": 0.9, "hold_random_actions": True, "starts": 8},
+    options=_EIGHT_STARTS,
     steps=300_000,
     published_as="SAC+TopK (MF)",
 )
@@ -75,7 +86,14 @@ _STUDIES = (
             )
             for clicks in ("topdown", "mix", "divpen")
         ),
-        variants=(SAC_GEMS, SAC_TOPK_CO_CLICK, SAC_TOPK_IDEAL, SAC_TOPK_MF, SAC_GEMS_PUBLISHED),
+        variants=(
+            SAC_GEMS,
+            SAC_GEMS_EIGHT_STARTS,
+            SAC_TOPK_CO_CLICK,
+            SAC_TOPK_IDEAL,
+            SAC_TOPK_MF,
+            SAC_GEMS_PUBLISHED,
+        ),
         seeds=(0, 1, 2, 3, 4),
         published=PUBLISHED,
     ),
@@ -83,7 +101,7 @@ _STUDIES = (
         name="own",
         title="The six worlds on our own catalogues",
         worlds=tuple(World(name=name, preset=name) for name in LATENT_PRESETS),
-        variants=(SAC_GEMS, SAC_TOPK_CO_CLICK, SAC_TOPK_IDEAL, SAC_TOPK_MF),
+        variants=(SAC_GEMS, SAC_GEMS_EIGHT_STARTS, SAC_TOPK_CO_CLICK, SAC_TOPK_IDEAL, SAC_TOPK_MF),
         seeds=(0, 1, 2, 3, 4),
     ),
     Study(

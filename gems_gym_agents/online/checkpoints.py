@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.beliefs import GruBelief
 from gems_gym.policies.actor import Actor
 from gems_gym.whole_files import read_json, write_json
 from gems_gym_agents.base import Evaluate
+from gems_gym_agents.online.averaging import mean_actor, mean_belief
 
 UNFINISHED_FOLDER = "unfinished"
 """Where a run's folder keeps what an interrupted run goes on with (:mod:`gems_gym_agents.online.unfinished`)."""
@@ -38,13 +39,15 @@ class Checkpoint:
         score: what ``evaluate`` gave: mean clicks per session of validation users; ``None`` if not scored.
         actor: the policy, without exploration.
         belief: whose beliefs it acts on; ``None``: the environment's.
+        mean_of: how many policies, this one's predecessors, its weights are the mean of; 1: it is one itself.
     """
 
     interactions: int
     training_return: float | None
     score: float | None
     actor: Actor
-    belief: BeliefEncoder | None = None
+    belief: GruBelief | None = None
+    mean_of: int = 1
 
     def describe(self) -> dict[str, Any]:
         """The numbers without the network, for JSON."""
@@ -52,6 +55,7 @@ class Checkpoint:
             "interactions": self.interactions,
             "training_return": self.training_return,
             "score": self.score,
+            "mean_of": self.mean_of,
         }
 
 
@@ -60,7 +64,7 @@ class CheckpointRecorder:
 
     Files: ``checkpoints/actor_{interactions}.safetensors`` and ``checkpoints/checkpoints.json`` (the curve), and
     ``best.safetensors`` and ``last.safetensors``; policies with a belief of their own have it in
-    ``checkpoints/belief_{interactions}.safetensors``.
+    ``checkpoints/belief_{interactions}.safetensors``. The names of means end in ``_mean_of_{number}``.
 
     Args:
         evaluate: scores a policy, higher is better; ``None``: nothing is scored and there is no best policy.
@@ -121,17 +125,46 @@ class CheckpointRecorder:
         interactions: int,
         training_return: float | None,
         actor: Actor,
-        belief: BeliefEncoder | None = None,
+        belief: GruBelief | None = None,
         *,
         score: bool = True,
     ) -> Checkpoint:
         """Adds a policy, which may have a belief of its own: scores it (unless ``score`` is false) and writes it."""
-        value = None
-        if self.evaluate is not None and score:
-            value = float(self.evaluate(actor.act) if belief is None else self.evaluate(actor.act, belief))
+        value = self._scored(actor, belief) if score else None
         checkpoint = Checkpoint(interactions, training_return, value, actor, belief)
         self.take([checkpoint])
         return checkpoint
+
+    def record_mean(self, first: float) -> Checkpoint | None:
+        """Adds the mean of the policies from some number of interactions on: scores and writes it.
+
+        Args:
+            first: the interactions.
+
+        Returns:
+            The policy; ``None`` if there are fewer than two to take the mean of.
+        """
+        late = [one for one in self.checkpoints if one.interactions >= first]
+        if len(late) < 2:
+            return None
+        actor = mean_actor([one.actor for one in late])
+        beliefs = [one.belief for one in late if one.belief is not None]
+        belief = mean_belief(beliefs) if beliefs else None
+        mean = Checkpoint(
+            interactions=late[-1].interactions,
+            training_return=None,  # no session was played with it
+            score=self._scored(actor, belief),
+            actor=actor,
+            belief=belief,
+            mean_of=len(late),
+        )
+        self.take([mean])
+        return mean
+
+    def _scored(self, actor: Actor, belief: GruBelief | None) -> float | None:
+        if self.evaluate is None:
+            return None
+        return float(self.evaluate(actor.act) if belief is None else self.evaluate(actor.act, belief))
 
     def take(self, checkpoints: Sequence[Checkpoint]) -> None:
         """Adds policies as they are, and writes them."""
@@ -174,13 +207,16 @@ def read_checkpoints(directory: Path) -> list[Checkpoint]:
 
 def _read(folder: Path, entry: Mapping[str, Any]) -> Checkpoint:
     """One entry of a curve with its files."""
-    belief = load_belief(folder / entry["belief_file"]) if "belief_file" in entry else None
-    numbers = {name: entry[name] for name in ("interactions", "training_return", "score")}
+    belief = GruBelief.load(folder / entry["belief_file"]) if "belief_file" in entry else None
+    numbers = {name: entry[name] for name in ("interactions", "training_return", "score", "mean_of")}
     return Checkpoint(**numbers, actor=Actor.load(folder / entry["file"]), belief=belief)
 
 
 def _files(folder: Path, checkpoint: Checkpoint) -> dict[str, Path]:
-    files = {"file": folder / f"actor_{checkpoint.interactions}.safetensors"}
+    which = f"{checkpoint.interactions}" + (
+        f"_mean_of_{checkpoint.mean_of}" if checkpoint.mean_of > 1 else ""
+    )
+    files = {"file": folder / f"actor_{which}.safetensors"}
     if checkpoint.belief is not None:
-        files["belief_file"] = folder / f"belief_{checkpoint.interactions}.safetensors"
+        files["belief_file"] = folder / f"belief_{which}.safetensors"
     return files

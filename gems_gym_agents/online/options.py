@@ -36,6 +36,8 @@ class SACOptions:
         starts: how often training begins, each time from another seed, >= 1. After 1, 2, 4, ... rounds of
             ``validate_every`` interactions the half with the worse policies on validation users is dropped, until one
             start is left: what SAC finds early decides much of where it ends. The interactions of all count.
+        averaged_share: how much of the training, at its end, is averaged, in [0, 1]: the mean of the weights of the
+            policies kept there is the last policy, beside them (:mod:`gems_gym_agents.online.averaging`). 0: none is.
     """
 
     agent: ClassVar[str] = "sac"
@@ -55,11 +57,14 @@ class SACOptions:
     reward_scale: float = 1.0
     validate_every: int = 50_000
     starts: int = 1
+    averaged_share: float = 0.5
 
     def __post_init__(self) -> None:
         if isinstance(self.net_arch, Sequence) and not isinstance(self.net_arch, str):
             object.__setattr__(self, "net_arch", tuple(self.net_arch))  # JSON knows lists only
         _check("gamma", self.gamma, is_number(self.gamma) and 0.0 <= self.gamma < 1.0, "in [0, 1)")
+        share = self.averaged_share
+        _check("averaged_share", share, is_number(share) and 0.0 <= share <= 1.0, "in [0, 1]")
         _check("tau", self.tau, is_number(self.tau) and 0.0 < self.tau <= 1.0, "in (0, 1]")
         for name in ("initial_entropy", "learning_rate", "reward_scale"):
             _check(name, getattr(self, name), is_positive(getattr(self, name)), "a positive number")

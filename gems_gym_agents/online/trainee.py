@@ -122,6 +122,13 @@ class Trainee:
             if checkpoint.score is not None:
                 self.model.logger.record("validation/clicks_per_session", checkpoint.score)
 
+    def record_mean(self, first: float) -> None:
+        """Records the mean of the policies from ``first`` interactions on, if there are several; and logs its score."""
+        mean = self.recorder.record_mean(first)
+        if mean is not None and mean.score is not None:
+            self.model.logger.record("validation/clicks_per_session_of_mean", mean.score)
+            self.model.logger.dump(mean.interactions)
+
     def _largest_reward(self) -> float | None:
         """Largest scaled reward of one step: one click per slot; ``None`` where the environment has no slates."""
         slate_size = getattr(getattr(self.env.unwrapped, "config", None), "slate_size", None)

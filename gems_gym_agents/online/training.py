@@ -48,6 +48,8 @@ def train_sac(
     new sessions, and ends with a recorded policy and a saved state. So an interrupted run in the same directory goes on
     from its last whole round and ends with the same bits.
 
+    At the end the mean of late policies is recorded beside them (``averaged_share``).
+
     Several starts play each round one after the other, and those with the worse policies are dropped. Nothing is saved,
     and nothing but the policies' scores logged, before one is left.
 
@@ -105,6 +107,9 @@ def train_sac(
                     if present.left == 1:
                         leader.lead(recorder, curves)
                         run.save(leader.model, recorder, curves.text)
+            if options.averaged_share:
+                leader.lead(recorder, curves)  # a run that goes on may have no round left
+                leader.record_mean(rounds[-1].end * (1.0 - options.averaged_share))
             run.discard()
         except BaseException as error:
             leader.record(score=False)

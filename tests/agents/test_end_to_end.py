@@ -254,7 +254,14 @@ def test_a_finished_agent_is_an_ordinary_one(ranker, belief, tmp_path):
     chosen = json.loads((tmp_path / "run/sac.json").read_text())["chosen"]
     assert played.mean_return == chosen["score"] == max(one.score for one in agent.checkpoints)
     curve = json.loads((tmp_path / "run/checkpoints/checkpoints.json").read_text())
-    assert [one["belief_file"] for one in curve] == [f"belief_{end}.safetensors" for end in (160, 320, 480)]
+    which = ["160", "320", "480", "480_mean_of_2"]
+    assert [one["belief_file"] for one in curve] == [f"belief_{one}.safetensors" for one in which]
+    *_, before, last, mean = (
+        GruBelief.load(tmp_path / "run/checkpoints" / one["belief_file"]) for one in curve
+    )
+    for name, array in mean.tensors.items():
+        np.testing.assert_allclose(array, (before.tensors[name] + last.tensors[name]) / 2, atol=1e-6)
+    assert np.abs(mean.tensors["weight_hh"] - last.tensors["weight_hh"]).max() > 0
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -45,7 +45,7 @@ def test_killed_at_random_moments_training_ends_with_the_same_files(tmp_path):
     assert int(done.stdout) == 3  # the first began anew
     whole = hashes(tmp_path / "whole")
     assert {"policy.safetensors", "best.safetensors", "checkpoints/checkpoints.json"} < set(whole)
-    assert len([name for name in whole if "actor_" in name]) == 6
+    assert len([name for name in whole if "actor_" in name]) == 6 + 1  # and the mean of late ones
     assert hashes(tmp_path / "killed") == whole
     assert log(tmp_path / "killed") == log(tmp_path / "whole")
     assert not (tmp_path / "killed" / "unfinished").exists()
@@ -87,6 +87,32 @@ def test_interrupted_by_ctrl_c(interrupted, tmp_path):
     assert [one.describe() for one in agent.checkpoints] == [one.describe() for one in whole.checkpoints]
     assert hashes(interrupted) == hashes(tmp_path / "whole")
     assert log(interrupted) == log(tmp_path / "whole")
+
+
+def test_interrupted_while_the_mean_of_late_policies_is_scored(tmp_path):
+    calls = []
+
+    def interrupted(act):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return score(act)
+
+    with pytest.raises(KeyboardInterrupt):
+        SACAgent(**SMALL).fit(
+            TargetVectorEnv(8),
+            steps=400,
+            seed=0,
+            directory=tmp_path / "run",
+            evaluate=interrupted,
+            progress=False,
+        )
+    assert (tmp_path / "run/checkpoints/actor_400.safetensors").exists()
+    agent = fit(TargetVectorEnv(8), tmp_path / "run")
+    assert [one.mean_of for one in agent.checkpoints] == [1, 1, 1, 1, 1, 3]
+    fit(TargetVectorEnv(8), tmp_path / "whole")
+    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
+    assert log(tmp_path / "run") == log(tmp_path / "whole")
 
 
 def test_interrupted_after_several_starts(tmp_path):

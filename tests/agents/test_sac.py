@@ -21,6 +21,7 @@ from gems_gym.policies.actor import Actor
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
+from gems_gym_agents.online.checkpoints import read_checkpoints
 from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
 from gems_gym_agents.online.model import export_actor, make_sac
 from gems_gym_agents.online.options import SACOptions
@@ -87,7 +88,9 @@ def test_the_curves_of_several_starts_begin_with_the_scores_of_the_best(tmp_path
     with (tmp_path / "logs/progress.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["validation/clicks_per_session"]]
     scores = {int(row["time/total_timesteps"]): float(row["validation/clicks_per_session"]) for row in rows}
-    assert scores == {one.interactions: pytest.approx(one.score) for one in agent.checkpoints}
+    assert scores == {
+        one.interactions: pytest.approx(one.score) for one in agent.checkpoints if one.mean_of == 1
+    }
     assert len(scores) == 3
 
 
@@ -127,14 +130,63 @@ def test_policies_kept_within_rounds_change_nothing_else():
     scored, kept = SACAgent(**SMALL, validate_every=160), SACAgent(**SMALL, validate_every=160)
     scored.fit(TargetVectorEnv(8), steps=480, seed=0, evaluate=closeness, progress=False)
     kept.fit(TargetVectorEnv(8), steps=480, seed=0, evaluate=closeness, progress=False, keep_growth=0.5)
-    at_ends = {one.interactions: one for one in kept.checkpoints}
+    at_ends = {one.interactions: one for one in kept.checkpoints if one.mean_of == 1}
     assert [*at_ends] == [72, 80, 88, 104, 128, 160, 208, 280, 320, 448, 480]
-    for one in scored.checkpoints:
+    for one in scored.checkpoints[:-1]:  # the last is a mean, here of fewer
         assert one.score == at_ends[one.interactions].score
         np.testing.assert_array_equal(
             one.actor.act(OBSERVATIONS), at_ends[one.interactions].actor.act(OBSERVATIONS)
         )
-    assert len({one.score for one in kept.checkpoints}) == len(at_ends)
+    assert len({one.score for one in at_ends.values()}) == len(at_ends)
+
+
+def weights(actor: Actor) -> dict[str, np.ndarray]:
+    return actor.network.to_tensors("actor")
+
+
+@pytest.mark.parametrize(("share", "late"), [(0.5, [2, 3, 4]), (0.25, [3, 4]), (1.0, [0, 1, 2, 3, 4])])
+def test_the_mean_of_late_policies_is_one_more(tmp_path, share, late):
+    agent = SACAgent(**SMALL, validate_every=80, averaged_share=share)
+    agent.fit(TargetVectorEnv(8), steps=400, seed=0, evaluate=closeness, directory=tmp_path, progress=False)
+    *policies, mean = agent.checkpoints
+    assert [one.interactions for one in policies] == [80, 160, 240, 320, 400]
+    assert [one.mean_of for one in policies] == [1] * 5
+    assert (mean.interactions, mean.mean_of, mean.score) == (400, len(late), closeness(mean.actor.act))
+    for name, array in weights(mean.actor).items():
+        parts = [weights(policies[index].actor)[name] for index in late]
+        np.testing.assert_allclose(array, np.mean(parts, axis=0), atol=1e-6)
+    assert np.abs(mean.actor.act(OBSERVATIONS) - policies[-1].actor.act(OBSERVATIONS)).max() > 1e-4
+    assert agent.interactions == 400
+    file = tmp_path / f"checkpoints/actor_400_mean_of_{len(late)}.safetensors"
+    assert Actor.load(file).metadata["mean_of"] == len(late)
+    assert [one.describe() for one in read_checkpoints(tmp_path)] == [
+        one.describe() for one in agent.checkpoints
+    ]
+    with (tmp_path / "logs/progress.csv").open() as file:
+        logged = [row["validation/clicks_per_session_of_mean"] for row in csv.DictReader(file)]
+    assert [float(one) for one in logged if one] == [pytest.approx(mean.score)]
+
+
+@pytest.mark.parametrize(("mean_is_better", "chosen"), [(True, 3), (False, 1)])
+def test_the_mean_is_chosen_where_it_is_better(tmp_path, mean_is_better, chosen):
+    scores = iter([2.0, 1.0, 4.0 if mean_is_better else 1.5])
+    agent = SACAgent(**SMALL, validate_every=80)
+    agent.fit(
+        TargetVectorEnv(8), steps=160, seed=0, evaluate=lambda act: next(scores), progress=False,
+        directory=tmp_path,
+    )  # fmt: skip
+    assert [one.mean_of for one in agent.checkpoints] == [1, 1, 2]
+    best = agent.checkpoints[chosen - 1].actor
+    np.testing.assert_array_equal(agent.act(OBSERVATIONS), best.act(OBSERVATIONS))
+    loaded = Actor.load(tmp_path / "best.safetensors")
+    np.testing.assert_array_equal(loaded.act(OBSERVATIONS), best.act(OBSERVATIONS))
+
+
+def test_without_scores_the_mean_is_the_policy():
+    agent = fitted(validate_every=80)
+    assert [one.mean_of for one in agent.checkpoints] == [1, 1, 1, 1, 3]
+    np.testing.assert_array_equal(agent.act(OBSERVATIONS), agent.checkpoints[-1].actor.act(OBSERVATIONS))
+    assert [one.mean_of for one in fitted(validate_every=320).checkpoints] == [1]
 
 
 @pytest.mark.parametrize("layer_norm", [True, False])
@@ -247,7 +299,7 @@ def test_global_state_is_left_as_it_was():
 
 def test_files_and_checkpoints(tmp_path):
     scores = iter([2.0, 3.0, 1.0, 1.5])
-    agent = SACAgent(**SMALL, validate_every=80)
+    agent = SACAgent(**SMALL, validate_every=80, averaged_share=0.0)
     agent.fit(
         TargetVectorEnv(8),
         steps=320,
@@ -347,6 +399,7 @@ def test_bad_arguments_are_named():
         ({"net_arch": "wide"}, "net_arch='wide'"),
         ({"starts": 0}, "starts=0: it must be a whole number of at least 1"),
         ({"gamma": "high"}, "gamma='high'"),
+        ({"averaged_share": 1.5}, r"averaged_share=1.5: it must be in \[0, 1\]"),
         ({"learning_starts": -1}, "learning_starts=-1"),
         ({"learning_starts": "late"}, "learning_starts='late'"),
         ({"layer_norm": 1}, "layer_norm=1"),

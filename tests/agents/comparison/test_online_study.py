@@ -39,7 +39,7 @@ def results_in(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 def interrupt_when_a_run_is_finished(folder: Path) -> None:
-    while not any(folder.rglob("result.json")):
+    while not any(folder.glob("small/seed-*/*/result.json")):
         time.sleep(0.02)
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -85,7 +85,7 @@ def test_a_killed_run_begins_again_and_finds_the_same(study_folder, tmp_path):
     first, second = (
         json.loads((one / "small/seed-0/gems/result.json").read_text()) for one in (folder, again)
     )
-    for key in ("test", "curve", "metrics", "settings", "interactions"):
+    for key in ("test", "curve", "averaged", "metrics", "settings", "interactions"):
         assert first[key] == second[key]
 
 
@@ -130,6 +130,8 @@ def test_the_parts_are_shared_and_their_time_counts_for_each(study_folder):
     assert all(one["cpu_seconds"]["training"] > 0 for one in found)
     assert [one["logged_interactions"] for one in found] == [(2 * 60 + 1_024) * 12, 60 * 12]
     assert found[0]["curve"]["interactions"] == [600, 1200, 1800] == found[1]["curve"]["interactions"]
+    assert [one["averaged"]["mean_of"] for one in found] == [2, 2]  # of 1200 and 1800
+    assert all(0 < one["averaged"]["score"] < 12 * 12 for one in found)
     beliefs = [(folder / f"small/seed-{seed}/belief.safetensors").read_bytes() for seed in (0, 1)]
     assert beliefs[0] != beliefs[1]
     agent = open_trained_agent(folder / "small/seed-1/ideal")
