@@ -78,8 +78,8 @@ class SACAgent:
         """Trains; afterwards the agent acts as its best policy on validation users, else as its last.
 
         Policies drift late in training: give ``evaluate``, and the best of those kept every ``validate_every``
-        interactions and of the last one, the mean of late ones (``averaged_share``), is chosen. Ctrl-C passes ``KeyboardInterrupt`` on, but the agent is left with what it has learned
-        so far, and can act and be saved.
+        interactions and of the last one, the mean of late ones (``averaged_share``), is chosen. Ctrl-C passes
+        ``KeyboardInterrupt`` on, but the agent is left with what it has learned so far, and can act and be saved.
 
         If ``directory`` holds the unfinished run of the same arguments, killed or interrupted, training goes on from
         its last kept policy; on the CPU it ends with the same policies, bit for bit, and the same curve.
