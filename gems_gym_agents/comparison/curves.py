@@ -91,7 +91,7 @@ def _draw_range(panel: Any, curves: list[tuple[list[float], list[float]]], colou
 
 def _draw_averaged(panel: Any, runs: list[dict[str, Any]], colour: str) -> None:
     """A star for the mean of late policies, where it is: at the end of the curve."""
-    scores = [run["averaged"]["score"] for run in runs if run["averaged"] is not None]
+    scores = [run["averaged"]["score"] for run in runs if run.get("averaged")]
     if scores:
         end = max(run["curve"]["interactions"][-1] for run in runs) / 1000
         panel.plot(

@@ -141,10 +141,12 @@ def _how(results: dict[str, Any]) -> str:
 
 def _picture_text(results: dict[str, Any]) -> str:
     what = "updates" if is_offline(results) else "interactions"
-    return (
+    text = (
         f"Clicks per session of {results['validation_users']} validation users against {what}: mean over seeds, and "
         "the range from the lowest seed to the highest."
     )
+    stars = " Stars: the policy whose weights are the mean of the late policies', one more to choose from."
+    return text + stars * any(run.get("averaged") for run in results["runs"])
 
 
 def _sources(published: list[dict[str, Any]]) -> str:
