@@ -10,7 +10,13 @@ from gems_gym.registration import LATENT_PRESETS
 from gems_gym_agents.comparison.offline import OfflineRun
 from gems_gym_agents.comparison.published import PUBLISHED, published_return
 from gems_gym_agents.comparison.running import Selection, on_this_machine, run_study, runs_of
-from gems_gym_agents.comparison.studies import SAC_GEMS, SAC_GEMS_PUBLISHED, STUDIES
+from gems_gym_agents.comparison.studies import (
+    SAC_GEMS,
+    SAC_GEMS_EIGHT_STARTS,
+    SAC_GEMS_PUBLISHED,
+    SAC_TOPK_CO_CLICK,
+    STUDIES,
+)
 from gems_gym_agents.comparison.study import BeliefRecipe, ItemVectorRecipe
 from gems_gym_agents.online.presets import SAC_PRESETS
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
@@ -38,10 +44,18 @@ def test_the_published_variant_says_everything_itself():
     assert SAC_GEMS.options == {} and SAC_GEMS.ranker.preset == "default" and SAC_GEMS.ranker.settings == {}
 
 
+def test_the_variants_without_privilege_differ_by_their_ranker():
+    gems, topk = SAC_GEMS_EIGHT_STARTS, SAC_TOPK_CO_CLICK
+    told = {"name", "description", "published_as", "ranker"}
+    for field in dataclasses.fields(gems):
+        assert (getattr(gems, field.name) == getattr(topk, field.name)) == (field.name not in told)
+    assert gems.ranker == SAC_GEMS.ranker and not gems.privileged
+
+
 def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
     study = on_this_machine(STUDIES["own"])
     runs = runs_of(study, tmp_path)
-    assert len(runs) == 6 * 4 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
+    assert len(runs) == 6 * 5 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert len({run.folder for run in runs}) == len(runs)
     gems = next(run for run in runs if run.variant is SAC_GEMS and run.world.name == "focused_mix").settings()
