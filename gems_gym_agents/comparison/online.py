@@ -59,14 +59,14 @@ class OnlineRun(Run[World, OnlineVariant]):
         found = score_on_test_users(self, agent.act, tested)
         policies = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
         curve = [one for one in policies if one.get("mean_of", 1) == 1]
-        averaged = [{key: one[key] for key in ("score", "mean_of")} for one in policies if one not in curve]
+        means = [{key: one[key] for key in ("score", "mean_of")} for one in policies if one not in curve]
         self.finish(
             {
                 "test": describe(found),
                 "interactions": getattr(agent, "interactions", variant.steps),
                 "logged_interactions": sum(one["logged_interactions"] for one in made.values()),
                 "curve": {key: [one[key] for one in curve] for key in ("interactions", "score")},
-                "averaged": averaged[-1] if averaged else None,
+                "averaged": means[0] if means else None,
                 "cpu_seconds": cpu_seconds,
                 "metrics": {kind: one["metrics"] for kind, one in made.items()},
             }
