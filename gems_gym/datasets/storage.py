@@ -12,6 +12,8 @@ from typing import Any
 
 import gymnasium
 import h5py
+from h5py.h5d import DatasetID
+from h5py.h5g import GroupID
 from minari.dataset._storages.hdf5_storage import HDF5Storage
 
 DATA_FILE = "main_data.hdf5"
@@ -27,6 +29,8 @@ _DEEPEST = 4
 """Groups in groups of a session; Minari's writer makes two for our infos."""
 
 _LARGEST_ATTRIBUTE = 2**16
+
+_NUMBERS = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM)  # truth values are an enumeration
 
 
 class CheckedStorage(HDF5Storage):
@@ -66,7 +70,7 @@ class CheckedStorage(HDF5Storage):
         """
         for chunk in _chunks(episode_indices):
             with h5py.File(self._file_path) as file:
-                total = sum(self._checked_bytes(file, index) for index in dict.fromkeys(chunk))
+                total = sum(self._bytes_in(file.id, f"episode_{index}") for index in dict.fromkeys(chunk))
             if total > self._limit:
                 raise ValueError(
                     f"{self._file_path} promises {total:,} bytes of numbers in {len(chunk)} episodes, more than "
@@ -83,58 +87,49 @@ class CheckedStorage(HDF5Storage):
         for chunk in _chunks(episode_indices):
             with h5py.File(self._file_path) as file:
                 for index in chunk:
-                    self._check_attributes(self._member(file, f"episode_{index}"))
+                    self._check_attributes(file, f"episode_{index}")
             yield from super().get_episode_metadata(chunk)
 
-    def _checked_bytes(self, file: h5py.File, index: int) -> int:
-        """Bytes that a session's arrays take in memory, all of which are numbers in this file."""
-        group = self._member(file, f"episode_{index}")
-        if not isinstance(group, h5py.Group):
-            raise ValueError(f"{self._file_path}: episode_{index} must be a group of arrays")
-        return self._bytes_in(group, depth=1)
-
-    def _bytes_in(self, group: h5py.Group, depth: int) -> int:
-        if depth > _DEEPEST:
-            raise ValueError(f"{self._file_path}: {group.name} lies deeper than sessions' arrays do")
-        total = 0
-        for name in group:
-            member = self._member(group, name)
-            if isinstance(member, h5py.Group):
-                total += self._bytes_in(member, depth + 1)
-            else:
-                self._check_array(member)
-                total += member.nbytes
-        return total
-
-    def _member(self, group: h5py.Group, name: str) -> Any:
-        """A member that is linked to directly: other links may lead to other files."""
-        if name not in group:
-            raise ValueError(f"{self._file_path} has no {group.name.rstrip('/')}/{name}")
-        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-            raise ValueError(
-                f"{self._file_path}: {group.name.rstrip('/')}/{name} is a link to elsewhere: only what lies in the "
-                "file itself is read"
-            )
-        return group[name]
-
-    def _check_array(self, array: Any) -> None:
-        if not isinstance(array, h5py.Dataset):
-            raise ValueError(f"{self._file_path}: {array.name} is no array")
-        created = array.id.get_create_plist()
+    def _bytes_in(self, parent: GroupID, where: str, depth: int = 0) -> int:
+        """Bytes that an array, or all arrays of a group, take in memory; all of them are numbers in this file."""
+        member = self._member(parent, where)
+        if isinstance(member, GroupID) and depth < _DEEPEST:
+            return sum(self._bytes_in(member, f"{where}/{name.decode()}", depth + 1) for name in member)
+        if not isinstance(member, DatasetID):
+            raise ValueError(f"{self._file_path}: {where} is no array of a session")
+        created = member.get_create_plist()
         if created.get_external_count() or created.get_layout() == h5py.h5d.VIRTUAL:
             raise ValueError(
-                f"{self._file_path}: the numbers of {array.name} lie in other files: only what lies in the file itself "
-                "is read"
+                f"{self._file_path}: the numbers of {where} lie in other files: only what lies in the file itself is "
+                "read"
             )
-        if array.dtype.kind not in "biufS" or array.shape is None:
-            raise ValueError(f"{self._file_path}: {array.name} holds no numbers, but {array.dtype}")
+        kind = member.get_type()
+        if kind.get_class() not in _NUMBERS:
+            raise ValueError(f"{self._file_path}: {where} holds no numbers, but {kind.dtype}")
+        return int(member.get_space().get_simple_extent_npoints()) * int(kind.get_size())
 
-    def _check_attributes(self, group: Any) -> None:
-        for name in group.attrs:
-            attribute = group.attrs.get_id(name)
-            size = attribute.dtype.itemsize * attribute.get_space().get_simple_extent_npoints()
-            if size > _LARGEST_ATTRIBUTE or (attribute.dtype.kind == "O" and attribute.shape):
-                raise ValueError(f"{self._file_path}: the attribute {name} of {group.name} is too large")
+    def _member(self, parent: GroupID, where: str) -> Any:
+        """A member that is linked to directly: other links may lead to other files."""
+        name = where.rpartition("/")[2].encode()
+        try:
+            link = parent.links.get_info(name)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"{self._file_path} has no {where}") from error
+        if link.type != h5py.h5l.TYPE_HARD:
+            raise ValueError(
+                f"{self._file_path}: {where} is a link to elsewhere: only what lies in the file itself is read"
+            )
+        return h5py.h5o.open(parent, name)
+
+    def _check_attributes(self, file: h5py.File, where: str) -> None:
+        self._member(file.id, where)
+        attributes = file[where].attrs
+        for name in attributes:
+            attribute = attributes.get_id(name)
+            if attribute.get_storage_size() > _LARGEST_ATTRIBUTE or (
+                attribute.dtype.kind == "O" and attribute.shape
+            ):
+                raise ValueError(f"{self._file_path}: the attribute {name} of {where} is too large")
 
 
 def _chunks(indices: Iterable[int]) -> Iterator[list[int]]:
