@@ -38,6 +38,7 @@ _REQUIRED: dict[str, type] = {
     "total_steps": int,
     **dict.fromkeys(_SPACES, str),
 }
+_NAMES = {str: "a text", int: "an integer"}
 _SPECS = ("env_spec", "eval_env_spec")
 
 
@@ -97,8 +98,8 @@ def _check_entries(metadata: Mapping[str, Any], owner: str) -> None:
         value = metadata.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ValueError(
-                f"{owner}: {name} in its metadata must be a {kind.__name__}, got {value!r:.200}; without it the "
-                "dataset can't be read, and no environment is made to find it out"
+                f"{owner}: {name} in its metadata must be {_NAMES[kind]}, got {value!r:.200}; without it the dataset "
+                "can't be read, and no environment is made to find it out"
             )
     if metadata["data_format"] != "hdf5":
         raise ValueError(f"{owner} has the format {metadata['data_format']!r:.200}; only 'hdf5' is read")

@@ -57,11 +57,7 @@ def check_spec(spec: EnvSpec) -> None:
             :data:`LARGEST`.
         TypeError: If a keyword has a wrong type.
     """
-    if not is_latent(spec) and not is_slate(spec):
-        raise ValueError(
-            f"environment {spec.id!r} is none of gems-gym's (its entry point is {spec.entry_point!r}): datasets are "
-            "recorded, and opened again, with GemsSlate and GemsSlateLatent environments and presets of one's own"
-        )
+    _check_ours(spec)
     known = ["preset", "item_embeddings", "render_mode", *_WORLD, *(PARTS if is_latent(spec) else ())]
     for name in spec.kwargs:
         if name not in known:
@@ -96,14 +92,9 @@ def rebuilt_spec(recorded: object, owner: str) -> EnvSpec:
     kwargs = recorded.get("kwargs") or {}
     if not isinstance(kwargs, Mapping):
         raise ValueError(f"{named} must have a dict of keywords, got {kwargs!r:.200}")
-    for code in _named_code(recorded):
-        if not (isinstance(code, str) and code.startswith("gems_gym.")):
-            raise ValueError(
-                f"{named} names code that is not gems-gym's, {code!r:.200}: no code that a file names is run, and "
-                "nothing else is made of the file"
-            )
     try:
         spec = _registered(recorded["id"], kwargs)
+        _check_names_no_code(recorded)
         spec.kwargs.update(copy.deepcopy(dict(kwargs)))
         check_spec(spec)
     except PluginError:
@@ -136,14 +127,28 @@ def recorded_spec(spec: EnvSpec, artefacts: Mapping[str, Path], dataset_id: str)
     return latent_spec(slate_spec(spec), **names)
 
 
-def _named_code(recorded: Mapping[str, Any]) -> list[Any]:
-    """Whatever in a recorded spec would be imported and called, if it were used."""
+def _check_ours(spec: EnvSpec) -> None:
+    if not is_latent(spec) and not is_slate(spec):
+        raise ValueError(
+            f"environment {spec.id!r} is none of gems-gym's (its entry point is {spec.entry_point!r}): datasets are "
+            "recorded, and opened again, with GemsSlate and GemsSlateLatent environments and presets of one's own"
+        )
+
+
+def _check_names_no_code(recorded: Mapping[str, Any]) -> None:
+    """Nothing that a file names is imported and called; a file that names what is not ours was made for that."""
     wrappers = recorded.get("additional_wrappers") or ()
-    if not isinstance(wrappers, list | tuple):
-        return [wrappers]
     named = [recorded.get("entry_point"), recorded.get("vector_entry_point")]
-    named += [one.get("entry_point", one) if isinstance(one, Mapping) else one for one in wrappers]
-    return [one for one in named if one is not None]
+    if isinstance(wrappers, list):
+        named += [one.get("entry_point", one) if isinstance(one, Mapping) else one for one in wrappers]
+    elif wrappers:
+        named.append(wrappers)
+    for code in named:
+        if code is not None and not (isinstance(code, str) and code.startswith("gems_gym.")):
+            raise ValueError(
+                f"it names code that is not gems-gym's, {code!r:.200}; no code that a file names is run, and nothing "
+                "is made of such a file"
+            )
 
 
 def _registered(env_id: str, kwargs: Mapping[str, Any]) -> EnvSpec:
@@ -157,6 +162,7 @@ def _registered(env_id: str, kwargs: Mapping[str, Any]) -> EnvSpec:
             f"{unknown_name('environment', env_id, known)} An environment of your own is known once the module that "
             "registers it is imported"
         )
+    _check_ours(registered)
     if is_slate(registered) and kwargs.keys() >= set(PARTS):
         return latent_spec(registered, *(kwargs[part] for part in PARTS))
     return copy.deepcopy(registered)
