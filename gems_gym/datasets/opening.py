@@ -57,6 +57,7 @@ def open_dataset(dataset: Dataset) -> minari.MinariDataset:
         ValueError: If the id is malformed, a file leads out of its folder, the metadata lack a space or another
             required entry, the format is not HDF5, the environment is none of gems-gym's that is registered here, or
             the sizes are not those of the file.
+        TypeError: If it is neither.
         UnknownDatasetError: If there is no such dataset; it is a ``ValueError`` and a ``FileNotFoundError``.
         ImportError: If Minari is not installed; it names the extra.
 
@@ -66,6 +67,8 @@ def open_dataset(dataset: Dataset) -> minari.MinariDataset:
     minari = require("minari")
     if isinstance(dataset, str):
         return minari.MinariDataset(_checked_storage(data_folder(dataset), f"dataset {dataset!r}"))
+    if not isinstance(dataset, minari.MinariDataset):
+        raise TypeError(f"dataset must be a MinariDataset or the id of a local one, got {dataset!r:.200}")
     from gems_gym.datasets.storage import CheckedStorage
 
     if isinstance(dataset.storage, CheckedStorage):

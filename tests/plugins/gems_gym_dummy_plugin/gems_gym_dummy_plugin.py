@@ -105,7 +105,8 @@ class MeanActionAgent:
         progress: bool = True,
     ) -> None:
         """Reads the first ``steps`` episodes of a Minari dataset (or of the one with that id)."""
-        source = open_dataset(source)
+        if isinstance(source, str):
+            source = open_dataset(source)
         episodes = source.iterate_episodes(range(min(steps, source.total_episodes)))
         self.mean_action = np.mean(
             [episode.actions.mean(axis=0) for episode in episodes], axis=0, dtype=np.float32
