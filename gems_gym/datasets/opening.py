@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.dataset_folders import data_folder, dataset_file, read_metadata
 from gems_gym.datasets.recorded_spec import rebuilt_spec
@@ -75,6 +76,18 @@ def open_dataset(dataset: Dataset) -> minari.MinariDataset:
         return dataset
     storage = _checked_storage(Path(dataset.storage.data_path), f"dataset {dataset.id!r}")
     return minari.MinariDataset(storage, episode_indices=dataset.episode_indices)
+
+
+def environment_of(dataset: minari.MinariDataset) -> EnvSpec:
+    """Returns the environment that an opened dataset was recorded in.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    spec: EnvSpec | None = dataset.env_spec
+    if spec is None:
+        raise ValueError(f"dataset {dataset.id!r} names no environment: its metadata have no env_spec")
+    return spec
 
 
 def _checked_storage(data: Path, owner: str) -> Any:

@@ -11,7 +11,7 @@ import gymnasium
 from gems_gym.artifacts.recorded import recorded_copy
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.dataset_folders import ARTIFACTS
-from gems_gym.datasets.opening import open_dataset
+from gems_gym.datasets.opening import environment_of, open_dataset
 from gems_gym.datasets.sessions import ContentHash
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.rankers import Ranker, load_ranker
@@ -67,7 +67,7 @@ def recover_latent_environment(dataset: Dataset, **kwargs: Any) -> gymnasium.Env
     """
     opened = open_dataset(dataset)
     ranker, belief = dataset_ranker(opened), dataset_belief(opened)
-    world = gymnasium.make(slate_spec(opened.env_spec), **kwargs)
+    world = gymnasium.make(slate_spec(environment_of(opened)), **kwargs)
     return LatentAction(BeliefObservation(world, belief), ranker)
 
 

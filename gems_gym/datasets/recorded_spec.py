@@ -23,7 +23,6 @@ from gems_gym.artifacts.recorded import recorded_name
 from gems_gym.config import SlateConfig, resolve_config
 from gems_gym.envs.rendering import RENDER_MODES
 from gems_gym.errors import unknown_name
-from gems_gym.plugins import PluginError
 from gems_gym.registration import is_latent, is_slate, latent_spec, slate_spec
 
 PARTS = ("ranker", "belief")
@@ -43,7 +42,6 @@ LARGEST_CATALOGUE = 10**8
 """Numbers in the item embeddings of a dataset's world: 0.4 GB as float32."""
 
 _WORLD = tuple(field.name for field in dataclasses.fields(SlateConfig))
-_PATHS = ("item_embeddings", *PARTS)
 
 
 def check_spec(spec: EnvSpec) -> None:
@@ -62,10 +60,14 @@ def check_spec(spec: EnvSpec) -> None:
     for name in spec.kwargs:
         if name not in known:
             raise TypeError(str(unknown_name(f"keyword of {spec.id}", name, known)))
-    for name in _PATHS:
-        value = spec.kwargs.get(name)
-        if value is not None and not isinstance(value, str | list):
-            raise TypeError(f"{name} must be the path of a file or a name, got {value!r}")
+    for name in PARTS if is_latent(spec) else ():
+        if not isinstance(spec.kwargs.get(name), str):
+            raise TypeError(
+                f"{name} must be the path of a file or a name, got {spec.kwargs.get(name)!r:.200}"
+            )
+    embeddings = spec.kwargs.get("item_embeddings")
+    if embeddings is not None and not isinstance(embeddings, str | list):
+        raise TypeError(f"item_embeddings must be the path of a file, or numbers, got {embeddings!r:.200}")
     if (mode := spec.kwargs.get("render_mode")) not in (None, *RENDER_MODES):
         raise unknown_name("render_mode", mode, RENDER_MODES)
     _check_world(spec.kwargs)
@@ -97,8 +99,6 @@ def rebuilt_spec(recorded: object, owner: str) -> EnvSpec:
         _check_names_no_code(recorded)
         spec.kwargs.update(copy.deepcopy(dict(kwargs)))
         check_spec(spec)
-    except PluginError:
-        raise
     except (ValueError, TypeError) as error:
         raise ValueError(f"{named} can't be used: {error}") from error
     return spec

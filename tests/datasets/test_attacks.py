@@ -156,6 +156,10 @@ def unknown_keyword(attack: Attack) -> None:
     attack.spec({"command": "touch"})
 
 
+def no_ranker(attack: Attack) -> None:
+    attack.spec({"ranker": None})
+
+
 def deep_metadata(attack: Attack) -> None:
     (attack.data / "metadata.json").write_text('{"a":' * 100_000)
 
@@ -241,6 +245,7 @@ AT_OPENING: dict[Callable[[Attack], None], str] = {
     no_action_space: "action_space in its metadata must be a text, got None",
     another_environment: "environment 'CartPole-v1' is none of gems-gym's",
     unknown_keyword: "unknown keyword of GemsSlateLatent-diffuse_topdown-v0 'command'",
+    no_ranker: "ranker must be the path of a file or a name, got None",
     deep_metadata: "metadata.json is no JSON",
     large_metadata: "a dataset's metadata have at most 4,194,304",
     large_catalogue: "num_items must be at most 10,000,000 in a dataset's world, got 1,000,000,000",
@@ -522,6 +527,10 @@ def test_without_an_environment_it_is_read_all_the_same(attack: Attack) -> None:
     assert len(list(dataset.iterate_episodes())) == 10
     with pytest.raises(ValueError, match="is not gems-gym's"):
         report_dataset(ID)
+    with pytest.raises(ValueError, match="names no environment"):
+        recover_latent_environment(ID)
+    with pytest.raises(TypeError, match="must be a MinariDataset or the id of a local one, got None"):
+        open_dataset(None)
 
 
 def test_worlds_of_ones_own(attack: Attack, tiny_env: str) -> None:
