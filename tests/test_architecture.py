@@ -19,7 +19,9 @@ PACKAGES = ("gems_gym", "gems_gym_agents")
 HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
-COMMON = {"compilation", "errors", "intervals", "plugins", "progress", "selection", "whole_files"}
+COMMON = {
+    "compilation", "errors", "folders", "intervals", "locks", "plugins", "progress", "selection", "whole_files",
+}  # fmt: skip
 
 # Part of gems_gym -> the other parts of it that it may import.
 LAYERS: dict[str, set[str]] = {"config": set()}
