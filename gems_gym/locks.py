@@ -110,12 +110,14 @@ def remove_unlocked(file: Path) -> None:
 
 def _acquire(file: Path, what: str, wait: bool) -> int:
     while True:
-        file.parent.mkdir(parents=True, exist_ok=True)
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
             descriptor = _attempt(file, what)
-        except (
-            FileNotFoundError
-        ):  # whoever held the lock has removed the file, or its folder, in the meantime
+        except FileNotFoundError:  # another process has removed the file, or its folder, right now
+            continue
+        except FileExistsError as error:  # likewise, or it is no folder
+            if os.path.lexists(file.parent) and not file.parent.is_dir():
+                raise NotADirectoryError(f"{what} can't be written: {file.parent} is not a folder") from error
             continue
         except InUseError:
             if not wait:

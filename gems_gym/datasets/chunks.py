@@ -12,6 +12,7 @@ import numpy as np
 
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.folders import remove_folder
+from gems_gym.progress import stderr
 from gems_gym.whole_files import read_json, whole_file, write_json
 
 REQUEST = "request.json"
@@ -91,9 +92,10 @@ class Chunks:
             ValueError: If they are of another one; it names what differs.
         """
         file = self.directory / REQUEST
-        if not file.is_file():
+        before = _request_in(file)
+        if before is None:
             self.discard()
-        elif differing := _differences(read_json(file), dict(request)):
+        elif differing := _differences(before, dict(request)):
             if not overwrite:
                 raise ValueError(
                     f"an unfinished collection of this dataset's id was begun with other arguments: {differing}; give "
@@ -109,6 +111,20 @@ class Chunks:
     def _file(self, index: int) -> Path:
         start = index * self.size
         return self.directory / f"{start:07d}-{start + len(self.users(index)):07d}.npz"
+
+
+def _request_in(file: Path) -> dict[str, Any] | None:
+    """What a file says its neighbours are chunks of; None if there is none, or it can't be read."""
+    if not file.is_file():
+        return None
+    try:
+        request = read_json(file)
+    except ValueError as error:
+        request = error
+    if isinstance(request, dict):
+        return request
+    stderr.print(f"{file} is damaged: the sessions beside it are not kept", highlight=False, markup=False)
+    return None
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
