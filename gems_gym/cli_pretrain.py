@@ -1,6 +1,5 @@
 """``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from functools import cache
@@ -15,6 +14,7 @@ from gems_gym.command_options import read_options
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
+from gems_gym.folders import scratch_folder
 from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS
@@ -295,8 +295,8 @@ def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_jso
         raise ValueError(f"--env {env} does not go with --reproduce: {name!r} records its world")
     from gems_gym.pretraining.shipping import reproduce
 
-    with tempfile.TemporaryDirectory() as scratch:
-        result = reproduce(name, family, out or Path(scratch))
+    with scratch_folder() as scratch:
+        result = reproduce(name, family, out or scratch)
     if out is None:
         del result["file"]
     readable = {key: value for key, value in result.items() if key != "metrics"}

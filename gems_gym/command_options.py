@@ -1,8 +1,12 @@
-"""Options of a part that the program does not know beforehand: ``--option name=value``."""
+"""What several commands' options have in common: ``--option name=value``, and a folder ``--out`` of their own."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
 from typing import Any
+
+from gems_gym.locks import locked_folder
 
 
 def read_options(given: Iterable[str]) -> dict[str, Any]:
@@ -28,3 +32,18 @@ def read_options(given: Iterable[str]) -> dict[str, Any]:
         except ValueError:
             options[name] = text
     return options
+
+
+def alone_in_its_folder(command: Callable[..., None]) -> Callable[..., None]:
+    """Lets one process at a time run a command in a folder: a second one ends with an error before it does anything.
+
+    Args:
+        command: Has an option ``out``, the folder.
+    """
+
+    @wraps(command)
+    def locking(*, out: Path, **given: Any) -> None:
+        with locked_folder(out, f"--out {out}"):
+            command(out=out, **given)
+
+    return locking

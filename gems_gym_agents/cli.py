@@ -8,7 +8,7 @@ import gymnasium
 import typer
 
 from gems_gym import plugins
-from gems_gym.command_options import read_options
+from gems_gym.command_options import alone_in_its_folder, read_options
 from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.policies import Policy, make_policy
 from gems_gym.registration import is_latent, latent_environment_ids, slate_spec
@@ -31,6 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Env = Annotated[str, typer.Option(help="Environment id.")]
 
 
+@alone_in_its_folder
 def train(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of an installed agent.")],
     steps: Annotated[int, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
@@ -213,6 +214,7 @@ def levels(
         raise typer.Exit(1)
 
 
+@alone_in_its_folder
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("runs/quickstart"),
     env: Env = "GemsSlate-diffuse_topdown-v0",

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from gems_gym import __version__
 from gems_gym.artifacts import shipped
+from gems_gym.locks import locked_folder
 from gems_gym.output import plain
 from gems_gym.policies.actor import KIND, Actor
 from gems_gym.registration import is_latent, slate_spec
@@ -121,22 +122,29 @@ class Training:
 
         Returns:
             Every validated policy, in order.
+
+        Raises:
+            InUseError: Another process is doing this very training.
         """
         digest = hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
         directory = folder / f"{self.world.preset}-{digest[:12]}"
-        finished = directory / _FINISHED_FILE
-        if not finished.is_file():
-            users = partial(self.world.users, autoreset_mode="disabled")
-            SACAgent(**vars(self.options)).fit(
-                self.world.users(TRAINING_USERS),
-                steps=self.steps,
-                seed=self.seed,
-                directory=directory,
-                evaluate=ValidationScore(users, self.users),
-                keep_growth=KEEP_GROWTH,
-            )
-            write_json(finished, self.record)
-        return read_checkpoints(directory)
+        with locked_folder(directory, f"the training in {directory}"):
+            finished = directory / _FINISHED_FILE
+            if not finished.is_file():
+                self._train(directory)
+                write_json(finished, self.record)
+            return read_checkpoints(directory)
+
+    def _train(self, directory: Path) -> None:
+        users = partial(self.world.users, autoreset_mode="disabled")
+        SACAgent(**vars(self.options)).fit(
+            self.world.users(TRAINING_USERS),
+            steps=self.steps,
+            seed=self.seed,
+            directory=directory,
+            evaluate=ValidationScore(users, self.users),
+            keep_growth=KEEP_GROWTH,
+        )
 
 
 def pick(policies: Sequence[Checkpoint], references: References) -> dict[str, Checkpoint]:

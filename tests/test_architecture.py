@@ -20,15 +20,9 @@ HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
 COMMON = {
-    "compilation",
-    "dataset_folders",
-    "errors",
-    "intervals",
-    "plugins",
-    "progress",
-    "selection",
+    "compilation", "dataset_folders", "errors", "folders", "intervals", "locks", "plugins", "progress", "selection",
     "whole_files",
-}
+}  # fmt: skip
 
 # Part of gems_gym -> the other parts of it that it may import.
 LAYERS: dict[str, set[str]] = {"config": set()}

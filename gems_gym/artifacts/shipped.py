@@ -15,6 +15,7 @@ from typing import Any
 from gems_gym.artifacts.files import ArtifactError
 from gems_gym.artifacts.recorded import is_recorded_name, recorded_path
 from gems_gym.errors import unknown_name
+from gems_gym.locks import locked
 from gems_gym.whole_files import read_json, write_json
 
 DIRECTORY = Path(__file__).with_name("shipped")
@@ -130,12 +131,14 @@ def _checked(name: str, entry: Entry) -> Path:
 
 
 def record(directory: Path, name: str, entry: Entry) -> None:
-    """Put an artefact into a folder's manifest, in place of one with the same name.
+    """Put an artefact into a folder's manifest, in place of one with the same name; waits for other processes' turn.
 
     Args:
         directory: Holds the artefact's file.
         name: What it is asked for by.
         entry: What to record.
     """
-    entries = {**manifest(directory), name: entry}
-    write_json(directory / MANIFEST, {key: vars(entries[key]) for key in sorted(entries)})
+    file = directory / MANIFEST
+    with locked(file.with_name(f".{MANIFEST}.lock"), str(file), wait=True):
+        entries = {**manifest(directory), name: entry}
+        write_json(file, {key: vars(entries[key]) for key in sorted(entries)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ from gems_gym.datasets.world import (
     measure_reference_scores,
 )
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
+from gems_gym.folders import scratch_folder
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
@@ -87,8 +87,8 @@ def import_d4rl(
     file = D4rlFile.load(path)
     spec = _spec_of(file, path, env_id)
     world: Any = slate_world(spec, file.metadata.get("catalog_hash"), str(path))
-    with tempfile.TemporaryDirectory() as scratch:
-        artefacts = _artefacts_of(file, path, spec, {"ranker": ranker, "belief": belief}, Path(scratch))
+    with scratch_folder() as scratch:
+        artefacts = _artefacts_of(file, path, spec, {"ranker": ranker, "belief": belief}, scratch)
         length = world.unwrapped.config.episode_length
         file.check(*_sizes(world, artefacts), length)
         seeds = _seeds_of(file, length)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -22,6 +21,7 @@ from gems_gym.datasets.stored import (
 )
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, AnyPath, Artefact, as_artefact
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
+from gems_gym.folders import scratch_folder
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.wrappers import BeliefObservation, LatentAction
 
@@ -77,9 +77,9 @@ def relabel(
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
     opened = open_recording(dataset)
-    with tempfile.TemporaryDirectory() as scratch:
-        new_ranker = as_artefact(ranker, load_ranker, Path(scratch) / RANKER_FILE)
-        new_belief = _belief_of(opened, belief, Path(scratch))
+    with scratch_folder() as scratch:
+        new_ranker = as_artefact(ranker, load_ranker, scratch / RANKER_FILE)
+        new_belief = _belief_of(opened, belief, scratch)
         encoder = _encoding(new_ranker.value)
         env = LatentAction(BeliefObservation(dataset_world(opened), new_belief.value), encoder)
         sees_anew = new_belief.sha256 != opened.storage.metadata["belief_sha256"]

@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.datasets.opening import open_dataset
 from gems_gym.datasets.reader import artifact_file, dataset_belief, dataset_ranker
-from gems_gym.datasets.sessions import Sessions
+from gems_gym.datasets.sessions import Sessions, sessions_at_once
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.progress import track
 from gems_gym.registration import slate_spec
@@ -63,18 +63,19 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
         progress: Draws a progress bar on stderr.
 
     Yields:
-        Sessions in their order, at most :data:`CHUNK_SESSIONS` at once.
+        Sessions in their order, at most :data:`CHUNK_SESSIONS` at once, fewer if they are long.
 
     Raises:
         ValueError: If a session is not as long as the first, or does not end truncated.
     """
     indices = dataset.episode_indices
-    length: int | None = None
+    first = next(iter(dataset.storage.get_episodes(indices[:1])))
+    length = len(first["rewards"])
+    at_once = sessions_at_once(_stacked([first], [NO_SEED]).nbytes, CHUNK_SESSIONS)
     with track(task, len(indices), shown=progress) as advance:
-        for start in range(0, len(indices), CHUNK_SESSIONS):
-            chunk = indices[start : start + CHUNK_SESSIONS]
+        for start in range(0, len(indices), at_once):
+            chunk = indices[start : start + at_once]
             episodes = list(dataset.storage.get_episodes(chunk))
-            length = length or len(episodes[0]["rewards"])
             for episode in episodes:
                 _check_whole(dataset.id, episode, length)
             seeds = [one.get("seed", NO_SEED) for one in dataset.storage.get_episode_metadata(chunk)]

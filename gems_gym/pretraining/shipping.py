@@ -7,7 +7,6 @@ it again.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact, shipped
 from gems_gym.embeddings import EmbeddingTable
 from gems_gym.errors import unknown_name
+from gems_gym.folders import scratch_folder
 from gems_gym.pretraining.recipes import Recipe, follow
 from gems_gym.rankers import Ranker, load_ranker
 
@@ -46,8 +46,8 @@ def ship(name: str, recipe: Recipe, directory: Path, *, progress: bool = True) -
         ValueError: A recipe that can't be followed.
     """
     file = directory / f"{name}.safetensors"
-    with tempfile.TemporaryDirectory() as scratch:
-        trained_file = Path(scratch) / file.name
+    with scratch_folder() as scratch:
+        trained_file = scratch / file.name
         trained = follow(recipe, progress=progress)
         trained.save(trained_file)
         artifact = load_artifact(trained_file, recipe.kind)
@@ -133,10 +133,10 @@ def _halves(trained: Ranker, artifact: Artifact, generator: np.random.Generator)
     slates = trained.rank(latents)
     chosen: list[str] = []
     same = 1.0
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         for name in sorted(tensors, key=lambda name: (-tensors[name].size, name)):
             attempt = sorted([*chosen, name])
-            file = Path(scratch) / "rounded.safetensors"
+            file = scratch / "rounded.safetensors"
             save_artifact(file, artifact.kind, tensors, {**artifact.header, "float16": attempt})
             share = float((load_ranker(file).rank(latents) == slates).mean())
             if share >= SAME_SLOTS:

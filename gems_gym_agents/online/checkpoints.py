@@ -6,13 +6,13 @@ every validated policy stays, and the caller picks.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gems_gym.beliefs import GruBelief
+from gems_gym.folders import refuse_link, remove_folder
 from gems_gym.policies.actor import Actor
 from gems_gym.whole_files import read_json, write_json
 from gems_gym_agents.base import Evaluate
@@ -186,12 +186,16 @@ class CheckpointRecorder:
 
 
 def discard_unfinished(directory: Path) -> None:
-    """Removes what an interrupted run in a folder would go on with; the next one there begins anew."""
+    """Removes what an interrupted run in a folder would go on with; the next one there begins anew.
+
+    Raises:
+        OSError: what would be removed is a symbolic link.
+    """
     folder = Path(directory) / UNFINISHED_FOLDER
-    if folder.is_dir():
-        # first what makes the rest a run to go on with, so that half of one is never taken for a whole
-        (folder / STATE_FILE).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+    refuse_link(folder)
+    # first what makes the rest a run to go on with, so that half of one is never taken for a whole
+    (folder / STATE_FILE).unlink(missing_ok=True)
+    remove_folder(folder)
 
 
 def read_checkpoints(directory: Path) -> list[Checkpoint]:

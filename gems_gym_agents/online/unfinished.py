@@ -18,6 +18,7 @@ import torch
 from stable_baselines3 import SAC
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.folders import refuse_link
 from gems_gym_agents.online.checkpoints import (
     STATE_FILE,
     UNFINISHED_FOLDER,
@@ -42,10 +43,15 @@ class UnfinishedRun:
     Args:
         directory: the run's folder; ``None`` saves nothing.
         arguments: everything that decides the result, JSON types only.
+
+    Raises:
+        OSError: the folder for the state is a symbolic link.
     """
 
     def __init__(self, directory: Path | None, arguments: dict[str, Any]) -> None:
         self.folder = None if directory is None else directory / UNFINISHED_FOLDER
+        if self.folder is not None:
+            refuse_link(self.folder)  # files in it are removed, and what is written there is gone on with
         self.arguments = arguments
         self._row_files: list[dict[str, Any]] = []  # oldest first: file, first row, number of rows
 
