@@ -19,7 +19,7 @@ PACKAGES = ("gems_gym", "gems_gym_agents")
 HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
-COMMON = {"compilation", "errors", "intervals", "plugins", "progress", "selection", "whole_files"}
+COMMON = {"compilation", "errors", "intervals", "pictures", "plugins", "progress", "selection", "whole_files"}
 
 # Part of gems_gym -> the other parts of it that it may import.
 LAYERS: dict[str, set[str]] = {"config": set()}
@@ -54,6 +54,7 @@ LAYERS["trained_agents"] = {
 }
 LAYERS["datasets"] = LAYERS["pretraining"] - {"pretraining"} | {"trained_agents"}
 LAYERS["output"] = set()
+LAYERS["terminals"] = set()
 LAYERS["pages"] = {"whole_files"}
 LAYERS["command_options"] = set()
 LAYERS["cli_reports"] = LAYERS["pretraining"] | {"pretraining", "output"}

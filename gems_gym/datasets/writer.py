@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym.datasets.card import AUTHOR, running_command, write_card
 from gems_gym.datasets.sessions import ContentHash, Sessions
 from gems_gym.errors import require
 
@@ -174,10 +175,11 @@ class DatasetWriter:
                 self._flush()
 
     def finish(self, metadata: dict[str, Any]) -> minari.MinariDataset:
-        """Writes what is pending and the metadata, and moves the dataset to its place.
+        """Writes what is pending, the metadata and a card, and moves the dataset to its place.
 
         Args:
-            metadata: What to store beside Minari's own entries and ``content_hash``; JSON values.
+            metadata: What to store beside Minari's own entries, ``command`` (the gems-gym command that is running, if
+                any) and ``content_hash``; JSON values.
 
         Returns:
             The finished dataset.
@@ -193,7 +195,7 @@ class DatasetWriter:
                 f"dataset {self.dataset_id!r} has no episodes: append at least one session before finish"
             )
         self._flush()
-        self._storage.update_metadata({**metadata, "content_hash": self.content_hash})
+        self._describe(metadata)
         self._storage = None
         self._make_namespace()
         # All else goes first, so that a process that is killed here leaves nothing once the dataset is in its place.
@@ -233,6 +235,17 @@ class DatasetWriter:
         for name, file in self._artifacts.items():
             (data_path / ARTIFACTS).mkdir(exist_ok=True)
             shutil.copyfile(file, data_path / ARTIFACTS / name)
+
+    def _describe(self, metadata: dict[str, Any]) -> None:
+        """Writes the metadata, and the card that shows them."""
+        author = metadata.get("author") or AUTHOR
+        own = {
+            "author": {author} if isinstance(author, str) else set(author),  # as Minari wants it
+            "command": running_command(),
+            "content_hash": self.content_hash,
+        }
+        self._storage.update_metadata(metadata | own)
+        write_card(self.directory / _NEW, self._env_spec, self._storage.metadata)
 
     def _check_room(self, needed: int) -> None:
         """Raises before h5py finds the disk full, which it tells in a hundred lines, and again when files close."""
