@@ -33,7 +33,7 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; several side by side."""
+    """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; side by side."""
     from gems_gym.datasets.report import report_dataset
     from gems_gym.datasets.report_picture import draw_report
     from gems_gym.datasets.stored import open_dataset

@@ -16,19 +16,21 @@ def print_anywhere() -> None:
     """Makes stdout and stderr print what they have no character for as something like it, instead of failing."""
     codecs.register_error("look_alike", _replace)
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)  # a notebook's streams have none, and take everything
+        reconfigure = getattr(
+            stream, "reconfigure", None
+        )  # a notebook's streams have none, and take everything
         if reconfigure is not None:
             reconfigure(errors="look_alike")
 
 
 def look_alike(character: str) -> str:
-    """ASCII text that looks like a character; its escape sequence if nothing does.
+    r"""ASCII text that looks like a character; its escape sequence if nothing does.
 
     Examples:
         >>> [look_alike(one) for one in "±│┼━ŝ"]
         ['+-', '|', '+', '-', 's']
         >>> look_alike("中")
-        '\\\\u4e2d'
+        '\\u4e2d'
     """
     if character in _LOOK_ALIKES:
         return _LOOK_ALIKES[character]

@@ -1,4 +1,4 @@
-"""Every command on terminals that know ASCII only: real processes, since a stream's encoding is chosen when one starts."""
+"""Commands on terminals that know ASCII only: real processes, since a stream gets its encoding when one starts."""
 
 import json
 import os
@@ -22,7 +22,9 @@ ENV = "GemsSlate-diffuse_mix-v0"
 def surroundings(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Environment variables of an ASCII terminal, with a dataset folder of the test's own."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONIOENCODING", "PYTHONUTF8")}
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONIOENCODING", "PYTHONUTF8")
+    }
     return {**kept, **ASCII[request.param]}
 
 
@@ -47,7 +49,9 @@ def test_what_exists(surroundings) -> None:
 
 def test_datasets(surroundings, tmp_path: Path) -> None:
     collect_latents(metadata={"note": "Grüße ± ε"})
-    out, err = shown(run(surroundings, "dataset", "report", "small/latent-v0", "--out", "p.pdf", cwd=tmp_path))
+    out, err = shown(
+        run(surroundings, "dataset", "report", "small/latent-v0", "--out", "p.pdf", cwd=tmp_path)
+    )
     assert "+-" in out and "(95 %)" in out and "reading small/latent-v0" in err
     assert (tmp_path / "p.pdf").read_bytes().startswith(b"%PDF-")
     assert "+- eps" in " ".join(shown(run(surroundings, "info", "small/latent-v0"))[0].split())
@@ -64,7 +68,11 @@ def test_progress_bars_and_evaluation(surroundings, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from gems_gym.cli import main; main()", *map(str, arguments)]
     with os.fdopen(terminal, "rb", buffering=0) as screen:
         done = subprocess.Popen(
-            command, env={**surroundings, "TERM": "xterm"}, cwd=tmp_path, stdout=subprocess.PIPE, stderr=its_end
+            command,
+            env={**surroundings, "TERM": "xterm"},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=its_end,
         )
         os.close(its_end)
         drawn = b""

@@ -26,7 +26,9 @@ def test_the_suffix_decides(suffix: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["p.jpg", "p", "p.png.txt", "png"])
 def test_other_suffixes_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"--out .* must be a picture, a file whose name ends in \.png, \.pdf"):
+    with pytest.raises(
+        ValueError, match=r"--out .* must be a picture, a file whose name ends in \.png, \.pdf"
+    ):
         check_picture(tmp_path / name)
     with pytest.raises(ValueError, match="must be a picture"):
         save_figure(drawn(), tmp_path / name)

@@ -66,6 +66,7 @@ def _rows(spec: EnvSpec, metadata: Mapping[str, Any], megabytes: float) -> dict[
     def code(name: str) -> str:
         return "" if metadata.get(name) is None else _code(metadata[name])
 
+    sessions = metadata["total_episodes"]
     users = "" if metadata.get("user_seed") is None else f", seed {_plain(metadata['user_seed'])}"
     scores = [metadata.get(f"ref_{which}_score") for which in ("min", "max")]
     derived = metadata.get("derived_from") or {}
@@ -76,7 +77,7 @@ def _rows(spec: EnvSpec, metadata: Mapping[str, Any], megabytes: float) -> dict[
         "policy": _plain(metadata.get("policy", "")),
         "level": _plain(metadata.get("level", "")),
         "users": f"{_plain(metadata['user_split'])}{users}" if metadata.get("user_split") else "",
-        "sizes": f"{metadata['total_episodes']:,} sessions, {metadata['total_steps']:,} transitions, {megabytes:.1f} MB",
+        "sizes": f"{sessions:,} sessions, {metadata['total_steps']:,} transitions, {megabytes:.1f} MB",
         "observations": code("observation_space"),
         "actions": code("action_space"),
         "actions were divided by": code("action_scale"),

@@ -73,8 +73,9 @@ class D4rlFile:
             FileNotFoundError: No such file.
             ValueError: A file that is neither, or lacks another array; it names the array.
         """
+        is_hdf5 = _is_hdf5(path)
         try:
-            arrays = _read_hdf5(path) if _is_hdf5(path) else _read_npz(path)
+            arrays = _read_hdf5(path) if is_hdf5 else _read_npz(path)
             missing = [name for name in ARRAYS if name not in arrays]
             metadata = _metadata(arrays["metadata"]) if "metadata" in arrays else {}
             no_timeouts = {name: np.zeros(arrays["rewards"].shape[:1], dtype=np.bool_) for name in missing}
@@ -87,7 +88,8 @@ class D4rlFile:
         except FileNotFoundError:
             raise
         except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} is no file of D4RL's form: {error}") from error
+            kind = "HDF5" if is_hdf5 else ".npz"
+            raise ValueError(f"{path} is no {kind} file of D4RL's form: {error}") from error
 
     def check(self, observation_size: int | None, action_size: int | None, session_length: int) -> None:
         """Checks every array before anything is made of it.
@@ -139,7 +141,8 @@ class D4rlFile:
             row = int(wrong[0])
             raise ValueError(
                 f"timeouts[{row}] is {self.timeouts[row]}, must be {ends[row]}: a session of this environment has "
-                f"{length} steps, so that rows {length - 1}, {2 * length - 1}, … are the last of theirs{self._length_hint()}"
+                f"{length} steps, so that rows {length - 1}, {2 * length - 1}, … are the last of theirs"
+                f"{self._length_hint()}"
             )
         if not ends[-1]:
             raise ValueError(
@@ -193,7 +196,7 @@ def _known(names: Iterable[str]) -> list[str]:
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     if path.is_file() and not zipfile.is_zipfile(path):
-        raise ValueError("it is neither a whole zip archive of arrays (.npz) nor HDF5")
+        raise ValueError("it is not a whole zip archive of arrays")
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in _known(file.files)}
 

@@ -60,10 +60,10 @@ def as_float32_and_flags(file: D4rlFile) -> tuple[D4rlFile, list[str]]:
         file: The file as it was read.
 
     Returns:
-        The file, and a sentence for each array that was changed. An array that can't be changed without loss (flags
-        other than 0 and 1, numbers beyond float32) is left for :meth:`~gems_gym.datasets.d4rl.D4rlFile.check` to refuse.
+        The file, and a sentence for each array that was changed. An array of no numbers, and flags other than
+        0 and 1, stay for :meth:`~gems_gym.datasets.d4rl.D4rlFile.check` to refuse.
     """
-    changed: dict[str, NDArray[Any]] = {}
+    changed: dict[str, Any] = {}
     steps = []
     for name in ARRAYS:
         values = getattr(file, name)
@@ -91,7 +91,9 @@ def take_terminals_as_timeouts(file: D4rlFile) -> tuple[D4rlFile, str]:
         The file without terminals, whose timeouts are its own and what were its terminals; and what was done.
     """
     ends = file.terminals | file.timeouts  # (N,)
-    step = f"terminals: {int(file.terminals.sum()):,} of {len(ends):,} rows are taken as ends by time (timeouts)"
+    step = (
+        f"terminals: {int(file.terminals.sum()):,} of {len(ends):,} rows are taken as ends by time (timeouts)"
+    )
     lacks = () if file.terminals.any() else file.lacks
     return replace(file, terminals=np.zeros_like(ends), timeouts=ends, lacks=lacks), step
 
@@ -137,7 +139,9 @@ def rescale_to_box(file: D4rlFile, ranker: Any | None) -> tuple[D4rlFile, str]:
     scale = max(float(np.abs(file.actions).max()), 1.0)
     before = file.metadata.get("action_scale", 1.0)  # of a dataset that was rescaled, exported and changed
     metadata = file.metadata | {"action_scale": scale * before}
-    step = f"divided by {scale:.9g}, the largest of them" if scale > 1.0 else "not rescaled, they lie in [-1, 1]"
+    step = (
+        f"divided by {scale:.9g}, the largest of them" if scale > 1.0 else "not rescaled, they lie in [-1, 1]"
+    )
     return replace(file, actions=file.actions / np.float32(scale), metadata=metadata), f"actions: {step}"
 
 
@@ -154,7 +158,8 @@ def _within_bounds(latents: NDArray[np.float32], ranker: Any) -> NDArray[np.floa
     if outside.any():
         row, column = (int(index) for index in np.unravel_index(int(outside.argmax()), outside.shape))
         raise ValueError(
-            f"actions[{row}, {column}] would be {actions[row, column]:.4g} in the ranker's bounds, must lie in [-1, 1] "
-            f"(so in {outside.any(axis=1).mean():.1%} of the rows): give the ranker that they are latents of, or {leave}"
+            f"actions[{row}, {column}] would be {actions[row, column]:.4g} in the ranker's bounds, must be in [-1, 1], "
+            f"as it does not in {outside.any(axis=1).mean():.1%} of the rows: give the ranker that they are latents "
+            f"of, or {leave}"
         )
     return np.clip(actions, -1.0, 1.0)

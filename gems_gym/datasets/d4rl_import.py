@@ -79,9 +79,9 @@ def import_d4rl(
         belief: Likewise the belief encoder.
         terminals_are_timeouts: Takes terminals as the ends of sessions by time. Other programs write them so; as true
             terminal states, learning would not bootstrap through them.
-        rescale_actions: Brings actions into [-1, 1]: divided by the largest absolute value, which becomes the metadata's
-            ``action_scale`` (multiply by it to get the file's actions back); with a ranker that has ``to_actions``, by
-            the ranker's bounds.
+        rescale_actions: Brings actions into [-1, 1]: divided by the largest absolute value, which becomes the
+            metadata's ``action_scale`` (multiply by it to get the file's actions back); with a ranker that has
+            ``to_actions``, by the ranker's bounds.
         episode_length: Steps in a session, in place of the environment's own. A file that marks no ends is cut into
             sessions of this length.
         overwrite: Replaces a dataset of this id, once the new one is whole.
@@ -242,6 +242,7 @@ def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> d
     """What the file tells about its sessions; reference scores are measured if it has none."""
     kept = {name: value for name, value in file.metadata.items() if name not in _NOT_TAKEN}
     policy = str(kept.get("policy", "unknown"))
+    known = f"the policy {policy}" if "policy" in kept else "an unknown policy"
     scores = [file.metadata.get(name) for name in ("ref_min_score", "ref_max_score")]
     if not all(isinstance(score, int | float) for score in scores):
         scores = list(measure_reference_scores(spec, progress=progress))
@@ -253,7 +254,7 @@ def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> d
     return kept | {
         "algorithm_name": policy,
         "policy": policy,
-        "description": f"Sessions of {policy if 'policy' in kept else 'an unknown policy'}, imported from {path.name} by gems-gym.",
+        "description": f"Sessions of {known}, imported from {path.name} by gems-gym.",
         "ref_min_score": scores[0],
         "ref_max_score": scores[1],
         "derived_from": {"by": "import", "file": path.name, "sources": [source] if source else []},

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from gems_gym.artifacts import ArtifactError
 from gems_gym.datasets.reader import dataset_belief, dataset_ranker
 from gems_gym.datasets.sessions import ContentHash, Sessions
@@ -89,7 +88,7 @@ def verify_dataset(dataset: Dataset, *, progress: bool = True) -> Verification:
                 seeds.append(int(episode["seed"]))
                 transitions += len(episode["rewards"])
             _check_episodes(first, episodes, checks, findings)
-    found_hash = None if findings.failed("sessions") else content.hexdigest()
+    found_hash = None if findings.failed("readable") else content.hexdigest()
     _check_recorded(opened, found_hash, transitions, findings)
     _check_users(opened, seeds, findings)
     return Verification(
@@ -108,10 +107,10 @@ class _Findings:
     def passes(self, check: str) -> None:
         self._checks.setdefault(check, PASSED)
 
-    def fails(self, check: str, sentence: object, count: int = 1) -> None:
+    def fails(self, check: str, sentence: object) -> None:
         self._checks[check] = FAILED
         self._first.setdefault(check, " ".join(str(sentence).split()))
-        self._count[check] += count
+        self._count[check] += 1
 
     def cannot(self, check: str, why: str) -> None:
         self._checks.setdefault(check, f"not checked: {why}")
@@ -156,12 +155,10 @@ def _session_checks(dataset: minari.MinariDataset, findings: _Findings) -> Sessi
     )
 
 
-def _read(
-    dataset: minari.MinariDataset, findings: _Findings
-) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def _read(dataset: minari.MinariDataset, findings: _Findings) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """Yields the index of a chunk's first session, and the sessions that can be read, with their seeds."""
     storage = dataset.storage
-    findings.passes("sessions")
+    findings.passes("readable")
 
     def read(indices: range) -> list[dict[str, Any]]:
         seeds = [one.get("seed", NO_SEED) for one in storage.get_episode_metadata(indices)]
@@ -181,7 +178,7 @@ def _read(
             try:
                 yield index, read(range(index, index + 1))
             except (OSError, KeyError, ValueError, RuntimeError) as error:
-                findings.fails("sessions", f"session {index} can't be read: {error}")
+                findings.fails("readable", f"session {index} can't be read: {error}")
 
 
 def _check_episodes(
@@ -211,13 +208,9 @@ def _check_episodes(
             continue
         findings.passes(name)
         if _error(check, sessions) is not None:
-            wrong = {
-                index: error
-                for row, index in enumerate(indices)
-                if (error := _error(check, _one(sessions, row))) is not None
-            }
-            index, error = next(iter(wrong.items()))
-            findings.fails(name, f"session {index}: {error}", len(wrong))
+            for row, index in enumerate(indices):
+                if (wrong := _error(check, _one(sessions, row))) is not None:
+                    findings.fails(name, f"session {index}: {wrong}")
 
 
 def _error(check: Check, sessions: Sessions) -> str | None:
@@ -262,9 +255,9 @@ def _check_recorded(
         with require("h5py").File(file, "r") as groups:
             found = {"total_episodes": len(groups)}
     except OSError as error:
-        findings.fails("sessions", f"{file.name} can't be read: {error}")
+        findings.fails("readable", f"{file.name} can't be read: {error}")
         return
-    if not findings.failed("sessions"):
+    if not findings.failed("readable"):
         found["total_steps"] = transitions
     findings.passes("counts")
     for name, number in found.items():
@@ -290,12 +283,10 @@ def _check_users(dataset: minari.MinariDataset, seeds: list[int], findings: _Fin
     except (ValueError, TypeError) as error:
         findings.fails("users", error)
         return
-    strangers = [seed for seed in known if not start <= seed < start + USERS_PER_SEED]
-    if strangers:
-        recorded = f"split {metadata['user_split']}, seed {metadata['user_seed']}"
-        findings.fails(
-            "users", f"the user of seed {strangers[0]} is not of the recorded {recorded}", len(strangers)
-        )
+    recorded = f"split {metadata['user_split']}, seed {metadata['user_seed']}"
+    for seed in known:
+        if not start <= seed < start + USERS_PER_SEED:
+            findings.fails("users", f"the user of seed {seed} is not of the recorded {recorded}")
 
 
 def _was_made_by(metadata: Any, step: str) -> bool:

@@ -35,9 +35,9 @@ class SessionChecks:
 
     observation_space: gymnasium.Space[Any]
     action_space: gymnasium.Space[Any]
-    world: Any | None
-    ranker: Any | None
-    belief: Any | None
+    world: Any
+    ranker: Any
+    belief: Any
     is_latent: bool
     is_relabelled: bool
 
@@ -45,14 +45,18 @@ class SessionChecks:
         """Checks one session's lengths, shapes, dtypes and end."""
         steps = len(episode["rewards"])
         if self.world is not None and steps != self.world.config.episode_length:
-            raise ValueError(f"it has {steps} steps, the environment's have {self.world.config.episode_length}")
+            raise ValueError(
+                f"it has {steps} steps, the environment's have {self.world.config.episode_length}"
+            )
         spaces = self.observation_space
         seen = episode["observations"]
         pairs = [("actions", episode["actions"], steps, self.action_space)]
         if isinstance(spaces, gymnasium.spaces.Dict):
             if not isinstance(seen, dict) or set(seen) != set(spaces.spaces):
                 raise ValueError(f"its observations have not the keys {sorted(spaces.spaces)}")
-            pairs += [(f"observations[{key!r}]", seen[key], steps + 1, one) for key, one in spaces.spaces.items()]
+            pairs += [
+                (f"observations[{key!r}]", seen[key], steps + 1, one) for key, one in spaces.spaces.items()
+            ]
         else:
             pairs.append(("observations", seen, steps + 1, spaces))
         for name, values, rows, space in pairs:
@@ -125,13 +129,13 @@ class SessionChecks:
 
     def rewards_alone(self, sessions: Sessions) -> None:
         """Without infos: rewards are numbers of clicks that a slate can get."""
-        most = self.world.config.slate_size  # type: ignore[union-attr]
+        most = self.world.config.slate_size
         wrong = ~((sessions.rewards >= 0) & (sessions.rewards <= most) & (sessions.rewards % 1 == 0))
         _refuse(sessions.rewards, wrong, "rewards", f"must be a whole number from 0 to {most}")
 
     def slates(self, sessions: Sessions) -> None:
         """Slates hold items of the catalogue."""
-        slates, most = sessions.infos["slate"], self.world.config.num_items  # type: ignore[union-attr]
+        slates, most = sessions.infos["slate"], self.world.config.num_items
         _refuse(slates, (slates < 0) | (slates >= most), "slate", f"must be an item, from 0 to {most - 1}")
 
     def shown(self, sessions: Sessions) -> None:
@@ -147,7 +151,7 @@ class SessionChecks:
         shown = sessions.actions
         if self.is_latent:
             latents = sessions.actions.reshape(-1, sessions.actions.shape[2])
-            shown = self.ranker.rank(latents).reshape(slates.shape)  # type: ignore[union-attr]
+            shown = self.ranker.rank(latents).reshape(slates.shape)
         wrong = (shown != slates).any(axis=2)
         if wrong.any():
             where = _first(wrong)
@@ -161,11 +165,15 @@ class SessionChecks:
         seen = sessions.observations
         if isinstance(seen, dict):
             for key in {"slate", "clicks"} & set(seen):
-                _refuse(seen[key], seen[key] != sessions.infos[key], f"observations[{key!r}]", "is not the info")
+                _refuse(
+                    seen[key], seen[key] != sessions.infos[key], f"observations[{key!r}]", "is not the info"
+                )
             return
         expected = recomputed_beliefs(sessions, self.belief)
         wrong = ~(np.abs(seen - expected) <= TOLERANCE)  # true for NaN, too
-        _refuse(seen, wrong, "observations", "is not what the belief's copy makes of the slates and clicks so far")
+        _refuse(
+            seen, wrong, "observations", "is not what the belief's copy makes of the slates and clicks so far"
+        )
 
 
 def _with_first(sessions: Sessions) -> tuple[int, int]:

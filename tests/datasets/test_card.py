@@ -16,7 +16,14 @@ from gems_gym.datasets import (
     relabel,
     subset,
 )
-from tests.datasets.small_world import ENV_ID, WORLD, collect_latents, collect_slates, small_belief, small_ranker
+from tests.datasets.small_world import (
+    ENV_ID,
+    WORLD,
+    collect_latents,
+    collect_slates,
+    small_belief,
+    small_ranker,
+)
 
 QUIET: dict[str, Any] = {"progress": False}
 
@@ -119,8 +126,23 @@ def test_licence_of_what_is_not_ours(given: bool, tmp_path: Path) -> None:
         assert "license: other" in card_of(dataset) and "that of the catalogue" in card_of(dataset)
     else:
         file = export_d4rl(collect_latents(), tmp_path / "out.npz", **QUIET)
-        np.savez(tmp_path / "bare.npz", **{name: getattr(file, name) for name in ("observations", "actions", "rewards", "next_observations", "terminals", "timeouts")})
-        made = import_d4rl(tmp_path / "bare.npz", dataset_id="small/bare-v0", env_id=ENV_ID, episode_length=9, **QUIET)
+        np.savez(
+            tmp_path / "bare.npz",
+            **{
+                name: getattr(file, name)
+                for name in (
+                    "observations",
+                    "actions",
+                    "rewards",
+                    "next_observations",
+                    "terminals",
+                    "timeouts",
+                )
+            },
+        )
+        made = import_d4rl(
+            tmp_path / "bare.npz", dataset_id="small/bare-v0", env_id=ENV_ID, episode_length=9, **QUIET
+        )
         assert "that of the file it was imported from" in card_of(made)
         assert "policy unknown" not in made.storage.metadata["description"]
 

@@ -13,7 +13,14 @@ import pytest
 
 from gems_gym.datasets import dataset_ranker, export_d4rl, import_d4rl, merge, subset
 from gems_gym.rankers import TopKRanker
-from tests.datasets.small_world import LENGTH, WORLD, catalog_hash, collect_latents, small_belief, small_ranker
+from tests.datasets.small_world import (
+    LENGTH,
+    WORLD,
+    catalog_hash,
+    collect_latents,
+    small_belief,
+    small_ranker,
+)
 
 SMALL_ENV = "GemsSlate-d4rl_foreign-v0"
 OPTIONS = ("--terminals-are-timeouts", "--rescale-actions", "--episode-length", LENGTH)
@@ -90,7 +97,10 @@ def test_the_same_sessions_come_in(name: str, source, run, tmp_path: Path) -> No
 def test_latents_of_a_known_ranker_become_its_actions(source, tmp_path: Path) -> None:
     """Its bounds say which action stands for a latent: the same slates are shown, whatever the file's largest is."""
     ranker = small_ranker()
-    latents = ranker.tensors["centre"] + export_d4rl(source, tmp_path / "own.npz", progress=False).actions @ ranker.tensors["basis"]
+    latents = (
+        ranker.tensors["centre"]
+        + export_d4rl(source, tmp_path / "own.npz", progress=False).actions @ ranker.tensors["basis"]
+    )
     np.savez(tmp_path / "file.npz", **sources_form(source, tmp_path, actions=latents))
     made = import_d4rl(
         tmp_path / "file.npz", dataset_id="small/in-v0", env_id=SMALL_ENV, ranker=ranker, belief=small_belief(),
@@ -130,7 +140,9 @@ def test_other_dtypes_and_columns(source, run, tmp_path: Path) -> None:
     assert "rewards: from float64 (90, 1) to float32 (90,)\n" in steps
     assert "actions: from float64 (90, 6) to float32 (90, 6), rounded by at most" in steps
     assert "terminals: from uint8 (90, 1) to bool (90,)\n" in steps
-    for old, new in zip(source.iterate_episodes(), minari.load_dataset("small/in-v0").iterate_episodes(), strict=True):
+    for old, new in zip(
+        source.iterate_episodes(), minari.load_dataset("small/in-v0").iterate_episodes(), strict=True
+    ):
         np.testing.assert_array_equal(new.rewards, old.rewards)
 
 
@@ -141,7 +153,9 @@ def test_rows_without_marks_are_cut(source, run, tmp_path: Path) -> None:
     assert code == 2 and "--episode-length 100" in " ".join(err.split())
     code, out, err = run(*arguments("file.npz"), "--episode-length", LENGTH, "--json")
     assert code == 0, err
-    assert json.loads(out)["steps"] == ["timeouts: the file has none; its 90 rows are cut into sessions of 9 steps"]
+    assert json.loads(out)["steps"] == [
+        "timeouts: the file has none; its 90 rows are cut into sessions of 9 steps"
+    ]
 
 
 def without(*left_out: str) -> tuple[object, ...]:
@@ -165,7 +179,7 @@ def without(*left_out: str) -> tuple[object, ...]:
         (OPTIONS, {"actions": np.full((ROWS, 6), np.nan)}, "actions[0, 0] is nan"),
         (OPTIONS, {"actions": np.full((ROWS, 6), 1e300)}, "actions[0, 0] is inf"),
         (OPTIONS, {"observations": np.full((ROWS, 4), 2.0)}, "observations[0, 0] is 2.0, must lie in [-1, 1]"),
-        (OPTIONS[:2] + ("--episode-length", 0), {}, "episode_length must be an integer ≥ 1, got 0"),
+        ((*OPTIONS[:2], "--episode-length", 0), {}, "episode_length must be an integer ≥ 1, got 0"),
     ],
 )  # fmt: skip
 def test_refusals_name_the_option_that_helps(given, changes, words: str, source, run, tmp_path: Path) -> None:
@@ -208,7 +222,8 @@ def test_hdf5_that_points_elsewhere_is_refused(source, tmp_path: Path) -> None:
 
 def test_the_scale_goes_along(source, tmp_path: Path) -> None:
     options: dict[str, Any] = {
-        "env_id": SMALL_ENV, "terminals_are_timeouts": True, "rescale_actions": True, "episode_length": LENGTH, "progress": False,
+        "env_id": SMALL_ENV, "terminals_are_timeouts": True, "rescale_actions": True, "episode_length": LENGTH,
+        "progress": False,
     }  # fmt: skip
     for number, scale in enumerate((2.0, 5.0)):
         np.savez(tmp_path / "file.npz", **sources_form(source, tmp_path, scale))

@@ -22,10 +22,18 @@ from gems_gym.datasets import (
 )
 from gems_gym.datasets.writer import ARTIFACTS
 from gems_gym.rankers import GemsRanker, TopKRanker
-from tests.datasets.small_world import catalog_hash, collect_latents, collect_slates, small_belief, small_ranker
+from tests.datasets.small_world import (
+    catalog_hash,
+    collect_latents,
+    collect_slates,
+    small_belief,
+    small_ranker,
+)
 
+HASH = "content hash"
+SHOWN = "shown slates"
 ALL = [
-    "world", "ranker", "belief", "sessions", "lengths", "observations", "actions", "clicks", "rewards", "slates",
+    "world", "ranker", "belief", "readable", "lengths", "observations", "actions", "clicks", "rewards", "slates",
     "shown slates", "beliefs", "content hash", "counts", "users",
 ]  # fmt: skip
 
@@ -57,7 +65,9 @@ def test_sound_datasets_pass(tmp_path: Path) -> None:
     assert found.content_hash == latents.storage.metadata["content_hash"]
     of_slates = verified(slates)
     assert of_slates.passed and unchecked(of_slates) == {"ranker", "belief"}
-    made = relabel(slates, small_ranker(4), dataset_id="small/made-v0", belief=small_belief(2), progress=False)
+    made = relabel(
+        slates, small_ranker(4), dataset_id="small/made-v0", belief=small_belief(2), progress=False
+    )
     part = subset(made, dataset_id="small/part-v0", episodes=6, progress=False)
     for derived in (made, part, merge([made, part], dataset_id="small/both-v0", progress=False)):
         assert verified(derived).failures == () and unchecked(verified(derived)) == set()
@@ -111,9 +121,9 @@ def garbage(data: Path) -> None:
 
 
 def other_ranker(data: Path) -> None:
-    GemsRanker.random(
-        num_items=40, slate_size=5, catalog_hash=catalog_hash(), seed=9, latent_size=6
-    ).save(data / ARTIFACTS / "ranker.safetensors")
+    GemsRanker.random(num_items=40, slate_size=5, catalog_hash=catalog_hash(), seed=9, latent_size=6).save(
+        data / ARTIFACTS / "ranker.safetensors"
+    )
 
 
 def no_belief(data: Path) -> None:
@@ -133,30 +143,30 @@ def other_user(data: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "failing", "words"),
     [
-        (in_file(5, "actions", (3, 1), 1.5), {"actions", "shown slates", "content hash"}, "session 5: actions holds values outside"),
-        (in_file(5, "actions", (3, 1), np.nan), {"actions", "shown slates", "content hash"}, "session 5: actions holds values outside"),
-        (in_file(5, "actions", 3, -0.5), {"shown slates", "content hash"}, r"session 5: actions[3] shows ["),
-        (in_file(1, "observations", (9, 2), 0.5), {"beliefs", "content hash"}, "session 1: observations[9, 2] is 0.5"),
-        (in_file(1, "observations", (0, 2), np.inf), {"beliefs", "observations", "content hash"}, "session 1: observations holds"),
-        (in_file(0, "rewards", 4, 17), {"rewards", "content hash"}, "session 0: rewards[4] is 17.0, but its slate got"),
-        (in_file(0, "rewards", 4, np.nan), {"rewards", "content hash"}, "session 0: rewards[4] is nan"),
-        (in_file(3, "infos/clicks", (2, 1), 2), {"clicks", "rewards", "content hash"}, "session 3: clicks[2, 1] is 2, must be 0 or 1"),
-        (in_file(3, "infos/slate", (2, 1), 40), {"slates", "shown slates", "content hash"}, "session 3: slate[2, 1] is 40, must be an"),
-        (in_file(8, "infos/user_state", (1, 1), 0.25), {"content hash"}, "content hash: it is"),
-        (in_file(8, "terminations", 8, True), {"lengths", "content hash"}, "session 8: it does not end truncated at its last step"),
-        (shorter, {"lengths", "counts", "content hash"}, "session 6: it has 8 steps, the environment's have 9"),
-        (same_user, {"users", "content hash"}, "is there 2 times"),
-        (other_user, {"users", "content hash"}, "users: the user of seed 7 is not of the recorded split logging, seed 3"),
-        (in_metadata(total_episodes=9), {"counts", "content hash"}, "total_episodes is recorded as 9, the file has 10"),
-        (in_metadata(total_episodes=11), {"counts", "sessions"}, "total_episodes is recorded as 11, the file has 10"),
+        (in_file(5, "actions", (3, 1), 1.5), {"actions", SHOWN, HASH}, "session 5: actions holds values outside"),
+        (in_file(5, "actions", (3, 1), np.nan), {"actions", SHOWN, HASH}, "session 5: actions holds values outside"),
+        (in_file(5, "actions", 3, -0.5), {SHOWN, HASH}, r"session 5: actions[3] shows ["),
+        (in_file(1, "observations", (9, 2), 0.5), {"beliefs", HASH}, "session 1: observations[9, 2] is 0.5"),
+        (in_file(1, "observations", (0, 2), np.inf), {"beliefs", "observations", HASH}, "session 1: observations hold"),
+        (in_file(0, "rewards", 4, 17), {"rewards", HASH}, "session 0: rewards[4] is 17.0, but its slate got"),
+        (in_file(0, "rewards", 4, np.nan), {"rewards", HASH}, "session 0: rewards[4] is nan"),
+        (in_file(3, "infos/clicks", (2, 1), 2), {"clicks", "rewards", "beliefs", HASH}, "session 3: clicks[2, 1] is 2"),
+        (in_file(3, "infos/slate", (2, 1), 40), {"slates", SHOWN, "beliefs", HASH}, "session 3: slate[2, 1] is 40"),
+        (in_file(8, "infos/user_state", (1, 1), 0.25), {HASH}, "content hash: it is"),
+        (in_file(8, "terminations", 8, True), {"lengths", HASH}, "session 8: it does not end truncated"),
+        (shorter, {"lengths", "counts", HASH}, "session 6: it has 8 steps, the environment's have 9"),
+        (same_user, {"users", HASH}, "is there 2 times"),
+        (other_user, {"users", HASH}, "users: the user of seed 7 is not of the recorded split logging, seed 3"),
+        (in_metadata(total_episodes=9), {"counts", HASH}, "total_episodes is recorded as 9, the file has 10"),
+        (in_metadata(total_episodes=11), {"counts", "readable"}, "total_episodes is recorded as 11, the file has 10"),
         (in_metadata(total_steps=91), {"counts"}, "total_steps is recorded as 91, the file has 90"),
-        (in_metadata(content_hash="f" * 64), {"content hash"}, "recorded is ffff"),
+        (in_metadata(content_hash="f" * 64), {HASH}, "recorded is ffff"),
         (in_metadata(catalog_hash="another"), {"world"}, "was recorded with the catalogue another"),
         (in_metadata(ranker_sha256="f" * 64), {"ranker"}, "is not the ranker that dataset"),
         (other_ranker, {"ranker"}, "is not the ranker that dataset"),
         (no_belief, {"belief"}, "has lost its belief"),
-        (without_an_array, {"sessions"}, "sessions: session 7 can't be read"),
-        (garbage, {"sessions"}, "sessions: session 0 can't be read"),
+        (without_an_array, {"readable"}, "readable: session 7 can't be read"),
+        (garbage, {"readable"}, "readable: session 0 can't be read"),
     ],
 )  # fmt: skip
 def test_damage_fails_under_its_name(damage, failing: set[str], words: str, run) -> None:
