@@ -103,7 +103,7 @@ def _licence(spec: EnvSpec, metadata: Mapping[str, Any]) -> str:
         return "that of the file it was imported from"
     if spec.kwargs.get("item_embeddings") is not None:
         return "that of the catalogue it was recorded on; the recording itself adds no condition"
-    return "MIT, as that of gems-gym, whose simulator and policies made it; no real person's data are in it"
+    return "MIT, as that of gems-gym, whose simulator made it; no real person's data are in it"
 
 
 def _plain(value: object) -> str:
