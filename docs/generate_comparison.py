@@ -32,7 +32,7 @@ def main() -> None:
     for folder in arguments.folders:
         keep(folder, HERE)
     page = HERE / "comparison.md"
-    text = filled(page.read_text(), HERE)
+    text = filled(page.read_text("utf-8"), HERE)
     rewrite_page(page, text, __file__, check=arguments.check)
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.measure:
         write_json(MEASURED, plain(measured()))
-    text = fill_parts(PAGE.read_text(), PARTS)
+    text = fill_parts(PAGE.read_text("utf-8"), PARTS)
     rewrite_page(PAGE, text, __file__, check=arguments.check)
 
 

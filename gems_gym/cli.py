@@ -16,6 +16,7 @@ from gems_gym.cli_datasets import dataset as dataset_commands
 from gems_gym.cli_pretrain import pretrain
 from gems_gym.output import key_value_table, note, show_result
 from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
+from gems_gym.terminals import print_anywhere
 
 
 class Program(TyperGroup):
@@ -96,6 +97,7 @@ def _dataset_info(dataset_id: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run the program: known errors become one line on stderr and exit code 2, Ctrl-C exit code 130."""
+    print_anywhere()
     for name in plugins.names(plugins.COMMANDS):
         app.command(name)(plugins.load(plugins.COMMANDS, name))
     try:

@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gems_gym.output import key_value_table, show_result
+from gems_gym.output import columns_table, key_value_table, note, show_result
 
 if TYPE_CHECKING:
     from gems_gym.datasets.measures import Coverage, Slates
     from gems_gym.datasets.report import DatasetReport
 
 dataset = typer.Typer(
-    help="Report on a dataset, export, import, relabel, merge or cut it.", no_args_is_help=True
+    help="Report on datasets, verify, export, import, relabel, merge or cut them.", no_args_is_help=True
 )
 
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of local datasets.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")]
 NewId = Annotated[str, typer.Option(help="Id of the new dataset, namespace/name-vN.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a dataset of this id.")]
@@ -26,26 +27,61 @@ LOST = ["infos: slates, clicks, boredom and user states"]
 
 @dataset.command()
 def report(
-    identifier: Id,
-    out: Annotated[Path | None, typer.Option(help="Draw the report into this .png file.")] = None,
+    identifiers: Ids,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw the report into this file, .png, .pdf or .svg.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a dataset: returns, clicks per rank, concentration, boredom, coverage, duplicates."""
+    """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; side by side."""
     from gems_gym.datasets.report import report_dataset
     from gems_gym.datasets.report_picture import draw_report
-    from gems_gym.errors import require
+    from gems_gym.datasets.stored import open_dataset
+    from gems_gym.pictures import check_picture
 
+    check_picture(out)
+    opened = [open_dataset(identifier) for identifier in dict.fromkeys(identifiers)]
+    reports = [report_dataset(one) for one in opened]
     if out is not None:
-        require("matplotlib")  # before the dataset is read
-    measured = report_dataset(identifier)
-    if out is not None:
-        draw_report(measured, out)
+        draw_report(reports, out)
     picture = {"picture": str(out)} if out is not None else {}
-    show_result(
-        measured.as_dict() | picture,
-        key_value_table(_readable(measured) | picture, title=identifier),
-        as_json,
-    )
+    if len(reports) == 1:
+        readable = key_value_table(_readable(reports[0]) | picture, title=reports[0].dataset_id)
+        show_result(reports[0].as_dict() | picture, readable, as_json)
+    else:
+        columns = _with_all_fields({one.dataset_id: _readable(one) | picture for one in reports})
+        result = {"datasets": [one.as_dict() for one in reports], **picture}
+        show_result(result, columns_table("measure", columns), as_json)
+
+
+@dataset.command()
+def verify(identifiers: Ids, as_json: Json = False) -> None:
+    """Check that datasets are what they say: hash, counts, lengths, ranges, slates, beliefs, users.
+
+    Exit code 1, and a line on stderr for each thing that fails.
+    """
+    from gems_gym.datasets.stored import open_dataset
+    from gems_gym.datasets.verify import verify_dataset
+
+    opened = [open_dataset(identifier) for identifier in dict.fromkeys(identifiers)]
+    found = [verify_dataset(one) for one in opened]
+    passed = all(one.passed for one in found)
+    columns = {
+        one.dataset_id: {
+            **one.checks,
+            "sessions": one.episodes,
+            "transitions": one.transitions,
+            "content hash now": one.content_hash,
+        }
+        for one in found
+    }
+    result = {"passed": passed, "datasets": [one.as_dict() for one in found]}
+    show_result(result, columns_table("check", _with_all_fields(columns)), as_json)
+    for one in found:
+        for failure in one.failures:
+            note(f"{one.dataset_id}: {failure}")
+    if not passed:
+        raise typer.Exit(1)
 
 
 @dataset.command()
@@ -73,7 +109,7 @@ def export(
 
 @dataset.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz file of D4RL's form.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz or HDF5 file of D4RL's form.")],
     dataset_id: NewId,
     env: Annotated[
         str | None, typer.Option(help="Environment id, if the file was not exported by gems-gym.")
@@ -84,16 +120,45 @@ def import_file(
     belief: Annotated[
         str | None, typer.Option(help="Belief's file or shipped name, if the file does not hold it.")
     ] = None,
+    terminals_are_timeouts: Annotated[
+        bool,
+        typer.Option(
+            "--terminals-are-timeouts",
+            help="The file's terminals are the ends of sessions by time, not terminal states.",
+        ),
+    ] = False,
+    rescale_actions: Annotated[
+        bool,
+        typer.Option(
+            "--rescale-actions",
+            help="Divide actions by the largest of them, which the metadata keep as action_scale; with a ranker, map "
+            "its latents into its bounds.",
+        ),
+    ] = False,
+    episode_length: Annotated[
+        int | None,
+        typer.Option(help="Steps in a session, if not the environment's; cuts a file that marks no ends."),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Make a dataset of an .npz file of D4RL's form; it has no infos."""
+    """Make a dataset of an .npz or HDF5 file of D4RL's form; it has no infos."""
     from gems_gym.datasets.d4rl_import import import_d4rl
 
     made = import_d4rl(
-        file, dataset_id=dataset_id, env_id=env, ranker=ranker, belief=belief, overwrite=overwrite
+        file,
+        dataset_id=dataset_id,
+        env_id=env,
+        ranker=ranker,
+        belief=belief,
+        terminals_are_timeouts=terminals_are_timeouts,
+        rescale_actions=rescale_actions,
+        episode_length=episode_length,
+        overwrite=overwrite,
     )
-    _show(_described(made) | {"lacks": LOST}, as_json)
+    metadata = made.storage.metadata
+    done = {"steps": metadata["derived_from"].get("steps", []), "action_scale": metadata.get("action_scale")}
+    _show(_described(made) | done | {"lacks": LOST}, as_json)
 
 
 @dataset.command()
@@ -116,7 +181,7 @@ def relabel(
 
 @dataset.command()
 def merge(
-    identifiers: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of local datasets.")],
+    identifiers: Ids,
     dataset_id: NewId,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -153,6 +218,12 @@ def subset(
     _show(_described(part), as_json)
 
 
+def _with_all_fields(columns: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Columns that have the fields of all, in their order; None where a dataset has none."""
+    fields = dict.fromkeys(field for column in columns.values() for field in column)
+    return {name: {field: column.get(field) for field in fields} for name, column in columns.items()}
+
+
 def _described(made: Any) -> dict[str, Any]:
     metadata = made.storage.metadata
     named = ("content_hash", "policy", "ranker_sha256", "belief_sha256", "derived_from")
@@ -174,7 +245,7 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
         )
     for name, value in readable.items():
         if isinstance(value, list):
-            readable[name] = ", ".join(value)
+            readable[name] = "\n".join(value)
     show_result(result, key_value_table(readable), as_json)
 
 

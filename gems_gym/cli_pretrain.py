@@ -32,8 +32,8 @@ Out = Annotated[Path, typer.Option(help="The file to write.")]
 OutIfNew = Annotated[
     Path | None,
     typer.Option(
-        help="The file to write; with --reproduce a folder, for those who want to keep it; with --report a .png "
-        "picture."
+        help="The file to write; with --reproduce a folder, for those who want to keep it; with --report a "
+        "picture, .png, .pdf or .svg."
     ),
 ]
 Reproduce = Annotated[

@@ -12,6 +12,7 @@ from gems_gym.config import SlateConfig
 from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
 from gems_gym.output import columns_table, show_result
+from gems_gym.pictures import check_picture
 from gems_gym.pretraining.ranker_report import compare_rankers
 from gems_gym.rankers import load_ranker, make_ranker
 from gems_gym.registration import slate_spec
@@ -58,14 +59,14 @@ def report_rankers(
         compare: Shipped names or files; the world's shipped rankers if empty.
         item_vectors: Item embeddings that rankers without training are made of, for comparison.
         item_embeddings: One's own catalogue, an .npy file.
-        out: Picture to draw, a .png file.
+        out: Picture to draw, a .png, .pdf or .svg file.
         as_json: Whether to print JSON.
         **measuring: Handed to :func:`~gems_gym.pretraining.ranker_report.compare_rankers`.
 
     Raises:
         ValueError: Nothing to measure, or what does not fit the world.
     """
-    _check_picture(out)
+    check_picture(out)
     config, catalog = world_of(env_id, item_embeddings)
     rankers = _loaded(load_ranker, "ranker", env_id, compare)
     if item_vectors is not None:
@@ -88,7 +89,7 @@ def report_beliefs(
     **measuring: Any,
 ) -> None:
     """Measure beliefs in a world and show the table; arguments and errors as of :func:`report_rankers`."""
-    _check_picture(out)
+    check_picture(out)
     require("torch")
     from gems_gym.pretraining.belief_report import compare_beliefs
 
@@ -125,15 +126,6 @@ def belief_columns(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
         **{name: column(report, "", rows[name]["boredom_auc"]) for name, report in reports.items()},
         "truth": column(known, "_truth", exact["boredom_auc"]),
     }
-
-
-def _check_picture(out: Path | None) -> None:
-    """At once, since measuring takes a minute."""
-    if out is None:
-        return
-    if out.suffix != ".png":
-        raise ValueError(f"--out {out} must be a .png file: with --report it is the picture")
-    require("matplotlib", extra="plot")
 
 
 def _loaded(load: Callable[[str], _Part], family: str, env_id: str, compare: list[str]) -> dict[str, _Part]:

@@ -29,7 +29,7 @@ def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool)
 
 def note(text: str) -> None:
     """Tell the user something on stderr."""
-    stderr.print(text, highlight=False, markup=False)
+    stderr.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def key_value_table(rows: dict[str, Any], title: str | None = None) -> Table:
@@ -70,11 +70,13 @@ def _cell(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: numpy scalars and arrays as Python's, numbers that are not finite as None."""
+    """A value as JSON has it: numpy's and sets as Python's numbers and lists, numbers that are not finite as None."""
     if isinstance(value, dict):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
+    if isinstance(value, set):
+        return sorted((plain(one) for one in value), key=str)
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, np.generic):

@@ -40,7 +40,7 @@ def rewrite_page(page: Path, text: str, generator: str, *, check: bool) -> None:
     if not check:
         with whole_file(page) as file:
             file.write(text.encode())
-    elif text != page.read_text():
+    elif text != page.read_text("utf-8"):
         raise SystemExit(f"{page.name} is out of date; run python docs/{Path(generator).name}")
 
 

@@ -79,6 +79,6 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         ValueError: A file that is no JSON.
     """
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is no JSON file ({error})") from error

@@ -7,8 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from gems_gym.errors import require
-from gems_gym.whole_files import whole_file
+from gems_gym.pictures import new_figure, save_figure
 from gems_gym_agents.evaluation import Evaluation, References
 
 
@@ -68,13 +67,12 @@ def draw_clicks_per_step(evaluations: Sequence[Evaluation], title: str, path: Pa
     Args:
         evaluations: In the order of the legend.
         title: Above the picture.
-        path: The .png file to write.
+        path: The .png, .pdf or .svg file to write.
 
     Raises:
         ImportError: Matplotlib is not installed; the message names the extra.
     """
-    figure_class = require("matplotlib.figure", extra="plot").Figure
-    figure = figure_class(figsize=(9, 5), layout="constrained")
+    figure = new_figure(9, 5)
     axes = figure.add_subplot()
     for evaluation in evaluations:
         steps = range(1, len(evaluation.clicks_per_step) + 1)
@@ -86,5 +84,4 @@ def draw_clicks_per_step(evaluations: Sequence[Evaluation], title: str, path: Pa
         title="policy (clicks per session)", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5)
     )
     axes.grid(alpha=0.3)
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_figure(figure, path, dpi=120)

@@ -20,8 +20,8 @@ HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
 COMMON = {
-    "compilation", "dataset_folders", "errors", "folders", "intervals", "locks", "plugins", "progress", "selection",
-    "whole_files",
+    "compilation", "dataset_folders", "errors", "folders", "intervals", "locks", "pictures", "plugins", "progress",
+    "selection", "whole_files",
 }  # fmt: skip
 
 # Part of gems_gym -> the other parts of it that it may import.
@@ -57,6 +57,7 @@ LAYERS["trained_agents"] = {
 }
 LAYERS["datasets"] = LAYERS["pretraining"] - {"pretraining"} | {"trained_agents"}
 LAYERS["output"] = set()
+LAYERS["terminals"] = set()
 LAYERS["pages"] = {"whole_files"}
 LAYERS["command_options"] = set()
 LAYERS["cli_reports"] = LAYERS["pretraining"] | {"pretraining", "output"}

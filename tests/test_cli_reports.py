@@ -89,7 +89,7 @@ def test_beliefs(run, tiny_env, sizes, tmp_path):
         (("ranker", "--report", "--reproduce", "x"), "--reproduce does not go with --report"),
         (("ranker", "--env", "ENV", "--compare", "x"), "--compare goes with --report only"),
         (("ranker", "--env", "ENV", "--search-sessions", 9), "--search-sessions goes with --report only"),
-        (("ranker", "--report", "--env", "ENV", "--out", "a.pdf"), "--out a.pdf must be a .png file"),
+        (("ranker", "--report", "--env", "ENV", "--out", "a.jpg"), "--out a.jpg must be a picture"),
         (("ranker", "--report", "--env", "ENV", "--compare", "gems-x"), "unknown shipped ranker 'gems-x'"),
         (("ranker", "--report", "--env", "ENV", "--compare", "gru-diffuse_mix"), "a ranker was expected"),
         (("belief", "--env", "ENV", "--compare", "x"), "--compare goes with --report only"),

@@ -20,6 +20,7 @@ from gems_gym.datasets.relabel import relabel
 from gems_gym.datasets.report import DatasetReport, report_dataset
 from gems_gym.datasets.report_picture import draw_report
 from gems_gym.datasets.sessions import Sessions
+from gems_gym.datasets.verify import Verification, verify_dataset
 from gems_gym.datasets.world import measure_reference_scores
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 
@@ -27,6 +28,7 @@ __all__ = [
     "DatasetReport",
     "DatasetWriter",
     "Sessions",
+    "Verification",
     "artifact_file",
     "check_new_dataset_id",
     "collect",
@@ -44,4 +46,5 @@ __all__ = [
     "relabel",
     "report_dataset",
     "subset",
+    "verify_dataset",
 ]

@@ -60,6 +60,7 @@ def merge(
         "algorithm_name": policies,
         "policy": policies,
         "description": f"Sessions of simulated users with the policies {policies}, merged by gems-gym.",
+        "author": sorted({author for one in carried for author in one.get("author", ())}),
         "combined_datasets": [one.id for one in opened],
         "derived_from": {"by": "merge", "sources": [origin(one) for one in opened]},
     }
@@ -112,7 +113,10 @@ def subset(
         part.episode_indices = np.sort(part.episode_indices)
     how = {"episodes": episodes, "min_return": min_return, "seed": None if episodes is None else seed}
     derived = {"by": "subset", "sources": [origin(opened)], **how}
-    metadata = carried_metadata(opened) | {"derived_from": derived}
+    metadata = carried_metadata(opened) | {
+        "description": f"A part of the sessions of {opened.id}, chosen by gems-gym.",
+        "derived_from": derived,
+    }
     return _write(dataset_id, [part], metadata, overwrite, progress)
 
 
@@ -180,6 +184,7 @@ def _described(dataset: minari.MinariDataset) -> dict[str, Any]:
     return {
         "environments": (spec.id, spec.kwargs),
         "catalogues": metadata["catalog_hash"],
+        "action scales": metadata.get("action_scale"),
         "rankers": metadata.get("ranker_sha256"),
         "beliefs": metadata.get("belief_sha256"),
         "observation spaces": dataset.observation_space,

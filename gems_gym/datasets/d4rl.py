@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.errors import require
 from gems_gym.whole_files import whole_file
 
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminals", "timeouts")
 ARTEFACTS = ("ranker", "belief")
 
-_VECTORS = ("observations", "actions", "next_observations")
-_FLAGS = ("terminals", "timeouts")
+VECTORS = ("observations", "actions", "next_observations")
+FLAGS = ("terminals", "timeouts")
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_MOST_COMPRESSED = 1100
+"""More than deflate can pack into a byte, 1,032."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class D4rlFile:
         timeouts: bool ``(N,)``, True in the last row of each session.
         metadata: What else is known, JSON-able.
         artefacts: "ranker" and "belief" -> the bytes of their files, where they are known.
+        lacks: "timeouts", if the file that this was read from had none; all are False then.
     """
 
     observations: NDArray[np.float32]
@@ -45,6 +52,7 @@ class D4rlFile:
     timeouts: NDArray[np.bool_]
     metadata: dict[str, Any] = field(default_factory=dict)
     artefacts: dict[str, bytes] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
         """Writes an .npz file without pickle, whole or not at all."""
@@ -57,31 +65,31 @@ class D4rlFile:
 
     @classmethod
     def load(cls, path: Path) -> D4rlFile:
-        """Reads an .npz file of this form, gems-gym's or another's: metadata and artefacts may be missing.
+        """Reads an .npz file of this form, or an HDF5 file of D4RL's own.
+
+        Metadata, artefacts and timeouts may be missing.
 
         Raises:
             FileNotFoundError: No such file.
-            ValueError: A file that is no .npz, or lacks an array; it names the array.
+            ValueError: A file that is neither, or lacks another array; it names the array.
         """
+        is_hdf5 = _is_hdf5(path)
         try:
-            if path.is_file() and not zipfile.is_zipfile(path):
-                raise ValueError("it is not a whole zip archive of arrays")
-            with np.load(path, allow_pickle=False) as file:
-                missing = [name for name in ARRAYS if name not in file]
-                if missing:
-                    raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(file.files)}")
-                metadata = json.loads(str(file["metadata"])) if "metadata" in file else {}
-                if not isinstance(metadata, dict):
-                    raise ValueError(f"metadata must be a JSON object, got {metadata!r}")
-                return cls(
-                    **{name: file[name] for name in ARRAYS},
-                    metadata=metadata,
-                    artefacts={name: file[name].tobytes() for name in ARTEFACTS if name in file},
-                )
+            arrays = _read_hdf5(path) if is_hdf5 else _read_npz(path)
+            missing = [name for name in ARRAYS if name not in arrays]
+            metadata = _metadata(arrays["metadata"]) if "metadata" in arrays else {}
+            no_timeouts = {name: np.zeros(arrays["rewards"].shape[:1], dtype=np.bool_) for name in missing}
+            return cls(
+                **{name: arrays[name] for name in ARRAYS if name in arrays} | no_timeouts,
+                metadata=metadata,
+                artefacts={name: arrays[name].tobytes() for name in ARTEFACTS if name in arrays},
+                lacks=tuple(missing),
+            )
         except FileNotFoundError:
             raise
         except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} is no .npz file of D4RL's form: {error}") from error
+            kind = "HDF5" if is_hdf5 else ".npz"
+            raise ValueError(f"{path} is no {kind} file of D4RL's form: {error}") from error
 
     def check(self, observation_size: int | None, action_size: int | None, session_length: int) -> None:
         """Checks every array before anything is made of it.
@@ -96,6 +104,14 @@ class D4rlFile:
                 too many or missing, a next observation that is not the next row's observation; it names array, row
                 and value.
         """
+        self.check_forms(observation_size, action_size)
+        for name in (*VECTORS, "rewards"):
+            _check_numbers(name, getattr(self, name), in_box=name != "rewards")
+        self._check_ends(session_length)
+        self._check_next()
+
+    def check_forms(self, observation_size: int | None = None, action_size: int | None = None) -> None:
+        """Checks shapes and dtypes alone; arguments and errors as of :meth:`check`."""
         num_rows = len(self.rewards) if self.rewards.ndim else 0
         sizes = {"observations": observation_size, "actions": action_size}
         sizes["next_observations"] = observation_size
@@ -105,17 +121,19 @@ class D4rlFile:
             _check_form(name, getattr(self, name), num_rows, sizes.get(name))
         if num_rows == 0:
             raise ValueError("rewards holds no transitions")
-        for name in (*_VECTORS, "rewards"):
-            _check_numbers(name, getattr(self, name), in_box=name != "rewards")
-        self._check_ends(session_length)
-        self._check_next()
 
     def _check_ends(self, length: int) -> None:
         if self.terminals.any():
             row = int(self.terminals.argmax())
             raise ValueError(
                 f"terminals[{row}] is True: sessions of gems-gym never terminate, they end by time; a time limit "
-                "belongs into timeouts, so that learning bootstraps through it"
+                "belongs into timeouts, so that learning bootstraps through it: --terminals-are-timeouts "
+                "(terminals_are_timeouts=True) takes it so"
+            )
+        if "timeouts" in self.lacks:
+            raise ValueError(
+                "it has no timeouts, and no terminal is True, so that nothing marks where a session ends: "
+                f"--episode-length {length} (episode_length={length}) cuts it into sessions of so many steps"
             )
         ends = np.arange(1, len(self.timeouts) + 1) % length == 0  # (N,)
         wrong = np.flatnonzero(self.timeouts != ends)
@@ -124,12 +142,21 @@ class D4rlFile:
             raise ValueError(
                 f"timeouts[{row}] is {self.timeouts[row]}, must be {ends[row]}: a session of this environment has "
                 f"{length} steps, so that rows {length - 1}, {2 * length - 1}, … are the last of theirs"
+                f"{self._length_hint()}"
             )
         if not ends[-1]:
             raise ValueError(
                 f"timeouts[{len(ends) - 1}], the last row, is False: the last session has {len(ends) % length} of "
                 f"{length} steps"
             )
+
+    def _length_hint(self) -> str:
+        """What would help if the file's sessions are of one length, but another than the environment's."""
+        marked = np.flatnonzero(self.timeouts) + 1
+        own = int(marked[0]) if len(marked) else 0
+        if not np.array_equal(marked, np.arange(own, len(self.timeouts) + 1, own or 1)):
+            return ""
+        return f"; the file's have {own}: --episode-length {own} (episode_length={own}) makes the environment's so"
 
     def _check_next(self) -> None:
         inside = ~self.timeouts[:-1]  # (N - 1,)
@@ -144,11 +171,57 @@ class D4rlFile:
             )
 
 
+def _metadata(text: NDArray[Any]) -> dict[str, Any]:
+    metadata = json.loads(str(text))
+    if not isinstance(metadata, dict):
+        raise ValueError(f"metadata must be a JSON object, got {metadata!r}")
+    return metadata
+
+
+def _is_hdf5(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_HDF5)) == _HDF5
+
+
+def _known(names: Iterable[str]) -> list[str]:
+    """Which of a file's names are read."""
+    there = list(names)
+    missing = [name for name in ARRAYS if name not in there]
+    if missing not in ([], ["timeouts"]):
+        raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(there)}")
+    return [name for name in (*ARRAYS, "metadata", *ARTEFACTS) if name in there]
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError("it is not a whole zip archive of arrays")
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in _known(file.files)}
+
+
+def _read_hdf5(path: Path) -> dict[str, NDArray[Any]]:
+    """Reads the arrays that stand in the file itself: HDF5 can point to other files, and declare what it lacks."""
+    h5py = require("h5py")
+    arrays, room = {}, _MOST_COMPRESSED * path.stat().st_size
+    with h5py.File(path, "r") as file:
+        for name in set(_known(file)) & set(ARRAYS):  # D4RL's own files have a group of metadata
+            stored = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+            if not isinstance(stored, h5py.Dataset) or stored.external or stored.is_virtual:
+                raise ValueError(f"{name} must be an array in the file itself")
+            room -= stored.nbytes
+            if room < 0:
+                raise ValueError(f"{name} has shape {stored.shape}, for which the file is too small")
+            arrays[name] = stored[()]
+    return arrays
+
+
 def _check_form(name: str, values: NDArray[Any], num_rows: int, size: int | None) -> None:
-    expected = np.dtype(np.bool_ if name in _FLAGS else np.float32)
+    expected = np.dtype(np.bool_ if name in FLAGS else np.float32)
     if values.dtype != expected:
         raise ValueError(f"{name} has dtype {values.dtype}, must be {expected}")
-    if name not in _VECTORS:
+    if name not in VECTORS:
         if values.shape != (num_rows,):
             raise ValueError(
                 f"{name} has shape {values.shape}, must be ({num_rows or 'N'},), a number for each transition"
@@ -165,4 +238,6 @@ def _check_numbers(name: str, values: NDArray[np.float32], in_box: bool) -> None
     if wrong.any():
         where = tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), values.shape))
         must = "lie in [-1, 1]" if in_box else "be finite"
+        if name == "actions" and np.isfinite(values).all():
+            must += "; --rescale-actions (rescale_actions=True) brings actions there, and records the scale"
         raise ValueError(f"{name}{list(where)} is {values[where]}, must {must}")

@@ -13,6 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.datasets.d4rl import D4rlFile
+from gems_gym.datasets.d4rl_foreign import adapt
 from gems_gym.datasets.recorded_spec import rebuilt_spec
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
@@ -56,10 +57,17 @@ def import_d4rl(
     env_id: str | None = None,
     ranker: Ranker | AnyPath | None = None,
     belief: BeliefEncoder | AnyPath | None = None,
+    terminals_are_timeouts: bool = False,
+    rescale_actions: bool = False,
+    episode_length: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> minari.MinariDataset:
     """Makes a dataset of an .npz file of D4RL's form, gems-gym's own or another's.
+
+    A file of another program may need one of ``terminals_are_timeouts``, ``rescale_actions`` and ``episode_length``.
+    With any of them its arrays may be of other dtypes, too. What is done to them stands, step by step, in the new
+    dataset's ``derived_from["steps"]``.
 
     Args:
         path: The file.
@@ -69,6 +77,13 @@ def import_d4rl(
             itself, and a ``GemsSlateLatent-*`` environment names it. Without ranker and belief, the dataset holds
             vectors whose meaning is not known.
         belief: Likewise the belief encoder.
+        terminals_are_timeouts: Takes terminals as the ends of sessions by time. Other programs write them so; as true
+            terminal states, learning would not bootstrap through them.
+        rescale_actions: Brings actions into [-1, 1]: divided by the largest absolute value, which becomes the
+            metadata's ``action_scale`` (multiply by it to get the file's actions back); with a ranker that has
+            ``to_actions``, by the ranker's bounds.
+        episode_length: Steps in a session, in place of the environment's own. A file that marks no ends is cut into
+            sessions of this length.
         overwrite: Replaces a dataset of this id, once the new one is whole.
         progress: Draws progress bars on stderr.
 
@@ -79,20 +94,30 @@ def import_d4rl(
     Raises:
         ValueError: If the id is wrong, the environment is not known or has another catalogue, ranker or belief are
             not those that the file names, do not fit, or are given beside a latent environment, only one of them is
-            known, or an array is wrong; it names array, row and value.
+            known, or an array is wrong; it names array, row and value, and the argument that would help.
         FileNotFoundError: If there is no such file.
         ImportError: If Minari is not installed; it names the extra.
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
+    if episode_length is not None and (type(episode_length) is not int or episode_length < 1):
+        raise ValueError(f"episode_length must be an integer ≥ 1, got {episode_length!r}")
     file = D4rlFile.load(path)
-    spec = _spec_of(file, path, env_id)
+    spec = _spec_of(file, path, env_id, episode_length)
     world: Any = slate_world(spec, file.metadata.get("catalog_hash"), str(path))
     with scratch_folder() as scratch:
         artefacts = _artefacts_of(file, path, spec, {"ranker": ranker, "belief": belief}, scratch)
-        length = world.unwrapped.config.episode_length
-        file.check(*_sizes(world, artefacts), length)
+        sizes, length = _sizes(world, artefacts), world.unwrapped.config.episode_length
+        file, steps = adapt(
+            file,
+            artefacts[RANKER_FILE].value if artefacts else None,
+            terminals_are_timeouts=terminals_are_timeouts,
+            rescale_actions=rescale_actions,
+            episode_length=episode_length,
+        )
+        file.check(*sizes, length)
         seeds = _seeds_of(file, length)
         metadata = _metadata_of(file, path, spec, progress)
+        metadata["derived_from"] |= {"steps": steps} if steps else {}
         metadata["catalog_hash"] = world.unwrapped.catalog.hash
         for part, name in _FILES.items():
             metadata[f"{part}_sha256"] = artefacts[name].sha256 if artefacts else None
@@ -125,18 +150,20 @@ def _box(vectors: np.ndarray) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(-1.0, 1.0, vectors.shape[1:], dtype=np.float32)
 
 
-def _spec_of(file: D4rlFile, path: Path, env_id: str | None) -> EnvSpec:
+def _spec_of(file: D4rlFile, path: Path, env_id: str | None, episode_length: int | None) -> EnvSpec:
     """The environment's spec, from the file if it names one. What is made is what is registered here."""
+    own = {} if episode_length is None else {"episode_length": episode_length}
     recorded = file.metadata.get("env_spec")
     if recorded is None:
         if env_id is None:
             raise ValueError(
                 f"{path} names no environment: give env, the id of the one that it was recorded in"
             )
-        return environment_spec(env_id)
+        return environment_spec(env_id, own)
     spec = rebuilt_spec(recorded, str(path))
     if env_id is not None and slate_spec(env_id).id != slate_spec(spec).id:
         raise ValueError(f"env is {env_id!r}, but {path} was recorded in {spec.id!r}")
+    spec.kwargs.update(own)
     return spec
 
 
@@ -214,6 +241,7 @@ def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> d
     """What the file tells about its sessions; reference scores are measured if it has none."""
     kept = {name: value for name, value in file.metadata.items() if name not in _NOT_TAKEN}
     policy = str(kept.get("policy", "unknown"))
+    known = f"the policy {policy}" if "policy" in kept else "an unknown policy"
     scores = [file.metadata.get(name) for name in ("ref_min_score", "ref_max_score")]
     if not all(isinstance(score, int | float) for score in scores):
         scores = list(measure_reference_scores(spec, progress=progress))
@@ -225,6 +253,7 @@ def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> d
     return kept | {
         "algorithm_name": policy,
         "policy": policy,
+        "description": f"Sessions of {known}, imported from {path.name} by gems-gym.",
         "ref_min_score": scores[0],
         "ref_max_score": scores[1],
         "derived_from": {"by": "import", "file": path.name, "sources": [source] if source else []},

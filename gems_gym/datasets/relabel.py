@@ -96,7 +96,7 @@ def relabel(
                 require_infos(sessions, ("slate", "clicks"), opened.id, "relabelling")
                 changed = replace(sessions, actions=_relabelled(sessions, encoder, reconstruction))
                 if sees_anew:
-                    changed = replace(changed, observations=_beliefs(sessions, new_belief.value))
+                    changed = replace(changed, observations=recomputed_beliefs(sessions, new_belief.value))
                 writer.append(changed)
             source = origin(opened) | {"ranker_sha256": opened.storage.metadata["ranker_sha256"]}
             return writer.finish(
@@ -104,6 +104,7 @@ def relabel(
                 | {
                     "ranker_sha256": new_ranker.sha256,
                     "belief_sha256": new_belief.sha256,
+                    "description": f"Sessions of {opened.id}, with the latents of another ranker, by gems-gym.",
                     "derived_from": {
                         "by": "relabel",
                         "sources": [source],
@@ -164,13 +165,28 @@ def _encoding(ranker: Any) -> Encodes:
 def _relabelled(sessions: Sessions, ranker: Encodes, reconstruction: Reconstruction) -> np.ndarray:
     """New actions ``(num_sessions, num_steps, action_size)``: slate and clicks at ``t + 1`` are those of action t."""
     slates, clicks = (sessions.infos[name][:, 1:] for name in ("slate", "clicks"))
-    shown = slates.reshape(-1, slates.shape[2]).astype(np.int64)  # (num_sessions * num_steps, slate_size)
-    actions = ranker.encode(shown, clicks.reshape(shown.shape))
-    reconstruction.add(shown, ranker.rank(actions))
-    return actions.reshape(*slates.shape[:2], -1)
+    actions = encoded(slates, clicks, ranker)
+    shown = ranker.rank(actions.reshape(-1, ranker.action_size))
+    reconstruction.add(slates.reshape(shown.shape), shown)
+    return actions
 
 
-def _beliefs(sessions: Sessions, encoder: BeliefEncoder) -> np.ndarray:
+def encoded(slates: np.ndarray, clicks: np.ndarray, ranker: Encodes) -> np.ndarray:
+    """The actions that a ranker gives slates.
+
+    Args:
+        slates: ``(num_sessions, num_steps, slate_size)`` item ids.
+        clicks: Likewise, zeros and ones.
+        ranker: A ranker with ``encode``.
+
+    Returns:
+        float32 ``(num_sessions, num_steps, action_size)``.
+    """
+    flat = slates.reshape(-1, slates.shape[2]).astype(np.int64)  # (num_sessions * num_steps, slate_size)
+    return ranker.encode(flat, clicks.reshape(flat.shape)).reshape(*slates.shape[:2], -1)
+
+
+def recomputed_beliefs(sessions: Sessions, encoder: BeliefEncoder) -> np.ndarray:
     """Beliefs ``(num_sessions, num_steps + 1, size)``, as the environment's wrapper would have shown them."""
     slates, clicks = (sessions.infos[name] for name in ("slate", "clicks"))
     belief, rows = encoder.initial(len(sessions)), []

@@ -10,22 +10,40 @@ import numpy as np
 
 from gems_gym.datasets.measures import Coverage, Returns, Slates
 from gems_gym.datasets.report import DatasetReport
-from gems_gym.errors import require
-from gems_gym.whole_files import whole_file
+from gems_gym.pictures import new_figure, save_figure
 
 
-def draw_report(report: DatasetReport, path: Path) -> None:
-    """Draws a report: returns, clicks over the session and the ranks, concentration, coverage.
+def draw_report(reports: DatasetReport | Sequence[DatasetReport], path: Path) -> None:
+    """Draws reports: returns, clicks over the session and the ranks, concentration, coverage.
 
     Args:
-        report: The report.
-        path: The .png file to write.
+        reports: One report, or several, each of which gets a column of panels whose axes are those of the others.
+        path: The .png, .pdf or .svg file to write.
 
     Raises:
+        ValueError: Another suffix.
         ImportError: Matplotlib is not installed; the message names the extra.
     """
-    figure = require("matplotlib.figure", extra="plot").Figure(figsize=(13, 7.5), layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
+    several = [reports] if isinstance(reports, DatasetReport) else list(reports)
+    if len(several) == 1:
+        figure = new_figure(13, 7.5)
+        _draw_one(figure.subplots(2, 3).ravel(), several[0])
+        figure.suptitle(_title(several[0]))
+    else:
+        figure = new_figure(4.5 * len(several), 21)
+        columns = figure.subplots(6, len(several), sharex="row", sharey="row").T
+        for axes, report in zip(columns, several, strict=True):
+            _draw_one(axes, report)
+            axes[0].set_title(f"{_title(report)}\n\n{axes[0].get_title()}".replace(": ", "\n", 1))
+    save_figure(figure, path)
+
+
+def _title(report: DatasetReport) -> str:
+    return f"{report.dataset_id}: {report.episodes:,} sessions of {report.policy or 'an unknown policy'}"
+
+
+def _draw_one(axes: Any, report: DatasetReport) -> None:
+    """Draws a report into six panels."""
     _draw_returns(axes[0], report.returns)
     _draw_steps(axes[1], report.returns)
     if report.slates is not None:
@@ -36,11 +54,6 @@ def draw_report(report: DatasetReport, path: Path) -> None:
     for one in axes:
         if not one.has_data():
             one.set_axis_off()
-    figure.suptitle(
-        f"{report.dataset_id}: {report.episodes:,} sessions of {report.policy or 'an unknown policy'}"
-    )
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=110)
 
 
 def _draw_returns(axes: Any, returns: Returns) -> None:

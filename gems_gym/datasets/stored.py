@@ -30,7 +30,7 @@ NO_SEED = -1
 
 OF_ONE_FILE = {
     "content_hash", "total_episodes", "total_steps", "data_format", "jpeg_encoding", "observation_space",
-    "action_space", "env_spec", "dataset_id", "minari_version", "dataset_size", "combined_datasets",
+    "action_space", "env_spec", "dataset_id", "minari_version", "dataset_size", "combined_datasets", "command",
 }  # fmt: skip
 """Metadata that describe one file, and are made anew for a dataset that is made of it."""
 
@@ -71,7 +71,7 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
     indices = dataset.episode_indices
     first = next(iter(dataset.storage.get_episodes(indices[:1])))
     length = len(first["rewards"])
-    at_once = sessions_at_once(_stacked([first], [NO_SEED]).nbytes, CHUNK_SESSIONS)
+    at_once = sessions_at_once(stacked([first], [NO_SEED]).nbytes, CHUNK_SESSIONS)
     with track(task, len(indices), shown=progress) as advance:
         for start in range(0, len(indices), at_once):
             chunk = indices[start : start + at_once]
@@ -79,7 +79,7 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
             for episode in episodes:
                 _check_whole(dataset.id, episode, length)
             seeds = [one.get("seed", NO_SEED) for one in dataset.storage.get_episode_metadata(chunk)]
-            yield _stacked(episodes, seeds)
+            yield stacked(episodes, seeds)
             advance(len(chunk))
 
 
@@ -129,7 +129,11 @@ def own_artefacts(dataset: minari.MinariDataset) -> dict[str, Path]:
 
 def carried_metadata(dataset: minari.MinariDataset) -> dict[str, Any]:
     """What a dataset's metadata say about its sessions, and stays true of a dataset made of them."""
-    return {name: value for name, value in dataset.storage.metadata.items() if name not in OF_ONE_FILE}
+    return {
+        name: sorted(value) if isinstance(value, set) else value  # Minari's authors; JSON has no sets
+        for name, value in dataset.storage.metadata.items()
+        if name not in OF_ONE_FILE
+    }
 
 
 def origin(dataset: minari.MinariDataset) -> dict[str, Any]:
@@ -162,7 +166,13 @@ def _check_whole(dataset_id: str, episode: dict[str, Any], length: int) -> None:
         raise ValueError(f"{owner} does not end truncated at its last step, as sessions of gems-gym do")
 
 
-def _stacked(episodes: list[dict[str, Any]], seeds: list[int]) -> Sessions:
+def stacked(episodes: list[dict[str, Any]], seeds: list[int]) -> Sessions:
+    """Puts episodes of the same arrays and lengths together.
+
+    Args:
+        episodes: At least one, as Minari's storage reads them.
+        seeds: Their users.
+    """
     first = episodes[0]
 
     def stack(name: str, key: str | None = None) -> np.ndarray:

@@ -12,6 +12,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.dataset_folders import ARTIFACTS
+from gems_gym.datasets.card import AUTHOR, running_command, write_card
 from gems_gym.datasets.recorded_spec import recorded_spec
 from gems_gym.datasets.sessions import CHUNK_BYTES, ContentHash, Sessions
 from gems_gym.datasets.unfinished import (
@@ -182,10 +183,11 @@ class DatasetWriter:
                 self._flush()
 
     def finish(self, metadata: dict[str, Any]) -> minari.MinariDataset:
-        """Writes what is pending and the metadata, and moves the dataset to its place.
+        """Writes what is pending, the metadata and a card, and moves the dataset to its place.
 
         Args:
-            metadata: What to store beside Minari's own entries and ``content_hash``; JSON values.
+            metadata: What to store beside Minari's own entries, ``command`` (the gems-gym command that is running, if
+                any) and ``content_hash``; JSON values.
 
         Returns:
             The finished dataset.
@@ -202,7 +204,7 @@ class DatasetWriter:
             )
         self._flush()
         with naming_file(self.directory / NEW):
-            self._storage.update_metadata({**metadata, "content_hash": self.content_hash})
+            self._describe(metadata)
         self._storage = None
         self._make_namespace()
         try:
@@ -241,6 +243,17 @@ class DatasetWriter:
         for name, file in self._artifacts.items():
             (data_path / ARTIFACTS).mkdir(exist_ok=True)
             shutil.copyfile(file, data_path / ARTIFACTS / name)
+
+    def _describe(self, metadata: dict[str, Any]) -> None:
+        """Writes the metadata, and the card that shows them."""
+        author = metadata.get("author") or AUTHOR
+        own = {
+            "author": {author} if isinstance(author, str) else set(author),  # as Minari wants it
+            "command": running_command(),
+            "content_hash": self.content_hash,
+        }
+        self._storage.update_metadata(metadata | own)
+        write_card(self.directory / NEW, self._env_spec, self._storage.metadata)
 
     def _check_room(self, needed: int) -> None:
         """Raises before h5py finds the disk full, which it tells in a hundred lines, and again when files close."""

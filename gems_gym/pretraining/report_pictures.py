@@ -8,22 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.errors import require
-from gems_gym.whole_files import whole_file
+from gems_gym.pictures import new_figure, save_figure
 
 
 def draw_rankers(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
     """Draws what :func:`~gems_gym.pretraining.ranker_report.compare_rankers` measured.
 
     Args:
-        rows: its result.
-        title: what stands above.
-        path: the .png file to write.
+        rows: Its result.
+        title: What stands above.
+        path: The .png, .pdf or .svg file to write.
 
     Raises:
         ImportError: Matplotlib is not installed; the message names the extra.
     """
-    figure = _figure(14, 3.5 + 0.6 * len(rows))
+    figure = new_figure(14, 3.5 + 0.6 * len(rows))
     reach, accuracy, duplicates, share, information, rate = figure.subplots(2, 3, sharey=True).ravel()
     errors = [row["reach_ci95"] for row in rows.values()]
     reach.barh(list(rows), [row["reach"] for row in rows.values()], xerr=errors, height=0.6)
@@ -42,12 +41,12 @@ def draw_rankers(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) 
     _bars(rate, rows, "slates a second, 256 users at a time", {"decode_rate": ""})
     reach.invert_yaxis()  # the first row on top; the axis is shared
     figure.suptitle(title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_beliefs(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
     """Draws what :func:`~gems_gym.pretraining.belief_report.compare_beliefs` measured; arguments and errors alike."""
-    figure = _figure(13, 5)
+    figure = new_figure(13, 5)
     losses, boredom = figure.subplots(1, 2)
     reports = {name: row["clicks"] for name, row in rows.items() if "clicks" in row}
     policies = next(iter(reports.values()))
@@ -63,16 +62,7 @@ def draw_beliefs(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) 
     boredom.axhline(0.5, color="black", linestyle=":")
     boredom.set(title="AUC of boredom read off linearly, by topic", ylim=(0.4, 1))
     figure.suptitle(title)
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Any:
-    return require("matplotlib.figure", extra="plot").Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Any, path: Path) -> None:
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def _bars(axes: Any, rows: Mapping[str, Mapping[str, Any]], title: str, measures: Mapping[str, str]) -> None:

@@ -211,9 +211,19 @@ class GemsRanker(GemsDecoder):
         Raises:
             ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
-        means = self.posterior(slates, clicks)[0] - self.tensors["centre"]
-        actions = dense(means, self._to_action, np.zeros(self.action_size, dtype=np.float32))
-        return np.clip(actions, -1, 1)
+        return np.clip(self.to_actions(self.posterior(slates, clicks)[0]), -1, 1)
+
+    def to_actions(self, latents: np.ndarray) -> np.ndarray:
+        """The actions that stand for latents, the inverse of ``centre + actions @ basis``.
+
+        Args:
+            latents: float32 ``(N, action_size)``, in the coordinates of the encoder and the decoder.
+
+        Returns:
+            float32 ``(N, action_size)``; numbers outside [-1, 1] where a latent lies outside the ranker's bounds.
+        """
+        no_bias = np.zeros(self.action_size, dtype=np.float32)
+        return dense(latents - self.tensors["centre"], self._to_action, no_bias)
 
     def posterior(self, slates: np.ndarray, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The encoder's Gaussian over latents (not actions): means and log-variances, ``(N, n)`` each."""

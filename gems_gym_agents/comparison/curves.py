@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.errors import require
-from gems_gym.whole_files import whole_file
+from gems_gym.pictures import new_figure, save_figure
 from gems_gym_agents.comparison.results import is_offline, runs_in
 from gems_gym_agents.comparison.rows import q_shares, rows_of
 
@@ -29,19 +28,18 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
 
     Args:
         results: See :func:`gems_gym_agents.comparison.results.collect_results`.
-        path: The .png file to write.
+        path: The .png, .pdf or .svg file to write.
 
     Raises:
         ImportError: Matplotlib is not installed; the message names the extra.
     """
-    figure_class = require("matplotlib.figure", extra="plot").Figure
     begun = {run["world"] for run in results["runs"]}
     worlds = [world["name"] for world in results["worlds"] if world["name"] in begun]
     offline = is_offline(results)
     columns = max(1, min(len(worlds), _COLUMNS))
     blocks = max(1, -(-len(worlds) // columns))
     rows = blocks * (2 if offline else 1)
-    figure = figure_class(figsize=(4.5 * columns + 1, 3.5 * rows + 0.8), layout="constrained")
+    figure = new_figure(4.5 * columns + 1, 3.5 * rows + 0.8)
     panels = figure.subplots(rows, columns, squeeze=False)
     for panel in panels.flat[len(worlds) if not offline else rows * columns :]:
         panel.set_visible(False)
@@ -55,8 +53,7 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize="small")
-    with whole_file(path) as file:
-        figure.savefig(file, format="png", dpi=100)
+    save_figure(figure, path, dpi=100)
 
 
 def draw_world(panel: Any, results: dict[str, Any], world: str) -> None:

@@ -34,6 +34,36 @@ def test_report(run, tmp_path: Path) -> None:
         assert words in " ".join(out.split())
 
 
+def test_several_reports_stand_side_by_side(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    collect_latents()
+    collect_slates()
+    ids = ("small/latent-v0", "small/slate-v0")
+    shown, _ = result_of(run, "report", *ids, "--out", "both.pdf")
+    assert shown["picture"] == "both.pdf" and Path("both.pdf").read_bytes().startswith(b"%PDF-")
+    assert shown["datasets"] == [result_of(run, "report", one)[0] for one in ids]
+    code, out, _ = run("report", *ids)
+    assert code == 0
+
+    def line(label: str) -> str:
+        return next(line.rstrip() for line in out.splitlines() if line.startswith(label))
+
+    assert all(one in line("measure") for one in ids)
+    assert line("clicks per session").count("(95 %)") == 2
+    assert line("latents").endswith("–")  # the slate dataset has none
+    code, out, err = run("report", "small/latent-v0", "small/slat-v0")
+    assert (code, out) == (2, "") and "did you mean 'small/slate-v0'" in " ".join(err.split())
+    assert "reading" not in err  # nothing was measured before
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "report.svg", "report.png"])
+def test_the_pictures_format_is_the_suffix(run, name: str) -> None:
+    collect_latents()
+    result_of(run, "report", "small/latent-v0", "--out", name)
+    begins = {"pdf": b"%PDF-", "svg": b"<?xml", "png": b"\x89PNG"}[name[-3:]]
+    assert Path(name).read_bytes().startswith(begins)
+
+
 def test_out_and_in_again(run) -> None:
     source = collect_latents()
     out, err = result_of(run, "export", "small/latent-v0", "--out", "latent.npz")
@@ -77,6 +107,8 @@ def test_relabel_merge_and_subset(run) -> None:
     ("arguments", "words"),
     [
         (("report", "small/latin-v0"), "did you mean 'small/latent-v0'"),
+        (("report", "small/latin-v0", "--out", "p.docx"), "--out p.docx must be a picture"),
+        (("verify", "small/latin-v0"), "did you mean 'small/latent-v0'"),
         (("export", "small/slate-v0", "--out", "x.npz"), "holds slates"),
         (("import", "x.npz", "--dataset-id", "small/x-v0"), "x.npz"),
         (("import", "x.npz", "--dataset-id", "noversion"), "is not a Minari dataset id"),
