@@ -217,8 +217,8 @@ def _open_folder(directory: Path) -> TrainedAgent:
 
 def _not_of_the_agent(directory: Path, part: str, found: str | None, expected: str) -> ValueError:
     return ValueError(
-        f"{str(directory)!r}: {part} is not the one that {RECORD_FILE} names (sha256 {found or 'of no file'}, {expected} "
-        f"expected); it was replaced, altered or removed: put it back, or train again with --overwrite"
+        f"{str(directory)!r}: {part} is not the one that {RECORD_FILE} names (sha256 {found or 'of no file'}, "
+        f"{expected} expected); it was replaced, altered or removed: put it back, or train again with --overwrite"
     )
 
 

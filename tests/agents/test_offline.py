@@ -16,8 +16,8 @@ import d3rlpy
 import torch
 
 from gems_gym import plugins
-from gems_gym_agents.base import Agent
-from gems_gym_agents.offline import load_replay_buffer, training
+from gems_gym_agents.base import Agent, DivergedError
+from gems_gym_agents.offline import load_replay_buffer, loop
 from gems_gym_agents.offline.agents import (
     AWACAgent,
     BCAgent,
@@ -213,10 +213,8 @@ def test_export_is_what_d3rlpy_predicts(
     dataset, name: str, layer_norm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     algorithms = []
-    export = training.export_policy
-    monkeypatch.setattr(
-        training, "export_policy", lambda algo, obs: algorithms.append(algo) or export(algo, obs)
-    )
+    export = loop.export_policy
+    monkeypatch.setattr(loop, "export_policy", lambda algo, obs: algorithms.append(algo) or export(algo, obs))
     agent = fitted(dataset, AGENTS[name], steps=15, layer_norm=layer_norm, hidden_units=(32, 24))
     np.testing.assert_allclose(agent.act(BELIEFS), algorithms[-1].predict(BELIEFS), atol=1e-5)
     norms = [
@@ -278,7 +276,7 @@ def test_best_policy_is_kept(dataset, tmp_path: Path) -> None:
 
 
 def test_q_explosion_stops_with_a_clear_error(dataset) -> None:
-    with pytest.raises(training.DivergedError, match=r"\|Q\| reaches .* over 10 times the bound"):
+    with pytest.raises(DivergedError, match=r"\|Q\| reaches .* over 10 times the bound"):
         fitted(dataset, steps=400, critic_learning_rate=3.0, steps_per_epoch=20)
 
 
