@@ -1,7 +1,7 @@
-"""When an offline training has run away: |Q| far beyond what rewards allow, for long, or NaN.
+"""When an offline training has run away: |Q| far beyond what rewards allow, for long or growing, or NaN.
 
-No return can pass max reward / (1 − gamma). A Q-function passes that bound a little while it learns, and for a while;
-one that stays far beyond it, or moves on beyond it, feeds on its own errors.
+No return can pass max reward / (1 − gamma). A Q-function passes that bound a little, or for a while, as it learns;
+one that stays far beyond it, or keeps growing there, feeds on its own errors.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from collections.abc import Sequence
 from gems_gym_agents.base import DivergedError
 
 AT_ONCE = 10.0
-"""A training stops as soon as |Q| passes its bound by this factor,"""
+"""A training stops at once when |Q| passes its bound by this factor."""
 
 FOR_LONG = 2.0
-"""or when |Q| passes its bound by this one at every look"""
+"""It stops when |Q| has passed its bound by this factor, or has grown by it beyond the bound, for a warm-up."""
 
 WARM_UP = 5_000
-"""for so many updates; or when |Q| is over its bound and has grown at every look of so many updates."""
+"""Updates."""
 
 
 def check_sane(history: Sequence[dict[str, float]]) -> None:
     """Stop a training that has run away.
 
     Args:
-        history: The looks so far, the latest last: ``step``, losses, and, of agents with Q-functions, ``q_abs_max`` and
-            ``q_bound``.
+        history: What was measured so far, the latest last: ``step``, losses, and, of agents with Q-functions,
+            ``q_abs_max`` and ``q_bound``.
 
     Raises:
-        DivergedError: A number of the latest look is NaN or infinite, or |Q| is over 10 times its bound, or was over
-            twice its bound at every look of the last 5,000 updates, or grew beyond its bound at every one of them.
+        DivergedError: A number of the latest measurement is NaN or infinite; or |Q| is over 10 times its bound; or it
+            was over twice its bound in every measurement of the last 5,000 updates; or it was over its bound and grew
+            in every one of them, to twice what it was.
     """
     line = history[-1]
     for name, value in line.items():
@@ -38,27 +39,29 @@ def check_sane(history: Sequence[dict[str, float]]) -> None:
             raise DivergedError(f"step {line['step']:.0f}: {name} is {value}; training has diverged")
     if "q_bound" not in line:
         return
-    bound = max(line["q_bound"], 1e-6)
-    steps = [int(one["step"]) for one in history]
-    shares = [one["q_abs_max"] / bound for one in history]
-    far = [share > FOR_LONG for share in shares]
-    growing = [
-        share > 1.0 and share > before for before, share in zip([0.0, *shares[:-1]], shares, strict=True)
-    ]
+    steps = [one["step"] for one in history]
+    shares = [one["q_abs_max"] / max(line["q_bound"], 1e-6) for one in history]
+    far = _since([share > FOR_LONG for share in shares])
+    growing = _since(
+        [share > max(1.0, before) for before, share in zip([0.0, *shares], shares, strict=False)]
+    )
     if shares[-1] > AT_ONCE:
         _stop(line, f"over {AT_ONCE:.0f} times")
-    if _lasted(steps, far) >= WARM_UP:
-        _stop(line, f"for {WARM_UP} updates more than {FOR_LONG:.0f} times")
-    if _lasted(steps, growing) >= WARM_UP:
+    if far is not None and steps[-1] - steps[far] >= WARM_UP:
+        _stop(line, f"for {WARM_UP} updates over {FOR_LONG:.0f} times")
+    if (
+        growing is not None
+        and steps[-1] - steps[growing] >= WARM_UP
+        and shares[-1] > FOR_LONG * shares[growing]
+    ):
         _stop(line, f"for {WARM_UP} updates growing beyond")
 
 
-def _lasted(steps: list[int], holds: list[bool]) -> int:
-    """Updates between the latest look and the first of those, one after the other, at which something has held."""
-    first = len(holds)
-    while first and holds[first - 1]:
-        first -= 1
-    return steps[-1] - steps[first] if first < len(steps) else 0
+def _since(holds: Sequence[bool]) -> int | None:
+    """The first index from which on something holds to the end; ``None`` if it does not hold at the end."""
+    false = [index for index, one in enumerate(holds) if not one]
+    first = false[-1] + 1 if false else 0
+    return first if first < len(holds) else None
 
 
 def _stop(line: dict[str, float], how_far: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from gems_gym import plugins
 from gems_gym_agents.base import Agent, DivergedError
-from gems_gym_agents.offline import load_replay_buffer, loop
+from gems_gym_agents.offline import divergence, load_replay_buffer, loop
 from gems_gym_agents.offline.agents import (
     AWACAgent,
     BCAgent,
@@ -278,6 +279,25 @@ def test_best_policy_is_kept(dataset, tmp_path: Path) -> None:
 def test_q_explosion_stops_with_a_clear_error(dataset) -> None:
     with pytest.raises(DivergedError, match=r"\|Q\| reaches .* over 10 times the bound"):
         fitted(dataset, steps=400, critic_learning_rate=3.0, steps_per_epoch=20)
+
+
+RUNAWAY = {
+    "gamma": 0.99, "reward_scale": 100.0, "tau": 0.5, "critic_learning_rate": 3e-3, "actor_learning_rate": 3e-3,
+    "alpha": 1e4, "steps_per_epoch": 100,
+}  # fmt: skip
+
+
+def test_q_that_runs_away_slowly_is_stopped_before_it_is_absurd(dataset, monkeypatch) -> None:
+    """No behaviour term to speak of: the policy leaves the data, and Q feeds on its own errors there."""
+    with pytest.raises(DivergedError, match="over 10 times the bound"):
+        fitted(dataset, steps=2_000, **RUNAWAY)
+    monkeypatch.setattr(divergence, "WARM_UP", 400)
+    with pytest.raises(
+        DivergedError, match=r"for 400 updates (growing beyond|over 2 times) the bound"
+    ) as stopped:
+        fitted(dataset, steps=2_000, **RUNAWAY)
+    reached, bound = re.search(r"reaches ([\d.]+).* the bound ([\d.e+]+)", str(stopped.value)).groups()
+    assert 2 * float(bound) < float(reached) < 10 * float(bound)
 
 
 def test_q_stays_within_its_bound(dataset) -> None:
