@@ -296,7 +296,7 @@ def test_q_that_runs_away_slowly_is_stopped_before_it_is_absurd(dataset, monkeyp
         DivergedError, match=r"for 400 updates (growing beyond|over 2 times) the bound"
     ) as stopped:
         fitted(dataset, steps=2_000, **RUNAWAY)
-    reached, bound = re.search(r"reaches ([\d.]+).* the bound ([\d.e+]+)", str(stopped.value)).groups()
+    reached, bound = re.search(r"reaches ([\d.e+]+).* the bound ([\d.e+]+)", str(stopped.value)).groups()
     assert 2 * float(bound) < float(reached) < 10 * float(bound)
 
 
@@ -328,6 +328,7 @@ def test_options_reach_d3rlpy() -> None:
         ({"hidden_units": ()}, "option hidden_units must be a sequence"),
         ({"hidden_units": "256"}, "option hidden_units must be a sequence"),
         ({"reward_scale": -1}, "option reward_scale must be > 0, got -1"),
+        ({"gamma": float("nan")}, r"option gamma must be in \[0, 1\), got nan"),
         ({"alpha": float("nan")}, "option alpha must be > 0, got nan"),
         ({"layer_norm": 1}, "option layer_norm must be True or False, got 1"),
     ],
