@@ -148,9 +148,9 @@ class OfflineAgent(abc.ABC):
                 every = save_every or self.options.steps_per_epoch
                 try:
                     loop.run(now, steps, save=run.save, save_every=every, report=report)
-                except DivergedError:
+                except DivergedError as error:
                     run.discard()  # a resumed run would end the same way
-                    raise
+                    raise DivergedError(f"{error}{_way_back(now)}") from error
         self._finished = True
 
     def act(self, observations: FloatArray) -> FloatArray:
@@ -214,6 +214,14 @@ class OfflineAgent(abc.ABC):
                 "versions": {name: version(name) for name in ("gems-gym", "d3rlpy", "torch")},
             }
         )
+
+
+def _way_back(progress: Progress) -> str:
+    """How to get the best policy before a training ran away: updates do not depend on how many will follow."""
+    if not progress.best_record:
+        return ""
+    step, score = progress.best_record["best_step"], progress.best_record["best_score"]
+    return f". The best policy until then, with a score of {score:.4g}, comes out again with steps={step}"
 
 
 def check_device(device: str) -> None:

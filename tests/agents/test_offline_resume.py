@@ -209,10 +209,19 @@ def test_saving_an_interrupted_agent_keeps_the_run(
     assert is_unfinished(tmp_path)
 
 
-def test_a_diverged_training_leaves_nothing_to_resume(dataset: Any, tmp_path: Path) -> None:
-    with pytest.raises(DivergedError):
-        fit(dataset, tmp_path, steps=400, critic_learning_rate=3.0)
+def test_a_diverged_training_leaves_nothing_to_resume_but_the_way_to_its_best_policy(
+    dataset: Any, tmp_path: Path
+) -> None:
+    diverged = {
+        "gamma": 0.99, "reward_scale": 100.0, "tau": 0.5, "critic_learning_rate": 3e-3, "actor_learning_rate": 3e-3,
+        "alpha": 1e4, "steps_per_epoch": 100,
+    }  # fmt: skip
+    agent = TD3PlusBCAgent(**(SMALL | diverged))
+    with pytest.raises(DivergedError, match=r"a score of .* comes out again with steps=\d+0$") as stopped:
+        agent.fit(dataset, steps=2_000, seed=0, directory=tmp_path, evaluate=up_and_down, progress=False)
     assert not is_unfinished(tmp_path)
+    again = fit(dataset, None, steps=int(str(stopped.value).rpartition("=")[2]), **diverged)
+    np.testing.assert_array_equal(again.act(BELIEFS), agent.act(BELIEFS))
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True])
