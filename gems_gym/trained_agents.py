@@ -4,7 +4,9 @@ As a folder it holds all of these. As one file, which is how policies are shippe
 :class:`~gems_gym.policies.actor.Actor` whose metadata name its agent, and its ranker and belief with their sha256.
 """
 
+import hashlib
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
 RECORD_FILE = "agent.json"
 RANKER_FILE = "ranker.safetensors"
 BELIEF_FILE = "belief.safetensors"
+_SAVING_FOLDER = ".saving"
 
 
 class Saves(Protocol):
@@ -99,7 +102,11 @@ def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
 def save_trained_agent(
     directory: Path, agent: Saves, name: str, ranker: Ranker, belief: BeliefEncoder, record: dict[str, Any]
 ) -> None:
-    """Write an agent's folder; its record comes last, so a folder with a record is whole.
+    """Write an agent's folder, in place of the agent that is there.
+
+    All files are written beside it first and then moved in, the record last; the record of an agent that is replaced
+    goes first. So a killed process leaves the old agent, the new one, or a folder that :func:`open_trained_agent`
+    refuses because it has no record.
 
     Args:
         directory: The folder; made if need be.
@@ -109,19 +116,31 @@ def save_trained_agent(
         belief: Likewise.
         record: How it was made; JSON-able.
     """
-    agent.save(directory)
-    ranker_sha256 = ranker.save(directory / RANKER_FILE)
-    belief_sha256 = belief.save(directory / BELIEF_FILE)
-    write_json(
-        directory / RECORD_FILE,
-        {
+    saving = Path(directory) / _SAVING_FOLDER
+    if saving.exists():  # left by a killed process
+        shutil.rmtree(saving)
+    saving.mkdir(parents=True)
+    try:
+        agent.save(saving)
+        own_files = [file.relative_to(saving) for file in sorted(saving.rglob("*")) if file.is_file()]
+        made_by = {
             "agent": name,
             "gems_gym_version": __version__,
-            "ranker_sha256": ranker_sha256,
-            "belief_sha256": belief_sha256,
-            **record,
-        },
-    )
+            "files_sha256": {str(file): _sha256(saving / file) for file in own_files},
+            "ranker_sha256": ranker.save(saving / RANKER_FILE),
+            "belief_sha256": belief.save(saving / BELIEF_FILE),
+        }
+        write_json(saving / RECORD_FILE, made_by | record)
+        (directory / RECORD_FILE).unlink(missing_ok=True)
+        for file in (*own_files, Path(RANKER_FILE), Path(BELIEF_FILE), Path(RECORD_FILE)):
+            (directory / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(saving / file, directory / file)
+    finally:
+        shutil.rmtree(saving)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def find_trained_agent(policy: str) -> TrainedAgent | None:
@@ -180,18 +199,27 @@ def _open_folder(directory: Path) -> TrainedAgent:
     record_file = directory / RECORD_FILE
     if not record_file.is_file():
         raise FileNotFoundError(
-            f"{str(directory)!r} holds no trained agent (no {RECORD_FILE}); make one with 'gems-gym train'"
+            f"{str(directory)!r} holds no trained agent (no {RECORD_FILE}); make one with 'gems-gym train', which also "
+            f"resumes a training that was interrupted there"
         )
     record = read_json(record_file)
+    for name, sha256 in record.get("files_sha256", {}).items():  # agents of older versions have none
+        found = _sha256(directory / name) if (directory / name).is_file() else None
+        if found != sha256:
+            raise _not_of_the_agent(directory, name, found, sha256)
     ranker, belief = load_ranker(directory / RANKER_FILE), load_belief(directory / BELIEF_FILE)
     for kind, part in (("ranker", ranker), ("belief", belief)):
         if part.sha256 != record[f"{kind}_sha256"]:
-            raise ValueError(
-                f"{str(directory)!r}: the {kind} is not the one that the agent was trained with "
-                f"(sha256 {part.sha256}, {record[f'{kind}_sha256']} expected)"
-            )
+            raise _not_of_the_agent(directory, f"the {kind}", part.sha256, record[f"{kind}_sha256"])
     policy = AgentPolicy(plugins.load(plugins.AGENTS, record["agent"]).load(directory))
     return TrainedAgent(record["agent"], policy, ranker, belief, record)
+
+
+def _not_of_the_agent(directory: Path, part: str, found: str | None, expected: str) -> ValueError:
+    return ValueError(
+        f"{str(directory)!r}: {part} is not the one that {RECORD_FILE} names (sha256 {found or 'of no file'}, "
+        f"{expected} expected); it was replaced, altered or removed: put it back, or train again with --overwrite"
+    )
 
 
 class AgentPolicy:

@@ -1,6 +1,7 @@
 """The commands that learning adds to ``gems-gym``: train, evaluate, levels, quickstart."""
 
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -19,10 +20,10 @@ from gems_gym.trained_agents import (
     latent_vector_env,
     save_trained_agent,
 )
+from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import SPLITS, UserSplit, user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.base import DivergedError
-from gems_gym_agents.online.checkpoints import UNFINISHED_FOLDER, discard_unfinished
 from gems_gym_agents.training_world import dataset_world, environment_world
 
 VALIDATION_USERS = 200
@@ -61,25 +62,34 @@ def train(
         int, typer.Option(help="Users that checkpoints are picked on.")
     ] = VALIDATION_USERS,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    save_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Updates between two saved states, with --dataset; at each epoch's end if not given."
+        ),
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option(help="Begin anew, replacing a trained agent or an unfinished run that is there.")
+        bool, typer.Option(help="Start anew, replacing a trained agent or an unfinished run that is there.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Train an agent, online in an environment or offline on a dataset; the best on validation users is kept.
 
-    Online agents that were interrupted or killed go on where they were when the same command is given again, and end
-    with the same policies.
+    Interrupted or killed, the same command resumes the training, and ends with the same policies.
     """
     agent_class = plugins.load(plugins.AGENTS, agent)
     online = agent_class.learns_from == "environment"
-    unfinished = online and (out / UNFINISHED_FOLDER).is_dir()
-    if not (overwrite or unfinished) and any(
-        (out / one).exists() for one in (RECORD_FILE, UNFINISHED_FOLDER)
-    ):
+    resumes = is_unfinished(out) and not overwrite
+    if not (overwrite or resumes) and (out / RECORD_FILE).exists():
         raise FileExistsError(f"--out {out} holds a trained agent; choose another folder or give --overwrite")
     options = read_options(option or [])
     agent_class(**options)  # mistakes are told before the world is made
+    saving = {} if save_every is None else {"save_every": save_every}
+    if not saving.keys() <= signature(agent_class.fit).parameters.keys():
+        raise ValueError(
+            f"agent {agent!r} takes no --save-every; agents that learn with --env save their state every "
+            f"validate_every interactions: --option validate_every=N"
+        )
     if online:
         if env is None or dataset is not None:
             raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
@@ -96,14 +106,14 @@ def train(
     )
     if overwrite:
         discard_unfinished(out)
-    elif unfinished:
-        note(f"going on with the unfinished run in {out}")
+    elif resumes:
+        note(f"resuming the unfinished run in {out}")
     source = world.users(num_envs) if online else world.dataset
     try:
-        learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score)
+        learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score, **saving)
     except KeyboardInterrupt:
-        if (out / UNFINISHED_FOLDER).is_dir():
-            note("the same command goes on where it was")
+        if is_unfinished(out):
+            note("the same command resumes the training")
         raise
     record = {
         "env": world.spec.id,
@@ -115,6 +125,7 @@ def train(
     }
     own_belief = getattr(learner, "belief", None)
     save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
+    discard_unfinished(out)
     validation_return = score(learner.act, own_belief)
     result = {"agent": agent, **record, "validation_return": validation_return, "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
@@ -188,7 +199,7 @@ def levels(
     """Train SAC in worlds, and write the policies medium-WORLD and expert-WORLD of each, with a manifest.
 
     Expert is the best on validation users, medium the first on the way there past half of expert's normalised score.
-    Interrupted or killed, the same command goes on where it was; a finished training is not repeated. Exit code 1 if a
+    Interrupted or killed, the same command resumes the training; a finished training is not repeated. Exit code 1 if a
     world has no such policies.
     """
     from gems_gym_agents.levels import NoLevelsError, Training, make_levels

@@ -24,6 +24,7 @@ from gems_gym.locks import locked_folder
 from gems_gym.output import plain
 from gems_gym.policies.actor import KIND, Actor
 from gems_gym.registration import is_latent, slate_spec
+from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import write_json
 from gems_gym_agents.evaluation import References, ValidationScore, evaluate, measure_references
@@ -115,7 +116,7 @@ class Training:
         )
 
     def policies(self, folder: Path) -> list[Checkpoint]:
-        """Train, or go on with what is there; of a finished training, read what it left.
+        """Train, or resume what is there; of a finished training, read what it left.
 
         Args:
             folder: Gets a folder for this very training.
@@ -133,6 +134,7 @@ class Training:
             if not finished.is_file():
                 self._train(directory)
                 write_json(finished, self.record)
+                discard_unfinished(directory)
             return read_checkpoints(directory)
 
     def _train(self, directory: Path) -> None:
@@ -181,7 +183,7 @@ def make_levels(training: Training, out: Path, runs: Path) -> dict[str, shipped.
     Args:
         training: How.
         out: Folder of the files and their manifest.
-        runs: Folder of the training, which goes on there if it was interrupted.
+        runs: Folder of the training, which is resumed there if it was interrupted.
 
     Returns:
         Name -> entry in the manifest.

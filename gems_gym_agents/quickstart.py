@@ -24,6 +24,7 @@ from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
 from gems_gym.pretraining.session_log import collect_session_log
 from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
+from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import write_json
 from gems_gym_agents.evaluation import (
@@ -33,7 +34,6 @@ from gems_gym_agents.evaluation import (
     evaluate,
     measure_references,
 )
-from gems_gym_agents.online.checkpoints import discard_unfinished
 from gems_gym_agents.results import ResultsTable, draw_clicks_per_step
 from gems_gym_agents.stages import Stages
 
@@ -196,6 +196,7 @@ class _Road:
         ranker = load_ranker(self.directory / "ranker.safetensors")
         belief = load_belief(self.directory / "belief.safetensors")
         save_trained_agent(folder, agent, name, ranker, belief, record)
+        discard_unfinished(folder)
         return agent
 
     @cached_property

@@ -29,6 +29,7 @@ LAYERS: dict[str, set[str]] = {"config": set()}
 LAYERS["user_splits"] = {"config"}
 LAYERS["artifacts"] = {"config"}
 LAYERS["networks"] = {"artifacts"}
+LAYERS["unfinished"] = {"artifacts"}
 LAYERS["simulator"] = {"config"}
 LAYERS["embeddings"] = {"config", "artifacts"}
 LAYERS["rankers"] = {"config", "artifacts", "embeddings", "networks"}
