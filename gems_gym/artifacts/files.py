@@ -156,7 +156,7 @@ def save_artifact(
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     for name in header.get(_HALVES, ()):
         arrays[name] = _half(name, arrays.get(name))
-    full_header = {"versions": _versions(), **header, "format": FORMAT_VERSION, "kind": kind}
+    full_header = {"versions": versions(), **header, "format": FORMAT_VERSION, "kind": kind}
     try:
         # A round trip, so that the checksum is taken over what a reader will see (lists, not tuples).
         full_header = json.loads(json.dumps(full_header, allow_nan=False))
@@ -286,7 +286,8 @@ def _checksum(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> s
     return digest.hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions that a file is written with, by package."""
     try:
         own = metadata.version("gems-gym")
     except metadata.PackageNotFoundError:  # run from a source tree that was not installed

@@ -170,7 +170,11 @@ def checked_sessions(
 def checked_tensors(
     tensors: Mapping[str, np.ndarray], needed: Sequence[str], kind: str
 ) -> dict[str, np.ndarray]:
-    """The tensors that a kind of ranker needs, float32 and contiguous; a ValueError on a missing, empty or non-finite one."""
+    """The tensors that a kind of ranker needs, float32 and contiguous.
+
+    Raises:
+        ValueError: One is missing, empty, or not finite.
+    """
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise ValueError(f"tensors lacks {missing}; a {kind} needs {list(needed)}")

@@ -242,10 +242,12 @@ def paths_of(value: Any, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 
 def one_clear_line_or_fine(load: Callable[[Path], Any], path: Path) -> None:
+    text = ""
     try:
         load(path)
     except ValueError as error:  # ArtifactError, or a kind that no plugin knows
-        assert "\n" not in str(error)
+        text = str(error)
+    assert "\n" not in text
 
 
 @FEW
