@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,18 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from gems_gym import plugins
-from gems_gym.cli_reports import refuse, report_beliefs, report_rankers, world_of
 from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.cli_reports import refuse, report_beliefs, report_rankers, world_of
 from gems_gym.command_options import read_options
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
-from gems_gym.output import key_value_table, note, rows_table, show_result
+from gems_gym.output import key_value_table, rows_table, show_result
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+from gems_gym.pretraining.log_plan import LogPlan
 from gems_gym.pretraining.presets import PretrainingPreset, Settings, as_recorded
-from gems_gym.pretraining.session_log import SessionLog, collect_session_log, kept_session_log
+from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.simulator import Catalog
@@ -165,7 +166,7 @@ def ranker(
             raise unknown_name("option of the ranker 'gems':", name, known)
     settings = replace(recipe.settings, **options)
     world = world_of(env, item_embeddings)
-    logged = _LogPlan.of_preset(env, log, recipe, sessions, seed)
+    logged = LogPlan.of_preset(env, log, recipe, sessions, seed)
     trained_on = {
         "ranker": as_recorded(settings),
         "item_vectors": None if item_vectors is None else load_embeddings(item_vectors).sha256,
@@ -233,7 +234,7 @@ def belief(
     recipe = _preset("belief", preset, BELIEF_PRESETS)
     settings = recipe.settings if batches is None else replace(recipe.settings, batches=batches)
     world = world_of(env, item_embeddings)
-    logged = _LogPlan.of_preset(env, log, recipe, sessions, seed)
+    logged = LogPlan.of_preset(env, log, recipe, sessions, seed)
     trained_on = {"belief": as_recorded(settings), "device": device}
     with _unfinished(out, world, logged, overwrite, trained_on) as work:
         session_log = logged.session_log(*world, work)
@@ -290,9 +291,9 @@ def embeddings(
         raise ValueError(f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief'")
     config, catalog = world = world_of(env, item_embeddings)
 
-    def plan(recipe: LogRecipe) -> _LogPlan:
+    def plan(recipe: LogRecipe) -> LogPlan:
         count = recipe.sessions if sessions is None else sessions
-        return _LogPlan(env, log, {recipe.policy: 1.0}, count, seed, session_length=recipe.session_length)
+        return LogPlan(env, log, {recipe.policy: 1.0}, count, seed, session_length=recipe.session_length)
 
     @cache
     def logged(recipe: LogRecipe, work: Unfinished | None) -> SessionLog:
@@ -380,73 +381,10 @@ def _preset(
     return presets[name or "default"]
 
 
-@dataclass(frozen=True)
-class _LogPlan:
-    """The log that a command asks for.
-
-    Attributes:
-        env_id: The world.
-        path: Its file, read if it is there, else written; None: it is kept only until the work on it is finished.
-        shares: Logging policy -> share of the sessions.
-        sessions: Sessions to log.
-        seed: Block of logging users.
-        search_sessions: Sessions of the search of logging policies that search.
-        session_length: Steps of a session; None: as many as in the world.
-    """
-
-    env_id: str
-    path: Path | None
-    shares: Mapping[str, float]
-    sessions: int
-    seed: int
-    search_sessions: int | None = None
-    session_length: int | None = None
-
-    @staticmethod
-    def of_preset(
-        env_id: str, path: Path | None, preset: PretrainingPreset[Any], sessions: int | None, seed: int
-    ) -> "_LogPlan":
-        count = preset.sessions if sessions is None else sessions
-        return _LogPlan(env_id, path, preset.shares, count, seed, preset.search_sessions)
-
-    def described(self) -> dict[str, Any]:
-        """The same in JSON types, with the policies in their order: it decides who logs which users."""
-        path = None if self.path is None else str(self.path)
-        return {**vars(self), "path": path, "shares": list(self.shares.items())}
-
-    def session_log(self, config: SlateConfig, catalog: Catalog, work: Unfinished | None) -> SessionLog:
-        """Read or collect the log; one that gets no file of its own is kept with the unfinished work."""
-        if self.path is None:
-            return kept_session_log(work, lambda: self._collect(config, catalog))
-        if not self.path.exists():
-            log = self._collect(config, catalog)
-            log.save(self.path)
-            return log
-        log = SessionLog.load(self.path)
-        if log.catalog_hash != catalog.hash:
-            raise ValueError(
-                f"--log {self.path} was logged on the catalogue {log.catalog_hash}, but {self.env_id} has "
-                f"{catalog.hash}"
-            )
-        note(f"using the {log.num_sessions} sessions of {self.path}")
-        return log
-
-    def _collect(self, config: SlateConfig, catalog: Catalog) -> SessionLog:
-        return collect_session_log(
-            config,
-            self.shares,
-            self.sessions,
-            self.seed,
-            search_sessions=self.search_sessions,
-            session_length=self.session_length,
-            item_embeddings=catalog.item_embeddings,
-        )
-
-
 def _unfinished(
     out: Path,
     world: tuple[SlateConfig, Catalog],
-    logged: _LogPlan,
+    logged: LogPlan,
     overwrite: bool,
     trained_on: dict[str, Any],
 ) -> Unfinished:

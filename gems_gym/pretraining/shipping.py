@@ -94,10 +94,10 @@ def reproduce(
         progress: Whether to show progress bars on stderr.
 
     Returns:
-        ``name``, ``file``, ``sha256``, ``recorded_sha256``, ``same_file`` (whether the two agree),
-        ``same_content`` (whether weights and settings do, whatever the metrics and versions: expected on the same type
-        of CPU), ``same_weights`` (whether all tensors do), ``same_metrics`` (whether all metrics agree within the tolerance), ``tolerance``, and
-        ``metrics``: metric -> [recorded, found].
+        ``name``, ``file``, ``sha256``, ``recorded_sha256``, ``same_file`` (whether the two agree), ``same_content``
+        (whether weights and settings do, whatever the metrics and versions: expected on the same type of CPU),
+        ``same_weights`` (whether all tensors do), ``same_metrics`` (whether all metrics agree within the tolerance),
+        ``tolerance``, and ``metrics``: metric -> [recorded, found].
 
     Raises:
         ValueError: An unknown name, or a file without a recipe.
