@@ -119,8 +119,11 @@ def _checked_parameters(
     missing = [key for key in keys if key not in tensors]
     if missing:
         raise ValueError(f"layer {index} ({name}) lacks the tensors {missing}")
-    weight, bias = (np.asarray(tensors[key], dtype=np.float32) for key in keys)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+        weight, bias = (np.asarray(tensors[key], dtype=np.float32) for key in keys)
     for key, array in zip(keys, (weight, bias), strict=True):
+        if array.size == 0:
+            raise ValueError(f"tensor {key!r} is empty: it has shape {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(
                 f"tensor {key!r} holds {np.count_nonzero(~np.isfinite(array))} non-finite numbers"
