@@ -1,6 +1,5 @@
 """``gems-gym collect``: sessions with a policy, or of one of four qualities, as a Minari dataset."""
 
-import resource
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -121,6 +120,8 @@ def _whole_numbers(text: str) -> list[int]:
 
 def _peak_memory_mb(num_children: int) -> float:
     """What this process and its children held at most; as if all of them had held what the largest did."""
+    import resource  # POSIX only, as collecting is
+
     own, largest = (
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, NullCache
-from numba.core.dispatcher import Dispatcher
 
 from gems_gym.progress import stderr
 
@@ -24,7 +23,9 @@ class _DiskCache(FunctionCache):
         try:
             return super().load_overload(sig, target_context)
         except Exception as error:  # a truncated pickle can raise anything
-            _note_once(f"the compiled code in {self.cache_path} can't be read ({error!r}): it is compiled again")
+            _note_once(
+                f"the compiled code in {self.cache_path} can't be read ({error!r}): it is compiled again"
+            )
             with suppress(OSError):
                 self.flush()  # so that what is compiled now can be kept
             return None
@@ -54,8 +55,8 @@ def compiled_with(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        kernel = numba.njit(**options)(function)
-        if isinstance(kernel, Dispatcher):  # the function itself if NUMBA_DISABLE_JIT is set
+        kernel: Any = numba.njit(**options)(function)
+        if kernel is not function:  # which it is if NUMBA_DISABLE_JIT is set
             try:
                 kernel._cache = _DiskCache(function)
             except RuntimeError:  # no locator available
