@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from typer.core import TyperGroup
 
 from gems_gym import __version__, plugins
+from gems_gym.command_options import EnvOption, chosen_world, refuse
 from gems_gym.errors import require
 from gems_gym.lazy_commands import LazyCommand, plugin_commands
 from gems_gym.output import key_value_table, note, show_result
@@ -94,17 +95,22 @@ def list_parts(as_json: Json = False) -> None:
 @app.command()
 def info(
     identifier: Annotated[str, typer.Argument(metavar="ID", help="An environment or a local dataset.")],
+    env_option: EnvOption = None,
     as_json: Json = False,
 ) -> None:
     """Show what an environment or a local dataset is."""
-    result = _environment_info(identifier) if identifier.find("/") < 0 else _dataset_info(identifier)
+    if "/" in identifier:
+        refuse("goes with an environment, and a dataset's world is the recorded one", env_option=env_option)
+        result = _dataset_info(identifier)
+    else:
+        result = _environment_info(chosen_world([identifier], env_option))
     show_result(result, key_value_table(result, title=identifier), as_json)
 
 
-def _environment_info(env_id: str) -> dict[str, Any]:
-    env: Any = gymnasium.make(env_id).unwrapped
+def _environment_info(spec: EnvSpec) -> dict[str, Any]:
+    env: Any = gymnasium.make(spec).unwrapped
     return {
-        "id": env_id,
+        "id": spec.id,
         "versions": [one.id for one in gymnasium.registry.values() if one.name == env.spec.name],
         "observation_space": str(env.observation_space),
         "action_space": str(env.action_space),
@@ -124,11 +130,11 @@ def _dataset_info(dataset_id: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run the program: known errors become one line on stderr and exit code 2, Ctrl-C exit code 130."""
-    every_command: Any = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
     for command in (*OWN_COMMANDS, *plugin_commands()):
-        every_command.commands.setdefault(command.name, command)  # no plugin takes the place of our own
+        root.commands.setdefault(command.name, command)  # no plugin takes the place of our own
     try:
-        every_command(prog_name="gems-gym")
+        root(prog_name="gems-gym")
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, gymnasium.error.Error) as error:
         _tell(f"error: {error}", error)
         sys.exit(2)

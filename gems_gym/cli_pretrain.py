@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
-from gems_gym.cli_reports import refuse, report_beliefs, report_rankers, world_of
-from gems_gym.command_options import read_options
+from gems_gym.cli_reports import report_beliefs, report_rankers, world_of
+from gems_gym.command_options import EnvOption, chosen_world, read_options, refuse
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
@@ -27,7 +28,9 @@ pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
 )
 
-EnvIfNew = Annotated[str | None, typer.Option(help="Environment id; not with --reproduce.")]
+EnvIfNew = Annotated[
+    list[str] | None, typer.Option("--env", metavar="ID", help="Environment id; not with --reproduce.")
+]
 Out = Annotated[Path, typer.Option(help="The file to write.")]
 OutIfNew = Annotated[
     Path | None,
@@ -64,14 +67,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 @pretrain.command()
 def ranker(
     env: EnvIfNew = None,
+    env_option: EnvOption = None,
     out: OutIfNew = None,
     kind: Annotated[
         str,
         typer.Option(help="gems is trained; topk, k_head_argmax, wknn, softmax need --item-vectors only."),
     ] = "gems",
     item_vectors: Annotated[
-        Path | None,
-        typer.Option(help="Item embeddings to rank or learn with, a file of 'pretrain embeddings'."),
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Item embeddings to rank or learn with: a file of 'pretrain embeddings', or a shipped name, "
+            "mf-diffuse_mix.",
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value (JSON) of a ranker's option; may be repeated.")
@@ -108,21 +116,22 @@ def ranker(
             preset=preset,
         )
         budget = {"log_sessions": sessions, "search_sessions": search_sessions, "seed": seed}
-        report_rankers(
-            _needed("env", env), compare or [], item_vectors, item_embeddings, out, as_json, **_given(budget)
-        )
+        world = chosen_world(_needed("env", env), env_option, item_embeddings)
+        report_rankers(world, compare or [], item_vectors, out, as_json, **_given(budget))
         return
     refuse("goes with --report only", compare=compare, search_sessions=search_sessions)
     if reproduce is not None:
         require("torch")
         _reproduce(reproduce, "ranker", env, out, as_json)
         return
-    env, out = _needed("env", env), _needed("out", out)
+    world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
     options = read_options(option or [])
     if kind != "gems":
-        config, catalog = world_of(env, item_embeddings)
+        config, catalog = world_of(world)
         if item_vectors is None:
-            raise ValueError(f"--kind {kind} needs --item-vectors, a file of 'gems-gym pretrain embeddings'")
+            raise ValueError(
+                f"--kind {kind} needs --item-vectors, a file of 'gems-gym pretrain embeddings' or a shipped name"
+            )
         table = load_embeddings(item_vectors, catalog.hash)
         made = make_ranker(kind, table, config.slate_size, **options)
         _report(made.save(out), out, options, {}, as_json)
@@ -134,13 +143,13 @@ def ranker(
     if batches is not None:
         options["batches"] = batches
     if item_vectors is not None:
-        options["item_embeddings"] = str(item_vectors)
+        options["item_embeddings"] = item_vectors
     known = [field.name for field in fields(recipe.settings)]
     for name in options:
         if name not in known:
             raise unknown_name("option of the ranker 'gems':", name, known)
     settings = replace(recipe.settings, **options)
-    session_log, config = _preset_log(env, log, recipe, sessions, seed, item_embeddings)
+    session_log, config = _preset_log(world, log, recipe, sessions, seed)
     trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -148,6 +157,7 @@ def ranker(
 @pretrain.command()
 def belief(
     env: EnvIfNew = None,
+    env_option: EnvOption = None,
     out: OutIfNew = None,
     preset: Annotated[
         str | None,
@@ -172,18 +182,19 @@ def belief(
     if report:
         refuse("does not go with --report", log=log, batches=batches, reproduce=reproduce, preset=preset)
         budget = {"sessions": sessions, "seed": seed}
-        report_beliefs(_needed("env", env), compare or [], item_embeddings, out, as_json, **_given(budget))
+        world = chosen_world(_needed("env", env), env_option, item_embeddings)
+        report_beliefs(world, compare or [], out, as_json, **_given(budget))
         return
     refuse("goes with --report only", compare=compare)
     if reproduce is not None:
         _reproduce(reproduce, "belief", env, out, as_json)
         return
-    env, out = _needed("env", env), _needed("out", out)
+    world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
     from gems_gym.pretraining.gru_belief import pretrain_belief
 
     recipe = _preset("belief", preset, BELIEF_PRESETS)
     settings = recipe.settings if batches is None else replace(recipe.settings, batches=batches)
-    session_log, config = _preset_log(env, log, recipe, sessions, seed, item_embeddings)
+    session_log, config = _preset_log(world, log, recipe, sessions, seed)
     trained, metrics = pretrain_belief(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -191,6 +202,7 @@ def belief(
 @pretrain.command()
 def embeddings(
     env: EnvIfNew = None,
+    env_option: EnvOption = None,
     out: Annotated[
         Path | None, typer.Option(help="The file to write, with --reproduce a folder; not with --report.")
     ] = None,
@@ -198,7 +210,11 @@ def embeddings(
         str, typer.Option(help="scratch, co_click, session_co_click, matrix_factorization, belief or ideal.")
     ] = "co_click",
     belief: Annotated[
-        Path | None, typer.Option(help="A file of 'pretrain belief', for --kind belief and --report.")
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="A file of 'pretrain belief' or a shipped name, for --kind belief and --report.",
+        ),
     ] = None,
     log: Log = None,
     sessions: Annotated[
@@ -224,19 +240,21 @@ def embeddings(
         require("torch")
         _reproduce(reproduce, "embeddings", env, out, as_json)
         return
-    env = _needed("env", env)
+    world = chosen_world(_needed("env", env), env_option, item_embeddings)
     if (out is None) != report:
         raise ValueError("give --out FILE to make item embeddings, or --report to compare their kinds")
     needs = plugins.load(plugins.EMBEDDINGS, kind).needs
     if needs == "belief" and belief is None and not report:
-        raise ValueError(f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief'")
-    config, catalog = world_of(env, item_embeddings)
+        raise ValueError(
+            f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief' or a shipped name"
+        )
+    config, catalog = world_of(world)
 
     @cache
     def logged(recipe: LogRecipe) -> SessionLog:
         count, length = recipe.sessions if sessions is None else sessions, recipe.session_length
         shares = {recipe.policy: 1.0}
-        return _session_log(env, log, shares, count, seed, item_embeddings, session_length=length)[0]
+        return _session_log(world, log, shares, count, seed, session_length=length)[0]
 
     def sources_of(name: str) -> Sources:
         needed: EmbeddingKind = plugins.load(plugins.EMBEDDINGS, name)
@@ -289,10 +307,10 @@ def _given(options: dict[str, int | None]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_json: bool) -> None:
+def _reproduce(name: str, family: str, env: list[str] | None, out: Path | None, as_json: bool) -> None:
     """Train a shipped artefact again and show how the two agree; exit code 1 if they do not."""
-    if env is not None:
-        raise ValueError(f"--env {env} does not go with --reproduce: {name!r} records its world")
+    if env:
+        raise ValueError(f"--env {env[0]} does not go with --reproduce: {name!r} records its world")
     from gems_gym.pretraining.shipping import reproduce
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -315,35 +333,33 @@ def _preset(
 
 
 def _preset_log(
-    env_id: str,
+    world: EnvSpec,
     path: Path | None,
     preset: PretrainingPreset[Any],
     sessions: int | None,
     seed: int,
-    item_embeddings: Path | None,
 ) -> tuple[Any, Any]:
     """As :func:`_session_log`, of whom a preset lets log."""
     count = preset.sessions if sessions is None else sessions
-    return _session_log(env_id, path, preset.shares, count, seed, item_embeddings, preset.search_sessions)
+    return _session_log(world, path, preset.shares, count, seed, preset.search_sessions)
 
 
 def _session_log(
-    env_id: str,
+    world: EnvSpec,
     path: Path | None,
     shares: Mapping[str, float],
     sessions: int,
     seed: int,
-    item_embeddings: Path | None,
     search_sessions: int | None = None,
     session_length: int | None = None,
 ) -> tuple[Any, Any]:
     """The log to train on, and the world's configuration."""
-    config, catalog = world_of(env_id, item_embeddings)
+    config, catalog = world_of(world)
     if path is not None and path.exists():
         log = SessionLog.load(path)
         if log.catalog_hash != catalog.hash:
             raise ValueError(
-                f"--log {path} was logged on the catalogue {log.catalog_hash}, but {env_id} has {catalog.hash}"
+                f"--log {path} was logged on the catalogue {log.catalog_hash}, but {world.id} has {catalog.hash}"
             )
         note(f"using the {log.num_sessions} sessions of {path}")
         return log, config
