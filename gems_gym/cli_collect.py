@@ -111,7 +111,8 @@ def collect(
         made = make(dataset_id=one, env_kwargs=changed_parameters(spec), **options)
         rows.append(_described(made, spec, time.perf_counter() - start, workers))
     if len(rows) == 1:
-        show_result(rows[0], key_value_table(rows[0]), as_json)
+        readable = {name: value for name, value in rows[0].items() if value != {}}
+        show_result(rows[0], key_value_table(readable), as_json)
     else:
         by_id = {row["dataset_id"]: {name: row[name] for name in _SHOWN} for row in rows}
         show_result({"datasets": rows}, rows_table("dataset", by_id), as_json)

@@ -184,7 +184,8 @@ def evaluate(
     opened = [_Scored.opened(in_world(policy, spec), spec, checkpoint, options, count) for spec in worlds]
     rows = [{**one.score(users), "split": split, "seed": seed, "episodes": episodes} for one in opened]
     if len(rows) == 1:
-        show_result(rows[0], key_value_table(rows[0]), as_json)
+        readable = {name: value for name, value in rows[0].items() if value != {}}
+        show_result(rows[0], key_value_table(readable), as_json)
         return
     shown = ("mean_return", "ci95", "normalized_score", "random_return", "boredom_aware_oracle_return")
     table = rows_table("environment", {row["env"]: {name: row[name] for name in shown} for row in rows})
@@ -242,11 +243,14 @@ def _note_other_world(agent: TrainedAgent, spec: EnvSpec) -> None:
         recorded = recorded_world(agent)
     except ValueError:
         return  # a record of a world that is not known here
-    if changed_parameters(recorded) != changed_parameters(spec):
-        note(
-            f"the agent was trained in {recorded.id} with {changed_parameters(recorded) or 'nothing changed'}, and is "
-            f"scored in {spec.id} with {changed_parameters(spec) or 'nothing changed'}"
-        )
+    trained_in, scored_in = changed_parameters(recorded), changed_parameters(spec)
+    if trained_in != scored_in:
+        note(f"the agent was trained with {_listed(trained_in)}, and is scored with {_listed(scored_in)}")
+
+
+def _listed(parameters: dict[str, Any]) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in sorted(parameters.items()))
+    return given or "the environment's own parameters"
 
 
 def _own_world(policy: str, checkpoint: int | None, env_option: list[str] | None) -> EnvSpec:
