@@ -1,5 +1,6 @@
 """Options that several commands have: which world, with which parameters, and ``--option name=value`` of all kinds."""
 
+import importlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -98,7 +99,7 @@ def chosen_worlds(
     """The worlds that a command is about, as specs that can be made, recorded and compared.
 
     Args:
-        env: Ids, or "all".
+        env: Ids, ``module:id`` of one that a module registers, or "all".
         env_option: Parameters of the worlds, ``name=value``.
         item_embeddings: One's own catalogue, an .npy file.
         everything: Ids that "all" stands for; the six published worlds if None.
@@ -110,6 +111,7 @@ def chosen_worlds(
         ValueError: No id; a parameter that is unknown (the message names the nearest) or out of its range.
         TypeError: A parameter's value of a wrong type.
         gymnasium.error.Error: An unknown id.
+        ImportError: A module that can't be imported.
     """
     from gems_gym.datasets.world import environment_spec
 
@@ -121,7 +123,7 @@ def chosen_worlds(
     every = [environment_id(preset) for preset in LATENT_PRESETS] if everything is None else everything
     ids = [one for name in env for one in (every if name == ALL else [name])]
     specs = []
-    for one in dict.fromkeys(ids):
+    for one in dict.fromkeys(map(_registered, ids)):
         known = world_keywords(gymnasium.spec(one))
         for name in overrides:
             if name not in known:
@@ -129,6 +131,14 @@ def chosen_worlds(
         specs.append(environment_spec(one, overrides))
         _check_parameters(specs[-1])
     return specs
+
+
+def _registered(env: str) -> str:
+    """An id as it is registered: of ``module:id`` the id, once the module has been imported."""
+    module, _, env_id = env.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return env_id
 
 
 def changed_parameters(spec: EnvSpec) -> dict[str, Any]:

@@ -43,6 +43,17 @@ def test_all_means_the_six_worlds_each_once():
     assert ids == [environment_id(preset) for preset in LATENT_PRESETS]
 
 
+def test_a_module_before_an_id_is_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "import gems_gym\ngems_gym.register_preset('of_a_module', gems_gym.SlateConfig(omega=0.25))\n"
+    (tmp_path / "registers_a_world.py").write_text(text)
+    spec = chosen_world(["registers_a_world:GemsSlate-of_a_module-v0"])
+    assert spec.id == "GemsSlate-of_a_module-v0"
+    assert gymnasium.make(spec).unwrapped.config.omega == 0.25
+    with pytest.raises(ImportError, match="no_such_module"):
+        chosen_world([f"no_such_module:{ENV}"])
+
+
 def test_the_preset_in_a_text():
     spec = gymnasium.spec(ENV)
     assert in_world("expert-{preset}", spec) == "expert-diffuse_mix"
