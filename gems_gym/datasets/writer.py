@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -282,6 +281,8 @@ class DatasetWriter:
 
 def _locked(directory: Path, dataset_id: str) -> int:
     """Locks a directory until the descriptor that is returned is closed, or its process ends, however it does."""
+    import fcntl  # POSIX only, as recording is
+
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
