@@ -10,8 +10,8 @@ import typer
 
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym.cli_reports import refuse, report_beliefs, report_rankers, world_of
-from gems_gym.command_options import read_options
+from gems_gym.cli_reports import report_beliefs, report_rankers, world_of
+from gems_gym.command_options import EnvOption, chosen_world, read_options, refuse
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
@@ -31,7 +31,9 @@ pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
 )
 
-EnvIfNew = Annotated[str | None, typer.Option(help="Environment id; not with --reproduce.")]
+EnvIfNew = Annotated[
+    list[str] | None, typer.Option("--env", metavar="ID", help="Environment id; not with --reproduce.")
+]
 Out = Annotated[Path, typer.Option(help="The file to write.")]
 OutIfNew = Annotated[
     Path | None,
@@ -81,14 +83,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 @pretrain.command()
 def ranker(
     env: EnvIfNew = None,
+    env_option: EnvOption = None,
     out: OutIfNew = None,
     kind: Annotated[
         str,
         typer.Option(help="gems is trained; topk, k_head_argmax, wknn, softmax need --item-vectors only."),
     ] = "gems",
     item_vectors: Annotated[
-        Path | None,
-        typer.Option(help="Item embeddings to rank or learn with, a file of 'pretrain embeddings'."),
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Item embeddings to rank or learn with: a file of 'pretrain embeddings', or a shipped name, "
+            "mf-diffuse_mix.",
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value (JSON) of a ranker's option; may be repeated.")
@@ -130,9 +137,8 @@ def ranker(
             log_dir=log_dir,
         )
         budget = {"log_sessions": sessions, "search_sessions": search_sessions, "seed": seed}
-        report_rankers(
-            _needed("env", env), compare or [], item_vectors, item_embeddings, out, as_json, **_given(budget)
-        )
+        world = chosen_world(_needed("env", env), env_option, item_embeddings)
+        report_rankers(world, compare or [], item_vectors, out, as_json, **_given(budget))
         return
     refuse("goes with --report only", compare=compare, search_sessions=search_sessions)
     if reproduce is not None:
@@ -140,13 +146,15 @@ def ranker(
         refuse("does not go with --reproduce", save_every=save_every, log_dir=log_dir)
         _reproduce(reproduce, "ranker", env, out, overwrite, as_json)
         return
-    env, out = _needed("env", env), _needed("out", out)
+    world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
     options = read_options(option or [])
     if kind != "gems":
         refuse("goes with --kind gems only", save_every=save_every, log_dir=log_dir)
-        config, catalog = world_of(env, item_embeddings)
+        config, catalog = world_of(world)
         if item_vectors is None:
-            raise ValueError(f"--kind {kind} needs --item-vectors, a file of 'gems-gym pretrain embeddings'")
+            raise ValueError(
+                f"--kind {kind} needs --item-vectors, a file of 'gems-gym pretrain embeddings' or a shipped name"
+            )
         table = load_embeddings(item_vectors, catalog.hash)
         made = make_ranker(kind, table, config.slate_size, **options)
         _report(made.save(out), out, options, {}, as_json)
@@ -159,24 +167,24 @@ def ranker(
     if batches is not None:
         options["batches"] = batches
     if item_vectors is not None:
-        options["item_embeddings"] = str(item_vectors)
+        options["item_embeddings"] = item_vectors
     known = [field.name for field in fields(recipe.settings)]
     for name in options:
         if name not in known:
             raise unknown_name("option of the ranker 'gems':", name, known)
     settings = replace(recipe.settings, **options)
-    world = world_of(env, item_embeddings)
-    logged = LogPlan.of_preset(env, log, recipe, sessions, seed)
+    made_in = world_of(world)
+    logged = LogPlan.of_preset(world.id, log, recipe, sessions, seed)
     trained_on = {
         "ranker": as_recorded(settings),
         "item_vectors": None if item_vectors is None else load_embeddings(item_vectors).sha256,
         "device": device,
     }
-    with _unfinished(out, world, logged, overwrite, trained_on) as work:
-        session_log = logged.session_log(*world, work)
+    with _unfinished(out, made_in, logged, overwrite, trained_on) as work:
+        session_log = logged.session_log(*made_in, work)
         upkeep = Upkeep(unfinished=work, log_dir=log_dir, **_given({"save_every": save_every}))
         trained, metrics = pretrain_gems(
-            session_log, world[0].num_items, settings, seed=seed, device=device, upkeep=upkeep
+            session_log, made_in[0].num_items, settings, seed=seed, device=device, upkeep=upkeep
         )
         sha256 = work.publish(trained.save, out)
     _report(sha256, out, asdict(settings), metrics, as_json)
@@ -185,6 +193,7 @@ def ranker(
 @pretrain.command()
 def belief(
     env: EnvIfNew = None,
+    env_option: EnvOption = None,
     out: OutIfNew = None,
     preset: Annotated[
         str | None,
@@ -220,27 +229,28 @@ def belief(
             log_dir=log_dir,
         )
         budget = {"sessions": sessions, "seed": seed}
-        report_beliefs(_needed("env", env), compare or [], item_embeddings, out, as_json, **_given(budget))
+        world = chosen_world(_needed("env", env), env_option, item_embeddings)
+        report_beliefs(world, compare or [], out, as_json, **_given(budget))
         return
     refuse("goes with --report only", compare=compare)
     if reproduce is not None:
         refuse("does not go with --reproduce", save_every=save_every, log_dir=log_dir)
         _reproduce(reproduce, "belief", env, out, overwrite, as_json)
         return
-    env, out = _needed("env", env), _needed("out", out)
+    world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
     from gems_gym.pretraining.gru_belief import pretrain_belief
     from gems_gym.pretraining.training import Upkeep
 
     recipe = _preset("belief", preset, BELIEF_PRESETS)
     settings = recipe.settings if batches is None else replace(recipe.settings, batches=batches)
-    world = world_of(env, item_embeddings)
-    logged = LogPlan.of_preset(env, log, recipe, sessions, seed)
+    made_in = world_of(world)
+    logged = LogPlan.of_preset(world.id, log, recipe, sessions, seed)
     trained_on = {"belief": as_recorded(settings), "device": device}
-    with _unfinished(out, world, logged, overwrite, trained_on) as work:
-        session_log = logged.session_log(*world, work)
+    with _unfinished(out, made_in, logged, overwrite, trained_on) as work:
+        session_log = logged.session_log(*made_in, work)
         upkeep = Upkeep(unfinished=work, log_dir=log_dir, **_given({"save_every": save_every}))
         trained, metrics = pretrain_belief(
-            session_log, world[0].num_items, settings, seed=seed, device=device, upkeep=upkeep
+            session_log, made_in[0].num_items, settings, seed=seed, device=device, upkeep=upkeep
         )
         sha256 = work.publish(trained.save, out)
     _report(sha256, out, asdict(settings), metrics, as_json)
@@ -249,6 +259,7 @@ def belief(
 @pretrain.command()
 def embeddings(
     env: EnvIfNew = None,
+    env_option: EnvOption = None,
     out: Annotated[
         Path | None, typer.Option(help="The file to write, with --reproduce a folder; not with --report.")
     ] = None,
@@ -256,7 +267,11 @@ def embeddings(
         str, typer.Option(help="scratch, co_click, session_co_click, matrix_factorization, belief or ideal.")
     ] = "co_click",
     belief: Annotated[
-        Path | None, typer.Option(help="A file of 'pretrain belief', for --kind belief and --report.")
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="A file of 'pretrain belief' or a shipped name, for --kind belief and --report.",
+        ),
     ] = None,
     log: Log = None,
     sessions: Annotated[
@@ -283,21 +298,23 @@ def embeddings(
         require("torch")
         _reproduce(reproduce, "embeddings", env, out, overwrite, as_json)
         return
-    env = _needed("env", env)
+    world = chosen_world(_needed("env", env), env_option, item_embeddings)
     if (out is None) != report:
         raise ValueError("give --out FILE to make item embeddings, or --report to compare their kinds")
     needed = plugins.load(plugins.EMBEDDINGS, kind)
     if needed.needs == "belief" and belief is None and not report:
-        raise ValueError(f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief'")
-    config, catalog = world = world_of(env, item_embeddings)
+        raise ValueError(
+            f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief' or a shipped name"
+        )
+    config, catalog = made_in = world_of(world)
 
     def plan(recipe: LogRecipe) -> LogPlan:
         count = recipe.sessions if sessions is None else sessions
-        return LogPlan(env, log, {recipe.policy: 1.0}, count, seed, session_length=recipe.session_length)
+        return LogPlan(world.id, log, {recipe.policy: 1.0}, count, seed, session_length=recipe.session_length)
 
     @cache
     def logged(recipe: LogRecipe, work: Unfinished | None) -> SessionLog:
-        return plan(recipe).session_log(*world, work)
+        return plan(recipe).session_log(*made_in, work)
 
     def sources_of(name: str, work: Unfinished | None = None) -> Sources:
         needed: EmbeddingKind = plugins.load(plugins.EMBEDDINGS, name)
@@ -313,7 +330,7 @@ def embeddings(
         show_result(rows, rows_table("embeddings", rows), as_json)
         return
     made_from = {"embeddings": kind, "size": size, "belief": None if belief is None else str(belief)}
-    with _unfinished(out, world, plan(needed.log_recipe), overwrite, made_from) as work:
+    with _unfinished(out, made_in, plan(needed.log_recipe), overwrite, made_from) as work:
         made = make_embeddings(kind, sources_of(kind, work), size=size, seed=seed)
         sha256 = work.publish(made.save, out)
     settings = {"kind": kind, "size": made.vectors.shape[1], "privileged": made.privileged, "seed": seed}
@@ -355,11 +372,11 @@ def _given(options: dict[str, int | None]) -> dict[str, Any]:
 
 
 def _reproduce(
-    name: str, family: str, env: str | None, out: Path | None, overwrite: bool, as_json: bool
+    name: str, family: str, env: list[str] | None, out: Path | None, overwrite: bool, as_json: bool
 ) -> None:
     """Train a shipped artefact again and show how the two agree; exit code 1 if they do not."""
-    if env is not None:
-        raise ValueError(f"--env {env} does not go with --reproduce: {name!r} records its world")
+    if env:
+        raise ValueError(f"--env {env[0]} does not go with --reproduce: {name!r} records its world")
     from gems_gym.pretraining.shipping import reproduce
 
     with scratch_folder() as scratch:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numba
 import numpy as np
 
+from gems_gym.compilation import compiled_with
 from gems_gym.errors import unknown_name
 
 LAYERS = ("linear", "relu", "tanh", "layer_norm")
@@ -138,7 +138,7 @@ def _checked_parameters(
     return np.ascontiguousarray(weight.T), np.ascontiguousarray(bias)
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@compiled_with(fastmath={"contract"})
 def dense(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """``rows @ weight + bias``, (N, inputs) by (inputs, outputs) to (N, outputs); float32, contiguous.
 
@@ -175,7 +175,7 @@ def dense(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return result
 
 
-@numba.njit(cache=True)
+@compiled_with()
 def tanh(values: np.ndarray) -> np.ndarray:
     """Elementwise tanh of a 2-D float32 array, the same bits wherever an element stands."""
     result = np.empty_like(values)
@@ -185,7 +185,7 @@ def tanh(values: np.ndarray) -> np.ndarray:
     return result
 
 
-@numba.njit(cache=True)
+@compiled_with()
 def _layer_norm(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Layer normalisation over the last axis (Ba et al., 2016), sums in float64."""
     result = np.empty_like(rows)

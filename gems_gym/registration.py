@@ -4,6 +4,7 @@ The six published worlds have one with beliefs and latents too: ``GemsSlateLaten
 """
 
 import copy
+import dataclasses
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
@@ -101,6 +102,11 @@ def latent_spec(slate: EnvSpec, ranker: str, belief: str) -> EnvSpec:
     )
 
 
+def is_slate_world(spec: EnvSpec) -> bool:
+    """Whether a spec is that of an environment of ours, a slate or a latent one."""
+    return spec.entry_point in (_SLATE, _LATENT)
+
+
 def slate_spec(env: str | EnvSpec) -> EnvSpec:
     """The spec of the slate environment inside a latent one; a slate environment's own spec as it is.
 
@@ -125,6 +131,20 @@ def slate_spec(env: str | EnvSpec) -> EnvSpec:
         kwargs=copy.deepcopy(kwargs),
         additional_wrappers=spec.additional_wrappers,
     )
+
+
+def world_keywords(spec: EnvSpec) -> list[str]:
+    """The keywords that can be changed in a world of ours and recorded with its spec.
+
+    Args:
+        spec: A registered environment's.
+
+    Examples:
+        >>> world_keywords(gymnasium.spec("GemsSlateLatent-diffuse_mix-v0"))[-3:]
+        ['item_embeddings', 'ranker', 'belief']
+    """
+    fields = [field.name for field in dataclasses.fields(SlateConfig)]
+    return [*fields, "item_embeddings", *(("ranker", "belief") if is_latent(spec) else ())]
 
 
 def register_preset(name: str, config: SlateConfig) -> None:

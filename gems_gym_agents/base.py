@@ -52,6 +52,10 @@ class Agent(Protocol):
     A class attribute ``presets``, if there is one, maps the name of a world's preset to a dataclass of all options:
     ``gems-gym train`` takes them from there.
 
+    A class method ``load_checkpoints(directory)``, if there is one, reads the policies that ``fit`` kept on the way:
+    objects with ``interactions``, ``actor`` (a :class:`Policy`), ``belief`` (its own, or None) and ``mean_of`` (of how
+    many policies it is the mean, 1 if of none). ``--checkpoint`` chooses among them.
+
     An agent that learns a belief of its own has it as the attribute ``belief`` once it is fitted, and acts on it.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,10 +17,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from gems_gym import __version__
 from gems_gym.artifacts import shipped
+from gems_gym.command_options import changed_parameters
 from gems_gym.locks import locked_folder
 from gems_gym.output import plain
 from gems_gym.policies.actor import KIND, Actor
@@ -68,16 +71,17 @@ class Training:
     seed: int
 
     @classmethod
-    def of(cls, env: str, steps: int, seed: int) -> Training:
-        """The training in an environment.
+    def of(cls, env: str | EnvSpec, steps: int, seed: int) -> Training:
+        """The training in an environment, given by its id or a spec.
 
         Raises:
             ValueError: Not a latent environment, or not one of a preset.
         """
-        world = environment_world(env, None, None) if is_latent(env) else None
+        spec = gymnasium.spec(env) if isinstance(env, str) else env
+        world = environment_world(spec, None, None) if is_latent(spec) else None
         if world is None or world.preset is None:
             raise ValueError(
-                f"env {env!r} names no preset with a ranker and a belief; give GemsSlateLatent-WORLD-v0"
+                f"env {spec.id!r} names no preset with a ranker and a belief; give GemsSlateLatent-WORLD-v0"
             )
         return cls(world, steps, seed)
 
@@ -98,6 +102,10 @@ class Training:
         """All that decides the result; JSON types only."""
         world, spec = self.world, self.world.spec
         parts: dict[str, Any] = {"ranker": world.ranker, "belief": world.belief}
+        changed = changed_parameters(spec)
+        given = "".join(
+            f" --env-option {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in changed.items()
+        )
         return plain(
             {
                 "preset": world.preset,
@@ -111,7 +119,8 @@ class Training:
                 "keep_growth": KEEP_GROWTH,
                 **{kind: {"name": spec.kwargs[kind], "sha256": part.sha256} for kind, part in parts.items()},
                 "gems_gym_version": __version__,
-                "command": f"gems-gym levels --env {spec.id} --steps {self.steps} --seed {self.seed}",
+                "command": f"gems-gym levels --env {spec.id}{given} --steps {self.steps} --seed {self.seed}",
+                **({"env_options": changed} if changed else {}),
             }
         )
 

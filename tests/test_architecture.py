@@ -60,12 +60,14 @@ LAYERS["datasets"] = LAYERS["pretraining"] - {"pretraining"} | {"trained_agents"
 LAYERS["output"] = set()
 LAYERS["terminals"] = set()
 LAYERS["pages"] = {"whole_files"}
-LAYERS["command_options"] = set()
+LAYERS["command_options"] = {"config", "registration", "datasets"}
 LAYERS["cli_reports"] = LAYERS["pretraining"] | {"pretraining", "output"}
 LAYERS["cli_pretrain"] = LAYERS["cli_reports"] | {"cli_reports", "command_options"}
-LAYERS["cli_collect"] = LAYERS["datasets"] | {"datasets", "output"}
+LAYERS["cli_collect"] = LAYERS["datasets"] | {"datasets", "output", "command_options"}
 LAYERS["cli_datasets"] = LAYERS["datasets"] | {"datasets", "output"}
+LAYERS["lazy_commands"] = set()
 LAYERS["cli"] = {*LAYERS, "__init__"}
+LAYERS["__main__"] = {"cli"}
 # The composite environment of world, ranker and belief stands above the wrappers that it is made of.
 LAYERS["envs.latent"] = LAYERS["wrappers"] | {"wrappers"}
 # The package's own namespace registers the environments and shows a few names.

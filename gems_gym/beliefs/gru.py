@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numba
 import numpy as np
 
 from gems_gym.artifacts import (
@@ -22,6 +21,7 @@ from gems_gym.artifacts import (
     load_artifact,
     save_artifact,
 )
+from gems_gym.compilation import compiled_with
 
 _TENSORS = ("item_embeddings", "weight_items", "weight_clicks", "weight_hh", "bias_ih", "bias_hh")
 
@@ -259,7 +259,7 @@ def _shapes(slate_size: int, gates: int, embedding_size: int) -> dict[str, tuple
     }
 
 
-@numba.njit(cache=True)
+@compiled_with()
 def _gru_update(
     belief: np.ndarray,  # (num_users, size) float32
     slates: np.ndarray,  # (num_users, slate_size) int64

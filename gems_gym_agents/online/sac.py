@@ -16,7 +16,7 @@ from gems_gym.unfinished import discard_unfinished
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import Evaluate, FloatArray
 from gems_gym_agents.library_state import import_library
-from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder
+from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints
 from gems_gym_agents.online.options import EndToEndOptions, SACOptions
 from gems_gym_agents.online.presets import END_TO_END_PRESETS, SAC_PRESETS
 
@@ -177,6 +177,16 @@ class SACAgent:
     def load(cls, directory: Path) -> Actor:
         """Reads the policy that ``save`` wrote; needs neither torch nor stable-baselines3."""
         return Actor.load(Path(directory) / POLICY_FILE)
+
+    @classmethod
+    def load_checkpoints(cls, directory: Path) -> list[Checkpoint]:
+        """Reads the policies that ``fit`` kept in its folder, in order; needs neither torch nor stable-baselines3.
+
+        Raises:
+            FileNotFoundError: ``fit`` was not given this folder, or a policy's file is missing.
+            gems_gym.artifacts.ArtifactError: a policy's file was altered.
+        """
+        return read_checkpoints(Path(directory))
 
 
 class EndToEndSACAgent(SACAgent):
