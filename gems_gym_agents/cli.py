@@ -8,7 +8,7 @@ import gymnasium
 import typer
 
 from gems_gym import plugins
-from gems_gym.command_options import read_options
+from gems_gym.command_options import read_options, read_seeds
 from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.policies import Policy, make_policy
 from gems_gym.registration import is_latent, latent_environment_ids, slate_spec
@@ -217,15 +217,25 @@ def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("runs/quickstart"),
     env: Env = "GemsSlate-diffuse_topdown-v0",
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    seeds: Annotated[
+        str | None, typer.Option(help="Run once for each of these, e.g. 0,1,2: mean, and range over seeds.")
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Test users.")] = 500,
     as_json: Json = False,
 ) -> None:
     """The whole road once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
     from gems_gym_agents.quickstart import run_quickstart
+    from gems_gym_agents.quickstart_seeds import run_quickstarts
 
     if is_latent(env):
         raise ValueError(
             f"the quickstart trains a ranker and a belief of its own: give --env {slate_spec(env).id}"
         )
-    results = run_quickstart(out, env, seed=seed, episodes=episodes)
+    if seeds is not None and seed:
+        raise ValueError(f"give --seed {seed} or --seeds {seeds}, not both")
+    results: Any = (
+        run_quickstart(out, env, seed=seed, episodes=episodes)
+        if seeds is None
+        else run_quickstarts(out, env, read_seeds(seeds), episodes=episodes)
+    )
     show_result(results.as_dict(), results.as_table(), as_json)

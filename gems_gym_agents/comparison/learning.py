@@ -12,10 +12,10 @@ from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
 from gems_gym.beliefs import BeliefEncoder
-from gems_gym.output import plain
+from gems_gym.output import note, plain
 from gems_gym.trained_agents import AgentPolicy
 from gems_gym.user_splits import user_seeds
-from gems_gym.whole_files import read_json, write_json
+from gems_gym.whole_files import read_json_object, write_json
 from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.runs import Run
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, ValidationScore, evaluate
@@ -59,9 +59,13 @@ def fit(run: Run[Any, Any], source: Any, make_users: MakeUsers) -> tuple[Any, Wa
     Returns:
         The fitted agent, and what its policies were scored with.
     """
-    settings, file = plain(run.settings()), run.folder / _SETTINGS_FILE
-    if not file.is_file() or read_json(file) != settings:
-        discard_unfinished(run.folder)  # of other settings
+    settings, file = plain({**run.settings(), "made_by": run.made_by()}), run.folder / _SETTINGS_FILE
+    if read_json_object(file) != settings:
+        if (run.folder / UNFINISHED_FOLDER).is_dir():
+            note(
+                f"{run.name}: begins again, as its unfinished training is of other settings, code or processor"
+            )
+        discard_unfinished(run.folder)
         write_json(file, settings)
     users = user_seeds("validation", run.seed, run.study.validation_users)
     agent, score = make_agent(run), WatchedScore(make_users, users, run.folder)
@@ -95,8 +99,10 @@ class WatchedScore(ValidationScore):
 
     def __init__(self, make_env: MakeUsers, user_seeds: Sequence[int], folder: Path) -> None:
         self._clock_file = folder / _CLOCK_FILE
-        goes_on = (folder / UNFINISHED_FOLDER).is_dir() and self._clock_file.is_file()
-        self._before = float(read_json(self._clock_file)) if goes_on else 0.0
+        earlier = (
+            read_json_object(self._clock_file, ["seconds"]) if (folder / UNFINISHED_FOLDER).is_dir() else None
+        )
+        self._before = float(earlier["seconds"]) if earlier else 0.0
         self._start = time.process_time()
         self.latest: Act | None = None
         super().__init__(make_env, user_seeds)
@@ -110,5 +116,5 @@ class WatchedScore(ValidationScore):
         """Mean clicks a session of a policy, one session with each user."""
         self.latest = act
         value = super().__call__(act, belief)
-        write_json(self._clock_file, self.cpu_seconds)
+        write_json(self._clock_file, {"seconds": self.cpu_seconds})
         return value
