@@ -14,7 +14,6 @@ from gems_gym import plugins
 from gems_gym.cli_collect import collect
 from gems_gym.cli_datasets import dataset as dataset_commands
 from gems_gym.cli_pretrain import pretrain
-from gems_gym.errors import require
 from gems_gym.output import key_value_table, note, show_result
 from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
 
@@ -86,7 +85,9 @@ def _environment_info(env_id: str) -> dict[str, Any]:
 
 
 def _dataset_info(dataset_id: str) -> dict[str, Any]:
-    metadata = require("minari").load_dataset(dataset_id).storage.metadata
+    from gems_gym.datasets import open_dataset
+
+    metadata = open_dataset(dataset_id).storage.metadata
     # spaces and the environment's spec are objects; numbers and texts stay what they are
     return {
         key: str(value) if isinstance(value, Space | EnvSpec) else value for key, value in metadata.items()

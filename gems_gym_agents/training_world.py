@@ -10,8 +10,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.datasets import dataset_belief, dataset_ranker
-from gems_gym.errors import require
+from gems_gym.datasets import dataset_belief, dataset_ranker, open_dataset
+from gems_gym.datasets.opening import environment_of
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
 from gems_gym.trained_agents import latent_vector_env
@@ -91,10 +91,12 @@ def dataset_world(
         belief: The belief that it is meant for, likewise.
 
     Raises:
-        ValueError: The dataset was recorded in another world, or through another ranker or belief.
+        ValueError: The dataset was recorded in another world, or through another ranker or belief; and as
+            :func:`~gems_gym.datasets.open_dataset`.
     """
-    dataset = require("minari").load_dataset(dataset_id)
-    world = TrainingWorld(dataset.spec.env_spec, dataset_ranker(dataset), dataset_belief(dataset), dataset)
+    dataset = open_dataset(dataset_id)
+    spec = environment_of(dataset)
+    world = TrainingWorld(spec, dataset_ranker(dataset), dataset_belief(dataset), dataset)
     if env is not None:
         _check_recorded_in(dataset_id, world.spec, env)
         spec = gymnasium.spec(env)

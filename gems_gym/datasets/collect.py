@@ -73,7 +73,8 @@ def collect(
 
     Args:
         env_id: A registered environment, e.g. ``"GemsSlate-diffuse_topdown-v0"`` or
-            ``"GemsSlateLatent-diffuse_topdown-v0"``. It is what ``dataset.recover_environment()`` makes again.
+            ``"GemsSlateLatent-diffuse_topdown-v0"``. ``dataset.recover_environment()`` makes it again; with a ranker
+            and a belief, the latent environment of that world with these.
         policy: A name in the entry-point group ``gems_gym.policies``, a policy, or a function that makes one for the
             vector environment it will act in. For a latent dataset it acts on beliefs, in latents.
         dataset_id: The new dataset's id, e.g. ``"gems-slate/diffuse_topdown/random-v0"``.

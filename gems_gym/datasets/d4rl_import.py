@@ -14,12 +14,12 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.datasets.d4rl import D4rlFile
+from gems_gym.datasets.recorded_spec import rebuilt_spec
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     CHUNK_SESSIONS,
     NO_SEED,
     OF_ONE_FILE,
-    registered_spec,
     slate_world,
 )
 from gems_gym.datasets.world import (
@@ -134,18 +134,18 @@ def _spec_of(file: D4rlFile, path: Path, env_id: str | None) -> EnvSpec:
                 f"{path} names no environment: give env, the id of the one that it was recorded in"
             )
         return environment_spec(env_id)
-    if not isinstance(recorded, dict) or not isinstance(recorded.get("id"), str):
-        raise ValueError(f"{path}: env_spec in its metadata must be an environment's spec, got {recorded!r}")
-    if env_id is not None and gymnasium.spec(env_id).id != recorded["id"]:
-        raise ValueError(f"env is {env_id!r}, but {path} was recorded in {recorded['id']!r}")
-    return registered_spec(recorded["id"], recorded.get("kwargs", {}))
+    spec = rebuilt_spec(recorded, str(path))
+    if env_id is not None and slate_spec(env_id).id != slate_spec(spec).id:
+        raise ValueError(f"env is {env_id!r}, but {path} was recorded in {spec.id!r}")
+    return spec
 
 
 def _artefacts_of(
     file: D4rlFile, path: Path, spec: EnvSpec, given: dict[str, Any], scratch: Path
 ) -> dict[str, Artefact]:
     """Ranker and belief by file name: those given, else those in the file, else those of a latent environment."""
-    if is_latent(spec) and any(one is not None for one in given.values()):
+    asked_for = file.metadata.get("env_spec") is None  # and not what the file says
+    if asked_for and is_latent(spec) and any(one is not None for one in given.values()):
         raise ValueError(
             f"{spec.id} holds a ranker and a belief: leave ranker and belief out, or give env as "
             f"{slate_spec(spec).id!r}"

@@ -14,7 +14,7 @@ from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     carried_metadata,
     dataset_world,
-    open_dataset,
+    open_recording,
     origin,
     own_artefacts,
     read_sessions,
@@ -23,7 +23,6 @@ from gems_gym.datasets.stored import (
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, AnyPath, Artefact, as_artefact
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.rankers import Ranker, load_ranker
-from gems_gym.registration import slate_spec
 from gems_gym.wrappers import BeliefObservation, LatentAction
 
 if TYPE_CHECKING:
@@ -66,8 +65,7 @@ def relabel(
         progress: Draws a progress bar on stderr.
 
     Returns:
-        The new dataset. Its environment is the slate environment, which
-        :func:`~gems_gym.datasets.recover_latent_environment` puts ranker and belief around;
+        The new dataset. Its environment is the latent one with the new ranker and belief;
         ``dataset.storage.metadata["derived_from"]["reconstruction"]`` holds the shares of ``slots`` and of whole
         ``slates`` that ranking the new actions gives back.
 
@@ -78,8 +76,7 @@ def relabel(
         ImportError: If Minari is not installed; it names the extra.
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
-    opened = open_dataset(dataset)
-    spec = slate_spec(opened.env_spec)
+    opened = open_recording(dataset)
     with tempfile.TemporaryDirectory() as scratch:
         new_ranker = as_artefact(ranker, load_ranker, Path(scratch) / RANKER_FILE)
         new_belief = _belief_of(opened, belief, Path(scratch))
@@ -91,7 +88,7 @@ def relabel(
             dataset_id,
             env.observation_space,
             env.action_space,
-            spec,
+            opened.env_spec,
             {RANKER_FILE: new_ranker.file, BELIEF_FILE: new_belief.file},
             overwrite=overwrite,
         ) as writer:

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym.dataset_folders import ARTIFACTS
+from gems_gym.datasets.recorded_spec import recorded_spec
 from gems_gym.datasets.sessions import ContentHash, Sessions
 from gems_gym.errors import require
 
 if TYPE_CHECKING:
     import minari
-
-ARTIFACTS = "artifacts"
-"""Directory beside the data file for copies of the ranker and the belief encoder; Minari ignores it."""
 
 UNFINISHED = ".unfinished-"
 """How the hidden directories of datasets being written begin; Minari lists no hidden directories."""
@@ -90,8 +89,9 @@ class DatasetWriter:
         dataset_id: The new dataset's id, see :func:`check_new_dataset_id`.
         observation_space: Space of one observation as written.
         action_space: Space of one action as written.
-        env_spec: Spec of the environment that the sessions were played in, as ``recover_environment`` will rebuild it.
-        artifacts: file name -> file to store a copy of with the data.
+        env_spec: Spec of the environment that the sessions were played in. With artifacts, the latent environment
+            around it is recorded (:func:`~gems_gym.datasets.recorded_spec.recorded_spec`).
+        artifacts: The ranker's and the belief's file by the name of the copy that is stored with the data, or nothing.
         overwrite: Replaces a dataset of this id, once the new one is whole.
 
     Attributes:
@@ -122,8 +122,8 @@ class DatasetWriter:
         self.dataset_id = dataset_id
         self.observation_space = observation_space
         self.action_space = action_space
-        self._env_spec = env_spec
         self._artifacts = dict(artifacts or {})
+        self._env_spec = recorded_spec(env_spec, self._artifacts, dataset_id)
         self._overwrite = overwrite
         self._path = check_new_dataset_id(dataset_id, overwrite=overwrite)
         root: Path = require("minari.storage").get_dataset_path()

@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
-from gems_gym.errors import require
+from gems_gym.dataset_folders import local_dataset_ids
 from gems_gym.intervals import t_interval
 from gems_gym.trained_agents import AgentPolicy, save_trained_agent
 from gems_gym_agents.base import Act
@@ -30,8 +30,7 @@ def open_dataset(world: RecordedWorld) -> TrainingWorld:
         FileNotFoundError: It is not among the local ones; the message says what to do.
         ValueError: Sessions of another world, or slates instead of beliefs and latents.
     """
-    minari = require("minari")
-    if world.dataset_id not in minari.list_local_datasets():
+    if world.dataset_id not in local_dataset_ids():
         raise FileNotFoundError(
             f"there is no local dataset {world.dataset_id!r}; make it with 'gems-gym collect', or name others by "
             "--datasets, where {preset} and {level} stand for the world's"

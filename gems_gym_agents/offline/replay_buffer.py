@@ -23,7 +23,7 @@ from d3rlpy.dataset import (
     TransitionMiniBatch,
 )
 
-from gems_gym.errors import require
+from gems_gym.datasets import open_dataset
 from gems_gym_agents.library_state import borrowed_global_state
 
 
@@ -89,7 +89,7 @@ class SessionReplayBuffer(ReplayBuffer):
     @classmethod
     def from_minari(cls, source: Any, *, seed: int) -> SessionReplayBuffer:
         """Reads a dataset; see :func:`gems_gym_agents.offline.load_replay_buffer`."""
-        dataset = require("minari").load_dataset(source) if isinstance(source, str) else source
+        dataset = open_dataset(source)
         observation_space, action_space = dataset.observation_space, dataset.action_space
         for name, space in (("observations", observation_space), ("actions", action_space)):
             if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:

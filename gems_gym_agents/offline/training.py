@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from gems_gym.errors import require
+from gems_gym.datasets import open_dataset
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
 from gems_gym_agents.library_state import borrowed_global_state, import_library
@@ -118,7 +118,7 @@ class OfflineAgent(abc.ABC):
         check_device(device)
         from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
-        dataset = require("minari").load_dataset(source) if isinstance(source, str) else source
+        dataset = open_dataset(source)
         buffer = SessionReplayBuffer.from_minari(dataset, seed=seed)
         self._record = {"steps": steps, "seed": seed, "dataset": describe_dataset(dataset)}
         with borrowed_global_state(device):

@@ -15,6 +15,7 @@ import numpy as np
 
 from gems_gym import SlateConfig
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact
+from gems_gym.datasets import open_dataset
 
 IMPATIENT = SlateConfig(boredom_threshold=2, boredom_timeout=8, episode_length=30)
 """A world whose users are bored soon and for long: ``gymnasium.make("GemsSlate-impatient-v0")``."""
@@ -105,9 +106,7 @@ class MeanActionAgent:
     ) -> None:
         """Reads the first ``steps`` episodes of a Minari dataset (or of the one with that id)."""
         if isinstance(source, str):
-            import minari
-
-            source = minari.load_dataset(source)
+            source = open_dataset(source)
         episodes = source.iterate_episodes(range(min(steps, source.total_episodes)))
         self.mean_action = np.mean(
             [episode.actions.mean(axis=0) for episode in episodes], axis=0, dtype=np.float32
