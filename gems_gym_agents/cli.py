@@ -23,6 +23,7 @@ from gems_gym.command_options import (
     chosen_worlds,
     in_world,
     read_options,
+    read_seeds,
 )
 from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.policies import Policy, make_policy
@@ -333,16 +334,26 @@ def quickstart(
     ] = None,
     env_option: EnvOption = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    seeds: Annotated[
+        str | None, typer.Option(help="Run once for each of these, e.g. 0,1,2: mean, and range over seeds.")
+    ] = None,
     episodes: Annotated[int, typer.Option(help="Test users.")] = 500,
     as_json: Json = False,
 ) -> None:
     """The whole road once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
     from gems_gym_agents.quickstart import run_quickstart
+    from gems_gym_agents.quickstart_seeds import run_quickstarts
 
     world = chosen_world(env or [environment_id("diffuse_topdown")], env_option)
     if is_latent(world):
         raise ValueError(
             f"the quickstart trains a ranker and a belief of its own: give --env {slate_spec(world).id}"
         )
-    results = run_quickstart(out, world, seed=seed, episodes=episodes)
+    if seeds is not None and seed:
+        raise ValueError(f"give --seed {seed} or --seeds {seeds}, not both")
+    results: Any = (
+        run_quickstart(out, world, seed=seed, episodes=episodes)
+        if seeds is None
+        else run_quickstarts(out, world, read_seeds(seeds), episodes=episodes)
+    )
     show_result(results.as_dict(), results.as_table(), as_json)

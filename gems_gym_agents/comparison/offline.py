@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym import plugins
 from gems_gym.dataset_folders import local_dataset_ids
 from gems_gym.intervals import t_interval
 from gems_gym.trained_agents import AgentPolicy, save_trained_agent
@@ -53,6 +54,10 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
         content_hash = open_dataset(self.world).dataset.storage.metadata["content_hash"]
         return {**agent_settings(self), "dataset": self.world.dataset_id, "content_hash": content_hash}
 
+    def modules(self) -> set[str]:
+        """The modules that make the result."""
+        return {__name__, plugins.module_of(plugins.AGENTS, self.variant.agent)}
+
     def play(self) -> str:
         """Train and test, and write the result.
 
@@ -73,7 +78,7 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
         record = {"env": spec.id, "env_spec": spec.to_json(), "dataset": dataset.id, "seed": self.seed}
         save_trained_agent(
             self.folder, agent, self.variant.agent, world.ranker, world.belief,
-            {**record, "steps": self.variant.steps},
+            {**record, "steps": self.variant.steps, **self.made_by()},
         )  # fmt: skip
         found = {name: score_on_test_users(self, act, tested) for name, act in policies.items()}
         seeds, recorded = recorded_returns(dataset, self.study.test_users)
