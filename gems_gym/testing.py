@@ -3,11 +3,13 @@
 Plugin authors and our own tests use these.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
 
+from gems_gym.checks import checked
 from gems_gym.config import SlateConfig
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 
@@ -115,15 +117,7 @@ def _checked_clicks(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDAr
 
 
 def _checked_topic(topic: int | None, num_topics: int) -> int:
-    if topic is None:
-        return 0
-    if isinstance(topic, bool) or not isinstance(topic, int | np.integer):
-        raise TypeError(
-            f"short_term_topic must be an integer or None, got {topic!r} of type {type(topic).__name__}"
-        )
-    if not 0 <= topic < num_topics:
-        raise ValueError(f"short_term_topic must be in [0, {num_topics}), got {topic}")
-    return int(topic)
+    return checked("short_term_topic", topic, Annotated[int, Interval(ge=0, le=num_topics - 1)] | None) or 0
 
 
 def _uniforms_for(clicks: NDArray[np.float64]) -> NDArray[np.float32]:

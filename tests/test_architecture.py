@@ -19,7 +19,19 @@ PACKAGES = ("gems_gym", "gems_gym_agents")
 HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
-COMMON = {"compilation", "errors", "intervals", "plugins", "progress", "selection", "whole_files"}
+COMMON = {
+    "array_files",
+    "check_words",
+    "checks",
+    "compilation",
+    "errors",
+    "intervals",
+    "machine",
+    "plugins",
+    "progress",
+    "selection",
+    "whole_files",
+}
 
 # Part of gems_gym -> the other parts of it that it may import.
 LAYERS: dict[str, set[str]] = {"config": set()}

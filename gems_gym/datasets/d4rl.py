@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.array_files import read_npz
+from gems_gym.check_words import shown
 from gems_gym.whole_files import whole_file
 
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminals", "timeouts")
@@ -63,25 +63,12 @@ class D4rlFile:
             FileNotFoundError: No such file.
             ValueError: A file that is no .npz, or lacks an array; it names the array.
         """
-        try:
-            if path.is_file() and not zipfile.is_zipfile(path):
-                raise ValueError("it is not a whole zip archive of arrays")
-            with np.load(path, allow_pickle=False) as file:
-                missing = [name for name in ARRAYS if name not in file]
-                if missing:
-                    raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(file.files)}")
-                metadata = json.loads(str(file["metadata"])) if "metadata" in file else {}
-                if not isinstance(metadata, dict):
-                    raise ValueError(f"metadata must be a JSON object, got {metadata!r}")
-                return cls(
-                    **{name: file[name] for name in ARRAYS},
-                    metadata=metadata,
-                    artefacts={name: file[name].tobytes() for name in ARTEFACTS if name in file},
-                )
-        except FileNotFoundError:
-            raise
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} is no .npz file of D4RL's form: {error}") from error
+        arrays = read_npz(path, name="file", needed=ARRAYS, optional=("metadata", *ARTEFACTS))
+        return cls(
+            **{name: arrays[name] for name in ARRAYS},
+            metadata=_metadata(arrays, path),
+            artefacts={name: arrays[name].tobytes() for name in ARTEFACTS if name in arrays},
+        )
 
     def check(self, observation_size: int | None, action_size: int | None, session_length: int) -> None:
         """Checks every array before anything is made of it.
@@ -142,6 +129,18 @@ class D4rlFile:
                 f"observations[{row + 1}, {column}], which comes next in this session, is "
                 f"{self.observations[row + 1, column]}"
             )
+
+
+def _metadata(arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, Any]:
+    if "metadata" not in arrays:
+        return {}
+    try:
+        metadata = json.loads(str(arrays["metadata"]))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: metadata is no JSON ({error})") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path}: metadata must be a JSON object, got {shown(metadata)}")
+    return metadata
 
 
 def _check_form(name: str, values: NDArray[Any], num_rows: int, size: int | None) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ DEFAULT_SIZE = 20
 """Numbers in a learned embedding: those of the simulator's own (10 topics of 2), and of arXiv 2301.08632."""
 
 
+@runtime_checkable
 class ClickLog(Protocol):
     """What embeddings are made from; :class:`gems_gym.pretraining.session_log.SessionLog` is one."""
 

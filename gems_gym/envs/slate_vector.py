@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gems_gym.checks import Count, Threads, checked
 from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
@@ -58,9 +59,8 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         num_threads: int = 1,
         **overrides: Any,
     ) -> None:
-        for name, count in (("num_envs", num_envs), ("num_threads", num_threads)):
-            if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-                raise ValueError(f"{name} must be an integer ≥ 1, got {count!r}")
+        self.num_envs = checked("num_envs", num_envs, Count)
+        num_threads = checked("num_threads", num_threads, Threads)
         if max_episode_steps is not None:
             if "episode_length" in overrides:
                 raise ValueError("give episode_length or max_episode_steps, not both: they mean the same")
@@ -68,14 +68,13 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self.config, self.catalog = resolve_world(preset, item_embeddings, overrides)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         spaces.check_render_mode(render_mode, RENDER_MODES)
-        self.num_envs = int(num_envs)
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = spaces.observation_space(self.config)
         self.single_action_space = spaces.action_space(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.simulator = SlateSimulator(self.config, self.catalog, self.num_envs, int(num_threads))
+        self.simulator = SlateSimulator(self.config, self.catalog, self.num_envs, num_threads)
         self._user_rngs: list[np.random.Generator] = []
         self._user_seeds: list[int] = []
         self._status = SessionStatus.NOT_STARTED

@@ -1,11 +1,13 @@
 """What agents see and do in a world, the infos that go with it, and the checks both environments share."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gems_gym.checks import checked
 from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
 from gems_gym.simulator.checks import as_array, check_slates, check_users
@@ -54,12 +56,7 @@ def row_of(arrays: Arrays, row: int) -> Arrays:
 
 def check_seed(seed: Any) -> None:
     """Raise a clear TypeError or ValueError unless ``seed`` is None or an integer ≥ 0."""
-    if seed is None:
-        return
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed must be an integer ≥ 0 or None, got {seed!r} of type {type(seed).__name__}")
-    if seed < 0:
-        raise ValueError(f"seed must be an integer ≥ 0 or None, got {seed!r}")
+    checked("seed", seed, Annotated[int, Ge(0)] | None)
 
 
 def check_options(options: dict[str, Any] | None, known: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -16,6 +16,7 @@ _POLICY_STREAM = 1
 """Keeps a policy's random numbers apart from those of the user with the same seed."""
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Chooses actions for one user or for many in lockstep: all that logging, collection and evaluation need."""
 

@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from gems_gym.checks import Count, Seed, Units, checked, checked_arguments
 from gems_gym.networks import FeedForward, dense
 from gems_gym.rankers.kernels import best_per_slot
 from gems_gym.rankers.stored import (
     StoredRanker,
     check_enough_items,
-    checked_flag,
     checked_latents,
     checked_sessions,
 )
@@ -76,7 +76,7 @@ class GemsDecoder(StoredRanker):
         sha256: str | None = None,
     ) -> None:
         super().__init__(tensors, self.needed, catalog_hash, header, sha256)
-        self.deduplicate = checked_flag("deduplicate", deduplicate)
+        self.deduplicate = checked("deduplicate", deduplicate, bool)
         self.num_items, self.embedding_size = self.tensors["item_embeddings"].shape
         self._decoder = FeedForward.from_tensors(self.tensors, "decoder", MLP)
         self.action_size = self._decoder.input_size
@@ -169,15 +169,16 @@ class GemsRanker(GemsDecoder):
         return GemsDecoder(self.tensors, self.catalog_hash, deduplicate=self.deduplicate, header=self.header)
 
     @classmethod
+    @checked_arguments
     def random(
         cls,
         *,
-        num_items: int,
-        slate_size: int,
+        num_items: Count,
+        slate_size: Units,
         catalog_hash: str,
-        seed: int,
-        latent_size: int = 32,
-        embedding_size: int = 20,
+        seed: Seed,
+        latent_size: Units = 32,
+        embedding_size: Units = 20,
         deduplicate: bool = True,
     ) -> GemsRanker:
         """An untrained ranker: He-normal weights, N(0, 1) item embeddings, bounds of ± 3."""

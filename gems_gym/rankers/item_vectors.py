@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import Units, checked
 from gems_gym.embeddings.base import EmbeddingTable
-from gems_gym.rankers.stored import StoredRanker, check_enough_items, checked_flag, checked_latents
+from gems_gym.rankers.stored import StoredRanker, check_enough_items, checked_latents
 
 
 class ItemVectorRanker(StoredRanker):
@@ -46,8 +47,7 @@ class ItemVectorRanker(StoredRanker):
         embeddings = self.tensors["item_embeddings"]
         if embeddings.ndim != 2 or 0 in embeddings.shape:
             raise ValueError(f"item_embeddings has shape {embeddings.shape}; (num_items, E) was expected")
-        if type(slate_size) is not int or slate_size < 1:
-            raise ValueError(f"slate_size must be a whole number ≥ 1, got {slate_size!r}")
+        slate_size = checked("slate_size", slate_size, Units)
         self.num_items, self.embedding_size = embeddings.shape
         if self.always_distinct:
             check_enough_items(self.num_items, slate_size, f"a {self.kind}")
@@ -108,7 +108,7 @@ class SlotQueryRanker(ItemVectorRanker):
         **recorded: Any,
     ) -> None:
         super().__init__(item_embeddings, slate_size, catalog_hash, **recorded)
-        self.deduplicate = checked_flag("deduplicate", deduplicate)
+        self.deduplicate = checked("deduplicate", deduplicate, bool)
         if self.deduplicate:
             check_enough_items(self.num_items, slate_size, "deduplicate=True")
 

@@ -168,13 +168,6 @@ def checked_tensors(
     return arrays
 
 
-def checked_flag(name: str, value: object) -> bool:
-    """A bool, or a ValueError that names the option: "false" from a file or a command line would count as true."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false, got {value!r}")
-    return value
-
-
 def check_enough_items(num_items: int, slate_size: int, what: str) -> None:
     """Raises a ValueError where a slate without duplicates would need more items than there are."""
     if slate_size > num_items:

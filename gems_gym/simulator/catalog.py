@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.array_files import read_npy
 from gems_gym.config import SlateConfig, resolve_config
 
 ItemEmbeddings = NDArray[np.floating[Any]] | str | Path
@@ -97,7 +98,7 @@ def resolve_world(
     overrides = dict(overrides or {})
     if item_embeddings is not None:
         if isinstance(item_embeddings, str | Path):
-            item_embeddings = _read_npy(Path(item_embeddings))
+            item_embeddings = read_npy(Path(item_embeddings), name="item_embeddings")
         item_embeddings = _as_array(item_embeddings)
         if item_embeddings.ndim == 2:
             overrides.setdefault("num_items", item_embeddings.shape[0])
@@ -146,15 +147,6 @@ def _as_array(item_embeddings: object) -> NDArray[Any]:
         return np.asarray(item_embeddings)
     except ValueError as error:  # rows of different lengths
         raise ValueError(f"item_embeddings must be an array of real numbers ({error})") from error
-
-
-def _read_npy(path: Path) -> NDArray[Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"item_embeddings: there is no file {str(path)!r}")
-    try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"item_embeddings: {str(path)!r} is no .npy file of numbers ({error})") from error
 
 
 @lru_cache(maxsize=32)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from gems_gym.checks import Count, Seed, checked_arguments, make_checked
 from gems_gym.errors import require
+from gems_gym.machine import check_device
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
 from gems_gym_agents.library_state import borrowed_global_state, import_library
-from gems_gym_agents.offline.options import TrainingOptions, ValueOptions, make_options
+from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
 from gems_gym_agents.offline.reporting import training_report
-from gems_gym_agents.option_checks import is_count
 
 if TYPE_CHECKING:
     from gems_gym.policies.actor import Actor
@@ -65,7 +66,7 @@ class OfflineAgent(abc.ABC):
     has_q_function: ClassVar[bool] = False
 
     def __init__(self, **options: Any) -> None:
-        self.options = make_options(self.options_class, type(self).__name__, options)
+        self.options = make_checked(self.options_class, f"option of {type(self).__name__}", options)
         self.history: list[dict[str, float]] = []
         self._actor: Actor | None = None
         self._record: dict[str, Any] = {}
@@ -83,12 +84,13 @@ class OfflineAgent(abc.ABC):
             hidden_units=list(self.options.hidden_units), use_layer_norm=self.options.layer_norm
         )
 
+    @checked_arguments
     def fit(
         self,
         source: Any,
         *,
-        steps: int,
-        seed: int,
+        steps: Count,
+        seed: Seed,
         directory: Path | None = None,
         device: str = "cpu",
         evaluate: Evaluate | None = None,
@@ -112,10 +114,8 @@ class OfflineAgent(abc.ABC):
             DivergedError: If |Q| passes its bound by 10 times, or a loss becomes NaN.
             ImportError: If d3rlpy or Minari is not installed; it names the extra.
         """
-        if not is_count(steps):
-            raise ValueError(f"steps must be an integer ≥ 1, got {steps!r}")
-        d3rlpy = import_library("d3rlpy")
         check_device(device)
+        d3rlpy = import_library("d3rlpy")
         from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
         dataset = require("minari").load_dataset(source) if isinstance(source, str) else source
@@ -265,22 +265,6 @@ def export_policy(algorithm: Any, observations: FloatArray) -> Actor:
             f"the exported policy differs from d3rlpy's by {gap:.3g}: unknown network {policy}"
         )
     return actor
-
-
-def check_device(device: str) -> None:
-    """Checks that a torch device exists.
-
-    Raises:
-        ValueError: If it is not a device, or an accelerator that is not there.
-    """
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda', got {device!r}") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r}: torch sees no CUDA device here; use 'cpu'")
 
 
 def describe_dataset(dataset: Any) -> dict[str, Any]:
