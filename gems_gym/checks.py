@@ -8,10 +8,12 @@ constraints are those of the package annotated-types.
 import functools
 import inspect
 import math
+import os
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
+from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -26,6 +28,7 @@ from typing import (
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval
+from numpy.typing import NDArray
 
 from gems_gym.check_words import LARGEST, bounds_of, holds, shown, wanted
 from gems_gym.errors import unknown_name
@@ -147,6 +150,14 @@ def checked_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
     return checking
 
 
+def as_array(value: object, name: str) -> NDArray[Any]:
+    """An array of what somebody handed in; a ValueError that names it for rows of different lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} must be an array, got {shown(value)} ({error})") from error
+
+
 @functools.cache
 def _field_hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
@@ -234,11 +245,18 @@ def _taken_none(value: Any) -> None:
         raise _WrongTypeError
 
 
+def _taken_path(value: Any) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise _WrongTypeError
+    return Path(value)
+
+
 _SCALARS: dict[Any, Callable[[Any], Any]] = {
     bool: _taken_bool,
     int: _taken_int,
     float: _taken_float,
     type(None): _taken_none,
+    Path: _taken_path,
 }
 
 

@@ -4,11 +4,14 @@ The six published worlds have one with beliefs and latents too: ``GemsSlateLaten
 """
 
 import copy
+from typing import Annotated
 
 import gymnasium
+from annotated_types import Interval
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
+from gems_gym.checks import checked_arguments
 from gems_gym.config import PRESET_NAME, PRESETS, SlateConfig, check_preset, preset_config, preset_names
 
 VERSIONS = (0, 1)
@@ -23,7 +26,8 @@ _LATENT = "gems_gym.envs.latent:LatentSlateEnv"
 _LATENT_VECTOR = "gems_gym.envs.latent_vector:LatentSlateVectorEnv"
 
 
-def environment_id(preset: str, version: int = 0) -> str:
+@checked_arguments
+def environment_id(preset: str, version: Annotated[int, Interval(ge=0, le=1)] = 0) -> str:
     """The id that a preset's world is registered under.
 
     Args:
@@ -37,8 +41,6 @@ def environment_id(preset: str, version: int = 0) -> str:
         >>> environment_id("diffuse_mix")
         'GemsSlate-diffuse_mix-v0'
     """
-    if version not in VERSIONS:
-        raise ValueError(f"version must be one of {VERSIONS}, got {version!r}")
     return f"GemsSlate-{preset}-v{version}"
 
 
@@ -48,6 +50,7 @@ def environment_ids() -> list[str]:
     return [environment_id(preset, version) for preset in presets for version in VERSIONS]
 
 
+@checked_arguments
 def latent_environment_id(preset: str) -> str:
     """The id of a world with beliefs as observations and latents as actions.
 
@@ -63,6 +66,7 @@ def latent_environment_ids() -> list[str]:
     return [latent_environment_id(preset) for preset in LATENT_PRESETS]
 
 
+@checked_arguments
 def is_latent(env: str | EnvSpec) -> bool:
     """Whether an id or a spec is that of a :class:`gems_gym.envs.latent.LatentSlateEnv`.
 
@@ -73,6 +77,7 @@ def is_latent(env: str | EnvSpec) -> bool:
     return spec.entry_point == _LATENT
 
 
+@checked_arguments
 def slate_spec(env: str | EnvSpec) -> EnvSpec:
     """The spec of the slate environment inside a latent one; a slate environment's own spec as it is.
 

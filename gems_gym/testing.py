@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
 
-from gems_gym.checks import checked
+from gems_gym.checks import as_array, checked
 from gems_gym.config import SlateConfig
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 
@@ -53,7 +53,7 @@ def replay_session(
     """
     world, catalog = resolve_world(config, item_embeddings)
     simulator = SlateSimulator(world, catalog, num_users=1)
-    steps = max(1, len(np.atleast_1d(_as_array("slates", slates))))
+    steps = max(1, len(np.atleast_1d(as_array(slates, "slates"))))
     shown_slates = check_slates(slates, (steps, world.slate_size), world.num_items, name="slates")
     user_initial = _checked("user_initial", user_initial, (world.embedding_size,))
     first_clicks = _checked_clicks("first_clicks", first_clicks, (world.slate_size,))
@@ -91,15 +91,8 @@ def replay_session(
     }
 
 
-def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} must be an array of numbers ({error})") from error
-
-
 def _checked(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    array = _as_array(name, value)
+    array = as_array(value, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.shape != shape:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gems_gym import __version__, plugins
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.checks import checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor
@@ -124,6 +125,7 @@ def save_trained_agent(
     )
 
 
+@checked_arguments
 def find_trained_agent(policy: str) -> TrainedAgent | None:
     """The trained agent that a command names; None if it names a policy of slates instead.
 
@@ -142,6 +144,7 @@ def find_trained_agent(policy: str) -> TrainedAgent | None:
     return None
 
 
+@checked_arguments
 def open_trained_agent(name_or_path: str | os.PathLike[str]) -> TrainedAgent:
     """Read a trained agent; nothing in its files can run code.
 

@@ -26,6 +26,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
+from gems_gym.checks import checked_arguments
 from gems_gym.whole_files import whole_file
 
 FORMAT_VERSION = 1
@@ -59,6 +60,7 @@ class Artifact:
     path: Path
 
 
+@checked_arguments
 def save_artifact(
     path: str | os.PathLike[str], kind: str, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]
 ) -> str:
@@ -99,6 +101,7 @@ def save_artifact(
     return hashlib.sha256(data).hexdigest()
 
 
+@checked_arguments
 def load_artifact(path: str | os.PathLike[str], kind: str) -> Artifact:
     """Read and check an artefact.
 

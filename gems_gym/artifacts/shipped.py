@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gems_gym.artifacts.files import ArtifactError
+from gems_gym.checks import checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym.whole_files import read_json, write_json
 
@@ -64,6 +65,7 @@ def manifest(directory: Path | None = None) -> dict[str, Entry]:
         raise ArtifactError(f"{file} is no manifest of gems-gym ({error}); install gems-gym again") from error
 
 
+@checked_arguments
 def names(family: str | None = None, preset: str | None = None) -> list[str]:
     """Names of the shipped artefacts.
 
@@ -78,6 +80,7 @@ def names(family: str | None = None, preset: str | None = None) -> list[str]:
     ]
 
 
+@checked_arguments
 def path(name_or_file: str | os.PathLike[str], family: str = "ranker") -> Path:
     """Where an artefact lies, given by its shipped name or as a file.
 

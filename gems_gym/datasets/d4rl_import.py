@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.checks import checked_arguments
 from gems_gym.datasets.d4rl import D4rlFile
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
@@ -49,6 +50,7 @@ _NOT_TAKEN = {
 _FILES = {"ranker": RANKER_FILE, "belief": BELIEF_FILE}
 
 
+@checked_arguments
 def import_d4rl(
     path: Path,
     *,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import gymnasium
 
 from gems_gym.artifacts import ArtifactError
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.check_words import shown
+from gems_gym.checks import checked_arguments
 from gems_gym.datasets.sessions import ContentHash
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.datasets.writer import ARTIFACTS
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
     import minari
 
     Dataset: TypeAlias = minari.MinariDataset | str
+
+
+def check_is_dataset(dataset: Any, name: str = "dataset") -> None:
+    """Raise a TypeError unless something is a Minari dataset or a text, which may be the id of one."""
+    if not isinstance(dataset, str) and not hasattr(dataset, "storage"):
+        raise TypeError(
+            f"{name} must be a Minari dataset or the id of a local one, got {shown(dataset)} of type "
+            f"{type(dataset).__name__}"
+        )
 
 
 def dataset_ranker(dataset: Dataset) -> Ranker:
@@ -43,7 +54,8 @@ def dataset_belief(dataset: Dataset) -> BeliefEncoder:
     return _load(dataset, "belief", BELIEF_FILE, load_belief)
 
 
-def artifact_file(dataset: Dataset, name: str) -> Path:
+@checked_arguments
+def artifact_file(dataset: Dataset, name: Literal["ranker", "belief"]) -> Path:
     """Returns where a dataset's copy of ``"ranker"`` or ``"belief"`` lies; whether it does is not checked."""
     return (
         Path(_opened(dataset).storage.data_path)
@@ -93,6 +105,7 @@ def compute_content_hash(dataset: Dataset) -> str:
 
 
 def _opened(dataset: Dataset) -> Any:
+    check_is_dataset(dataset)
     return require("minari").load_dataset(dataset) if isinstance(dataset, str) else dataset
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from gems_gym.checks import checked_arguments
 from gems_gym.datasets.measures import Coverage, Returns, Slates
 from gems_gym.datasets.report import DatasetReport
 from gems_gym.errors import require
 from gems_gym.whole_files import whole_file
 
 
+@checked_arguments
 def draw_report(report: DatasetReport, path: Path) -> None:
     """Draws a report: returns, clicks over the session and the ranks, concentration, coverage.
 

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from gems_gym.datasets.reader import artifact_file, dataset_belief, dataset_ranker
+from gems_gym.datasets.reader import artifact_file, check_is_dataset, dataset_belief, dataset_ranker
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, environment_spec
 from gems_gym.errors import require, unknown_name
@@ -44,6 +44,7 @@ def open_dataset(dataset: Dataset) -> minari.MinariDataset:
     Raises:
         ValueError: If there is none of this id, if it is not gems-gym's, or holds no sessions.
     """
+    check_is_dataset(dataset)
     if isinstance(dataset, str):
         minari = require("minari")
         try:

@@ -200,13 +200,11 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             spaces.check_seed(seed)
             seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
         else:
-            seeds = list(seed)
+            seeds = list(checked("seed", seed, tuple[spaces.SEED, ...]))
             if len(seeds) != self.num_envs:
                 raise ValueError(
                     f"seed must hold one seed per user, num_envs={self.num_envs}; got {len(seeds)}"
                 )
-            for one in seeds:
-                spaces.check_seed(one)
         if not self._user_rngs:
             self._user_rngs = [np.random.default_rng(0)] * self.num_envs  # all replaced right below
             self._user_seeds = [-1] * self.num_envs

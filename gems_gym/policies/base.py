@@ -2,14 +2,16 @@
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
+from annotated_types import Ge
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.checks import checked, checked_arguments
 from gems_gym.simulator import SlateSimulator
 
 _POLICY_STREAM = 1
@@ -66,6 +68,7 @@ class SlatePolicy(abc.ABC):
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin new sessions; see :class:`Policy`."""
+        seeds = checked("seeds", seeds, tuple[Annotated[int, Ge(0)], ...])
         if len(seeds) != self.simulator.num_users:
             raise ValueError(
                 f"seeds must hold one seed per user, {self.simulator.num_users}; got {len(seeds)}"
@@ -97,6 +100,7 @@ def policy_rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_POLICY_STREAM,)))
 
 
+@checked_arguments
 def make_policy(name: str, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], **options: Any) -> Policy:
     """Make a policy by its name, for an environment.
 

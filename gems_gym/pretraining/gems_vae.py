@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from gems_gym.checks import Count, Seed, checked_arguments
 from gems_gym.embeddings import co_click_embeddings, load_embeddings
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
 from gems_gym.pretraining.gems_settings import GemsSettings
@@ -30,12 +31,13 @@ _ACTIVE_VARIANCE = 0.01
 """A latent dimension is active when its posterior means vary by more than this (Burda et al., 2016)."""
 
 
+@checked_arguments
 def pretrain_gems(
     log: SessionLog,
-    num_items: int,
+    num_items: Count,
     settings: GemsSettings | None = None,
     *,
-    seed: int,
+    seed: Seed,
     device: str = "cpu",
     progress: bool = True,
 ) -> tuple[GemsRanker, dict[str, float]]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gems_gym.beliefs.gru import GruBelief
+from gems_gym.checks import Count, Seed, checked_arguments
 from gems_gym.embeddings.co_click import co_click_embeddings
 from gems_gym.pretraining.belief_settings import BeliefSettings
 from gems_gym.pretraining.click_head import ClickHead, click_loss, draw_linear_weights
@@ -28,12 +29,13 @@ from gems_gym.progress import track
 _MOST_HELD_OUT = 1000
 
 
+@checked_arguments
 def pretrain_belief(
     log: SessionLog,
-    num_items: int,
+    num_items: Count,
     settings: BeliefSettings | None = None,
     *,
-    seed: int,
+    seed: Seed,
     device: str = "cpu",
     progress: bool = True,
 ) -> tuple[GruBelief, dict[str, Any]]:

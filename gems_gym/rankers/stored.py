@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
+from gems_gym.checks import as_array, checked_arguments
 
 
 class StoredRanker:
@@ -37,9 +38,10 @@ class StoredRanker:
     slate_size: int
     action_size: int
 
+    @checked_arguments
     def __init__(
         self,
-        tensors: Mapping[str, np.ndarray],
+        tensors: Mapping[str, Any],
         needed: Sequence[str],
         catalog_hash: str,
         header: Mapping[str, Any] | None,
@@ -116,7 +118,7 @@ def checked_latents(latents: np.ndarray, action_size: int) -> np.ndarray:
         ValueError: a wrong shape or dtype, or numbers that are not finite. Numbers outside [-1, 1] pass: the
             wrappers refuse them.
     """
-    latents = np.asarray(latents)
+    latents = as_array(latents, "latents")
     if latents.ndim != 2 or latents.shape[1] != action_size or latents.dtype.kind != "f":
         raise ValueError(
             f"latents has shape {latents.shape} and dtype {latents.dtype}; "
@@ -136,13 +138,13 @@ def checked_sessions(
     Raises:
         ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
     """
-    slates, clicks = np.asarray(slates), np.asarray(clicks)
+    slates, clicks = as_array(slates, "slates"), as_array(clicks, "clicks")
     for name, array, kinds in (("slates", slates, "iu"), ("clicks", clicks, "iub")):
-        fits = slates.ndim == 2 and array.shape == (len(slates), slate_size)
+        fits = slates.ndim == 2 and array.shape == (slates.shape[0], slate_size)
         if not fits or array.dtype.kind not in kinds:
             raise ValueError(
                 f"{name} has shape {array.shape} and dtype {array.dtype}; "
-                f"({len(slates)}, {slate_size}) integers were expected"
+                f"(num_users, {slate_size}) integers, the same number of users, were expected"
             )
     known = (slates >= 0) & (slates < num_items)
     if not known.all():

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.array_files import read_npy
+from gems_gym.checks import Count, as_array, check_fields, checked_arguments
 from gems_gym.config import SlateConfig, resolve_config
 
 ItemEmbeddings = NDArray[np.floating[Any]] | str | Path
@@ -26,7 +27,16 @@ class Catalog:
     """
 
     item_embeddings: NDArray[np.float32]  # (num_items, num_topics * topic_size)
-    topic_size: int
+    topic_size: Count
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        array = as_array(self.item_embeddings, "item_embeddings")
+        if array.dtype != np.float32 or array.ndim != 2 or array.shape[1] % self.topic_size:
+            raise ValueError(
+                f"item_embeddings must be float32 of shape (num_items, num_topics * topic_size), topic_size="
+                f"{self.topic_size}; got {array.dtype} of shape {array.shape}"
+            )
 
     @property
     def num_items(self) -> int:
@@ -77,6 +87,7 @@ class Catalog:
         )
 
 
+@checked_arguments
 def resolve_world(
     config: SlateConfig | str,
     item_embeddings: ItemEmbeddings | None = None,
@@ -99,7 +110,7 @@ def resolve_world(
     if item_embeddings is not None:
         if isinstance(item_embeddings, str | Path):
             item_embeddings = read_npy(Path(item_embeddings), name="item_embeddings")
-        item_embeddings = _as_array(item_embeddings)
+        item_embeddings = as_array(item_embeddings, "item_embeddings")
         if item_embeddings.ndim == 2:
             overrides.setdefault("num_items", item_embeddings.shape[0])
     resolved = resolve_config(config, overrides)
@@ -121,7 +132,7 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
         return draw_catalog(
             config.catalog, config.num_items, config.num_topics, config.topic_size, config.catalog_seed
         )
-    array = _as_array(item_embeddings)
+    array = as_array(item_embeddings, "item_embeddings")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"item_embeddings must be an array of real numbers, got dtype {array.dtype}")
     expected = (config.num_items, config.embedding_size)
@@ -140,13 +151,6 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
         raise ValueError("item_embeddings are all zero (as float32 numbers): no item could ever be relevant")
     frozen.flags.writeable = False
     return Catalog(frozen, config.topic_size)
-
-
-def _as_array(item_embeddings: object) -> NDArray[Any]:
-    try:
-        return np.asarray(item_embeddings)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"item_embeddings must be an array of real numbers ({error})") from error
 
 
 @lru_cache(maxsize=32)

@@ -1,9 +1,13 @@
 """What people hand in, as the simulator takes it, or an error that says what is wrong."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gems_gym.check_words import shown
+from gems_gym.checks import as_array
 
 
 def check_slates(
@@ -76,6 +80,14 @@ def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: st
     return array / np.sqrt((blocks**2).sum(axis=2)).sum(axis=1)[:, None]
 
 
+def check_rngs(rngs: Any, count: int) -> None:
+    """Raise a TypeError or ValueError unless there is a generator for each of ``count`` users."""
+    if not isinstance(rngs, Sequence) or not all(isinstance(rng, np.random.Generator) for rng in rngs):
+        raise TypeError(f"rngs must be a sequence of numpy Generators, got {shown(rngs)}")
+    if len(rngs) != count:
+        raise ValueError(f"rngs must hold a generator for each of {count} users, got {len(rngs)}")
+
+
 def check_rows(which: object, num_users: int) -> NDArray[np.int64]:
     """Rows of users as the kernels index them: no check of bounds is compiled in.
 
@@ -145,11 +157,3 @@ def check_topics(topics: object, count: int, num_topics: int) -> NDArray[np.int6
     if array.shape != (count,) or (count and not 0 <= array.min() <= array.max() < num_topics):
         raise ValueError(f"short_term_topics must be {count} topics in [0, {num_topics}), got {array}")
     return array.astype(np.int64, copy=False)
-
-
-def as_array(value: object, name: str) -> NDArray[Any]:
-    """An array of what somebody handed in; a ValueError that names it for rows of different lengths."""
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} must be an array, got {value!r} ({error})") from error

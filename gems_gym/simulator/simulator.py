@@ -18,6 +18,7 @@ from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
 from gems_gym.simulator.checks import (
     check_preferences,
+    check_rngs,
     check_rows,
     check_slates,
     check_topics,
@@ -113,8 +114,7 @@ class SlateSimulator:
             What came of the first slates, one row for each new user.
         """
         rows = self._all_rows if which is None else check_rows(which, self.num_users)
-        if len(rngs) != len(rows):
-            raise ValueError(f"rngs must hold a generator for each of {len(rows)} users, got {len(rngs)}")
+        check_rngs(rngs, len(rows))
         draws = draw_users(rngs, self.config)
         self._click_uniforms.start(rngs, rows)
         if preferences is None:

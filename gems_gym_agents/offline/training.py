@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from gems_gym.checks import Count, Seed, checked_arguments, make_checked
+from gems_gym.datasets.reader import check_is_dataset
 from gems_gym.errors import require
 from gems_gym.machine import check_device
 from gems_gym.whole_files import write_json
@@ -114,6 +115,7 @@ class OfflineAgent(abc.ABC):
             DivergedError: If |Q| passes its bound by 10 times, or a loss becomes NaN.
             ImportError: If d3rlpy or Minari is not installed; it names the extra.
         """
+        check_is_dataset(source, "source")
         check_device(device)
         d3rlpy = import_library("d3rlpy")
         from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
@@ -136,6 +138,7 @@ class OfflineAgent(abc.ABC):
         """
         return self._fitted().act(observations)
 
+    @checked_arguments
     def save(self, directory: Path) -> None:
         """Writes ``policy.safetensors`` and ``training.json`` (options, dataset, seed, log).
 
@@ -154,6 +157,7 @@ class OfflineAgent(abc.ABC):
         write_json(directory / TRAINING_FILE, record)
 
     @classmethod
+    @checked_arguments
     def load(cls, directory: Path) -> Actor:
         """Reads a saved policy, for acting only; needs neither d3rlpy nor torch."""
         from gems_gym.policies.actor import Actor

@@ -146,6 +146,7 @@ class SACAgent:
         """(num_users, observation_size) -> (num_users, action_size) in [-1, 1], without exploration."""
         return self.actor.act(observations)
 
+    @checked_arguments
     def save(self, directory: Path) -> None:
         """Writes ``policy.safetensors`` and ``sac.json`` (options, seed, curve, which policy was chosen).
 
@@ -166,6 +167,7 @@ class SACAgent:
         write_json(directory / _DETAILS_FILE, details)
 
     @classmethod
+    @checked_arguments
     def load(cls, directory: Path) -> Actor:
         """Reads the policy that ``save`` wrote; needs neither torch nor stable-baselines3."""
         return Actor.load(Path(directory) / POLICY_FILE)
