@@ -55,7 +55,7 @@ def wanted(hint: Any, value: object = None, plural: bool = False) -> str:
         return _number(kind, bounds_of(hint), value, plural)
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(wanted(one, value) for one in args))
+        return " or ".join(dict.fromkeys(wanted(one, value, plural) for one in args))
     if origin is Literal:
         return f"one of {', '.join(map(repr, args))}"
     if origin is tuple:
@@ -63,7 +63,7 @@ def wanted(hint: Any, value: object = None, plural: bool = False) -> str:
         filled = "filled " if bounds_of(hint) else ""
         return f"a {filled}sequence of {count}{wanted(args[0], plural=True)}"
     name = _WORDS.get(origin or kind, f"a {getattr(origin or kind, '__name__', kind)}")
-    return f"{name.removeprefix('a ')}s" if plural else name
+    return f"{name.removeprefix('a ')}s" if plural and name.startswith("a ") else name
 
 
 def shown(value: object) -> str:

@@ -104,7 +104,8 @@ def check_fields(record: Any) -> None:
         TypeError: See :func:`checked`.
         ValueError: Likewise.
     """
-    hints = _field_hints(type(record))
+    kind: Any = type(record)
+    hints = _field_hints(kind)
     for field in fields(record):
         value = checked(field.name, getattr(record, field.name), hints[field.name])
         object.__setattr__(record, field.name, value)

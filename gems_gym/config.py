@@ -15,7 +15,7 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from gems_gym import plugins
-from gems_gym.checks import Count, NonNegative, Probability, WholeNumber, check_fields, checked_arguments
+from gems_gym.checks import Count, NonNegative, Probability, WholeNumber, check_fields, checked
 from gems_gym.errors import unknown_name
 from gems_gym.machine import check_fits_memory
 
@@ -236,7 +236,6 @@ def check_preset(name: str, config: object) -> None:
         )
 
 
-@checked_arguments
 def resolve_config(
     config: "SlateConfig | str | Mapping[str, Any]", overrides: dict[str, Any] | None = None
 ) -> SlateConfig:
@@ -252,6 +251,7 @@ def resolve_config(
         TypeError: An override that is no field, or neither name nor configuration given.
         gems_gym.plugins.PluginError: A plugin's preset that can't be imported.
     """
+    overrides = checked("overrides", overrides, Mapping | None)
     if isinstance(config, str):
         config = preset_config(config)
     elif isinstance(config, Mapping):

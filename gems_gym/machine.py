@@ -55,3 +55,32 @@ def check_device(device: str) -> None:
     counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if not 0 <= (found.index or 0) < counts.get(found.type, 0):
         raise ValueError(f"device must be one that torch sees here, got {device!r}; use 'cpu'")
+
+
+def check_out_file(path: Path, name: str = "--out") -> None:
+    """Raise a ValueError unless a file can be written where somebody wants it; said before any work is done.
+
+    Args:
+        path: The file, there or not.
+        name: What it is given as, for the errors.
+    """
+    if path.is_dir():
+        raise ValueError(f"{name} must be a file to write, got the folder {str(path)!r}")
+    _check_writable(path, name)
+
+
+def check_out_folder(path: Path, name: str = "--out") -> None:
+    """Raise a ValueError unless files can be written into a folder; arguments as of :func:`check_out_file`."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{name} must be a folder to write to, got the file {str(path)!r}")
+    _check_writable(path, name)
+
+
+def _check_writable(path: Path, name: str) -> None:
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir() and there != path:
+        raise ValueError(f"{name} {str(path)!r} can't be written: {str(there)!r} is no folder")
+    if not os.access(there, os.W_OK):
+        raise ValueError(
+            f"{name} {str(path)!r} can't be written: there is no permission to write to {str(there)!r}"
+        )

@@ -20,6 +20,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         A binary file to write to.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"path {str(path)!r} is a folder; a file was to be written")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     temporary = Path(name)

@@ -47,6 +47,21 @@ ERRORS = (ValueError, TypeError, OSError, ImportError, gymnasium.error.Error)
 UNCHECKED = {"check_slates": {"shape", "num_items"}, "check_users": {"shape", "topic_size", "name"}}
 """What only code hands in, at every step of every environment."""
 
+NAMED_BY: dict[str, tuple[str, ...]] = {
+    "num_items": ("slate_size", "size"), "item_embeddings": ("slate_size", "num_items", "no file"),
+    "path": ("is no file", "no such file", "is a a/b", "there is no file"), "kind": ("artefact",),
+    "directory": ("path=",), "name_or_file": ("unknown shipped",), "name_or_path": ("no trained agent", "is a a/b"),
+    "dataset": ("unknown local dataset",), "datasets": ("unknown local dataset",), "source": ("dataset",),
+    "config": ("unknown preset", "unknown SlateConfig", "preset .*must"), "preset": ("unknown SlateConfig",),
+    "overrides": ("unknown SlateConfig",), "world": ("unknown preset", "preset must"), "shares": ("unknown policy",),
+    "env_id": ("[Ee]nvironment", "Malformed"), "env": ("[Ee]nvironment", "Malformed"),
+    "encoder": ("unknown shipped belief", "a belief was expected"), "family": ("unknown shipped",),
+    "name": ("unknown policy", "unknown ranker", "unknown embeddings"), "ranker": ("unknown shipped",),
+    "tensors": ("tensor",), "slates": ("action",), "actions": ("action",), "users": ("user",), "user_seeds": ("seed",),
+    "options": ("reset option",), "which": ("rngs", "preferences", "slates"),
+}  # fmt: skip
+"""Argument -> what else it is called in errors."""
+
 Case = tuple[Callable[..., Any], dict[str, Any]]
 
 
@@ -366,23 +381,9 @@ def raw_errors(name: str) -> Iterator[str]:
             error = outcome(function, {**right, argument: value})
             if error is None or (usual is not None and repr(error) == repr(usual)):
                 continue
-            # "log" is named by "log.slates" and "--log", too
-            named = re.search(rf"(?<![A-Za-z_]){re.escape(argument)}(?![A-Za-z])", str(error))
-            if not isinstance(error, ERRORS) or not (named or aliases(argument, str(error))):
+            words = "|".join((argument, *NAMED_BY.get(argument, ())))
+            if not isinstance(error, ERRORS) or not re.search(rf"(?<![A-Za-z_])({words})", str(error)):
                 yield f"{argument}={kind}: {type(error).__name__}: {str(error)[:150]}"
-
-
-def aliases(argument: str, message: str) -> bool:
-    """Whether a message names an argument by what it is."""
-    known = {
-        "num_items": ("slate_size", "size"), "item_embeddings": ("slate_size", "num_items", "no file"),
-        "path": ("artefact", "is no file", "no file"), "name_or_file": ("shipped",), "name_or_path": ("policy",),
-        "dataset": ("local dataset",), "datasets": ("local dataset",), "preset": ("preset",), "config": ("preset", "SlateConfig"),
-        "env_id": ("environment", "Environment", "id"), "env": ("environment", "Environment", "id"),
-        "name": ("policy", "ranker", "embeddings"), "source": ("dataset",), "family": ("shipped",),
-        "overrides": ("SlateConfig",), "actions": ("action",), "users": ("user",), "options": ("reset option",), "tensors": ("tensor",),
-    }  # fmt: skip
-    return any(word in message for word in known.get(argument, ()))
 
 
 def outcome(function: Callable[..., Any], arguments: dict[str, Any]) -> BaseException | None:
@@ -395,9 +396,15 @@ def outcome(function: Callable[..., Any], arguments: dict[str, Any]) -> BaseExce
 
 
 @pytest.fixture(autouse=True)
-def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty folder and no datasets; presets that are registered by the way are forgotten."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    kept = [(names, dict(names)) for names in (gems_gym.PRESETS, gymnasium.registry)]
+    yield
+    for names, before in kept:
+        names.clear()
+        names.update(before)  # type: ignore[arg-type]
 
 
 def test_every_wrong_argument_is_named() -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gymnasium
 
 from gems_gym.artifacts import ArtifactError
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.check_words import shown
-from gems_gym.checks import checked_arguments
+from gems_gym.checks import checked
 from gems_gym.datasets.sessions import ContentHash
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.datasets.writer import ARTIFACTS
-from gems_gym.errors import require
+from gems_gym.errors import require, unknown_name
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import slate_spec
 from gems_gym.wrappers import BeliefObservation, LatentAction
@@ -54,14 +54,12 @@ def dataset_belief(dataset: Dataset) -> BeliefEncoder:
     return _load(dataset, "belief", BELIEF_FILE, load_belief)
 
 
-@checked_arguments
-def artifact_file(dataset: Dataset, name: Literal["ranker", "belief"]) -> Path:
+def artifact_file(dataset: Dataset, name: str) -> Path:
     """Returns where a dataset's copy of ``"ranker"`` or ``"belief"`` lies; whether it does is not checked."""
-    return (
-        Path(_opened(dataset).storage.data_path)
-        / ARTIFACTS
-        / {"ranker": RANKER_FILE, "belief": BELIEF_FILE}[name]
-    )
+    files = {"ranker": RANKER_FILE, "belief": BELIEF_FILE}
+    if checked("name", name, str) not in files:
+        raise unknown_name("name of a dataset's copy", name, files)
+    return Path(_opened(dataset).storage.data_path) / ARTIFACTS / files[name]
 
 
 def recover_latent_environment(dataset: Dataset, **kwargs: Any) -> gymnasium.Env[Any, Any]:

@@ -264,7 +264,7 @@ def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
         return mode
     by_name = {one.name.lower(): one for one in AutoresetMode} | {one.value: one for one in AutoresetMode}
-    if mode not in by_name:
+    if checked("autoreset_mode", mode, str | AutoresetMode) not in by_name:
         raise unknown_name("autoreset_mode", mode, [one.name.lower() for one in AutoresetMode])
     return by_name[mode]
 

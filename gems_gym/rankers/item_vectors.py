@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import Units, checked
+from gems_gym.checks import Units, as_array, checked
 from gems_gym.embeddings.base import EmbeddingTable
 from gems_gym.rankers.stored import StoredRanker, check_enough_items, checked_latents
 
@@ -42,7 +42,7 @@ class ItemVectorRanker(StoredRanker):
         header: Mapping[str, Any] | None = None,
         sha256: str | None = None,
     ) -> None:
-        tensors = {"item_embeddings": np.asarray(item_embeddings)}
+        tensors = {"item_embeddings": as_array(item_embeddings, "item_embeddings")}
         super().__init__(tensors, ["item_embeddings"], catalog_hash, header, sha256)
         embeddings = self.tensors["item_embeddings"]
         if embeddings.ndim != 2 or 0 in embeddings.shape:

@@ -162,7 +162,11 @@ def checked_tensors(
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise ValueError(f"tensors lacks {missing}; a {kind} needs {list(needed)}")
-    arrays = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in needed}
+    given = {name: as_array(tensors[name], name) for name in needed}
+    for name, array in given.items():
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"{name} must hold real numbers, got {array.dtype} of shape {array.shape}")
+    arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in given.items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             bad = np.count_nonzero(~np.isfinite(array))

@@ -1,6 +1,7 @@
 """Item catalogues: drawn from a seed, or one's own."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.array_files import read_npy
-from gems_gym.checks import Count, as_array, check_fields, checked_arguments
+from gems_gym.checks import Count, as_array, check_fields, checked
 from gems_gym.config import SlateConfig, resolve_config
 
 ItemEmbeddings = NDArray[np.floating[Any]] | str | Path
@@ -87,7 +88,6 @@ class Catalog:
         )
 
 
-@checked_arguments
 def resolve_world(
     config: SlateConfig | str,
     item_embeddings: ItemEmbeddings | None = None,
@@ -106,7 +106,7 @@ def resolve_world(
         TypeError: Likewise.
         FileNotFoundError: No file at the path.
     """
-    overrides = dict(overrides or {})
+    overrides = dict(checked("overrides", overrides, Mapping | None) or {})
     if item_embeddings is not None:
         if isinstance(item_embeddings, str | Path):
             item_embeddings = read_npy(Path(item_embeddings), name="item_embeddings")
