@@ -97,6 +97,8 @@ def check_form(arrays: Mapping[str, NDArray[Any]], forms: Mapping[str, tuple[str
 
 
 def _open(path: Path, name: str) -> IO[bytes]:
+    if path.is_dir():
+        raise IsADirectoryError(f"{name}: {str(path)!r} is a folder; a file was expected")
     if not path.is_file():
         raise FileNotFoundError(f"{name}: there is no file {str(path)!r}")
     return path.open("rb")

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gems_gym.checks import Count, NonNegative, Threads, checked_arguments
 from gems_gym.output import key_value_table, show_result
+from gems_gym.user_splits import Users, UserSeed
 
 if TYPE_CHECKING:
     import minari
 
 
+@checked_arguments
 def collect(
     env: Annotated[str, typer.Option(help="Environment id.")],
-    episodes: Annotated[int, typer.Option(help="Sessions to record, one user each.")],
+    episodes: Annotated[Users, typer.Option(help="Sessions to record, one user each.")],
     policy: Annotated[
         str | None,
         typer.Option(
@@ -34,11 +37,11 @@ def collect(
             help="Id of the new Minari dataset, namespace/name-vN; with --level gems-slate/WORLD/LEVEL-v0 if not given."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which block of logging users.")] = 0,
-    num_envs: Annotated[int, typer.Option(help="Users stepped together; does not change the data.")] = 256,
-    workers: Annotated[int, typer.Option(help="Processes that play; does not change the data.")] = 1,
+    seed: Annotated[UserSeed, typer.Option(help="Which block of logging users.")] = 0,
+    num_envs: Annotated[Count, typer.Option(help="Users stepped together; does not change the data.")] = 256,
+    workers: Annotated[Threads, typer.Option(help="Processes that play; does not change the data.")] = 1,
     noise: Annotated[
-        float | None,
+        NonNegative | None,
         typer.Option(
             help="Standard deviation of exploration noise on a trained policy's latents; 0 if not given, with --level "
             "0.2."

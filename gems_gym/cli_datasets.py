@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gems_gym.machine import check_out_file
 from gems_gym.output import key_value_table, show_result
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def report(
     from gems_gym.errors import require
 
     if out is not None:
+        check_out_file(out)
         require("matplotlib")  # before the dataset is read
     measured = report_dataset(identifier)
     if out is not None:
@@ -57,6 +59,7 @@ def export(
     """Write a latent dataset as an .npz file of D4RL's form; its infos are lost."""
     from gems_gym.datasets.d4rl_export import export_d4rl
 
+    check_out_file(out)
     file = export_d4rl(identifier, out)
     result = {
         "file": str(out),

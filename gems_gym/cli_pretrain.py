@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,18 +10,21 @@ from typing import Annotated, Any
 import typer
 
 from gems_gym import plugins
+from gems_gym.checks import Count, Units, checked_arguments, make_checked
 from gems_gym.cli_reports import refuse, report_beliefs, report_rankers, world_of
 from gems_gym.command_options import read_options
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
+from gems_gym.machine import check_device, check_out_file, check_out_folder
 from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.presets import PretrainingPreset, Settings
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
+from gems_gym.user_splits import Users, UserSeed
 
 pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
@@ -51,17 +54,18 @@ Log = Annotated[
     Path | None, typer.Option(help="Session log (.npz): read if it is there, else collected and written.")
 ]
 Sessions = Annotated[
-    int | None,
+    Users | None,
     typer.Option(help="Sessions to log; if not given the preset's number, with --report the report's own."),
 ]
-Seed = Annotated[int, typer.Option(help="Of the logging users, the weights and the batches.")]
-Batches = Annotated[int | None, typer.Option(help="Gradient updates; the recipe's number if not given.")]
+Seed = Annotated[UserSeed, typer.Option(help="Of the logging users, the weights and the batches.")]
+Batches = Annotated[Count | None, typer.Option(help="Gradient updates; the recipe's number if not given.")]
 ItemEmbeddings = Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")]
 Device = Annotated[str, typer.Option(help="Torch device.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 @pretrain.command()
+@checked_arguments
 def ranker(
     env: EnvIfNew = None,
     out: OutIfNew = None,
@@ -89,7 +93,7 @@ def ranker(
     report: Report = False,
     compare: Compare = None,
     search_sessions: Annotated[
-        int | None, typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
+        Count | None, typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -118,6 +122,7 @@ def ranker(
         _reproduce(reproduce, "ranker", env, out, as_json)
         return
     env, out = _needed("env", env), _needed("out", out)
+    _check_places(out, log, device)
     options = read_options(option or [])
     if kind != "gems":
         config, catalog = world_of(env, item_embeddings)
@@ -135,17 +140,14 @@ def ranker(
         options["batches"] = batches
     if item_vectors is not None:
         options["item_embeddings"] = str(item_vectors)
-    known = [field.name for field in fields(recipe.settings)]
-    for name in options:
-        if name not in known:
-            raise unknown_name("option of the ranker 'gems':", name, known)
-    settings = replace(recipe.settings, **options)
+    settings = make_checked(GemsSettings, "option of the ranker 'gems':", vars(recipe.settings) | options)
     session_log, config = _preset_log(env, log, recipe, sessions, seed, item_embeddings)
     trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
 
 @pretrain.command()
+@checked_arguments
 def belief(
     env: EnvIfNew = None,
     out: OutIfNew = None,
@@ -179,6 +181,7 @@ def belief(
         _reproduce(reproduce, "belief", env, out, as_json)
         return
     env, out = _needed("env", env), _needed("out", out)
+    _check_places(out, log, device)
     from gems_gym.pretraining.gru_belief import pretrain_belief
 
     recipe = _preset("belief", preset, BELIEF_PRESETS)
@@ -189,6 +192,7 @@ def belief(
 
 
 @pretrain.command()
+@checked_arguments
 def embeddings(
     env: EnvIfNew = None,
     out: Annotated[
@@ -202,11 +206,11 @@ def embeddings(
     ] = None,
     log: Log = None,
     sessions: Annotated[
-        int | None, typer.Option(help="Sessions to log; as many as the kind's recipe says if not given.")
+        Users | None, typer.Option(help="Sessions to log; as many as the kind's recipe says if not given.")
     ] = None,
     seed: Seed = 0,
     size: Annotated[
-        int | None, typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open.")
+        Units | None, typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open.")
     ] = None,
     item_embeddings: ItemEmbeddings = None,
     reproduce: Reproduce = None,
@@ -227,6 +231,8 @@ def embeddings(
     env = _needed("env", env)
     if (out is None) != report:
         raise ValueError("give --out FILE to make item embeddings, or --report to compare their kinds")
+    if out is not None:
+        _check_places(out, log)
     needs = plugins.load(plugins.EMBEDDINGS, kind).needs
     if needs == "belief" and belief is None and not report:
         raise ValueError(f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief'")
@@ -257,6 +263,7 @@ def embeddings(
 
 
 @pretrain.command()
+@checked_arguments
 def ship(
     out: Annotated[Path, typer.Option(help="Folder of the files and their manifest.")],
     only: Annotated[
@@ -266,6 +273,7 @@ def ship(
 ) -> None:
     """Train what comes with the package: rankers, beliefs and item embeddings for each of the six worlds."""
     require("torch")
+    check_out_folder(out)
     from gems_gym.pretraining.recipes import shipped_recipes
     from gems_gym.pretraining.shipping import ship as make
 
@@ -276,6 +284,15 @@ def ship(
     made = {name: make(name, recipes[name], out) for name in only or recipes}
     result = {name: {"file": str(out / entry.file), "sha256": entry.sha256} for name, entry in made.items()}
     show_result(result, key_value_table({name: one["sha256"] for name, one in result.items()}), as_json)
+
+
+def _check_places(out: Path, log: Path | None, device: str | None = None) -> None:
+    """Where results are to go and what is trained on, before anything is logged for it."""
+    check_out_file(out)
+    if log is not None:
+        check_out_file(log, "--log")  # written there, or read if it is there
+    if device is not None:
+        check_device(device)
 
 
 def _needed(name: str, value: Any) -> Any:

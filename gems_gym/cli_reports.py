@@ -11,6 +11,7 @@ from gems_gym.beliefs import load_belief
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
+from gems_gym.machine import check_out_file
 from gems_gym.output import columns_table, show_result
 from gems_gym.pretraining.ranker_report import compare_rankers
 from gems_gym.rankers import load_ranker, make_ranker
@@ -133,6 +134,7 @@ def _check_picture(out: Path | None) -> None:
         return
     if out.suffix != ".png":
         raise ValueError(f"--out {out} must be a .png file: with --report it is the picture")
+    check_out_file(out)
     require("matplotlib", extra="plot")
 
 

@@ -8,7 +8,9 @@ import gymnasium
 import typer
 
 from gems_gym import plugins
+from gems_gym.checks import Count, checked_arguments
 from gems_gym.command_options import read_options
+from gems_gym.machine import check_device, check_out_folder
 from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.policies import Policy, make_policy
 from gems_gym.registration import is_latent, latent_environment_ids, slate_spec
@@ -19,7 +21,7 @@ from gems_gym.trained_agents import (
     latent_vector_env,
     save_trained_agent,
 )
-from gems_gym.user_splits import SPLITS, UserSplit, user_seeds
+from gems_gym.user_splits import SPLITS, Users, UserSeed, UserSplit, user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.online.checkpoints import UNFINISHED_FOLDER, discard_unfinished
@@ -31,9 +33,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Env = Annotated[str, typer.Option(help="Environment id.")]
 
 
+@checked_arguments
 def train(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of an installed agent.")],
-    steps: Annotated[int, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
+    steps: Annotated[Count, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
     out: Annotated[Path, typer.Option(help="Folder for the trained agent.")],
     env: Annotated[
         str | None,
@@ -48,16 +51,16 @@ def train(
     belief: Annotated[
         str | None, typer.Option(help="Belief's file or shipped name, with --env GemsSlate-….")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    seed: Annotated[UserSeed, typer.Option(help="Decides everything random.")] = 0,
     option: Annotated[
         list[str] | None,
         typer.Option(
             help="name=value (JSON) of an agent's option, in place of its preset's; may be repeated."
         ),
     ] = None,
-    num_envs: Annotated[int, typer.Option(help="Users in lockstep, with --env.")] = 100,
+    num_envs: Annotated[Count, typer.Option(help="Users in lockstep, with --env.")] = 100,
     validation_users: Annotated[
-        int, typer.Option(help="Users that checkpoints are picked on.")
+        Users, typer.Option(help="Users that checkpoints are picked on.")
     ] = VALIDATION_USERS,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     overwrite: Annotated[
@@ -71,6 +74,8 @@ def train(
     with the same policies.
     """
     agent_class = plugins.load(plugins.AGENTS, agent)
+    check_out_folder(out)
+    check_device(device)
     online = agent_class.learns_from == "environment"
     unfinished = online and (out / UNFINISHED_FOLDER).is_dir()
     if not (overwrite or unfinished) and any(
@@ -119,6 +124,7 @@ def train(
     show_result(result, key_value_table(result), as_json)
 
 
+@checked_arguments
 def evaluate(
     policy: Annotated[
         str,
@@ -128,12 +134,12 @@ def evaluate(
         ),
     ],
     env: Env,
-    episodes: Annotated[int, typer.Option(help="Users, one session each.")] = 500,
-    seed: Annotated[int, typer.Option(help="Which block of users.")] = 0,
+    episodes: Annotated[Users, typer.Option(help="Users, one session each.")] = 500,
+    seed: Annotated[UserSeed, typer.Option(help="Which block of users.")] = 0,
     split: Annotated[str, typer.Option(help=f"Whose users: {', '.join(SPLITS)}.")] = "test",
     item_embeddings: Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")] = None,
     num_envs: Annotated[
-        int, typer.Option(help="Users stepped together; does not change the result.")
+        Count, typer.Option(help="Users stepped together; does not change the result.")
     ] = evaluation.NUM_ENVS,
     as_json: Json = False,
 ) -> None:
@@ -173,14 +179,15 @@ def evaluate(
     show_result(result, key_value_table(result), as_json)
 
 
+@checked_arguments
 def levels(
     out: Annotated[Path, typer.Option(help="Folder of the policies and their manifest.")],
     env: Annotated[
         list[str] | None,
         typer.Option(help="A GemsSlateLatent environment; may be repeated. All six if not given."),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Interactions of each training.")] = 300_000,
-    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    steps: Annotated[Count, typer.Option(help="Interactions of each training.")] = 300_000,
+    seed: Annotated[UserSeed, typer.Option(help="Decides everything random.")] = 0,
     runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs/levels"),
     as_json: Json = False,
 ) -> None:
@@ -192,6 +199,8 @@ def levels(
     """
     from gems_gym_agents.levels import NoLevelsError, Training, make_levels
 
+    check_out_folder(out)
+    check_out_folder(runs, "--runs")
     rows: dict[str, dict[str, Any]] = {}
     failures = {}
     for training in [Training.of(one, steps, seed) for one in env or latent_environment_ids()]:
@@ -213,16 +222,18 @@ def levels(
         raise typer.Exit(1)
 
 
+@checked_arguments
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("runs/quickstart"),
     env: Env = "GemsSlate-diffuse_topdown-v0",
-    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
-    episodes: Annotated[int, typer.Option(help="Test users.")] = 500,
+    seed: Annotated[UserSeed, typer.Option(help="Decides everything random.")] = 0,
+    episodes: Annotated[Users, typer.Option(help="Test users.")] = 500,
     as_json: Json = False,
 ) -> None:
     """The whole road once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
     from gems_gym_agents.quickstart import run_quickstart
 
+    check_out_folder(out)
     if is_latent(env):
         raise ValueError(
             f"the quickstart trains a ranker and a belief of its own: give --env {slate_spec(env).id}"

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from gems_gym.checks import Count, Seed, checked_arguments
 from gems_gym.embeddings import co_click_embeddings, load_embeddings
+from gems_gym.machine import check_device
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
 from gems_gym.pretraining.gems_settings import GemsSettings
 from gems_gym.pretraining.session_log import SessionLog
@@ -60,6 +61,7 @@ def pretrain_gems(
     Raises:
         ValueError: a log of fewer than two sessions or with unknown items, or a loss that is no longer finite.
     """
+    check_device(device)
     settings = settings or GemsSettings()
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))
     train, held_out = _split(log, num_items, settings.held_out, generator)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gems_gym.beliefs.gru import GruBelief
 from gems_gym.checks import Count, Seed, checked_arguments
 from gems_gym.embeddings.co_click import co_click_embeddings
+from gems_gym.machine import check_device
 from gems_gym.pretraining.belief_settings import BeliefSettings
 from gems_gym.pretraining.click_head import ClickHead, click_loss, draw_linear_weights
 from gems_gym.pretraining.click_metrics import click_report
@@ -57,6 +58,7 @@ def pretrain_belief(
         ValueError: fewer than two sessions, or an item id that the catalogue does not have.
         FloatingPointError: the loss stopped being finite.
     """
+    check_device(device)
     settings = settings or BeliefSettings()
     _check_log(log, num_items)
     order = np.random.default_rng(seed).permutation(log.num_sessions)

@@ -10,12 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
+from gems_gym.checks import Threads, checked, checked_arguments
 from gems_gym.errors import missing_dependency, unknown_name
+from gems_gym.machine import check_out_folder
 from gems_gym.output import note, show_result
+from gems_gym.user_splits import UserSeed
 from gems_gym.whole_files import whole_file, write_json
 from gems_gym_agents.comparison.studies import DATASETS, STUDIES
 
 
+@checked_arguments
 def compare(
     study: Annotated[str, typer.Argument(metavar="STUDY", help=f"One of {', '.join(STUDIES)}.")],
     item_embeddings: Annotated[
@@ -31,7 +35,7 @@ def compare(
     seeds: Annotated[
         str | None, typer.Option(help="Run these only (others than the study's too), e.g. 0,1.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Runs at the same time, one thread each.")] = 1,
+    jobs: Annotated[Threads, typer.Option(help="Runs at the same time, one thread each.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="The study's folder; runs/compare/STUDY if not given.")
     ] = None,
@@ -49,9 +53,10 @@ def compare(
             raise missing_dependency(module, "all")
     from gems_gym_agents.comparison.running import Selection, on_this_machine, run_study
 
+    out = out or Path("runs/compare") / study
+    check_out_folder(out)
     whole = on_this_machine(STUDIES[study], item_embeddings, datasets)
     selection = Selection(_names(worlds), _names(variants), None if seeds is None else _seeds(seeds))
-    out = out or Path("runs/compare") / study
     failures = run_study(selection.of(whole), out, jobs)
     given = {"item-embeddings": item_embeddings and item_embeddings.name, "datasets": datasets}
     options = [
@@ -102,6 +107,4 @@ def _seeds(text: str) -> list[int]:
         seeds = [int(one) for one in text.split(",")]
     except ValueError as error:
         raise ValueError(f"--seeds must be whole numbers with commas between them, got {text!r}") from error
-    if min(seeds) < 0:
-        raise ValueError(f"--seeds must be at least 0, got {text!r}")
-    return seeds
+    return list(checked("--seeds", seeds, tuple[UserSeed, ...]))
