@@ -35,15 +35,15 @@ def read_npy(path: Path, *, name: str) -> NDArray[Any]:
         FileNotFoundError: No such file.
         ValueError: A file that is no array of numbers or text, or is not as large as it says.
     """
-    try:
-        with _open(path, name) as file:
+    with _open(path, name) as file:
+        try:
             _check_header(file, path.stat().st_size)
             file.seek(0)
             return npy.read_array(file, allow_pickle=False)
-    except OSError:
-        raise
-    except Exception as error:  # whatever the parsers make of bytes that are no array
-        raise ValueError(f"{name}: {str(path)!r} is no .npy file of an array: {_reason(error)}") from error
+        except Exception as error:  # whatever the parsers make of bytes that are no array
+            raise ValueError(
+                f"{name}: {str(path)!r} is no .npy file of an array: {_reason(error)}"
+            ) from error
 
 
 def read_npz(
@@ -65,19 +65,11 @@ def read_npz(
         ValueError: A file that is no archive of arrays of numbers and text, lacks one, is damaged, or holds one that is
             not as large as it says.
     """
-    try:
-        with _open(path, name) as file, zipfile.ZipFile(file) as archive:
-            members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
-            needed = [*members] if needed is None else [*needed]
-            if missing := [one for one in needed if one not in members]:
-                raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(members) or 'nothing'}")
-            wanted = {one: members[one] for one in (*needed, *optional) if one in members}
-            check_fits_memory("what it holds", sum(one.file_size for one in wanted.values()))
-            return {one: _read_member(archive, info) for one, info in wanted.items()}
-    except OSError:
-        raise
-    except Exception as error:  # whatever the parsers make of bytes that are no archive
-        raise ValueError(f"{name}: {str(path)!r} is no .npz file of arrays: {_reason(error)}") from error
+    with _open(path, name) as file:
+        try:
+            return _read_members(file, needed, optional)
+        except Exception as error:  # whatever the parsers make of bytes that are no archive
+            raise ValueError(f"{name}: {str(path)!r} is no .npz file of arrays: {_reason(error)}") from error
 
 
 def check_form(arrays: Mapping[str, NDArray[Any]], forms: Mapping[str, tuple[str, int]]) -> None:
@@ -102,6 +94,19 @@ def _open(path: Path, name: str) -> IO[bytes]:
     if not path.is_file():
         raise FileNotFoundError(f"{name}: there is no file {str(path)!r}")
     return path.open("rb")
+
+
+def _read_members(
+    file: IO[bytes], needed: Iterable[str] | None, optional: Iterable[str]
+) -> dict[str, NDArray[Any]]:
+    with zipfile.ZipFile(file) as archive:
+        members = {one.filename.removesuffix(".npy"): one for one in archive.infolist()}
+        needed = [*members] if needed is None else [*needed]
+        if missing := [one for one in needed if one not in members]:
+            raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(members) or 'nothing'}")
+        wanted = {one: members[one] for one in (*needed, *optional) if one in members}
+        check_fits_memory("what it holds", sum(one.file_size for one in wanted.values()))
+        return {one: _read_member(archive, info) for one, info in wanted.items()}
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:

@@ -185,7 +185,7 @@ def _open_folder(directory: Path) -> TrainedAgent:
         raise FileNotFoundError(
             f"{str(directory)!r} holds no trained agent (no {RECORD_FILE}); make one with 'gems-gym train'"
         )
-    record = read_json(record_file)
+    record = _read_record(record_file)
     ranker, belief = load_ranker(directory / RANKER_FILE), load_belief(directory / BELIEF_FILE)
     for kind, part in (("ranker", ranker), ("belief", belief)):
         if part.sha256 != record[f"{kind}_sha256"]:
@@ -195,6 +195,16 @@ def _open_folder(directory: Path) -> TrainedAgent:
             )
     policy = AgentPolicy(plugins.load(plugins.AGENTS, record["agent"]).load(directory))
     return TrainedAgent(record["agent"], policy, ranker, belief, record)
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    record = read_json(file)
+    needed = ("agent", "ranker_sha256", "belief_sha256")
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in needed):
+        raise ValueError(
+            f"{str(file)!r} is no record of a trained agent: it needs the texts {', '.join(needed)}"
+        )
+    return record
 
 
 class AgentPolicy:

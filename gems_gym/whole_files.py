@@ -50,5 +50,5 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """
     try:
         return json.loads(Path(path).read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is no JSON file ({error})") from error

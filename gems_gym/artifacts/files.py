@@ -159,7 +159,7 @@ def _parse_header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
     try:
         outer = json.loads(data[8 : 8 + length])
         header = json.loads(outer["__metadata__"][_METADATA_KEY])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise not_ours from error
     if not isinstance(header, dict) or not set(_RESERVED) <= set(header):
         raise not_ours

@@ -115,7 +115,7 @@ class Actor:
         try:
             network = FeedForward.from_tensors(artifact.tensors, _PREFIX, header["layers"])
             actor = cls(network, header["metadata"], half_precision=bool(header.get("float16")))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
         actor.sha256 = artifact.sha256
         return actor

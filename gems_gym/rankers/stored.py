@@ -85,6 +85,8 @@ class StoredRanker:
         header = dict(artifact.header)
         catalog_hash, sizes = header.pop("catalog_hash", None), header.pop("sizes", {})
         found = header.get("options", {})
+        if not isinstance(found, dict) or not isinstance(sizes, dict):
+            raise ArtifactError(f"{artifact.path}: options and sizes in its header must be JSON objects")
         missing = [] if isinstance(catalog_hash, str) else ["catalog_hash"]
         missing += [f"options.{name}" for name in cls.option_names if name not in found]
         if missing:

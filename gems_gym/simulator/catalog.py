@@ -107,14 +107,20 @@ def resolve_world(
         FileNotFoundError: No file at the path.
     """
     overrides = dict(checked("overrides", overrides, Mapping | None) or {})
+    file = item_embeddings if isinstance(item_embeddings, str | Path) else None
     if item_embeddings is not None:
-        if isinstance(item_embeddings, str | Path):
-            item_embeddings = read_npy(Path(item_embeddings), name="item_embeddings")
+        if file is not None:
+            item_embeddings = read_npy(Path(file), name="item_embeddings")
         item_embeddings = as_array(item_embeddings, "item_embeddings")
         if item_embeddings.ndim == 2:
             overrides.setdefault("num_items", item_embeddings.shape[0])
     resolved = resolve_config(config, overrides)
-    return resolved, load_catalog(resolved, item_embeddings)
+    try:
+        return resolved, load_catalog(resolved, item_embeddings)
+    except (ValueError, TypeError) as error:
+        if file is None:
+            raise
+        raise ValueError(f"{error} (they are from the file {str(file)!r})") from error
 
 
 def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = None) -> Catalog:
