@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gems_gym import __version__, plugins
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.checks import checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor
@@ -145,6 +146,7 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+@checked_arguments
 def find_trained_agent(policy: str, checkpoint: int | None = None) -> TrainedAgent | None:
     """The trained agent that a command names; None if it names a policy of slates instead.
 
@@ -166,6 +168,7 @@ def find_trained_agent(policy: str, checkpoint: int | None = None) -> TrainedAge
     return None
 
 
+@checked_arguments
 def open_trained_agent(name_or_path: str | os.PathLike[str], checkpoint: int | None = None) -> TrainedAgent:
     """Read a trained agent; nothing in its files can run code.
 
@@ -211,7 +214,7 @@ def _open_folder(directory: Path, checkpoint: int | None) -> TrainedAgent:
             f"{str(directory)!r} holds no trained agent (no {RECORD_FILE}); make one with 'gems-gym train', which also "
             f"resumes a training that was interrupted there"
         )
-    record = read_json(record_file)
+    record = _read_record(record_file)
     for name, sha256 in record.get("files_sha256", {}).items():  # agents of older versions have none
         found = _sha256(directory / name) if (directory / name).is_file() else None
         if found != sha256:
@@ -279,6 +282,16 @@ def _not_of_the_agent(directory: Path, part: str, found: str | None, expected: s
         f"{str(directory)!r}: {part} is not the one that {RECORD_FILE} names (sha256 {found or 'of no file'}, "
         f"{expected} expected); it was replaced, altered or removed: put it back, or train again with --overwrite"
     )
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    record = read_json(file)
+    needed = ("agent", "ranker_sha256", "belief_sha256")
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in needed):
+        raise ValueError(
+            f"{str(file)!r} is no record of a trained agent: it needs the texts {', '.join(needed)}"
+        )
+    return record
 
 
 class AgentPolicy:

@@ -29,6 +29,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         OSError: The file can't be written; it names the file.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"path {str(path)!r} is a folder; a file was to be written")
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming_file(path), ExitStack() as at_end:
         descriptor, temporary = _open_temporary(path)
@@ -81,7 +83,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """
     try:
         return json.loads(Path(path).read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is no JSON file ({error})") from error
 
 

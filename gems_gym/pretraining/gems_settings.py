@@ -1,12 +1,12 @@
 """Settings of the GeMS ranker's pretraining, and its presets: our recipe and the published one."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from gems_gym.artifacts import shipped
-from gems_gym.pretraining.presets import Keep, PretrainingPreset, check_keep
+from gems_gym.checks import Count, NonNegative, Positive, Share, Units, check_fields
+from gems_gym.pretraining.presets import Keep, PretrainingPreset
 
 
 @dataclass(frozen=True)
@@ -37,39 +37,22 @@ class GemsSettings:
 
     item_embeddings: str = "co_click"
     frozen: bool | None = None
-    embedding_size: int = 20
-    latent_size: int = 32
-    hidden_sizes: tuple[int, int] = (256, 256)
-    beta: float = 0.2
-    click_weight: float = 0.5
-    batch_size: int = 256
-    batches: int = 3000
-    learning_rate: float = 3e-3
+    embedding_size: Units = 20
+    latent_size: Units = 32
+    hidden_sizes: tuple[Units, Units] = (256, 256)
+    beta: NonNegative = 0.2
+    click_weight: NonNegative = 0.5
+    batch_size: Count = 256
+    batches: Count = 3000
+    learning_rate: Positive = 3e-3
     coordinates: Literal["box", "whitened"] = "box"
     deduplicate: bool = True
-    held_out: float = 0.1
+    held_out: Share = 0.1
     keep: Keep = "last"
 
     def __post_init__(self) -> None:
-        """Raises a ValueError that names the setting, its value and what would be right."""
-        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
-        if len(self.hidden_sizes) != 2 or not all(
-            isinstance(one, int) and one >= 1 for one in self.hidden_sizes
-        ):
-            raise ValueError(f"hidden_sizes must be two whole numbers ≥ 1, got {self.hidden_sizes}")
-        for name in ("embedding_size", "latent_size", "batch_size", "batches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("beta", "click_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number ≥ 0, got {getattr(self, name)}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out must be in (0, 1), got {self.held_out}")
-        if self.coordinates not in ("box", "whitened"):
-            raise ValueError(f"coordinates must be one of ('box', 'whitened'), got {self.coordinates!r}")
-        check_keep(self.keep)
+        """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
+        check_fields(self)
         own = ("co_click", "scratch")
         if self.item_embeddings not in own:
             try:

@@ -10,14 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
+from gems_gym.checks import Threads, checked_arguments
 from gems_gym.command_options import read_seeds
 from gems_gym.errors import missing_dependency, unknown_name
 from gems_gym.locks import locked_folder
+from gems_gym.machine import check_out_folder
 from gems_gym.output import note, show_result
 from gems_gym.whole_files import whole_file, write_json
 from gems_gym_agents.comparison.studies import DATASETS, STUDIES
 
 
+@checked_arguments
 def compare(
     study: Annotated[str, typer.Argument(metavar="STUDY", help=f"One of {', '.join(STUDIES)}.")],
     item_embeddings: Annotated[
@@ -33,7 +36,7 @@ def compare(
     seeds: Annotated[
         str | None, typer.Option(help="Run these only (others than the study's too), e.g. 0,1.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Runs at the same time, one thread each.")] = 1,
+    jobs: Annotated[Threads, typer.Option(help="Runs at the same time, one thread each.")] = 1,
     rerun_stale: Annotated[
         bool, typer.Option(help="Run again what other code or another type of processor finished.")
     ] = False,
@@ -54,6 +57,8 @@ def compare(
             raise missing_dependency(module, "all")
     from gems_gym_agents.comparison.running import Selection, on_this_machine, run_study
 
+    out = out or Path("runs/compare") / study
+    check_out_folder(out)
     whole = on_this_machine(STUDIES[study], item_embeddings, datasets)
     selection = Selection(_names(worlds), _names(variants), None if seeds is None else read_seeds(seeds))
     out = out or Path("runs/compare") / study
