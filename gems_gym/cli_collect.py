@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from annotated_types import Ge
 
-from gems_gym.checks import Count, NonNegative, Threads, checked_arguments
+from gems_gym.checks import Count, Threads, checked_arguments
 from gems_gym.output import key_value_table, show_result
 from gems_gym.user_splits import Users, UserSeed
 
@@ -41,7 +42,8 @@ def collect(
     num_envs: Annotated[Count, typer.Option(help="Users stepped together; does not change the data.")] = 256,
     workers: Annotated[Threads, typer.Option(help="Processes that play; does not change the data.")] = 1,
     noise: Annotated[
-        NonNegative | None,
+        float | None,
+        Ge(0),
         typer.Option(
             help="Standard deviation of exploration noise on a trained policy's latents; 0 if not given, with --level "
             "0.2."

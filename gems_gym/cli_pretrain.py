@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from annotated_types import Ge, Interval
 
 from gems_gym import plugins
-from gems_gym.checks import Count, Units, checked_arguments, make_checked
+from gems_gym.checks import checked_arguments, make_checked
 from gems_gym.cli_reports import refuse, report_beliefs, report_rankers, world_of
 from gems_gym.command_options import read_options
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
@@ -24,7 +25,7 @@ from gems_gym.pretraining.presets import PretrainingPreset, Settings
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
-from gems_gym.user_splits import Users, UserSeed
+from gems_gym.user_splits import USERS_PER_SEED, UserSeed
 
 pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
@@ -54,11 +55,14 @@ Log = Annotated[
     Path | None, typer.Option(help="Session log (.npz): read if it is there, else collected and written.")
 ]
 Sessions = Annotated[
-    Users | None,
+    int | None,
+    Interval(ge=1, le=USERS_PER_SEED),
     typer.Option(help="Sessions to log; if not given the preset's number, with --report the report's own."),
 ]
 Seed = Annotated[UserSeed, typer.Option(help="Of the logging users, the weights and the batches.")]
-Batches = Annotated[Count | None, typer.Option(help="Gradient updates; the recipe's number if not given.")]
+Batches = Annotated[
+    int | None, Ge(1), typer.Option(help="Gradient updates; the recipe's number if not given.")
+]
 ItemEmbeddings = Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")]
 Device = Annotated[str, typer.Option(help="Torch device.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -93,7 +97,7 @@ def ranker(
     report: Report = False,
     compare: Compare = None,
     search_sessions: Annotated[
-        Count | None, typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
+        int | None, Ge(1), typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -141,7 +145,9 @@ def ranker(
     if item_vectors is not None:
         options["item_embeddings"] = str(item_vectors)
     settings = make_checked(GemsSettings, "option of the ranker 'gems':", vars(recipe.settings) | options)
-    session_log, config = _preset_log(env, log, recipe, sessions, seed, item_embeddings)
+    config, catalog = world_of(env, item_embeddings)
+    settings.load_item_vectors(config.num_items, catalog.hash)  # refused now, if they do not fit
+    session_log, _ = _preset_log(env, log, recipe, sessions, seed, item_embeddings)
     trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
     _report(trained.save(out), out, asdict(settings), metrics, as_json)
 
@@ -206,11 +212,15 @@ def embeddings(
     ] = None,
     log: Log = None,
     sessions: Annotated[
-        Users | None, typer.Option(help="Sessions to log; as many as the kind's recipe says if not given.")
+        int | None,
+        Interval(ge=1, le=USERS_PER_SEED),
+        typer.Option(help="Sessions to log; as many as the kind's recipe says if not given."),
     ] = None,
     seed: Seed = 0,
     size: Annotated[
-        Units | None, typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open.")
+        int | None,
+        Interval(ge=1, le=2**16),
+        typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open."),
     ] = None,
     item_embeddings: ItemEmbeddings = None,
     reproduce: Reproduce = None,
