@@ -4,6 +4,7 @@ import operator
 import os
 import types
 from collections.abc import Callable
+from functools import reduce
 from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -19,6 +20,7 @@ _BOUNDS: dict[type, tuple[str, str, Callable[[Any, Any], bool]]] = {
     Le: ("le", "≤", operator.le),
     Lt: ("lt", "<", operator.lt),
 }
+UNIONS = (Union, types.UnionType)
 _WORDS = {str: "a text", Path: "a path", os.PathLike: "a path", bool: "True or False", type(None): "None"}
 
 
@@ -28,6 +30,17 @@ def bounds_of(hint: Any) -> list[Any]:
     for one in getattr(hint, "__metadata__", ()):
         found += list(one) if isinstance(one, GroupedMetadata) else [one]
     return [one for one in found if type(one) in _BOUNDS or isinstance(one, MinLen)]
+
+
+def spread(hint: Any) -> Any:
+    """A constrained union as a union of constrained types: ``Annotated[int | None, Ge(1)]`` lets None be."""
+    if get_origin(hint) is not Annotated or get_origin(get_args(hint)[0]) not in UNIONS:
+        return hint
+    union, *metadata = get_args(hint)
+    return reduce(
+        operator.or_,
+        (one if one is type(None) else Annotated[one, *metadata] for one in get_args(union)),
+    )
 
 
 def holds(value: Any, bound: Any) -> bool:
@@ -50,11 +63,12 @@ def wanted(hint: Any, value: object = None, plural: bool = False) -> str:
         >>> wanted(Annotated[int, Ge(1)]), wanted(Annotated[float, Gt(0), Le(1)] | None)
         ('an integer ≥ 1', 'a number in (0, 1] or None')
     """
+    hint = spread(hint)
     kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if kind in (int, float):
         return _number(kind, bounds_of(hint), value, plural)
     origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
+    if origin in UNIONS:
         return " or ".join(dict.fromkeys(wanted(one, value, plural) for one in args))
     if origin is Literal:
         return f"one of {', '.join(map(repr, args))}"

@@ -20,7 +20,6 @@ from typing import (
     Literal,
     ParamSpec,
     TypeVar,
-    Union,
     get_args,
     get_origin,
     get_type_hints,
@@ -30,7 +29,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval
 from numpy.typing import NDArray
 
-from gems_gym.check_words import LARGEST, bounds_of, holds, shown, wanted
+from gems_gym.check_words import LARGEST, UNIONS, bounds_of, holds, shown, spread, wanted
 from gems_gym.errors import unknown_name
 
 Count = Annotated[int, Interval(ge=1, le=LARGEST)]
@@ -178,15 +177,22 @@ def _argument_hints(function: Callable[..., Any]) -> dict[str, Any]:
     return hints
 
 
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], list[Any]]:
+    """What a hint is made of, and the constraints in it; found out once, since every reset of a session asks."""
+    hint = spread(hint)
+    return get_origin(hint), get_args(hint), bounds_of(hint)
+
+
 def _taken(value: Any, hint: Any) -> Any:
     """The value as the hint wants it, or one of the two errors above."""
-    origin, args = get_origin(hint), get_args(hint)
+    origin, args, bounds = _parts(hint)
     if origin is Annotated:
         taken = _taken(value, args[0])
-        if not all(holds(taken, bound) for bound in bounds_of(hint)):
+        if not all(holds(taken, bound) for bound in bounds):
             raise _OutOfRangeError
         return taken
-    if origin in (Union, types.UnionType):
+    if origin in UNIONS:
         return _taken_by_one(value, args)
     if origin is Literal:
         return _taken_name(value, args)
@@ -198,6 +204,8 @@ def _taken(value: Any, hint: Any) -> Any:
 
 
 def _taken_by_one(value: Any, hints: tuple[Any, ...]) -> Any:
+    if value is None and type(None) in hints:
+        return None
     error: Exception = _WrongTypeError()
     for hint in hints:
         try:

@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from annotated_types import Ge
 from gymnasium.envs.registration import EnvSpec
 
-from gems_gym.checks import Count, NonNegative, Threads, checked_arguments
+from gems_gym.checks import Count, Threads, checked_arguments
 from gems_gym.command_options import (
     Checkpoint,
     EnvOption,
@@ -63,7 +64,8 @@ def collect(
     num_envs: Annotated[Count, typer.Option(help="Users stepped together; does not change the data.")] = 256,
     workers: Annotated[Threads, typer.Option(help="Processes that play; does not change the data.")] = 1,
     noise: Annotated[
-        NonNegative | None,
+        float | None,
+        Ge(0),
         typer.Option(
             help="Standard deviation of exploration noise on a trained policy's latents; 0 if not given, with --level "
             "0.2."

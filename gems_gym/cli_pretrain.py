@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from annotated_types import Ge, Interval
 
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym.checks import Count, Units, checked_arguments, make_checked
+from gems_gym.checks import checked_arguments, make_checked
 from gems_gym.cli_reports import report_beliefs, report_rankers, world_of
 from gems_gym.command_options import EnvOption, chosen_world, read_options, refuse
 from gems_gym.config import SlateConfig
@@ -28,7 +29,7 @@ from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.simulator import Catalog
-from gems_gym.user_splits import Users, UserSeed
+from gems_gym.user_splits import USERS_PER_SEED, UserSeed
 
 pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
@@ -60,11 +61,14 @@ Log = Annotated[
     Path | None, typer.Option(help="Session log (.npz): read if it is there, else collected and written.")
 ]
 Sessions = Annotated[
-    Users | None,
+    int | None,
+    Interval(ge=1, le=USERS_PER_SEED),
     typer.Option(help="Sessions to log; if not given the preset's number, with --report the report's own."),
 ]
 Seed = Annotated[UserSeed, typer.Option(help="Of the logging users, the weights and the batches.")]
-Batches = Annotated[Count | None, typer.Option(help="Gradient updates; the recipe's number if not given.")]
+Batches = Annotated[
+    int | None, Ge(1), typer.Option(help="Gradient updates; the recipe's number if not given.")
+]
 ItemEmbeddings = Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")]
 Device = Annotated[str, typer.Option(help="Torch device.")]
 SaveEvery = Annotated[
@@ -117,7 +121,7 @@ def ranker(
     report: Report = False,
     compare: Compare = None,
     search_sessions: Annotated[
-        Count | None, typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
+        int | None, Ge(1), typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
     ] = None,
     save_every: SaveEvery = None,
     log_dir: LogDir = None,
@@ -175,6 +179,7 @@ def ranker(
         options["item_embeddings"] = item_vectors
     settings = make_checked(GemsSettings, "option of the ranker 'gems':", vars(recipe.settings) | options)
     made_in = world_of(world)
+    settings.load_item_vectors(made_in[0].num_items, made_in[1].hash)  # refused now, if they do not fit
     logged = LogPlan.of_preset(world.id, log, recipe, sessions, seed)
     trained_on = {
         "ranker": as_recorded(settings),
@@ -279,11 +284,15 @@ def embeddings(
     ] = None,
     log: Log = None,
     sessions: Annotated[
-        Users | None, typer.Option(help="Sessions to log; as many as the kind's recipe says if not given.")
+        int | None,
+        Interval(ge=1, le=USERS_PER_SEED),
+        typer.Option(help="Sessions to log; as many as the kind's recipe says if not given."),
     ] = None,
     seed: Seed = 0,
     size: Annotated[
-        Units | None, typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open.")
+        int | None,
+        Interval(ge=1, le=2**16),
+        typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open."),
     ] = None,
     item_embeddings: ItemEmbeddings = None,
     reproduce: Reproduce = None,

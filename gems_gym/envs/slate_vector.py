@@ -16,6 +16,7 @@ from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRend
 from gems_gym.envs.session_status import SessionStatus
 from gems_gym.envs.spaces import Arrays
 from gems_gym.errors import unknown_name
+from gems_gym.machine import check_fits_memory
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 from gems_gym.simulator.state import Shown
 
@@ -66,6 +67,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
                 raise ValueError("give episode_length or max_episode_steps, not both: they mean the same")
             overrides["episode_length"] = max_episode_steps
         self.config, self.catalog = resolve_world(preset, item_embeddings, overrides)
+        check_fits_memory(f"num_envs={self.num_envs}", self.config.bytes_needed(self.num_envs))
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         spaces.check_render_mode(render_mode, RENDER_MODES)
         self.render_mode = render_mode

@@ -6,7 +6,10 @@ from typing import Literal
 
 from gems_gym.artifacts import shipped
 from gems_gym.checks import Count, NonNegative, Positive, Share, Units, check_fields
+from gems_gym.embeddings import EmbeddingTable, load_embeddings
 from gems_gym.pretraining.presets import Keep, PretrainingPreset
+
+_MADE_HERE = ("co_click", "scratch")
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,36 @@ class GemsSettings:
     def __post_init__(self) -> None:
         """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
         check_fields(self)
-        own = ("co_click", "scratch")
-        if self.item_embeddings not in own:
+        if self.item_embeddings not in _MADE_HERE:
             try:
                 shipped.path(self.item_embeddings, "embeddings")
             except ValueError as error:
                 raise ValueError(
-                    f"item_embeddings must be one of {own} or a file of item embeddings, "
+                    f"item_embeddings must be one of {_MADE_HERE} or a file of item embeddings, "
                     f"got {self.item_embeddings!r}: {error}"
                 ) from error
+
+    def load_item_vectors(self, num_items: int, catalog_hash: str) -> EmbeddingTable | None:
+        """The item embeddings that a file holds; None if they are made from the log or drawn.
+
+        Args:
+            num_items: items in the catalogue.
+            catalog_hash: hash of the catalogue.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ArtifactError: the file is no sound artefact of item embeddings.
+            ValueError: they belong to another catalogue, or are not of ``embedding_size`` numbers.
+        """
+        if self.item_embeddings in _MADE_HERE:
+            return None
+        table = load_embeddings(self.item_embeddings, catalog_hash)
+        if table.vectors.shape != (num_items, self.embedding_size):
+            raise ValueError(
+                f"item_embeddings={self.item_embeddings!r} has shape {table.vectors.shape}; (num_items, "
+                f"embedding_size) = ({num_items}, {self.embedding_size}) was expected"
+            )
+        return table
 
 
 GEMS_PRESETS: Mapping[str, PretrainingPreset[GemsSettings]] = {

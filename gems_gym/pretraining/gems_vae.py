@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gems_gym.checks import Count, Seed, checked_arguments
-from gems_gym.embeddings import co_click_embeddings, load_embeddings
+from gems_gym.embeddings import co_click_embeddings
 from gems_gym.machine import check_device
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
 from gems_gym.pretraining.gems_settings import GemsSettings
@@ -162,16 +162,11 @@ def _initial_embeddings(
     origin: dict[str, Any] = {"kind": settings.item_embeddings, "privileged": False}
     if settings.item_embeddings == "scratch":
         return torch.randn(num_items, size, generator=generator), origin
-    if settings.item_embeddings == "co_click":
+    table = settings.load_item_vectors(num_items, log.catalog_hash)
+    if table is None:
         vectors = co_click_embeddings(log, num_items, size)
     else:
-        table = load_embeddings(settings.item_embeddings, log.catalog_hash)
         vectors, origin = table.vectors, table.provenance
-        if vectors.shape != (num_items, size):
-            raise ValueError(
-                f"item_embeddings={settings.item_embeddings!r} has shape {vectors.shape}; (num_items, "
-                f"embedding_size) = ({num_items}, {size}) was expected"
-            )
     embeddings = torch.from_numpy(vectors)
     deviations, means = torch.std_mean(embeddings, dim=0)
     # The later dimensions are what tells items of one topic apart: they should weigh as much as the first.

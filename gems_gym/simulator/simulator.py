@@ -119,9 +119,9 @@ class SlateSimulator:
         self._click_uniforms.start(rngs, rows)
         if preferences is None:
             preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
-        return self.open_given_sessions(
-            preferences, draws.click_uniforms[:, None], draws.topics, rows, first_slates
-        )
+        else:
+            preferences = check_preferences(preferences, (len(rows), self.config.embedding_size))
+        return self._open(preferences, draws.click_uniforms[:, None], draws.topics, rows, first_slates)
 
     def open_given_sessions(
         self,
@@ -145,10 +145,21 @@ class SlateSimulator:
             What came of the first slates, one row for each new user.
         """
         rows = self._all_rows if which is None else check_rows(which, self.num_users)
+        preferences = check_preferences(preferences, (len(rows), self.config.embedding_size))
+        uniforms = check_uniforms(uniforms, (len(rows), self.config.slate_size))
+        topics = check_topics(short_term_topics, len(rows), self.config.num_topics)
+        return self._open(preferences, uniforms, topics, rows, first_slates)
+
+    def _open(
+        self,
+        preferences: NDArray[np.float64],
+        uniforms: NDArray[np.float32],
+        topics: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        first_slates: NDArray[np.int64] | None,
+    ) -> Shown:
+        """Open sessions with what was drawn or checked; first slates are checked here."""
         size, count = self.config.slate_size, len(rows)
-        preferences = check_preferences(preferences, (count, self.config.embedding_size))
-        uniforms = check_uniforms(uniforms, (count, size))
-        topics = check_topics(short_term_topics, count, self.config.num_topics)
         if first_slates is None:
             first_slates = np.repeat(self._first_slate[None], count, axis=0)
         else:
