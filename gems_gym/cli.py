@@ -1,4 +1,4 @@
-"""The ``gems-gym`` program: what exists, pretraining and collection; other packages add commands by entry point."""
+"""The ``gems-gym`` program: what exists; all other commands are imported when they are called."""
 
 import sys
 from dataclasses import asdict
@@ -10,11 +10,9 @@ from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
 from typer.core import TyperGroup
 
-from gems_gym import plugins
-from gems_gym.cli_collect import collect
-from gems_gym.cli_datasets import dataset as dataset_commands
-from gems_gym.cli_pretrain import pretrain
-from gems_gym.errors import require
+from gems_gym import __version__, plugins
+from gems_gym.command_options import EnvOption, chosen_world, refuse
+from gems_gym.lazy_commands import LazyCommand, plugin_commands
 from gems_gym.output import key_value_table, note, show_result
 from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
 from gems_gym.terminals import print_anywhere
@@ -35,16 +33,47 @@ class Program(TyperGroup):
 app = typer.Typer(
     name="gems-gym",
     cls=Program,
-    help="Slate recommendation as Gymnasium environments: worlds, rankers, beliefs, datasets and agents.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(pretrain, name="pretrain")
-app.add_typer(dataset_commands, name="dataset")
-app.command()(collect)
+
+OWN_COMMANDS = (
+    LazyCommand(
+        "pretrain",
+        "Train a ranker, a belief or item embeddings on logged sessions.",
+        "gems_gym.cli_pretrain:pretrain",
+    ),
+    LazyCommand(
+        "dataset",
+        "Report on a dataset, export, import, relabel, merge or cut it.",
+        "gems_gym.cli_datasets:dataset",
+    ),
+    LazyCommand(
+        "collect",
+        "Play sessions with a policy and write them as a Minari dataset.",
+        "gems_gym.cli_collect:collect",
+    ),
+)
+"""The commands of gems_gym itself; other packages, gems_gym_agents among them, register theirs by entry point."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gems-gym {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Slate recommendation as Gymnasium environments: worlds, rankers, beliefs, datasets and agents."""
 
 
 @app.command("list")
@@ -66,17 +95,22 @@ def list_parts(as_json: Json = False) -> None:
 @app.command()
 def info(
     identifier: Annotated[str, typer.Argument(metavar="ID", help="An environment or a local dataset.")],
+    env_option: EnvOption = None,
     as_json: Json = False,
 ) -> None:
     """Show what an environment or a local dataset is."""
-    result = _environment_info(identifier) if identifier.find("/") < 0 else _dataset_info(identifier)
+    if "/" in identifier:
+        refuse("goes with an environment, and a dataset's world is the recorded one", env_option=env_option)
+        result = _dataset_info(identifier)
+    else:
+        result = _environment_info(chosen_world([identifier], env_option))
     show_result(result, key_value_table(result, title=identifier), as_json)
 
 
-def _environment_info(env_id: str) -> dict[str, Any]:
-    env: Any = gymnasium.make(env_id).unwrapped
+def _environment_info(spec: EnvSpec) -> dict[str, Any]:
+    env: Any = gymnasium.make(spec).unwrapped
     return {
-        "id": env_id,
+        "id": spec.id,
         "versions": [one.id for one in gymnasium.registry.values() if one.name == env.spec.name],
         "observation_space": str(env.observation_space),
         "action_space": str(env.action_space),
@@ -87,7 +121,9 @@ def _environment_info(env_id: str) -> dict[str, Any]:
 
 
 def _dataset_info(dataset_id: str) -> dict[str, Any]:
-    metadata = require("minari").load_dataset(dataset_id).storage.metadata
+    from gems_gym.datasets import open_dataset
+
+    metadata = open_dataset(dataset_id).storage.metadata
     # spaces and the environment's spec are objects; numbers and texts stay what they are
     return {
         key: str(value) if isinstance(value, Space | EnvSpec) else value for key, value in metadata.items()
@@ -97,10 +133,11 @@ def _dataset_info(dataset_id: str) -> dict[str, Any]:
 def main() -> None:
     """Run the program: known errors become one line on stderr and exit code 2, Ctrl-C exit code 130."""
     print_anywhere()
-    for name in plugins.names(plugins.COMMANDS):
-        app.command(name)(plugins.load(plugins.COMMANDS, name))
+    root: Any = typer.main.get_command(app)
+    for command in (*OWN_COMMANDS, *plugin_commands()):
+        root.commands.setdefault(command.name, command)  # no plugin takes the place of our own
     try:
-        app()
+        root(prog_name="gems-gym")
     except (ValueError, TypeError, OSError, ImportError, RuntimeError, gymnasium.error.Error) as error:
         _tell(f"error: {error}", error)
         sys.exit(2)

@@ -1,27 +1,48 @@
 """``gems-gym collect``: sessions with a policy, or of one of four qualities, as a Minari dataset."""
 
-import resource
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from gymnasium.envs.registration import EnvSpec
 
-from gems_gym.output import key_value_table, show_result
+from gems_gym.command_options import (
+    Checkpoint,
+    EnvOption,
+    Envs,
+    PolicyOption,
+    changed_parameters,
+    chosen_worlds,
+    in_world,
+    read_options,
+    refuse,
+)
+from gems_gym.output import key_value_table, rows_table, show_result
+from gems_gym.policies import check_policy_options, make_policy
+from gems_gym.policies.actor import NoisyActor
+from gems_gym.registration import is_latent
+from gems_gym.trained_agents import check_acts_in, find_trained_agent, latent_vector_env
 
 if TYPE_CHECKING:
     import minari
 
 
 def collect(
-    env: Annotated[str, typer.Option(help="Environment id.")],
+    env: Envs,
     episodes: Annotated[int, typer.Option(help="Sessions to record, one user each.")],
     policy: Annotated[
         str | None,
         typer.Option(
-            help="A policy's name (shipped ones too: expert-diffuse_mix), or the folder of a trained agent."
+            help="A policy's name (shipped ones too: expert-diffuse_mix, or expert-{preset} for the world's own), or "
+            "the folder of a trained agent."
         ),
     ] = None,
+    env_option: EnvOption = None,
+    policy_option: PolicyOption = None,
+    checkpoint: Checkpoint = None,
     level: Annotated[
         str | None,
         typer.Option(
@@ -31,7 +52,8 @@ def collect(
     dataset_id: Annotated[
         str | None,
         typer.Option(
-            help="Id of the new Minari dataset, namespace/name-vN; with --level gems-slate/WORLD/LEVEL-v0 if not given."
+            help="Id of the new Minari dataset, namespace/name-vN, with {preset} for the name of the world's preset; "
+            "with --level gems-slate/WORLD/LEVEL-v0 if not given."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which block of logging users.")] = 0,
@@ -66,50 +88,109 @@ def collect(
     """
     from gems_gym.datasets import collect_level
 
-    start = time.perf_counter()
+    worlds = chosen_worlds(env, env_option)
     options: dict[str, Any] = {
         "episodes": episodes, "seed": seed, "num_envs": num_envs, "workers": workers, "overwrite": overwrite,
     }  # fmt: skip
     if policy is not None and level is None:
-        if weights is not None:
-            raise ValueError("--weights goes with --level mixed, not with --policy")
-        dataset = _collect_policy(env, policy, dataset_id, noise or 0.0, options)
+        refuse("goes with --level mixed, not with --policy", weights=weights)
+        if dataset_id is None:
+            raise ValueError("give --dataset-id: with --policy there is none that goes without saying")
+        given = read_options(policy_option, "--policy-option")
+        requests = [_policy_request(spec, policy, checkpoint, given, noise or 0.0) for spec in worlds]
     elif level is not None and policy is None:
+        refuse("goes with --policy, not with --level", policy_option=policy_option, checkpoint=checkpoint)
         options |= {} if weights is None else {"weights": _whole_numbers(weights)}
-        dataset = collect_level(env, level, dataset_id=dataset_id, noise=noise, **options)
+        requests = [partial(collect_level, spec.id, level, noise=noise) for spec in worlds]
     else:
         raise ValueError("give --policy or --level" + ("" if policy is None else ", not both"))
-    result = {
-        "dataset_id": dataset.id,
-        "episodes": dataset.total_episodes,
-        "transitions": dataset.total_steps,
-        "seconds": round(time.perf_counter() - start, 3),
-        "peak_rss_mb": _peak_memory_mb(workers if workers > 1 else 0),
-        "content_hash": dataset.storage.metadata["content_hash"],
-    }
-    show_result(result, key_value_table(result), as_json)
+    ids = _dataset_ids(worlds, dataset_id, level, overwrite)
+    rows = []
+    for spec, one, make in zip(worlds, ids, requests, strict=True):
+        start = time.perf_counter()
+        made = make(dataset_id=one, env_kwargs=changed_parameters(spec), **options)
+        rows.append(_described(made, spec, time.perf_counter() - start, workers))
+    if len(rows) == 1:
+        readable = {name: value for name, value in rows[0].items() if value != {}}
+        show_result(rows[0], key_value_table(readable), as_json)
+    else:
+        by_id = {row["dataset_id"]: {name: row[name] for name in _SHOWN} for row in rows}
+        show_result({"datasets": rows}, rows_table("dataset", by_id), as_json)
 
 
-def _collect_policy(
-    env: str, policy: str, dataset_id: str | None, noise: float, options: dict[str, Any]
-) -> "minari.MinariDataset":
-    from gems_gym.datasets import collect as make
-    from gems_gym.policies.actor import NoisyActor
-    from gems_gym.registration import is_latent
-    from gems_gym.trained_agents import check_acts_in, find_trained_agent
+_SHOWN = ("env", "episodes", "transitions", "seconds")
 
-    if dataset_id is None:
-        raise ValueError("give --dataset-id: with --policy there is none that goes without saying")
-    options |= {"dataset_id": dataset_id}
-    agent = find_trained_agent(policy)
+
+def _dataset_ids(
+    worlds: Sequence[EnvSpec], dataset_id: str | None, level: str | None, overwrite: bool
+) -> list[str]:
+    """The id of each world's dataset; raises if two are the same, or one can't be had."""
+    from gems_gym.datasets import check_new_dataset_id
+    from gems_gym.datasets.levels import level_dataset_id
+
+    ids = [
+        in_world(dataset_id, spec) if dataset_id else level_dataset_id(spec, str(level)) for spec in worlds
+    ]
+    if len(set(ids)) < len(worlds):
+        raise ValueError(
+            f"{len(worlds)} worlds would get the dataset {' or '.join(sorted(set(ids)))}: give a --dataset-id with "
+            "{preset} in it, and worlds of different presets"
+        )
+    if len(worlds) > 1:  # so that what is wrong with the last one is found before the first one is played
+        for one in ids:
+            check_new_dataset_id(one, overwrite=overwrite)
+    return ids
+
+
+def _policy_request(
+    spec: EnvSpec, policy: str, checkpoint: int | None, policy_options: dict[str, Any], noise: float
+) -> Callable[..., "minari.MinariDataset"]:
+    """The call that collects with a policy; raises if the policy can't be had or does not fit the world."""
+    from gems_gym.datasets import collect as collect_sessions
+
+    name = in_world(policy, spec)
+    agent = find_trained_agent(name, checkpoint)
     if agent is None:
         if noise:
-            raise ValueError(f"noise={noise} goes with a trained policy, and {policy!r} is none")
-        return make(env, policy, **options)
-    check_acts_in(agent, env)
-    options["policy_name"] = f"{agent.name}, noise {noise:g}"
-    options |= {} if is_latent(env) else {"ranker": agent.ranker, "belief": agent.belief}
-    return make(env, NoisyActor(agent.policy, noise), **options)
+            raise ValueError(f"noise={noise} goes with a trained policy, and {name!r} is none")
+        if not policy_options:
+            return partial(collect_sessions, spec.id, name)
+        check_policy_options(name, policy_options)
+        given = ", ".join(f"{option}={value!r}" for option, value in policy_options.items())
+        return partial(
+            collect_sessions,
+            spec.id,
+            partial(make_policy, name, **policy_options),
+            policy_name=f"{name}, {given}",
+            metadata={"policy_options": policy_options},
+        )
+    if policy_options:
+        raise ValueError(f"--policy-option goes with a policy by name, and {name!r} is a trained agent")
+    check_acts_in(agent, spec)
+    latent_vector_env(
+        spec, 1, agent.ranker, agent.belief
+    ).close()  # raises for another catalogue than the agent's
+    parts: dict[str, Any] = {} if is_latent(spec) else {"ranker": agent.ranker, "belief": agent.belief}
+    return partial(
+        collect_sessions,
+        spec.id,
+        NoisyActor(agent.policy, noise),
+        policy_name=f"{agent.name}, noise {noise:g}",
+        **parts,
+    )
+
+
+def _described(made: "minari.MinariDataset", spec: EnvSpec, seconds: float, workers: int) -> dict[str, Any]:
+    return {
+        "dataset_id": made.id,
+        "env": spec.id,
+        "env_options": changed_parameters(spec),
+        "episodes": made.total_episodes,
+        "transitions": made.total_steps,
+        "seconds": round(seconds, 3),
+        "peak_rss_mb": _peak_memory_mb(workers if workers > 1 else 0),
+        "content_hash": made.storage.metadata["content_hash"],
+    }
 
 
 def _whole_numbers(text: str) -> list[int]:
@@ -121,6 +202,8 @@ def _whole_numbers(text: str) -> list[int]:
 
 def _peak_memory_mb(num_children: int) -> float:
     """What this process and its children held at most; as if all of them had held what the largest did."""
+    import resource  # POSIX only, as collecting is
+
     own, largest = (
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )

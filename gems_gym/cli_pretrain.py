@@ -1,6 +1,5 @@
 """``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from functools import cache
@@ -10,24 +9,31 @@ from typing import Annotated, Any
 import typer
 
 from gems_gym import plugins
-from gems_gym.cli_reports import refuse, report_beliefs, report_rankers, world_of
-from gems_gym.command_options import read_options
+from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.cli_reports import report_beliefs, report_rankers, world_of
+from gems_gym.command_options import EnvOption, chosen_world, read_options, refuse
+from gems_gym.config import SlateConfig
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
-from gems_gym.output import key_value_table, note, rows_table, show_result
+from gems_gym.folders import scratch_folder
+from gems_gym.output import key_value_table, rows_table, show_result
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS
-from gems_gym.pretraining.presets import PretrainingPreset, Settings
-from gems_gym.pretraining.session_log import SessionLog, collect_session_log
+from gems_gym.pretraining.log_plan import LogPlan
+from gems_gym.pretraining.presets import PretrainingPreset, Settings, as_recorded
+from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
+from gems_gym.simulator import Catalog
 
 pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
 )
 
-EnvIfNew = Annotated[str | None, typer.Option(help="Environment id; not with --reproduce.")]
+EnvIfNew = Annotated[
+    list[str] | None, typer.Option("--env", metavar="ID", help="Environment id; not with --reproduce.")
+]
 Out = Annotated[Path, typer.Option(help="The file to write.")]
 OutIfNew = Annotated[
     Path | None,
@@ -58,20 +64,38 @@ Seed = Annotated[int, typer.Option(help="Of the logging users, the weights and t
 Batches = Annotated[int | None, typer.Option(help="Gradient updates; the recipe's number if not given.")]
 ItemEmbeddings = Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")]
 Device = Annotated[str, typer.Option(help="Torch device.")]
+SaveEvery = Annotated[
+    int | None,
+    typer.Option(
+        help="Gradient updates between saves, which an interrupted training resumes from; 100 if not given."
+    ),
+]
+LogDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the losses: progress.csv, and TensorBoard's file if it is installed."),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Start anew instead of resuming an interrupted run.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 @pretrain.command()
 def ranker(
     env: EnvIfNew = None,
+    env_option: EnvOption = None,
     out: OutIfNew = None,
     kind: Annotated[
         str,
         typer.Option(help="gems is trained; topk, k_head_argmax, wknn, softmax need --item-vectors only."),
     ] = "gems",
     item_vectors: Annotated[
-        Path | None,
-        typer.Option(help="Item embeddings to rank or learn with, a file of 'pretrain embeddings'."),
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Item embeddings to rank or learn with: a file of 'pretrain embeddings', or a shipped name, "
+            "mf-diffuse_mix.",
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="name=value (JSON) of a ranker's option; may be repeated.")
@@ -91,6 +115,9 @@ def ranker(
     search_sessions: Annotated[
         int | None, typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
     ] = None,
+    save_every: SaveEvery = None,
+    log_dir: LogDir = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Train a GeMS ranker on logged slates and clicks, or make another kind of ranker from item embeddings.
@@ -106,48 +133,67 @@ def ranker(
             batches=batches,
             reproduce=reproduce,
             preset=preset,
+            save_every=save_every,
+            log_dir=log_dir,
         )
         budget = {"log_sessions": sessions, "search_sessions": search_sessions, "seed": seed}
-        report_rankers(
-            _needed("env", env), compare or [], item_vectors, item_embeddings, out, as_json, **_given(budget)
-        )
+        world = chosen_world(_needed("env", env), env_option, item_embeddings)
+        report_rankers(world, compare or [], item_vectors, out, as_json, **_given(budget))
         return
     refuse("goes with --report only", compare=compare, search_sessions=search_sessions)
     if reproduce is not None:
         require("torch")
-        _reproduce(reproduce, "ranker", env, out, as_json)
+        refuse("does not go with --reproduce", save_every=save_every, log_dir=log_dir)
+        _reproduce(reproduce, "ranker", env, out, overwrite, as_json)
         return
-    env, out = _needed("env", env), _needed("out", out)
+    world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
     options = read_options(option or [])
     if kind != "gems":
-        config, catalog = world_of(env, item_embeddings)
+        refuse("goes with --kind gems only", save_every=save_every, log_dir=log_dir)
+        config, catalog = world_of(world)
         if item_vectors is None:
-            raise ValueError(f"--kind {kind} needs --item-vectors, a file of 'gems-gym pretrain embeddings'")
+            raise ValueError(
+                f"--kind {kind} needs --item-vectors, a file of 'gems-gym pretrain embeddings' or a shipped name"
+            )
         table = load_embeddings(item_vectors, catalog.hash)
         made = make_ranker(kind, table, config.slate_size, **options)
         _report(made.save(out), out, options, {}, as_json)
         return
     require("torch")
     from gems_gym.pretraining.gems_vae import pretrain_gems
+    from gems_gym.pretraining.training import Upkeep
 
     recipe = _preset("ranker 'gems'", preset, GEMS_PRESETS)
     if batches is not None:
         options["batches"] = batches
     if item_vectors is not None:
-        options["item_embeddings"] = str(item_vectors)
+        options["item_embeddings"] = item_vectors
     known = [field.name for field in fields(recipe.settings)]
     for name in options:
         if name not in known:
             raise unknown_name("option of the ranker 'gems':", name, known)
     settings = replace(recipe.settings, **options)
-    session_log, config = _preset_log(env, log, recipe, sessions, seed, item_embeddings)
-    trained, metrics = pretrain_gems(session_log, config.num_items, settings, seed=seed, device=device)
-    _report(trained.save(out), out, asdict(settings), metrics, as_json)
+    made_in = world_of(world)
+    logged = LogPlan.of_preset(world.id, log, recipe, sessions, seed)
+    trained_on = {
+        "ranker": as_recorded(settings),
+        "item_vectors": None if item_vectors is None else load_embeddings(item_vectors).sha256,
+        "device": device,
+    }
+    with _unfinished(out, made_in, logged, overwrite, trained_on) as work:
+        session_log = logged.session_log(*made_in, work)
+        upkeep = Upkeep(unfinished=work, log_dir=log_dir, **_given({"save_every": save_every}))
+        trained, metrics = pretrain_gems(
+            session_log, made_in[0].num_items, settings, seed=seed, device=device, upkeep=upkeep
+        )
+        sha256 = work.publish(trained.save, out)
+    _report(sha256, out, asdict(settings), metrics, as_json)
 
 
 @pretrain.command()
 def belief(
     env: EnvIfNew = None,
+    env_option: EnvOption = None,
     out: OutIfNew = None,
     preset: Annotated[
         str | None,
@@ -162,6 +208,9 @@ def belief(
     reproduce: Reproduce = None,
     report: Report = False,
     compare: Compare = None,
+    save_every: SaveEvery = None,
+    log_dir: LogDir = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Train a GRU belief to predict clicks, on sessions of a mixture of policies.
@@ -170,27 +219,47 @@ def belief(
     """
     require("torch")
     if report:
-        refuse("does not go with --report", log=log, batches=batches, reproduce=reproduce, preset=preset)
+        refuse(
+            "does not go with --report",
+            log=log,
+            batches=batches,
+            reproduce=reproduce,
+            preset=preset,
+            save_every=save_every,
+            log_dir=log_dir,
+        )
         budget = {"sessions": sessions, "seed": seed}
-        report_beliefs(_needed("env", env), compare or [], item_embeddings, out, as_json, **_given(budget))
+        world = chosen_world(_needed("env", env), env_option, item_embeddings)
+        report_beliefs(world, compare or [], out, as_json, **_given(budget))
         return
     refuse("goes with --report only", compare=compare)
     if reproduce is not None:
-        _reproduce(reproduce, "belief", env, out, as_json)
+        refuse("does not go with --reproduce", save_every=save_every, log_dir=log_dir)
+        _reproduce(reproduce, "belief", env, out, overwrite, as_json)
         return
-    env, out = _needed("env", env), _needed("out", out)
+    world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
     from gems_gym.pretraining.gru_belief import pretrain_belief
+    from gems_gym.pretraining.training import Upkeep
 
     recipe = _preset("belief", preset, BELIEF_PRESETS)
     settings = recipe.settings if batches is None else replace(recipe.settings, batches=batches)
-    session_log, config = _preset_log(env, log, recipe, sessions, seed, item_embeddings)
-    trained, metrics = pretrain_belief(session_log, config.num_items, settings, seed=seed, device=device)
-    _report(trained.save(out), out, asdict(settings), metrics, as_json)
+    made_in = world_of(world)
+    logged = LogPlan.of_preset(world.id, log, recipe, sessions, seed)
+    trained_on = {"belief": as_recorded(settings), "device": device}
+    with _unfinished(out, made_in, logged, overwrite, trained_on) as work:
+        session_log = logged.session_log(*made_in, work)
+        upkeep = Upkeep(unfinished=work, log_dir=log_dir, **_given({"save_every": save_every}))
+        trained, metrics = pretrain_belief(
+            session_log, made_in[0].num_items, settings, seed=seed, device=device, upkeep=upkeep
+        )
+        sha256 = work.publish(trained.save, out)
+    _report(sha256, out, asdict(settings), metrics, as_json)
 
 
 @pretrain.command()
 def embeddings(
     env: EnvIfNew = None,
+    env_option: EnvOption = None,
     out: Annotated[
         Path | None, typer.Option(help="The file to write, with --reproduce a folder; not with --report.")
     ] = None,
@@ -198,7 +267,11 @@ def embeddings(
         str, typer.Option(help="scratch, co_click, session_co_click, matrix_factorization, belief or ideal.")
     ] = "co_click",
     belief: Annotated[
-        Path | None, typer.Option(help="A file of 'pretrain belief', for --kind belief and --report.")
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="A file of 'pretrain belief' or a shipped name, for --kind belief and --report.",
+        ),
     ] = None,
     log: Log = None,
     sessions: Annotated[
@@ -213,6 +286,7 @@ def embeddings(
     report: Annotated[
         bool, typer.Option("--report", help="Compare all kinds with the simulator's own; write nothing.")
     ] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Make item embeddings to learn with.
@@ -222,25 +296,29 @@ def embeddings(
     """
     if reproduce is not None:
         require("torch")
-        _reproduce(reproduce, "embeddings", env, out, as_json)
+        _reproduce(reproduce, "embeddings", env, out, overwrite, as_json)
         return
-    env = _needed("env", env)
+    world = chosen_world(_needed("env", env), env_option, item_embeddings)
     if (out is None) != report:
         raise ValueError("give --out FILE to make item embeddings, or --report to compare their kinds")
-    needs = plugins.load(plugins.EMBEDDINGS, kind).needs
-    if needs == "belief" and belief is None and not report:
-        raise ValueError(f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief'")
-    config, catalog = world_of(env, item_embeddings)
+    needed = plugins.load(plugins.EMBEDDINGS, kind)
+    if needed.needs == "belief" and belief is None and not report:
+        raise ValueError(
+            f"--kind {kind} needs --belief, a file of 'gems-gym pretrain belief' or a shipped name"
+        )
+    config, catalog = made_in = world_of(world)
+
+    def plan(recipe: LogRecipe) -> LogPlan:
+        count = recipe.sessions if sessions is None else sessions
+        return LogPlan(world.id, log, {recipe.policy: 1.0}, count, seed, session_length=recipe.session_length)
 
     @cache
-    def logged(recipe: LogRecipe) -> SessionLog:
-        count, length = recipe.sessions if sessions is None else sessions, recipe.session_length
-        shares = {recipe.policy: 1.0}
-        return _session_log(env, log, shares, count, seed, item_embeddings, session_length=length)[0]
+    def logged(recipe: LogRecipe, work: Unfinished | None) -> SessionLog:
+        return plan(recipe).session_log(*made_in, work)
 
-    def sources_of(name: str) -> Sources:
+    def sources_of(name: str, work: Unfinished | None = None) -> Sources:
         needed: EmbeddingKind = plugins.load(plugins.EMBEDDINGS, name)
-        session_log = logged(needed.log_recipe) if needed.needs == "log" else None
+        session_log = logged(needed.log_recipe, work) if needed.needs == "log" else None
         return Sources(config.num_items, catalog.hash, session_log, catalog.item_embeddings, belief)
 
     if out is None:
@@ -251,9 +329,12 @@ def embeddings(
                 rows |= compare_embeddings(sources, catalog.item_topics, [name], size=size, seed=seed)
         show_result(rows, rows_table("embeddings", rows), as_json)
         return
-    made = make_embeddings(kind, sources_of(kind), size=size, seed=seed)
+    made_from = {"embeddings": kind, "size": size, "belief": None if belief is None else str(belief)}
+    with _unfinished(out, made_in, plan(needed.log_recipe), overwrite, made_from) as work:
+        made = make_embeddings(kind, sources_of(kind, work), size=size, seed=seed)
+        sha256 = work.publish(made.save, out)
     settings = {"kind": kind, "size": made.vectors.shape[1], "privileged": made.privileged, "seed": seed}
-    _report(made.save(out), out, settings, {}, as_json)
+    _report(sha256, out, settings, {}, as_json)
 
 
 @pretrain.command()
@@ -262,6 +343,7 @@ def ship(
     only: Annotated[
         list[str] | None, typer.Option(help="A name to make; may be repeated. All if not given.")
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Train what comes with the package: rankers, beliefs and item embeddings for each of the six worlds."""
@@ -273,7 +355,7 @@ def ship(
     for name in only or []:
         if name not in recipes:
             raise unknown_name("artefact to ship", name, recipes)
-    made = {name: make(name, recipes[name], out) for name in only or recipes}
+    made = {name: make(name, recipes[name], out, overwrite=overwrite) for name in only or recipes}
     result = {name: {"file": str(out / entry.file), "sha256": entry.sha256} for name, entry in made.items()}
     show_result(result, key_value_table({name: one["sha256"] for name, one in result.items()}), as_json)
 
@@ -289,14 +371,16 @@ def _given(options: dict[str, int | None]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _reproduce(name: str, family: str, env: str | None, out: Path | None, as_json: bool) -> None:
+def _reproduce(
+    name: str, family: str, env: list[str] | None, out: Path | None, overwrite: bool, as_json: bool
+) -> None:
     """Train a shipped artefact again and show how the two agree; exit code 1 if they do not."""
-    if env is not None:
-        raise ValueError(f"--env {env} does not go with --reproduce: {name!r} records its world")
+    if env:
+        raise ValueError(f"--env {env[0]} does not go with --reproduce: {name!r} records its world")
     from gems_gym.pretraining.shipping import reproduce
 
-    with tempfile.TemporaryDirectory() as scratch:
-        result = reproduce(name, family, out or Path(scratch))
+    with scratch_folder() as scratch:
+        result = reproduce(name, family, out or scratch, overwrite=overwrite)
     if out is None:
         del result["file"]
     readable = {key: value for key, value in result.items() if key != "metrics"}
@@ -314,51 +398,17 @@ def _preset(
     return presets[name or "default"]
 
 
-def _preset_log(
-    env_id: str,
-    path: Path | None,
-    preset: PretrainingPreset[Any],
-    sessions: int | None,
-    seed: int,
-    item_embeddings: Path | None,
-) -> tuple[Any, Any]:
-    """As :func:`_session_log`, of whom a preset lets log."""
-    count = preset.sessions if sessions is None else sessions
-    return _session_log(env_id, path, preset.shares, count, seed, item_embeddings, preset.search_sessions)
-
-
-def _session_log(
-    env_id: str,
-    path: Path | None,
-    shares: Mapping[str, float],
-    sessions: int,
-    seed: int,
-    item_embeddings: Path | None,
-    search_sessions: int | None = None,
-    session_length: int | None = None,
-) -> tuple[Any, Any]:
-    """The log to train on, and the world's configuration."""
-    config, catalog = world_of(env_id, item_embeddings)
-    if path is not None and path.exists():
-        log = SessionLog.load(path)
-        if log.catalog_hash != catalog.hash:
-            raise ValueError(
-                f"--log {path} was logged on the catalogue {log.catalog_hash}, but {env_id} has {catalog.hash}"
-            )
-        note(f"using the {log.num_sessions} sessions of {path}")
-        return log, config
-    log = collect_session_log(
-        config,
-        shares,
-        sessions,
-        seed,
-        search_sessions=search_sessions,
-        session_length=session_length,
-        item_embeddings=catalog.item_embeddings,
-    )
-    if path is not None:
-        log.save(path)
-    return log, config
+def _unfinished(
+    out: Path,
+    world: tuple[SlateConfig, Catalog],
+    logged: LogPlan,
+    overwrite: bool,
+    trained_on: dict[str, Any],
+) -> Unfinished:
+    """Where the unfinished work on a file is kept, with all that decides the file."""
+    config, catalog = world
+    described = {"world": {**asdict(config), "catalog_hash": catalog.hash}, "log": logged.described()}
+    return Unfinished.of_file(out, described | trained_on, overwrite=overwrite)
 
 
 def _report(sha256: str, out: Path, settings: dict[str, Any], metrics: dict[str, Any], as_json: bool) -> None:

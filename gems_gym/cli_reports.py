@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import load_belief
@@ -24,30 +25,16 @@ _UNTRAINED = ("topk", "k_head_argmax")
 _Part = TypeVar("_Part")
 
 
-def world_of(env_id: str, item_embeddings: Path | None) -> tuple[SlateConfig, Catalog]:
-    """The configuration and the catalogue of an environment.
-
-    Args:
-        env_id: A registered id.
-        item_embeddings: One's own catalogue, an .npy file.
-    """
-    own = None if item_embeddings is None else str(item_embeddings)
-    world: Any = gymnasium.make(env_id, item_embeddings=own).unwrapped
+def world_of(spec: EnvSpec) -> tuple[SlateConfig, Catalog]:
+    """The configuration and the catalogue of an environment."""
+    world: Any = gymnasium.make(slate_spec(spec)).unwrapped
     return world.config, world.catalog
 
 
-def refuse(why: str, **options: Any) -> None:
-    """Raises a ValueError that names the first option that is given though it should not, and why."""
-    for name, value in options.items():
-        if value not in (None, []):
-            raise ValueError(f"--{name.replace('_', '-')} {why}")
-
-
 def report_rankers(
-    env_id: str,
+    world: EnvSpec,
     compare: list[str],
-    item_vectors: Path | None,
-    item_embeddings: Path | None,
+    item_vectors: str | None,
     out: Path | None,
     as_json: bool,
     **measuring: Any,
@@ -55,10 +42,10 @@ def report_rankers(
     """Measure rankers in a world and show the table.
 
     Args:
-        env_id: The world.
+        world: The world's spec.
         compare: Shipped names or files; the world's shipped rankers if empty.
-        item_vectors: Item embeddings that rankers without training are made of, for comparison.
-        item_embeddings: One's own catalogue, an .npy file.
+        item_vectors: Item embeddings that rankers without training are made of, for comparison: a file or a shipped
+            name.
         out: Picture to draw, a .png, .pdf or .svg file.
         as_json: Whether to print JSON.
         **measuring: Handed to :func:`~gems_gym.pretraining.ranker_report.compare_rankers`.
@@ -67,8 +54,8 @@ def report_rankers(
         ValueError: Nothing to measure, or what does not fit the world.
     """
     check_picture(out)
-    config, catalog = world_of(env_id, item_embeddings)
-    rankers = _loaded(load_ranker, "ranker", env_id, compare)
+    config, catalog = world_of(world)
+    rankers = _loaded(load_ranker, "ranker", world, compare)
     if item_vectors is not None:
         table = load_embeddings(item_vectors, catalog.hash)
         rankers |= {name: make_ranker(name, table, config.slate_size) for name in _UNTRAINED}
@@ -76,14 +63,13 @@ def report_rankers(
     if out is not None:
         from gems_gym.pretraining.report_pictures import draw_rankers
 
-        draw_rankers(rows, env_id, out)
+        draw_rankers(rows, world.id, out)
     show_result(rows, columns_table("measure", rows), as_json)
 
 
 def report_beliefs(
-    env_id: str,
+    world: EnvSpec,
     compare: list[str],
-    item_embeddings: Path | None,
     out: Path | None,
     as_json: bool,
     **measuring: Any,
@@ -93,12 +79,12 @@ def report_beliefs(
     require("torch")
     from gems_gym.pretraining.belief_report import compare_beliefs
 
-    config, catalog = world_of(env_id, item_embeddings)
-    rows = compare_beliefs(_loaded(load_belief, "belief", env_id, compare), config, catalog, **measuring)
+    config, catalog = world_of(world)
+    rows = compare_beliefs(_loaded(load_belief, "belief", world, compare), config, catalog, **measuring)
     if out is not None:
         from gems_gym.pretraining.report_pictures import draw_beliefs
 
-        draw_beliefs(rows, env_id, out)
+        draw_beliefs(rows, world.id, out)
     show_result(rows, columns_table("measure", belief_columns(rows)), as_json)
 
 
@@ -128,10 +114,12 @@ def belief_columns(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
     }
 
 
-def _loaded(load: Callable[[str], _Part], family: str, env_id: str, compare: list[str]) -> dict[str, _Part]:
+def _loaded(
+    load: Callable[[str], _Part], family: str, world: EnvSpec, compare: list[str]
+) -> dict[str, _Part]:
     """What is compared, by its name or file."""
-    preset = slate_spec(env_id).kwargs.get("preset")
+    preset = world.kwargs.get("preset")
     names = compare or (shipped.names(family, preset) if preset else [])
     if not names:
-        raise ValueError(f"no {family} is shipped for {env_id}; give --compare with the files to measure")
+        raise ValueError(f"no {family} is shipped for {world.id}; give --compare with the files to measure")
     return {name: load(name) for name in names}

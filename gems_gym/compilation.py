@@ -1,22 +1,79 @@
-"""How the compiled parts are compiled: cached on disk, with the arithmetic of C, and free of Python's lock."""
+"""How the compiled parts are compiled: kept on disk if possible, with the arithmetic of C, free of Python's lock."""
 
+import multiprocessing
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import numba
+from numba.core.caching import FunctionCache, NullCache
 
 from gems_gym.progress import stderr
 
+_PATIENCE_SECONDS = 2.0
+
+_noted = False  # in this process, the user has been told that compiled code is not kept on disk
+
+
+class _DiskCache(FunctionCache):
+    """numba's cache on disk; if it can't be read or written, the code is compiled in memory instead."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # a truncated pickle can raise anything
+            _note_once(
+                f"the compiled code in {self.cache_path} can't be read ({error!r}): it is compiled again"
+            )
+            with suppress(OSError):
+                self.flush()  # so that what is compiled now can be kept
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:  # a full disk above all; or another process damaged the index meanwhile
+            _note_once(f"compiled code can't be kept in {self.cache_path} ({error!r}): {_EVERY_PROCESS}")
+
+
+class _NoCache(NullCache):
+    """Keeps nothing, because numba found no folder that it could write to."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> None:
+        _note_once(f"compiled code can't be kept on disk (no writable cache folder): {_EVERY_PROCESS}")
+
+
+_EVERY_PROCESS = "every process compiles again; NUMBA_CACHE_DIR may name a writable folder"
+
+
+def compiled_with(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator for functions that numba compiles, and whose compiled code is kept on disk where that is possible.
+
+    Args:
+        **options: Those of ``numba.njit``, without ``cache``.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        kernel: Any = numba.njit(**options)(function)
+        if kernel is not function:  # which it is if NUMBA_DISABLE_JIT is set
+            try:
+                kernel._cache = _DiskCache(function)
+            except RuntimeError:  # no locator available
+                kernel._cache = _NoCache()
+        return kernel
+
+    return decorate
+
+
 # error_model: a division by zero gives inf or NaN, as in numpy; looking out for it in every loop costs half the speed
 
-compiled = numba.njit(cache=True, error_model="numpy", nogil=True)
+compiled = compiled_with(error_model="numpy", nogil=True)
 """For kernels that are called from Python."""
 
-inlined = numba.njit(cache=True, error_model="numpy", nogil=True, inline="always")
-"""For parts of a kernel: numba would pass whole tuples of arrays at every call, at a third of the speed."""
-
-_PATIENCE_SECONDS = 2.0
+inlined = numba.njit(error_model="numpy", nogil=True, inline="always")
+"""For parts of a kernel: numba would pass whole tuples of arrays at every call, at a third of the speed. They become
+part of the kernel's compiled code, and are not kept on their own."""
 
 
 @contextmanager
@@ -26,11 +83,23 @@ def announced_if_long(what: str) -> Iterator[None]:
     Args:
         what: What is being compiled.
     """
-    text = f"compiling {what}: this takes some seconds, once; the result is kept on disk"
-    timer = threading.Timer(_PATIENCE_SECONDS, lambda: stderr.print(text))
+
+    def announce() -> None:
+        kept = "" if _noted else ", once; the result is kept on disk"
+        stderr.print(f"compiling {what}: this takes some seconds{kept}")
+
+    timer = threading.Timer(_PATIENCE_SECONDS, announce)
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+
+
+def _note_once(text: str) -> None:
+    """Tell the user on stderr, once; processes that the user did not start are silent."""
+    global _noted
+    if not _noted and multiprocessing.parent_process() is None:
+        stderr.print(text, markup=False, highlight=False, soft_wrap=True)
+    _noted = True

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numba
 import numpy as np
 
+from gems_gym.compilation import compiled_with
 from gems_gym.errors import unknown_name
 
 LAYERS = ("linear", "relu", "tanh", "layer_norm")
@@ -119,8 +119,11 @@ def _checked_parameters(
     missing = [key for key in keys if key not in tensors]
     if missing:
         raise ValueError(f"layer {index} ({name}) lacks the tensors {missing}")
-    weight, bias = (np.asarray(tensors[key], dtype=np.float32) for key in keys)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+        weight, bias = (np.asarray(tensors[key], dtype=np.float32) for key in keys)
     for key, array in zip(keys, (weight, bias), strict=True):
+        if array.size == 0:
+            raise ValueError(f"tensor {key!r} is empty: it has shape {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(
                 f"tensor {key!r} holds {np.count_nonzero(~np.isfinite(array))} non-finite numbers"
@@ -135,7 +138,7 @@ def _checked_parameters(
     return np.ascontiguousarray(weight.T), np.ascontiguousarray(bias)
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@compiled_with(fastmath={"contract"})
 def dense(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """``rows @ weight + bias``, (N, inputs) by (inputs, outputs) to (N, outputs); float32, contiguous.
 
@@ -172,7 +175,7 @@ def dense(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return result
 
 
-@numba.njit(cache=True)
+@compiled_with()
 def tanh(values: np.ndarray) -> np.ndarray:
     """Elementwise tanh of a 2-D float32 array, the same bits wherever an element stands."""
     result = np.empty_like(values)
@@ -182,7 +185,7 @@ def tanh(values: np.ndarray) -> np.ndarray:
     return result
 
 
-@numba.njit(cache=True)
+@compiled_with()
 def _layer_norm(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Layer normalisation over the last axis (Ba et al., 2016), sums in float64."""
     result = np.empty_like(rows)

@@ -4,6 +4,7 @@ The six published worlds have one with beliefs and latents too: ``GemsSlateLaten
 """
 
 import copy
+import dataclasses
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
@@ -73,6 +74,39 @@ def is_latent(env: str | EnvSpec) -> bool:
     return spec.entry_point == _LATENT
 
 
+def is_slate(spec: EnvSpec) -> bool:
+    """Whether a spec is that of a :class:`gems_gym.envs.SlateEnv`."""
+    return spec.entry_point == _SLATE
+
+
+def latent_spec(slate: EnvSpec, ranker: str, belief: str) -> EnvSpec:
+    """The spec of a latent environment around a slate environment's world: :func:`slate_spec` the other way round.
+
+    It need not be registered; ``gymnasium.make`` takes a spec as well as an id.
+
+    Args:
+        slate: The slate environment's spec.
+        ranker: A shipped name, a file, or a dataset's copy (``dataset:ID/ranker``).
+        belief: Likewise.
+
+    Examples:
+        >>> latent_spec(gymnasium.spec("GemsSlate-diffuse_mix-v1"), "gems-diffuse_mix", "gru-diffuse_mix").id
+        'GemsSlateLatent-diffuse_mix-v1'
+    """
+    return EnvSpec(
+        slate.id.replace("GemsSlate-", "GemsSlateLatent-"),
+        entry_point=_LATENT,
+        vector_entry_point=_LATENT_VECTOR,
+        kwargs={**copy.deepcopy(slate.kwargs), "ranker": ranker, "belief": belief},
+        additional_wrappers=slate.additional_wrappers,
+    )
+
+
+def is_slate_world(spec: EnvSpec) -> bool:
+    """Whether a spec is that of an environment of ours, a slate or a latent one."""
+    return spec.entry_point in (_SLATE, _LATENT)
+
+
 def slate_spec(env: str | EnvSpec) -> EnvSpec:
     """The spec of the slate environment inside a latent one; a slate environment's own spec as it is.
 
@@ -97,6 +131,20 @@ def slate_spec(env: str | EnvSpec) -> EnvSpec:
         kwargs=copy.deepcopy(kwargs),
         additional_wrappers=spec.additional_wrappers,
     )
+
+
+def world_keywords(spec: EnvSpec) -> list[str]:
+    """The keywords that can be changed in a world of ours and recorded with its spec.
+
+    Args:
+        spec: A registered environment's.
+
+    Examples:
+        >>> world_keywords(gymnasium.spec("GemsSlateLatent-diffuse_mix-v0"))[-3:]
+        ['item_embeddings', 'ranker', 'belief']
+    """
+    fields = [field.name for field in dataclasses.fields(SlateConfig)]
+    return [*fields, "item_embeddings", *(("ranker", "belief") if is_latent(spec) else ())]
 
 
 def register_preset(name: str, config: SlateConfig) -> None:

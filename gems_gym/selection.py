@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.compilation import compiled
+from gems_gym.compilation import compiled, compiled_with
 
 
 @compiled
@@ -24,7 +23,7 @@ def best_items(scores: NDArray[np.floating[Any]], best: NDArray[np.int64]) -> No
         count = min(count + 1, best.shape[0])
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+@compiled_with(nogil=True, fastmath={"nnan", "nsz"})
 def largest(values: NDArray[np.floating[Any]]) -> float:
     """The maximum; the flags (no NaN, signs of zeros ignored) let the loop use vector instructions."""
     found = values[0]

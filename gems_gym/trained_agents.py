@@ -4,7 +4,11 @@ As a folder it holds all of these. As one file, which is how policies are shippe
 :class:`~gems_gym.policies.actor.Actor` whose metadata name its agent, and its ranker and belief with their sha256.
 """
 
+import copy
+import hashlib
+import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +27,14 @@ from gems_gym.errors import unknown_name
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import Ranker, load_ranker
-from gems_gym.registration import is_latent, slate_spec
+from gems_gym.registration import is_latent, is_slate_world, slate_spec, world_keywords
 from gems_gym.whole_files import read_json, write_json
 from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
 
 RECORD_FILE = "agent.json"
 RANKER_FILE = "ranker.safetensors"
 BELIEF_FILE = "belief.safetensors"
+_SAVING_FOLDER = ".saving"
 
 
 class Saves(Protocol):
@@ -99,7 +104,11 @@ def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
 def save_trained_agent(
     directory: Path, agent: Saves, name: str, ranker: Ranker, belief: BeliefEncoder, record: dict[str, Any]
 ) -> None:
-    """Write an agent's folder; its record comes last, so a folder with a record is whole.
+    """Write an agent's folder, in place of the agent that is there.
+
+    All files are written beside it first and then moved in, the record last; the record of an agent that is replaced
+    goes first. So a killed process leaves the old agent, the new one, or a folder that :func:`open_trained_agent`
+    refuses because it has no record.
 
     Args:
         directory: The folder; made if need be.
@@ -109,52 +118,71 @@ def save_trained_agent(
         belief: Likewise.
         record: How it was made; JSON-able.
     """
-    agent.save(directory)
-    ranker_sha256 = ranker.save(directory / RANKER_FILE)
-    belief_sha256 = belief.save(directory / BELIEF_FILE)
-    write_json(
-        directory / RECORD_FILE,
-        {
+    saving = Path(directory) / _SAVING_FOLDER
+    if saving.exists():  # left by a killed process
+        shutil.rmtree(saving)
+    saving.mkdir(parents=True)
+    try:
+        agent.save(saving)
+        own_files = [file.relative_to(saving) for file in sorted(saving.rglob("*")) if file.is_file()]
+        made_by = {
             "agent": name,
             "gems_gym_version": __version__,
-            "ranker_sha256": ranker_sha256,
-            "belief_sha256": belief_sha256,
-            **record,
-        },
-    )
+            "files_sha256": {str(file): _sha256(saving / file) for file in own_files},
+            "ranker_sha256": ranker.save(saving / RANKER_FILE),
+            "belief_sha256": belief.save(saving / BELIEF_FILE),
+        }
+        write_json(saving / RECORD_FILE, made_by | record)
+        (directory / RECORD_FILE).unlink(missing_ok=True)
+        for file in (*own_files, Path(RANKER_FILE), Path(BELIEF_FILE), Path(RECORD_FILE)):
+            (directory / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(saving / file, directory / file)
+    finally:
+        shutil.rmtree(saving)
 
 
-def find_trained_agent(policy: str) -> TrainedAgent | None:
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def find_trained_agent(policy: str, checkpoint: int | None = None) -> TrainedAgent | None:
     """The trained agent that a command names; None if it names a policy of slates instead.
 
     Args:
         policy: A trained agent's folder, a policy's file or shipped name, or a name in the entry-point group
             ``gems_gym.policies``.
+        checkpoint: See :func:`open_trained_agent`.
 
     Raises:
-        ValueError: A name that stands for nothing, and what :func:`open_trained_agent` raises.
+        ValueError: A name that stands for nothing, a checkpoint of a policy that has none, and what
+            :func:`open_trained_agent` raises.
     """
     learned = shipped.names("policy")
     if policy in learned or Path(policy).is_dir() or Path(policy).suffix == ".safetensors":
-        return open_trained_agent(policy)
+        return open_trained_agent(policy, checkpoint)
     if policy not in (untrained := plugins.names(plugins.POLICIES)):
         raise unknown_name("policy", policy, [*untrained, *learned])
+    _refuse_checkpoint(policy, checkpoint)
     return None
 
 
-def open_trained_agent(name_or_path: str | os.PathLike[str]) -> TrainedAgent:
+def open_trained_agent(name_or_path: str | os.PathLike[str], checkpoint: int | None = None) -> TrainedAgent:
     """Read a trained agent; nothing in its files can run code.
 
     Args:
         name_or_path: Its folder, or a policy's file or shipped name, e.g. "expert-diffuse_mix".
+        checkpoint: The policy after so many interactions of training, of a folder whose agent has kept it; the one
+            that was chosen on validation users if None.
 
     Raises:
         FileNotFoundError: A folder without a whole agent.
-        ValueError: A damaged or altered file, an agent that no installed package knows, or a ranker or belief that is
-            not the one that the agent was trained with.
+        ValueError: A damaged or altered file, an agent that no installed package knows, a ranker or belief that is
+            not the one that the agent was trained with, or a checkpoint that does not exist (the message lists those
+            that do).
     """
     if Path(name_or_path).is_dir() and name_or_path not in shipped.names("policy"):
-        return _open_folder(Path(name_or_path))
+        return _open_folder(Path(name_or_path), checkpoint)
+    _refuse_checkpoint(name_or_path, checkpoint)
     return _open_policy(name_or_path)
 
 
@@ -176,22 +204,81 @@ def _open_policy(name_or_file: str | os.PathLike[str]) -> TrainedAgent:
     return TrainedAgent(made["agent"], AgentPolicy(actor), ranker, belief, made)
 
 
-def _open_folder(directory: Path) -> TrainedAgent:
+def _open_folder(directory: Path, checkpoint: int | None) -> TrainedAgent:
     record_file = directory / RECORD_FILE
     if not record_file.is_file():
         raise FileNotFoundError(
-            f"{str(directory)!r} holds no trained agent (no {RECORD_FILE}); make one with 'gems-gym train'"
+            f"{str(directory)!r} holds no trained agent (no {RECORD_FILE}); make one with 'gems-gym train', which also "
+            f"resumes a training that was interrupted there"
         )
     record = read_json(record_file)
+    for name, sha256 in record.get("files_sha256", {}).items():  # agents of older versions have none
+        found = _sha256(directory / name) if (directory / name).is_file() else None
+        if found != sha256:
+            raise _not_of_the_agent(directory, name, found, sha256)
     ranker, belief = load_ranker(directory / RANKER_FILE), load_belief(directory / BELIEF_FILE)
     for kind, part in (("ranker", ranker), ("belief", belief)):
         if part.sha256 != record[f"{kind}_sha256"]:
-            raise ValueError(
-                f"{str(directory)!r}: the {kind} is not the one that the agent was trained with "
-                f"(sha256 {part.sha256}, {record[f'{kind}_sha256']} expected)"
-            )
-    policy = AgentPolicy(plugins.load(plugins.AGENTS, record["agent"]).load(directory))
-    return TrainedAgent(record["agent"], policy, ranker, belief, record)
+            raise _not_of_the_agent(directory, f"the {kind}", part.sha256, record[f"{kind}_sha256"])
+    agent_class = plugins.load(plugins.AGENTS, record["agent"])
+    if checkpoint is None:
+        return TrainedAgent(record["agent"], AgentPolicy(agent_class.load(directory)), ranker, belief, record)
+    chosen = _checkpoint(agent_class, directory, checkpoint)
+    name = f"{record['agent']} after {checkpoint} interactions"
+    return TrainedAgent(name, AgentPolicy(chosen.actor), ranker, chosen.belief or belief, record)
+
+
+def _checkpoint(agent_class: Any, directory: Path, interactions: int) -> Any:
+    """One of the policies that an agent has kept while it learned; means of several are none of them."""
+    if not hasattr(agent_class, "load_checkpoints"):
+        raise ValueError(f"--checkpoint {interactions}: the agent in {str(directory)!r} keeps no checkpoints")
+    kept = {one.interactions: one for one in agent_class.load_checkpoints(directory) if one.mean_of == 1}
+    if interactions not in kept:
+        raise ValueError(
+            f"{str(directory)!r} holds no checkpoint of {interactions} interactions; it holds "
+            f"{', '.join(map(str, kept)) or 'none'}"
+        )
+    return kept[interactions]
+
+
+def _refuse_checkpoint(policy: object, checkpoint: int | None) -> None:
+    if checkpoint is not None:
+        raise ValueError(
+            f"--checkpoint {checkpoint} goes with the folder of a trained agent, and {str(policy)!r} is none"
+        )
+
+
+def recorded_world(agent: TrainedAgent) -> EnvSpec:
+    """The world that an agent was trained in: an environment of ours, with the keywords in the agent's record.
+
+    Nothing else of the recorded spec counts, since whoever wrote the record could have named any function there.
+
+    Raises:
+        ValueError: A record without an environment, or of one that is not registered here or has other keywords.
+    """
+    record = agent.record
+    try:
+        recorded = json.loads(record["env_spec"]) if "env_spec" in record else {"id": record["env"]}
+        env_id, keywords = recorded["id"], dict(recorded.get("kwargs", {}))
+        spec = copy.deepcopy(gymnasium.registry[env_id])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            "the agent's record names no environment that is registered here; give --env"
+        ) from error
+    unknown = sorted(keywords.keys() - {"preset", *world_keywords(spec)})
+    if unknown or not is_slate_world(spec):
+        raise ValueError(
+            f"the agent's record names {env_id} with {', '.join(unknown)}, which no world of gems-gym has; give --env"
+        )
+    spec.kwargs.update(keywords)
+    return spec
+
+
+def _not_of_the_agent(directory: Path, part: str, found: str | None, expected: str) -> ValueError:
+    return ValueError(
+        f"{str(directory)!r}: {part} is not the one that {RECORD_FILE} names (sha256 {found or 'of no file'}, "
+        f"{expected} expected); it was replaced, altered or removed: put it back, or train again with --overwrite"
+    )
 
 
 class AgentPolicy:

@@ -1,35 +1,67 @@
 """Files that appear under their name only when they are whole."""
 
+import glob
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from gems_gym.locks import HAS_FLOCK, lock_open_file, remove_unlocked
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Write a file that replaces ``path`` when the block ends; nothing stays if the block fails.
 
+    What a process that was killed left of the same file is removed.
+
     Args:
         path: The file; its folders are made, and an existing one is replaced.
 
     Yields:
         A binary file to write to.
+
+    Raises:
+        OSError: The file can't be written; it names the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
-    try:
+    with naming_file(path), ExitStack() as at_end:
+        descriptor, temporary = _open_temporary(path)
+        if HAS_FLOCK:  # the lock lasts as long as one of its descriptors is open
+            at_end.callback(os.close, os.dup(descriptor))
+        at_end.callback(temporary.unlink, missing_ok=True)  # it is not there any more if all goes well
         with os.fdopen(descriptor, "wb") as file:
             yield file
         temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
-    except BaseException:  # Ctrl-C included
-        temporary.unlink(missing_ok=True)
+
+
+def _open_temporary(path: Path) -> tuple[int, Path]:
+    """Makes a locked file beside another one, and removes those that killed processes left of it."""
+    start, end = f".{path.name}.", ".part"
+    for leftover in path.parent.glob(f"{glob.escape(start)}????????{end}"):
+        remove_unlocked(leftover)
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=start, suffix=end, dir=path.parent)
+        if lock_open_file(descriptor, Path(name)):
+            return descriptor, Path(name)
+        os.close(descriptor)  # another process took it for a leftover before it was locked
+
+
+@contextmanager
+def naming_file(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Add a file's name to an OSError of the block that names none, as when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        elif error.filename is None:
+            raise OSError(f"{path} can't be written: {error}") from error
         raise
 
 

@@ -52,6 +52,10 @@ class Agent(Protocol):
     A class attribute ``presets``, if there is one, maps the name of a world's preset to a dataclass of all options:
     ``gems-gym train`` takes them from there.
 
+    A class method ``load_checkpoints(directory)``, if there is one, reads the policies that ``fit`` kept on the way:
+    objects with ``interactions``, ``actor`` (a :class:`Policy`), ``belief`` (its own, or None) and ``mean_of`` (of how
+    many policies it is the mean, 1 if of none). ``--checkpoint`` chooses among them.
+
     An agent that learns a belief of its own has it as the attribute ``belief`` once it is fitted, and acts on it.
     """
 
@@ -77,7 +81,8 @@ class Agent(Protocol):
             steps: gradient updates (dataset agents) or environment interactions (environment agents), at least 1.
             seed: decides everything random; the same seed on the same CPU build gives the same agent.
             directory: where checkpoints and curves go; ``None`` writes nothing. An agent may leave there what an
-                interrupted run goes on with, and then does so when it is called with the same arguments again.
+                interrupted run resumes from (:mod:`gems_gym.unfinished`), and then does so when it is called with the
+                same arguments again.
             device: a torch device, ``"cpu"`` or ``"cuda"``.
             evaluate: scores the policy on validation users at intervals; the agent then keeps its best one.
             progress: draw a progress bar on stderr.

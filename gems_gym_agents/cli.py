@@ -1,46 +1,65 @@
 """The commands that learning adds to ``gems-gym``: train, evaluate, levels, quickstart."""
 
+from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import gymnasium
 import typer
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
-from gems_gym.command_options import read_options
+from gems_gym.command_options import (
+    ALL,
+    Checkpoint,
+    EnvOption,
+    PolicyOption,
+    alone_in_its_folder,
+    changed_parameters,
+    chosen_world,
+    chosen_worlds,
+    in_world,
+    read_options,
+)
 from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.policies import Policy, make_policy
-from gems_gym.registration import is_latent, latent_environment_ids, slate_spec
+from gems_gym.registration import environment_id, is_latent, latent_environment_ids, slate_spec
 from gems_gym.trained_agents import (
     RECORD_FILE,
+    TrainedAgent,
     check_acts_in,
     find_trained_agent,
     latent_vector_env,
+    recorded_world,
     save_trained_agent,
 )
+from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import SPLITS, UserSplit, user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.base import DivergedError
-from gems_gym_agents.online.checkpoints import UNFINISHED_FOLDER, discard_unfinished
 from gems_gym_agents.training_world import dataset_world, environment_world
 
 VALIDATION_USERS = 200
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Env = Annotated[str, typer.Option(help="Environment id.")]
 
 
+@alone_in_its_folder
 def train(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of an installed agent.")],
     steps: Annotated[int, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
     out: Annotated[Path, typer.Option(help="Folder for the trained agent.")],
     env: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="Environment id, for agents that learn online; with --dataset: what it must be recorded in."
+            metavar="ID",
+            help="Environment id, for agents that learn online; with --dataset: what it must be recorded in.",
         ),
     ] = None,
+    env_option: EnvOption = None,
     dataset: Annotated[str | None, typer.Option(help="Minari dataset id, for offline agents.")] = None,
     ranker: Annotated[
         str | None, typer.Option(help="Ranker's file or shipped name, with --env GemsSlate-….")
@@ -60,33 +79,45 @@ def train(
         int, typer.Option(help="Users that checkpoints are picked on.")
     ] = VALIDATION_USERS,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    save_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Updates between two saved states, with --dataset; at each epoch's end if not given."
+        ),
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option(help="Begin anew, replacing a trained agent or an unfinished run that is there.")
+        bool, typer.Option(help="Start anew, replacing a trained agent or an unfinished run that is there.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Train an agent, online in an environment or offline on a dataset; the best on validation users is kept.
 
-    Online agents that were interrupted or killed go on where they were when the same command is given again, and end
-    with the same policies.
+    Interrupted or killed, the same command resumes the training, and ends with the same policies.
     """
     agent_class = plugins.load(plugins.AGENTS, agent)
     online = agent_class.learns_from == "environment"
-    unfinished = online and (out / UNFINISHED_FOLDER).is_dir()
-    if not (overwrite or unfinished) and any(
-        (out / one).exists() for one in (RECORD_FILE, UNFINISHED_FOLDER)
-    ):
+    resumes = is_unfinished(out) and not overwrite
+    if not (overwrite or resumes) and (out / RECORD_FILE).exists():
         raise FileExistsError(f"--out {out} holds a trained agent; choose another folder or give --overwrite")
     options = read_options(option or [])
     agent_class(**options)  # mistakes are told before the world is made
+    saving = {} if save_every is None else {"save_every": save_every}
+    if not saving.keys() <= signature(agent_class.fit).parameters.keys():
+        raise ValueError(
+            f"agent {agent!r} takes no --save-every; agents that learn with --env save their state every "
+            f"validate_every interactions: --option validate_every=N"
+        )
+    if env_option and not env:
+        raise ValueError("--env-option goes with --env; a dataset's world is the one that it was recorded in")
     if online:
-        if env is None or dataset is not None:
+        if not env or dataset is not None:
             raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
-        world = environment_world(env, ranker, belief)
+        world = environment_world(chosen_world(env, env_option), ranker, belief)
     else:
         if dataset is None:
             raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
-        world = dataset_world(dataset, env, ranker, belief)
+        wanted = chosen_world(env, env_option) if env else None
+        world = dataset_world(dataset, wanted, ranker, belief)
     preset = getattr(agent_class, "presets", {}).get(world.preset)
     learner = agent_class(**({} if preset is None else vars(preset)) | options)
     score = evaluation.ValidationScore(
@@ -95,14 +126,14 @@ def train(
     )
     if overwrite:
         discard_unfinished(out)
-    elif unfinished:
-        note(f"going on with the unfinished run in {out}")
+    elif resumes:
+        note(f"resuming the unfinished run in {out}")
     source = world.users(num_envs) if online else world.dataset
     try:
-        learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score)
+        learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score, **saving)
     except KeyboardInterrupt:
-        if (out / UNFINISHED_FOLDER).is_dir():
-            note("the same command goes on where it was")
+        if is_unfinished(out):
+            note("the same command resumes the training")
         raise
     record = {
         "env": world.spec.id,
@@ -114,6 +145,7 @@ def train(
     }
     own_belief = getattr(learner, "belief", None)
     save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
+    discard_unfinished(out)
     validation_return = score(learner.act, own_belief)
     result = {"agent": agent, **record, "validation_return": validation_return, "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
@@ -124,10 +156,21 @@ def evaluate(
         str,
         typer.Argument(
             metavar="POLICY|AGENT_DIR",
-            help="A policy's name (shipped ones too: expert-diffuse_mix), or an agent's folder.",
+            help="A policy's name (shipped ones too: expert-diffuse_mix, or expert-{preset} for the world's own), or "
+            "an agent's folder.",
         ),
     ],
-    env: Env,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Environment id; may be repeated, and all means the six worlds. Not needed for a trained agent: if "
+            "not given, the world that it was trained in.",
+        ),
+    ] = None,
+    env_option: EnvOption = None,
+    policy_option: PolicyOption = None,
+    checkpoint: Checkpoint = None,
     episodes: Annotated[int, typer.Option(help="Users, one session each.")] = 500,
     seed: Annotated[int, typer.Option(help="Which block of users.")] = 0,
     split: Annotated[str, typer.Option(help=f"Whose users: {', '.join(SPLITS)}.")] = "test",
@@ -139,46 +182,113 @@ def evaluate(
 ) -> None:
     """Play one session with each of many users: mean clicks, 95 % interval, normalised score.
 
-    In a GemsSlateLatent environment a policy by name shows its slates in the world inside; a trained agent must have
-    been trained with that environment's ranker and belief.
+    Several environments give a row each. In a GemsSlateLatent environment a policy by name shows its slates in the
+    world inside; a trained agent must have been trained with that environment's ranker and belief.
     """
     users = user_seeds(cast(UserSplit, split), seed, episodes)
-    kwargs: dict[str, Any] = {"autoreset_mode": "disabled"}
-    if item_embeddings is not None:
-        kwargs["item_embeddings"] = str(item_embeddings)
+    options = read_options(policy_option, "--policy-option")
+    worlds = (
+        chosen_worlds(env, env_option, item_embeddings)
+        if env
+        else [_own_world(policy, checkpoint, env_option)]
+    )
     count = min(episodes, num_envs)
-    slate_env = gymnasium.make_vec(slate_spec(env), num_envs=count, **kwargs)
-    agent = find_trained_agent(policy)
-    if agent is not None:
-        check_acts_in(agent, env)
-        acting: Policy = agent.policy
-        acted_in = latent_vector_env(env, count, agent.ranker, agent.belief, **kwargs)
-    else:
-        acting, acted_in = make_policy(policy, slate_env), slate_env
-    evaluated = evaluation.evaluate(acting, acted_in, users, name=policy, progress=True)
-    references = evaluation.measure_references(slate_env, users)
-    result = {
-        "policy": policy,
-        "env": env,
-        "split": split,
-        "seed": seed,
-        "episodes": episodes,
-        "mean_return": evaluated.mean_return,
-        "ci95": evaluated.ci95,
-        "normalized_score": references.normalized_score(evaluated.mean_return),
-        "random_return": references.random,
-        "boredom_aware_oracle_return": references.boredom_aware_oracle,
-        "seconds": evaluated.seconds,
-    }
-    show_result(result, key_value_table(result), as_json)
+    # all are opened first, so that a mistake in the last one is found before the first one is played
+    opened = [_Scored.opened(in_world(policy, spec), spec, checkpoint, options, count) for spec in worlds]
+    rows = [{**one.score(users), "split": split, "seed": seed, "episodes": episodes} for one in opened]
+    if len(rows) == 1:
+        readable = {name: value for name, value in rows[0].items() if value != {}}
+        show_result(rows[0], key_value_table(readable), as_json)
+        return
+    shown = ("mean_return", "ci95", "normalized_score", "random_return", "boredom_aware_oracle_return")
+    table = rows_table("environment", {row["env"]: {name: row[name] for name in shown} for row in rows})
+    show_result({"results": rows}, table, as_json)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A policy in a world, ready to be scored."""
+
+    name: str
+    spec: EnvSpec
+    policy: Policy
+    acted_in: VectorEnv[Any, Any, Any]
+    slates: VectorEnv[Any, Any, Any]
+    details: dict[str, Any]
+
+    @classmethod
+    def opened(
+        cls, name: str, spec: EnvSpec, checkpoint: int | None, options: dict[str, Any], num_envs: int
+    ) -> "_Scored":
+        slates = gymnasium.make_vec(slate_spec(spec), num_envs=num_envs, autoreset_mode="disabled")
+        agent = find_trained_agent(name, checkpoint)
+        if agent is None:
+            chosen = {"policy_options": options} if options else {}
+            return cls(name, spec, make_policy(name, slates, **options), slates, slates, chosen)
+        if options:
+            raise ValueError(f"--policy-option goes with a policy by name, and {name!r} is a trained agent")
+        check_acts_in(agent, spec)
+        _note_other_world(agent, spec)
+        acted_in = latent_vector_env(spec, num_envs, agent.ranker, agent.belief, autoreset_mode="disabled")
+        details = {} if checkpoint is None else {"checkpoint": checkpoint}
+        return cls(name, spec, agent.policy, acted_in, slates, details)
+
+    def score(self, users: list[int]) -> dict[str, Any]:
+        evaluated = evaluation.evaluate(self.policy, self.acted_in, users, name=self.name, progress=True)
+        references = evaluation.measure_references(self.slates, users)
+        return {
+            "policy": self.name,
+            **self.details,
+            "env": self.spec.id,
+            "env_options": changed_parameters(self.spec),
+            "mean_return": evaluated.mean_return,
+            "ci95": evaluated.ci95,
+            "normalized_score": references.normalized_score(evaluated.mean_return),
+            "random_return": references.random,
+            "boredom_aware_oracle_return": references.boredom_aware_oracle,
+            "seconds": evaluated.seconds,
+        }
+
+
+def _note_other_world(agent: TrainedAgent, spec: EnvSpec) -> None:
+    """Say so where an agent is scored in a world with other parameters than it was trained in."""
+    try:
+        recorded = recorded_world(agent)
+    except ValueError:
+        return  # a record of a world that is not known here
+    trained_in, scored_in = changed_parameters(recorded), changed_parameters(spec)
+    if trained_in != scored_in:
+        note(f"the agent was trained with {_listed(trained_in)}, and is scored with {_listed(scored_in)}")
+
+
+def _listed(parameters: dict[str, Any]) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in sorted(parameters.items()))
+    return given or "the environment's own parameters"
+
+
+def _own_world(policy: str, checkpoint: int | None, env_option: list[str] | None) -> EnvSpec:
+    """The world that a trained agent was trained in."""
+    agent = find_trained_agent(policy, checkpoint)
+    if agent is None or env_option:
+        why = (
+            "--env-option changes its parameters"
+            if agent
+            else f"{policy!r} is no trained agent, which records it"
+        )
+        raise ValueError(f"give --env with the world: {why}")
+    return recorded_world(agent)
 
 
 def levels(
     out: Annotated[Path, typer.Option(help="Folder of the policies and their manifest.")],
     env: Annotated[
         list[str] | None,
-        typer.Option(help="A GemsSlateLatent environment; may be repeated. All six if not given."),
+        typer.Option(
+            metavar="ID",
+            help="A GemsSlateLatent environment; may be repeated. All six if not given, or for all.",
+        ),
     ] = None,
+    env_option: EnvOption = None,
     steps: Annotated[int, typer.Option(help="Interactions of each training.")] = 300_000,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
     runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs/levels"),
@@ -187,14 +297,15 @@ def levels(
     """Train SAC in worlds, and write the policies medium-WORLD and expert-WORLD of each, with a manifest.
 
     Expert is the best on validation users, medium the first on the way there past half of expert's normalised score.
-    Interrupted or killed, the same command goes on where it was; a finished training is not repeated. Exit code 1 if a
+    Interrupted or killed, the same command resumes the training; a finished training is not repeated. Exit code 1 if a
     world has no such policies.
     """
     from gems_gym_agents.levels import NoLevelsError, Training, make_levels
 
     rows: dict[str, dict[str, Any]] = {}
     failures = {}
-    for training in [Training.of(one, steps, seed) for one in env or latent_environment_ids()]:
+    worlds = chosen_worlds(env or [ALL], env_option, everything=latent_environment_ids())
+    for training in [Training.of(one, steps, seed) for one in worlds]:
         try:
             made = make_levels(training, out, runs)
         except (NoLevelsError, DivergedError) as error:
@@ -213,9 +324,14 @@ def levels(
         raise typer.Exit(1)
 
 
+@alone_in_its_folder
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("runs/quickstart"),
-    env: Env = "GemsSlate-diffuse_topdown-v0",
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Environment id; GemsSlate-diffuse_topdown-v0 if not given."),
+    ] = None,
+    env_option: EnvOption = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
     episodes: Annotated[int, typer.Option(help="Test users.")] = 500,
     as_json: Json = False,
@@ -223,9 +339,10 @@ def quickstart(
     """The whole road once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
     from gems_gym_agents.quickstart import run_quickstart
 
-    if is_latent(env):
+    world = chosen_world(env or [environment_id("diffuse_topdown")], env_option)
+    if is_latent(world):
         raise ValueError(
-            f"the quickstart trains a ranker and a belief of its own: give --env {slate_spec(env).id}"
+            f"the quickstart trains a ranker and a belief of its own: give --env {slate_spec(world).id}"
         )
-    results = run_quickstart(out, env, seed=seed, episodes=episodes)
+    results = run_quickstart(out, world, seed=seed, episodes=episodes)
     show_result(results.as_dict(), results.as_table(), as_json)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,13 +17,17 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from gems_gym import __version__
 from gems_gym.artifacts import shipped
+from gems_gym.command_options import changed_parameters
+from gems_gym.locks import locked_folder
 from gems_gym.output import plain
 from gems_gym.policies.actor import KIND, Actor
 from gems_gym.registration import is_latent, slate_spec
+from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import write_json
 from gems_gym_agents.evaluation import References, ValidationScore, evaluate, measure_references
@@ -66,16 +71,17 @@ class Training:
     seed: int
 
     @classmethod
-    def of(cls, env: str, steps: int, seed: int) -> Training:
-        """The training in an environment.
+    def of(cls, env: str | EnvSpec, steps: int, seed: int) -> Training:
+        """The training in an environment, given by its id or a spec.
 
         Raises:
             ValueError: Not a latent environment, or not one of a preset.
         """
-        world = environment_world(env, None, None) if is_latent(env) else None
+        spec = gymnasium.spec(env) if isinstance(env, str) else env
+        world = environment_world(spec, None, None) if is_latent(spec) else None
         if world is None or world.preset is None:
             raise ValueError(
-                f"env {env!r} names no preset with a ranker and a belief; give GemsSlateLatent-WORLD-v0"
+                f"env {spec.id!r} names no preset with a ranker and a belief; give GemsSlateLatent-WORLD-v0"
             )
         return cls(world, steps, seed)
 
@@ -96,6 +102,10 @@ class Training:
         """All that decides the result; JSON types only."""
         world, spec = self.world, self.world.spec
         parts: dict[str, Any] = {"ranker": world.ranker, "belief": world.belief}
+        changed = changed_parameters(spec)
+        given = "".join(
+            f" --env-option {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in changed.items()
+        )
         return plain(
             {
                 "preset": world.preset,
@@ -109,34 +119,43 @@ class Training:
                 "keep_growth": KEEP_GROWTH,
                 **{kind: {"name": spec.kwargs[kind], "sha256": part.sha256} for kind, part in parts.items()},
                 "gems_gym_version": __version__,
-                "command": f"gems-gym levels --env {spec.id} --steps {self.steps} --seed {self.seed}",
+                "command": f"gems-gym levels --env {spec.id}{given} --steps {self.steps} --seed {self.seed}",
+                **({"env_options": changed} if changed else {}),
             }
         )
 
     def policies(self, folder: Path) -> list[Checkpoint]:
-        """Train, or go on with what is there; of a finished training, read what it left.
+        """Train, or resume what is there; of a finished training, read what it left.
 
         Args:
             folder: Gets a folder for this very training.
 
         Returns:
             Every validated policy, in order.
+
+        Raises:
+            InUseError: Another process is doing this very training.
         """
         digest = hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
         directory = folder / f"{self.world.preset}-{digest[:12]}"
-        finished = directory / _FINISHED_FILE
-        if not finished.is_file():
-            users = partial(self.world.users, autoreset_mode="disabled")
-            SACAgent(**vars(self.options)).fit(
-                self.world.users(TRAINING_USERS),
-                steps=self.steps,
-                seed=self.seed,
-                directory=directory,
-                evaluate=ValidationScore(users, self.users),
-                keep_growth=KEEP_GROWTH,
-            )
-            write_json(finished, self.record)
-        return read_checkpoints(directory)
+        with locked_folder(directory, f"the training in {directory}"):
+            finished = directory / _FINISHED_FILE
+            if not finished.is_file():
+                self._train(directory)
+                write_json(finished, self.record)
+                discard_unfinished(directory)
+            return read_checkpoints(directory)
+
+    def _train(self, directory: Path) -> None:
+        users = partial(self.world.users, autoreset_mode="disabled")
+        SACAgent(**vars(self.options)).fit(
+            self.world.users(TRAINING_USERS),
+            steps=self.steps,
+            seed=self.seed,
+            directory=directory,
+            evaluate=ValidationScore(users, self.users),
+            keep_growth=KEEP_GROWTH,
+        )
 
 
 def pick(policies: Sequence[Checkpoint], references: References) -> dict[str, Checkpoint]:
@@ -173,7 +192,7 @@ def make_levels(training: Training, out: Path, runs: Path) -> dict[str, shipped.
     Args:
         training: How.
         out: Folder of the files and their manifest.
-        runs: Folder of the training, which goes on there if it was interrupted.
+        runs: Folder of the training, which is resumed there if it was interrupted.
 
     Returns:
         Name -> entry in the manifest.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -73,3 +74,34 @@ def borrowed_global_state(device: str = "cpu") -> Iterator[None]:
             cudnn.deterministic, cudnn.benchmark = cudnn_flags
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+
+
+def generator_states(device: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The states of the global generators, which :func:`set_generator_states` puts back.
+
+    Args:
+        device: The torch device that is trained on.
+
+    Returns:
+        Arrays, and JSON-able values.
+    """
+    import torch
+
+    arrays = {"generators/torch": torch.random.get_rng_state().numpy()}
+    if torch.device(device).type == "cuda":
+        arrays["generators/cuda"] = torch.cuda.get_rng_state(device).numpy()
+    numpy_state: Any = np.random.get_state(legacy=False)
+    numpy_state["state"]["key"] = numpy_state["state"]["key"].tolist()
+    return arrays, {"numpy": numpy_state, "python": random.getstate()}
+
+
+def set_generator_states(device: str, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
+    """Put the global generators into states that :func:`generator_states` returned."""
+    import torch
+
+    torch.random.set_rng_state(torch.from_numpy(arrays["generators/torch"]))
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_rng_state(torch.from_numpy(arrays["generators/cuda"]), device)
+    np.random.set_state(values["numpy"])
+    version, numbers, gauss = values["python"]
+    random.setstate((version, tuple(numbers), gauss))

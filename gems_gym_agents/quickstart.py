@@ -9,11 +9,13 @@ from typing import Any, cast
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
 from gems_gym.beliefs import load_belief
+from gems_gym.command_options import changed_parameters
 from gems_gym.datasets import collect
 from gems_gym.envs import SlateEnv
 from gems_gym.errors import missing_dependency, require
@@ -24,6 +26,7 @@ from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
 from gems_gym.pretraining.session_log import collect_session_log
 from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
+from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import write_json
 from gems_gym_agents.evaluation import (
@@ -33,7 +36,6 @@ from gems_gym_agents.evaluation import (
     evaluate,
     measure_references,
 )
-from gems_gym_agents.online.checkpoints import discard_unfinished
 from gems_gym_agents.results import ResultsTable, draw_clicks_per_step
 from gems_gym_agents.stages import Stages
 
@@ -75,7 +77,7 @@ class QuickstartSettings:
 
 def run_quickstart(
     directory: Path,
-    env_id: str,
+    env: str | EnvSpec,
     *,
     seed: int = 0,
     episodes: int = 500,
@@ -86,7 +88,7 @@ def run_quickstart(
 
     Args:
         directory: Folder for everything it makes; the dataset goes where Minari keeps datasets.
-        env_id: A slate environment.
+        env: A slate environment, its id or a spec with parameters of its own.
         seed: Decides everything random.
         episodes: Test users.
         settings: How much of everything.
@@ -99,7 +101,8 @@ def run_quickstart(
     for module in ("torch", "stable_baselines3", "d3rlpy", "minari", "matplotlib"):
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")
-    road = _Road(directory, env_id, seed, settings, dataset_id)
+    spec = gymnasium.spec(env) if isinstance(env, str) else env
+    road = _Road(directory, spec, seed, settings, dataset_id)
     return road.results(episodes)
 
 
@@ -107,14 +110,16 @@ class _Road:
     """The stages, each building on the ones before."""
 
     def __init__(
-        self, directory: Path, env_id: str, seed: int, settings: QuickstartSettings, dataset_id: str | None
+        self, directory: Path, spec: EnvSpec, seed: int, settings: QuickstartSettings, dataset_id: str | None
     ) -> None:
-        self.directory, self.env_id, self.seed, self.settings = directory, env_id, seed, settings
-        preset = gymnasium.spec(env_id).kwargs["preset"]
+        self.directory, self.spec, self.seed, self.settings = directory, spec, seed, settings
+        preset = spec.kwargs["preset"]
+        changed = changed_parameters(spec)
         self.dataset_id = dataset_id or f"gems-slate/{preset}/quickstart-v0"
         self.stages = Stages(directory)
-        self.world = cast(SlateEnv, gymnasium.make(env_id).unwrapped)
-        self.base = {"env": env_id, "catalog": self.world.catalog.hash, "seed": seed}
+        self.world = cast(SlateEnv, gymnasium.make(spec).unwrapped)
+        self.base = {"env": spec.id, "catalog": self.world.catalog.hash, "seed": seed}
+        self.base |= {"env_options": changed} if changed else {}
 
     # -- representations ---------------------------------------------------------------------------------------
 
@@ -171,7 +176,7 @@ class _Road:
     def latent_env(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
         ranker = load_ranker(self.directory / "ranker.safetensors")
         belief = load_belief(self.directory / "belief.safetensors")
-        return latent_vector_env(self.env_id, num_envs, ranker, belief, **kwargs)
+        return latent_vector_env(self.spec, num_envs, ranker, belief, **kwargs)
 
     @property
     def score(self) -> Callable[[Callable[[Any], NDArray[Any]]], float]:
@@ -188,14 +193,15 @@ class _Road:
         discard_unfinished(folder)  # a run of other settings would be in the way
         agent.fit(source, steps=steps, seed=self.seed, directory=folder, evaluate=self.score)
         record = {
-            "env": self.env_id,
-            "env_spec": gymnasium.spec(self.env_id).to_json(),
+            "env": self.spec.id,
+            "env_spec": self.spec.to_json(),
             "steps": steps,
             "seed": self.seed,
         }
         ranker = load_ranker(self.directory / "ranker.safetensors")
         belief = load_belief(self.directory / "belief.safetensors")
         save_trained_agent(folder, agent, name, ranker, belief, record)
+        discard_unfinished(folder)
         return agent
 
     @cached_property
@@ -228,7 +234,7 @@ class _Road:
             if self.dataset_id in minari.list_local_datasets():
                 note(f"replacing the dataset {self.dataset_id}, which another run made")
             dataset = collect(
-                self.env_id,
+                self.spec.id,
                 self.behaviour_policy(),
                 dataset_id=self.dataset_id,
                 episodes=self.settings.dataset_sessions,
@@ -236,6 +242,7 @@ class _Road:
                 ranker=self.directory / "ranker.safetensors",
                 belief=self.directory / "belief.safetensors",
                 policy_name=f"sac, unfinished, noise {self.settings.exploration_noise}",
+                env_kwargs=changed_parameters(self.spec),
                 overwrite=True,
             )
             return {"dataset_id": self.dataset_id, "content_hash": dataset.storage.metadata["content_hash"]}
@@ -282,7 +289,7 @@ class _Road:
         """Evaluate everything on test users."""
         users = user_seeds("test", self.seed, episodes)
         num_envs = min(episodes, NUM_ENVS)
-        slates = gymnasium.make_vec(self.env_id, num_envs=num_envs, autoreset_mode="disabled")
+        slates = gymnasium.make_vec(self.spec, num_envs=num_envs, autoreset_mode="disabled")
         belief, ranker = self.belief, self.ranker
         sac = self.sac
         for name in OFFLINE_AGENTS:
@@ -307,13 +314,13 @@ class _Road:
             ),
             untrained("boredom_aware_oracle"),
         ]
-        draw_clicks_per_step(evaluations, self.env_id, self.directory / "clicks_per_step.png")
+        draw_clicks_per_step(evaluations, self.spec.id, self.directory / "clicks_per_step.png")
         details = {
             "seed": self.seed, "dataset_id": self.dataset_id, "directory": str(self.directory),
             "stage_seconds": self.stages.seconds, "belief_metrics": belief["metrics"],
             "ranker_metrics": ranker["metrics"], "sac_curve": sac["curve"], "behaviour": sac["behaviour"],
         }  # fmt: skip
-        table = ResultsTable(self.env_id, evaluations, measure_references(slates, users), details)
+        table = ResultsTable(self.spec.id, evaluations, measure_references(slates, users), details)
         write_json(self.directory / "results.json", plain(table.as_dict()))
         return table
 

@@ -10,8 +10,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.datasets import dataset_belief, dataset_ranker
-from gems_gym.errors import require
+from gems_gym.datasets import dataset_belief, dataset_ranker, open_dataset
+from gems_gym.datasets.opening import environment_of
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
 from gems_gym.trained_agents import latent_vector_env
@@ -52,22 +52,22 @@ class TrainingWorld:
         return latent_vector_env(self.spec, num_envs, self.ranker, belief or self.belief, **kwargs)
 
 
-def environment_world(env: str, ranker: str | None, belief: str | None) -> TrainingWorld:
+def environment_world(env: str | EnvSpec, ranker: str | None, belief: str | None) -> TrainingWorld:
     """An environment with the ranker and belief that are given, or that it holds itself.
 
     Args:
-        env: A registered id.
+        env: A registered id, or a spec.
         ranker: A shipped name or a file.
         belief: Likewise.
 
     Raises:
         ValueError: A latent environment and a ranker or belief beside it, or a slate environment without them.
     """
-    spec = gymnasium.spec(env)
+    spec = gymnasium.spec(env) if isinstance(env, str) else env
     if is_latent(spec):
         if ranker is not None or belief is not None:
             raise ValueError(
-                f"{env} holds a ranker and a belief: leave --ranker and --belief out, "
+                f"{spec.id} holds a ranker and a belief: leave --ranker and --belief out, "
                 f"or give --env {slate_spec(spec).id}"
             )
         ranker, belief = spec.kwargs["ranker"], spec.kwargs["belief"]
@@ -80,24 +80,26 @@ def environment_world(env: str, ranker: str | None, belief: str | None) -> Train
 
 
 def dataset_world(
-    dataset_id: str, env: str | None = None, ranker: str | None = None, belief: str | None = None
+    dataset_id: str, env: str | EnvSpec | None = None, ranker: str | None = None, belief: str | None = None
 ) -> TrainingWorld:
     """A dataset with the world, ranker and belief that it was recorded with.
 
     Args:
         dataset_id: A local Minari dataset of beliefs and latents.
-        env: The environment that the agent is meant for, if it is to be checked.
+        env: The environment that the agent is meant for, a registered id or a spec, if it is to be checked.
         ranker: The ranker that it is meant for, likewise: a shipped name or a file.
         belief: The belief that it is meant for, likewise.
 
     Raises:
-        ValueError: The dataset was recorded in another world, or through another ranker or belief.
+        ValueError: The dataset was recorded in another world, or through another ranker or belief; and as
+            :func:`~gems_gym.datasets.open_dataset`.
     """
-    dataset = require("minari").load_dataset(dataset_id)
-    world = TrainingWorld(dataset.spec.env_spec, dataset_ranker(dataset), dataset_belief(dataset), dataset)
+    dataset = open_dataset(dataset_id)
+    spec = environment_of(dataset)
+    world = TrainingWorld(spec, dataset_ranker(dataset), dataset_belief(dataset), dataset)
     if env is not None:
-        _check_recorded_in(dataset_id, world.spec, env)
-        spec = gymnasium.spec(env)
+        spec = gymnasium.spec(env) if isinstance(env, str) else env
+        _check_recorded_in(dataset_id, world.spec, spec)
         if is_latent(spec):
             ranker, belief = ranker or spec.kwargs["ranker"], belief or spec.kwargs["belief"]
     for role, wanted, load, recorded in (
@@ -113,7 +115,7 @@ def dataset_world(
     return world
 
 
-def _check_recorded_in(dataset_id: str, recorded: EnvSpec, env: str) -> None:
+def _check_recorded_in(dataset_id: str, recorded: EnvSpec, env: EnvSpec) -> None:
     there, here = (gymnasium.make_vec(slate_spec(spec), num_envs=1).unwrapped for spec in (recorded, env))
     before = {**asdict(there.config), "catalog_hash": there.catalog.hash}  # type: ignore[attr-defined]
     now = {**asdict(here.config), "catalog_hash": here.catalog.hash}  # type: ignore[attr-defined]
@@ -122,6 +124,6 @@ def _check_recorded_in(dataset_id: str, recorded: EnvSpec, env: str) -> None:
     ]
     if differences:
         raise ValueError(
-            f"dataset {dataset_id!r} was recorded in another world than --env {env}, with {', '.join(differences)}; "
+            f"dataset {dataset_id!r} was recorded in another world than --env {env.id}, with {', '.join(differences)}; "
             "leave --env out, or give a dataset of that world"
         )

@@ -19,13 +19,17 @@ PACKAGES = ("gems_gym", "gems_gym_agents")
 HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
-COMMON = {"compilation", "errors", "intervals", "pictures", "plugins", "progress", "selection", "whole_files"}
+COMMON = {
+    "compilation", "dataset_folders", "errors", "folders", "intervals", "locks", "pictures", "plugins", "progress",
+    "selection", "whole_files",
+}  # fmt: skip
 
 # Part of gems_gym -> the other parts of it that it may import.
 LAYERS: dict[str, set[str]] = {"config": set()}
 LAYERS["user_splits"] = {"config"}
 LAYERS["artifacts"] = {"config"}
 LAYERS["networks"] = {"artifacts"}
+LAYERS["unfinished"] = {"artifacts"}
 LAYERS["simulator"] = {"config"}
 LAYERS["embeddings"] = {"config", "artifacts"}
 LAYERS["rankers"] = {"config", "artifacts", "embeddings", "networks"}
@@ -56,12 +60,14 @@ LAYERS["datasets"] = LAYERS["pretraining"] - {"pretraining"} | {"trained_agents"
 LAYERS["output"] = set()
 LAYERS["terminals"] = set()
 LAYERS["pages"] = {"whole_files"}
-LAYERS["command_options"] = set()
+LAYERS["command_options"] = {"config", "registration", "datasets"}
 LAYERS["cli_reports"] = LAYERS["pretraining"] | {"pretraining", "output"}
 LAYERS["cli_pretrain"] = LAYERS["cli_reports"] | {"cli_reports", "command_options"}
-LAYERS["cli_collect"] = LAYERS["datasets"] | {"datasets", "output"}
+LAYERS["cli_collect"] = LAYERS["datasets"] | {"datasets", "output", "command_options"}
 LAYERS["cli_datasets"] = LAYERS["datasets"] | {"datasets", "output"}
+LAYERS["lazy_commands"] = set()
 LAYERS["cli"] = {*LAYERS, "__init__"}
+LAYERS["__main__"] = {"cli"}
 # The composite environment of world, ranker and belief stands above the wrappers that it is made of.
 LAYERS["envs.latent"] = LAYERS["wrappers"] | {"wrappers"}
 # The package's own namespace registers the environments and shows a few names.

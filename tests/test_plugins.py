@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -15,47 +13,25 @@ import pytest
 
 from gems_gym import plugins
 from gems_gym.errors import require, unknown_name
-
-ROOT = Path(__file__).resolve().parent.parent
-DUMMY = ROOT / "tests" / "plugins" / "gems_gym_dummy_plugin"
+from tests.plugins.installing import environment_with, install
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory into which pip installed the dummy plugin; this test's own environment stays as it is."""
     target = tmp_path_factory.mktemp("site")
-    source = tmp_path_factory.mktemp("source") / DUMMY.name
-    shutil.copytree(DUMMY, source)  # building leaves files beside the source
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-    ]
-    done = subprocess.run(
-        [*command, "--target", str(target), str(source)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    install("gems_gym_dummy_plugin", target, tmp_path_factory.mktemp("source"))
     return target
 
 
 def run_with(site: Path, code: str, *arguments: str) -> Any:
     """Runs code in a new process that sees the plugin; the last line that it prints is its JSON answer."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         timeout=300,
-        env=environment,
+        env=environment_with(site),
         cwd=site,
         check=False,
     )
@@ -106,6 +82,7 @@ def test_third_party_is_listed_with_its_distribution(site: Path) -> None:
     assert not loaded, "listing must not import a plugin"
     mine_by_group = {
         "rankers": "linear_hash", "policies": "most_clicked", "agents": "mean_action", "presets": "impatient",
+        "commands": "bored-after",
     }  # fmt: skip
     for group, name in mine_by_group.items():
         (mine,) = [one for one in found if (one["group"], one["name"]) == (f"gems_gym.{group}", name)]
@@ -302,7 +279,7 @@ def import_gems_gym(site: Path, statements: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])},
+        env=environment_with(site),
         check=False,
     )
 

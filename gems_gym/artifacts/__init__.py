@@ -1,6 +1,25 @@
 """Weights on disk: one safetensors format for rankers, beliefs, embeddings and policies."""
 
 from gems_gym.artifacts import shipped
-from gems_gym.artifacts.files import FORMAT_VERSION, Artifact, ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts.files import (
+    FORMAT_VERSION,
+    LARGEST_TABLE,
+    Artifact,
+    ArtifactError,
+    content_sha256,
+    load_artifact,
+    same_content,
+    save_artifact,
+)
 
-__all__ = ["FORMAT_VERSION", "Artifact", "ArtifactError", "load_artifact", "save_artifact", "shipped"]
+__all__ = [
+    "FORMAT_VERSION",
+    "LARGEST_TABLE",
+    "Artifact",
+    "ArtifactError",
+    "content_sha256",
+    "load_artifact",
+    "same_content",
+    "save_artifact",
+    "shipped",
+]

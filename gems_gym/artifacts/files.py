@@ -9,6 +9,13 @@ content gives the same bytes.
 
 A header may name tensors under ``float16``: they are rounded to half precision on disk and come back as
 float32, which halves a file whose weights bear it. Saving what was loaded gives the same bytes again.
+
+A file has two hashes. ``sha256`` is of its bytes, and tells whether a file was altered. ``content_sha256`` is of the
+weights and settings alone, and tells whether two files hold the same artefact: what was measured of it, and with which
+versions it was written, may differ.
+
+A file may come from anyone. Its sizes are checked against the file's own and against limits before anything is read
+or allocated, so reading one takes a small multiple of its size in memory.
 """
 
 from __future__ import annotations
@@ -18,9 +25,10 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors import SafetensorError
@@ -31,9 +39,20 @@ from gems_gym.whole_files import whole_file
 FORMAT_VERSION = 1
 """Raised when older readers could misread a file."""
 
+LARGEST_FILE = 2**31
+"""Bytes of the largest file that is written or read."""
+
+LARGEST_HEADER = 2**24
+"""Bytes of the largest header."""
+
+LARGEST_TABLE = 2**28
+"""Numbers (1 GiB of float32) in the largest table that is computed from the tensors of a file."""
+
 _METADATA_KEY = "gems_gym"
 _RESERVED = ("format", "kind", "checksum")
 _HALVES = "float16"
+_NO_CONTENT = ("command", "float16_same_slots", "metrics", "versions")
+"""Header entries that say what was measured, by what and how, rather than what the artefact is."""
 
 
 class ArtifactError(ValueError):
@@ -48,7 +67,7 @@ class Artifact:
         kind: what it is, "family/name", e.g. "ranker/gems".
         header: what its writer recorded, and ``versions``; JSON types only.
         tensors: the arrays by name, as they were saved (dtypes and shapes kept).
-        sha256: hex digest of the file's bytes: the artefact's identity.
+        sha256: hex digest of the file's bytes.
         path: where it was read from.
     """
 
@@ -57,6 +76,57 @@ class Artifact:
     tensors: dict[str, np.ndarray]
     sha256: str
     path: Path
+
+    @cached_property
+    def content_sha256(self) -> str:
+        """Hex digest of the weights and settings, see :func:`content_sha256`."""
+        return content_sha256(self.kind, self.tensors, self.header)
+
+    def check_sizes(self, sizes: Mapping[str, int], recorded: object = None) -> None:
+        """Check the sizes that the header records against those of the tensors.
+
+        Args:
+            sizes: Those of the tensors, by name.
+            recorded: Those of the header; its entry "sizes" if None.
+
+        Raises:
+            ArtifactError: They differ.
+        """
+        recorded = self.header.get("sizes", {}) if recorded is None else recorded
+        if recorded != sizes:
+            raise ArtifactError(f"{self.path} records the sizes {recorded!r}, but its tensors have {sizes}")
+
+
+class Identified(Protocol):
+    """What has the sha256 of a file; ours have the ``content_sha256`` as well."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Hex digest of the file's bytes, None if there is no file."""
+
+
+def content_sha256(kind: str, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
+    """Hash what an artefact is: its kind, weights and settings, without what was measured of it.
+
+    Args:
+        kind: "family/name".
+        tensors: Arrays by name, as :func:`load_artifact` gives them.
+        header: What its writer recorded. The entries "metrics", "command", "versions" and "float16_same_slots" do not
+            count.
+
+    Returns:
+        The sha256 as hex.
+    """
+    settings = {name: value for name, value in header.items() if name not in _NO_CONTENT}
+    return _checksum(json.loads(json.dumps({"kind": kind, "header": settings})), tensors)
+
+
+def same_content(one: Identified, other: Identified) -> bool:
+    """Whether two loaded artefacts are the same: in their bytes, or in their weights and settings."""
+    if one.sha256 is not None and one.sha256 == other.sha256:
+        return True
+    first, second = (getattr(part, "content_sha256", None) for part in (one, other))
+    return first is not None and first == second
 
 
 def save_artifact(
@@ -76,7 +146,7 @@ def save_artifact(
 
     Raises:
         ValueError: on a malformed kind, a reserved header key, a header that is not JSON (NaN included), or a
-            tensor under ``float16`` that is not there, not float32, or too large for it.
+            tensor under ``float16`` that is not there, not float32, or too large for it; more than a file may hold.
     """
     if kind.count("/") != 1 or not all(kind.split("/")):
         raise ValueError(f"kind={kind!r} must be 'family/name', for example 'ranker/gems'")
@@ -86,14 +156,21 @@ def save_artifact(
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     for name in header.get(_HALVES, ()):
         arrays[name] = _half(name, arrays.get(name))
-    full_header = {"versions": _versions(), **header, "format": FORMAT_VERSION, "kind": kind}
+    full_header = {"versions": versions(), **header, "format": FORMAT_VERSION, "kind": kind}
     try:
         # A round trip, so that the checksum is taken over what a reader will see (lists, not tuples).
         full_header = json.loads(json.dumps(full_header, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ValueError(f"the header of a {kind} must hold JSON values only: {error}") from error
     full_header["checksum"] = _checksum(full_header, arrays)
-    data = safetensors_numpy.save(arrays, metadata={_METADATA_KEY: json.dumps(full_header, sort_keys=True)})
+    text = json.dumps(full_header, sort_keys=True)
+    size = sum(array.nbytes for array in arrays.values())
+    if 2 * len(text) > LARGEST_HEADER or size > LARGEST_FILE - LARGEST_HEADER:
+        raise ValueError(
+            f"{path}: a header of {len(text)} and tensors of {size} bytes are too large for a {kind}; at most "
+            f"{LARGEST_HEADER // 2} and {LARGEST_FILE - LARGEST_HEADER} fit in a file"
+        )
+    data = safetensors_numpy.save(arrays, metadata={_METADATA_KEY: text})
     with whole_file(path) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
@@ -114,25 +191,22 @@ def load_artifact(path: str | os.PathLike[str], kind: str) -> Artifact:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r}: there is no such file; a {kind} artefact was expected")
-    data = path.read_bytes()
+    data = _read(path)
     header = _parse_header(path, data, kind)
     if header["format"] != FORMAT_VERSION:
         raise ArtifactError(
             f"{path} has artefact format {header['format']!r}; this version of gems-gym reads format "
             f"{FORMAT_VERSION}: upgrade gems-gym or make the file again"
         )
-    found = str(header["kind"])
+    found = header["kind"]
     if found != kind and found.split("/")[0] != kind.rstrip("/"):
         raise ArtifactError(f"{path} is a {found}; a {kind.rstrip('/')} was expected")
-    try:
-        tensors = {name: np.array(array) for name, array in safetensors_numpy.load(data).items()}
-    except (SafetensorError, KeyError) as error:
-        raise ArtifactError(f"{path} is truncated or altered: {error}") from error
+    tensors = _parse_tensors(path, data)
     checksum = header.pop("checksum")
     if checksum != _checksum(header, tensors):
         raise ArtifactError(f"{path} was altered after it was written: its checksum does not agree")
     del header["format"], header["kind"]
-    for name in header.get(_HALVES, ()):
+    for name in _halves(path, header, tensors):
         tensors[name] = tensors[name].astype(np.float32)
     return Artifact(found, header, tensors, hashlib.sha256(data).hexdigest(), path)
 
@@ -147,20 +221,60 @@ def _half(name: str, array: np.ndarray | None) -> np.ndarray:
     return array.astype(np.float16)
 
 
+def _read(path: Path) -> bytes:
+    """The file's bytes, unless it is larger than any artefact or says that its header is."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST_FILE:
+            raise ArtifactError(f"{path} has {size} bytes; an artefact has at most {LARGEST_FILE}")
+        start = file.read(9)
+        length = int.from_bytes(start[:8], "little")  # of the header
+        if size < 9 or (start[8:] == b"{" and 8 + length > size):
+            raise ArtifactError(f"{path} is truncated: it ends before its header does ({size} bytes)")
+        if start[8:] == b"{" and length > LARGEST_HEADER:
+            raise ArtifactError(f"{path} has a header of {length} bytes; at most {LARGEST_HEADER} are read")
+        return start + file.read(size - len(start))
+
+
 def _parse_header(path: Path, data: bytes, kind: str) -> dict[str, Any]:
     """Our header out of the safetensors one: 8 bytes of length (little endian), then JSON."""
     not_ours = ArtifactError(f"{path} is not a gems-gym artefact (safetensors); a {kind} was expected")
     length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or (data[8:9] == b"{" and 8 + length > len(data)):
-        raise ArtifactError(f"{path} is truncated: it ends before its header does ({len(data)} bytes)")
+    if length > LARGEST_HEADER:  # a text file, whose first letters are no length
+        raise not_ours
     try:
         outer = json.loads(data[8 : 8 + length])
         header = json.loads(outer["__metadata__"][_METADATA_KEY])
-    except (ValueError, KeyError, TypeError) as error:
+        json.dumps(header)  # deeper nesting can be read than written
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise not_ours from error
     if not isinstance(header, dict) or not set(_RESERVED) <= set(header):
         raise not_ours
+    if not isinstance(header["kind"], str) or not header["kind"].isprintable():
+        raise not_ours
     return header
+
+
+def _parse_tensors(path: Path, data: bytes) -> dict[str, np.ndarray]:
+    try:
+        tensors = {name: np.array(array) for name, array in safetensors_numpy.load(data).items()}
+    except (SafetensorError, KeyError, ValueError, OverflowError) as error:
+        raise ArtifactError(f"{path} is truncated or altered: {error}") from error
+    for name, array in tensors.items():
+        # Arrays of no numbers may say that they have any number of rows.
+        if array.dtype.kind not in "fiub" or max(array.shape, default=0) > len(data):
+            raise ArtifactError(
+                f"{path}: tensor {name!r} has the shape {array.shape} and dtype {array.dtype}"
+            )
+    return tensors
+
+
+def _halves(path: Path, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> list[str]:
+    names = header.get(_HALVES, [])
+    for name in names if isinstance(names, list) else [names]:
+        if not isinstance(name, str) or name not in tensors or tensors[name].dtype != np.float16:
+            raise ArtifactError(f"{path}: {_HALVES}={names!r} must list tensors of that dtype")
+    return list(names)
 
 
 def _checksum(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
@@ -172,7 +286,8 @@ def _checksum(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> s
     return digest.hexdigest()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions that a file is written with, by package."""
     try:
         own = metadata.version("gems-gym")
     except metadata.PackageNotFoundError:  # run from a source tree that was not installed

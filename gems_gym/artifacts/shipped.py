@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gems_gym.artifacts.files import ArtifactError
+from gems_gym.artifacts.recorded import is_recorded_name, recorded_path
 from gems_gym.errors import unknown_name
+from gems_gym.locks import locked
 from gems_gym.whole_files import read_json, write_json
 
 DIRECTORY = Path(__file__).with_name("shipped")
@@ -79,23 +81,27 @@ def names(family: str | None = None, preset: str | None = None) -> list[str]:
 
 
 def path(name_or_file: str | os.PathLike[str], family: str = "ranker") -> Path:
-    """Where an artefact lies, given by its shipped name or as a file.
+    """Where an artefact lies, given by its shipped name, as a dataset's copy (``dataset:ID/ranker``), or as a file.
 
     A text that is a shipped name always means that artefact, whatever files there are; one that looks like a file
     (it has a folder or a suffix) is a file, there or not.
 
     Args:
-        name_or_file: A name of :func:`names`, or a file.
+        name_or_file: A name of :func:`names` or :func:`~gems_gym.artifacts.recorded.recorded_name`, or a file.
         family: What is looked for, as in :func:`names`; for the messages.
 
     Raises:
-        ValueError: A text that is neither; the message names the nearest names and how to make a file.
+        ValueError: A text that is neither; the message names the nearest names and how to make a file. A dataset that
+            is not there or holds slates.
         FileNotFoundError: A shipped artefact whose file is missing.
-        ArtifactError: A shipped artefact's file that is not the one in the manifest.
+        ArtifactError: A shipped artefact's file that is not the one in the manifest, or a dataset's copy that is not
+            the one that it was recorded with.
     """
     shipped = manifest()
     if isinstance(name_or_file, str) and name_or_file in shipped:
         return _checked(name_or_file, shipped[name_or_file])
+    if is_recorded_name(name_or_file):
+        return recorded_path(str(name_or_file))
     file = Path(name_or_file)
     looks_like_a_file = not isinstance(name_or_file, str) or file.suffix or file.name != name_or_file
     if looks_like_a_file or file.is_file():
@@ -125,12 +131,14 @@ def _checked(name: str, entry: Entry) -> Path:
 
 
 def record(directory: Path, name: str, entry: Entry) -> None:
-    """Put an artefact into a folder's manifest, in place of one with the same name.
+    """Put an artefact into a folder's manifest, in place of one with the same name; waits for other processes' turn.
 
     Args:
         directory: Holds the artefact's file.
         name: What it is asked for by.
         entry: What to record.
     """
-    entries = {**manifest(directory), name: entry}
-    write_json(directory / MANIFEST, {key: vars(entries[key]) for key in sorted(entries)})
+    file = directory / MANIFEST
+    with locked(file.with_name(f".{MANIFEST}.lock"), str(file), wait=True):
+        entries = {**manifest(directory), name: entry}
+        write_json(file, {key: vars(entries[key]) for key in sorted(entries)})

@@ -11,10 +11,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numba
 import numpy as np
 
-from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import (
+    LARGEST_TABLE,
+    Artifact,
+    ArtifactError,
+    content_sha256,
+    load_artifact,
+    save_artifact,
+)
+from gems_gym.compilation import compiled_with
 
 _TENSORS = ("item_embeddings", "weight_items", "weight_clicks", "weight_hh", "bias_ih", "bias_hh")
 
@@ -46,7 +53,8 @@ class GruBelief:
         sha256: digest of the file it was read from, if any.
 
     Raises:
-        ValueError: a tensor is missing, not finite, or its shape does not fit the others.
+        ValueError: a tensor is missing, empty, not finite, or its shape does not fit the others; or the table of the
+            sum above would have more than 2^28 numbers (``slate_size * num_items * 6 * size``).
 
     Example:
         >>> import numpy as np
@@ -70,7 +78,8 @@ class GruBelief:
         missing = [name for name in _TENSORS if name not in tensors]
         if missing:
             raise ValueError(f"tensors lacks {missing}; a {self.kind} needs {list(_TENSORS)}")
-        self.tensors = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in _TENSORS}
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+            self.tensors = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in _TENSORS}
         self.catalog_hash = catalog_hash
         self.header = dict(header or {})
         self.sha256 = sha256
@@ -92,10 +101,18 @@ class GruBelief:
             if self.tensors[name].shape != shape:
                 raise ValueError(f"tensors[{name!r}] has shape {self.tensors[name].shape}; {shape} would fit")
         for name, tensor in self.tensors.items():
+            if tensor.size == 0:
+                raise ValueError(f"tensors[{name!r}] is empty: it has shape {tensor.shape}")
             if not np.isfinite(tensor).all():
                 raise ValueError(
                     f"tensors[{name!r}] holds {np.count_nonzero(~np.isfinite(tensor))} non-finite numbers"
                 )
+        items = self.tensors["item_embeddings"].shape[0]
+        if slots * items * 2 * gates > LARGEST_TABLE:
+            raise ValueError(
+                f"{items} items in slates of {slots} and {gates // 3} numbers in a belief need a table of "
+                f"{slots * items * 2 * gates} numbers; at most {LARGEST_TABLE} are made"
+            )
 
     def _build_tables(self) -> None:
         """Precomputes what each (slot, item, click) adds to the gates; in float64, rounded once."""
@@ -181,15 +198,26 @@ class GruBelief:
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Writes the encoder to a safetensors artefact of kind "belief/gru"; returns (and keeps) the file's sha256."""
-        sizes = {
+        self.sha256 = save_artifact(path, self.kind, self.tensors, self._file_header())
+        return self.sha256
+
+    @property
+    def content_sha256(self) -> str:
+        """Hash of the weights and settings, see :func:`gems_gym.artifacts.content_sha256`."""
+        return content_sha256(self.kind, self.tensors, self._file_header())
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes recorded in the file."""
+        return {
             "size": self.size,
             "num_items": self.num_items,
             "slate_size": self.slate_size,
             "embedding_size": self.embedding_size,
         }
-        header = {**self.header, "catalog_hash": self.catalog_hash, "sizes": sizes}
-        self.sha256 = save_artifact(path, self.kind, self.tensors, header)
-        return self.sha256
+
+    def _file_header(self) -> dict[str, Any]:
+        return {**self.header, "catalog_hash": self.catalog_hash, "sizes": self.sizes}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> GruBelief:
@@ -207,9 +235,11 @@ class GruBelief:
             )
         header.pop("sizes", None)
         try:
-            return cls(artifact.tensors, catalog_hash, header, artifact.sha256)
+            belief = cls(artifact.tensors, catalog_hash, header, artifact.sha256)
         except ValueError as error:
             raise ArtifactError(f"{artifact.path} is not a usable {cls.kind}: {error}") from error
+        artifact.check_sizes(belief.sizes)
+        return belief
 
     def __repr__(self) -> str:
         return (
@@ -229,7 +259,7 @@ def _shapes(slate_size: int, gates: int, embedding_size: int) -> dict[str, tuple
     }
 
 
-@numba.njit(cache=True)
+@compiled_with()
 def _gru_update(
     belief: np.ndarray,  # (num_users, size) float32
     slates: np.ndarray,  # (num_users, slate_size) int64

@@ -8,6 +8,7 @@ from gems_gym.datasets.combine import merge, subset
 from gems_gym.datasets.d4rl_export import export_d4rl
 from gems_gym.datasets.d4rl_import import import_d4rl
 from gems_gym.datasets.levels import collect_level
+from gems_gym.datasets.opening import open_dataset
 from gems_gym.datasets.reader import (
     artifact_file,
     compute_content_hash,
@@ -40,6 +41,7 @@ __all__ = [
     "import_d4rl",
     "measure_reference_scores",
     "merge",
+    "open_dataset",
     "recover_latent_environment",
     "relabel",
     "report_dataset",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from gems_gym.datasets.sessions import Sessions
+from gems_gym.folders import remove_folder
+from gems_gym.progress import stderr
 from gems_gym.whole_files import read_json, whole_file, write_json
-
-DIRECTORY = "chunks"
-"""Folder of the files, in the hidden directory of the dataset that they are for."""
 
 REQUEST = "request.json"
 """File among them that says what they are chunks of."""
@@ -59,15 +57,10 @@ class Chunks:
         """Writes a chunk.
 
         Raises:
-            OSError: If it can't be written, e.g. on a full disk; it says where.
+            OSError: If it can't be written, e.g. on a full disk; it names the file.
         """
-        try:
-            with whole_file(self._file(index)) as file:
-                np.savez(file, allow_pickle=False, **_arrays(sessions))
-        except OSError as error:
-            raise OSError(
-                f"finished sessions can't be written to {self.directory} ({error.strerror}): is the disk full?"
-            ) from error
+        with whole_file(self._file(index)) as file:
+            np.savez(file, allow_pickle=False, **sessions.arrays())
 
     def load(self, index: int) -> Sessions:
         """Reads a chunk.
@@ -78,7 +71,7 @@ class Chunks:
         file = self._file(index)
         try:
             with np.load(file, allow_pickle=False) as arrays:
-                sessions = _sessions({name: arrays[name] for name in arrays.files})
+                sessions = Sessions.of_arrays({name: arrays[name] for name in arrays.files})
             if sessions.seeds != self.users(index):
                 raise ValueError("it holds other users")
         except (BadZipFile, ValueError, KeyError, EOFError) as error:
@@ -99,56 +92,39 @@ class Chunks:
             ValueError: If they are of another one; it names what differs.
         """
         file = self.directory / REQUEST
-        if not file.is_file():
+        before = _request_in(file)
+        if before is None:
             self.discard()
-        elif differing := _differences(read_json(file), dict(request)):
+        elif differing := _differences(before, dict(request)):
             if not overwrite:
                 raise ValueError(
                     f"an unfinished collection of this dataset's id was begun with other arguments: {differing}; give "
                     "the same again to go on with it, or --overwrite (overwrite=True) to begin anew"
                 )
             self.discard()
-        for torn in self.directory.glob("*.part"):  # whoever was writing it was killed
-            torn.unlink(missing_ok=True)
         write_json(file, dict(request))
 
     def discard(self) -> None:
         """Removes all chunks."""
-        if self.directory.is_dir():
-            shutil.rmtree(self.directory)
+        remove_folder(self.directory)
 
     def _file(self, index: int) -> Path:
         start = index * self.size
         return self.directory / f"{start:07d}-{start + len(self.users(index)):07d}.npz"
 
 
-def _arrays(sessions: Sessions) -> dict[str, np.ndarray]:
-    """The arrays by name, nested names with a slash."""
-    observations = sessions.observations
-    return {
-        "seeds": np.array(sessions.seeds, np.int64),
-        **(
-            {f"observations/{key}": values for key, values in observations.items()}
-            if isinstance(observations, dict)
-            else {"observations": observations}
-        ),
-        "actions": sessions.actions,
-        "rewards": sessions.rewards,
-        **{f"infos/{name}": values for name, values in sessions.infos.items()},
-    }
-
-
-def _sessions(arrays: Mapping[str, np.ndarray]) -> Sessions:
-    def within(folder: str) -> dict[str, np.ndarray]:
-        return {name.removeprefix(folder): arrays[name] for name in arrays if name.startswith(folder)}
-
-    return Sessions(
-        seeds=arrays["seeds"].tolist(),
-        observations=within("observations/") or arrays["observations"],
-        actions=arrays["actions"],
-        rewards=arrays["rewards"],
-        infos=within("infos/"),
-    )
+def _request_in(file: Path) -> dict[str, Any] | None:
+    """What a file says its neighbours are chunks of; None if there is none, or it can't be read."""
+    if not file.is_file():
+        return None
+    try:
+        request = read_json(file)
+    except ValueError as error:
+        request = error
+    if isinstance(request, dict):
+        return request
+    stderr.print(f"{file} is damaged: the sessions beside it are not kept", highlight=False, markup=False)
+    return None
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.datasets.chunks import DIRECTORY, Chunks
-from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player
-from gems_gym.datasets.sessions import Sessions, episode_digest
+from gems_gym.datasets.chunks import Chunks
+from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player, session_nbytes
+from gems_gym.datasets.sessions import Sessions, episode_digest, sessions_at_once
+from gems_gym.datasets.unfinished import CHUNKS
 from gems_gym.datasets.workers import Job, check_can_be_handed_over, play_in_processes
 from gems_gym.datasets.world import (
     BELIEF_FILE,
@@ -27,6 +27,7 @@ from gems_gym.datasets.world import (
     measure_reference_scores,
 )
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
+from gems_gym.folders import scratch_folder
 from gems_gym.policies import Policy
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
@@ -67,13 +68,15 @@ def collect(
     Every user's randomness, and that of a policy that keeps to its protocol, comes from the user's seed, so the same
     arguments give the same ``content_hash`` whatever ``num_envs`` and ``workers``.
 
-    Finished sessions are kept, 256 at a time, in a hidden directory beside the datasets until the dataset is whole;
-    that takes about as much room again. Interrupted or killed, even by SIGKILL, the same call goes on from there and
-    ends with the same hash. It plays some of the kept sessions again first, to see that nothing has changed.
+    Finished sessions are kept, 256 at a time (fewer if they are long), in a hidden directory beside the datasets until
+    the dataset is whole; that takes about as much room again. Interrupted or killed, even by SIGKILL, the same call
+    goes on from there and ends with the same hash. It plays some of the kept sessions again first, to see that nothing
+    has changed.
 
     Args:
         env_id: A registered environment, e.g. ``"GemsSlate-diffuse_topdown-v0"`` or
-            ``"GemsSlateLatent-diffuse_topdown-v0"``. It is what ``dataset.recover_environment()`` makes again.
+            ``"GemsSlateLatent-diffuse_topdown-v0"``. ``dataset.recover_environment()`` makes it again; with a ranker
+            and a belief, the latent environment of that world with these.
         policy: A name in the entry-point group ``gems_gym.policies``, a policy, or a function that makes one for the
             vector environment it will act in. For a latent dataset it acts on beliefs, in latents.
         dataset_id: The new dataset's id, e.g. ``"gems-slate/diffuse_topdown/random-v0"``.
@@ -82,7 +85,7 @@ def collect(
         ranker: The ranker, its file or its shipped name; a copy is stored with the data. Not with a latent
             environment: its id, or ``env_kwargs``, names it.
         belief: Likewise the belief encoder.
-        num_envs: Users stepped together, ≥ 1; at most 256 are.
+        num_envs: Users stepped together, ≥ 1; at most 256 are, and no more than have their sessions in 64 MiB.
         workers: Processes that play, ≥ 1; with 1 it is this one. Others get rankers and beliefs as files, and import
             this process's main module: a script must keep its own work under ``if __name__ == "__main__"``.
         split: Whose users are played with.
@@ -119,14 +122,14 @@ def collect(
     seeds = user_seeds(split, seed, episodes)
     spec = environment_spec(env_id, env_kwargs)
     parts = _parts(spec, ranker, belief)
-    users = _users_at_once(num_envs, min(episodes, DatasetWriter.chunk_episodes))
-    with (
-        _artefacts(*parts) as artefacts,
-        open_player(spec, policy, artefacts, users) as player,
-        _writer(dataset_id, spec, player, artefacts, overwrite) as writer,
-    ):
+    with ExitStack() as opened:
+        artefacts = opened.enter_context(_artefacts(*parts))
+        chunk = sessions_at_once(session_nbytes(spec, artefacts), DatasetWriter.chunk_episodes)
+        users = _users_at_once(num_envs, min(episodes, chunk))
+        player = opened.enter_context(open_player(spec, policy, artefacts, users))
+        writer = opened.enter_context(_writer(dataset_id, spec, player, artefacts, overwrite))
         described = _describe(policy_name or name_of(policy), player, split, seed, artefacts, metadata or {})
-        chunks = Chunks(writer.directory / DIRECTORY, seeds, writer.chunk_episodes)
+        chunks = Chunks(writer.directory / CHUNKS, seeds, chunk)
         request = {"env_id": spec.id, "env_kwargs": spec.kwargs, **described}
         _prepare(chunks, request, player, overwrite)
         job = Job(env_id, dict(env_kwargs or {}), policy, _files(artefacts), users, chunks)
@@ -166,11 +169,11 @@ def _artefacts(
     ranker: Ranker | AnyPath | None, belief: BeliefEncoder | AnyPath | None
 ) -> Iterator[dict[str, Artefact]]:
     """Ranker and belief, loaded and as files, by the name they have in a dataset; nothing if there are none."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         artefacts = {}
         if ranker is not None and belief is not None:
-            artefacts[RANKER_FILE] = as_artefact(ranker, load_ranker, Path(scratch) / RANKER_FILE)
-            artefacts[BELIEF_FILE] = as_artefact(belief, load_belief, Path(scratch) / BELIEF_FILE)
+            artefacts[RANKER_FILE] = as_artefact(ranker, load_ranker, scratch / RANKER_FILE)
+            artefacts[BELIEF_FILE] = as_artefact(belief, load_belief, scratch / BELIEF_FILE)
         yield artefacts
 
 

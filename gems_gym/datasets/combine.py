@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gems_gym.datasets.stored import carried_metadata, open_dataset, origin, own_artefacts, read_sessions
+from gems_gym.datasets.stored import carried_metadata, open_recording, origin, own_artefacts, read_sessions
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.errors import require
 from gems_gym.progress import track
+from gems_gym.registration import slate_spec
 
 if TYPE_CHECKING:
     import minari
@@ -46,7 +47,7 @@ def merge(
         ImportError: If Minari is not installed; it names the extra.
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
-    opened = [open_dataset(dataset) for dataset in datasets]
+    opened = [open_recording(dataset) for dataset in datasets]
     if len(opened) < 2:
         raise ValueError(f"merge takes at least two datasets, got {[one.id for one in opened]}")
     _check_mergeable(opened)
@@ -99,7 +100,7 @@ def subset(
     check_new_dataset_id(dataset_id, overwrite=overwrite)
     if episodes is None and min_return is None:
         raise ValueError("subset needs episodes, min_return or both")
-    opened = part = open_dataset(dataset)
+    opened = part = open_recording(dataset)
     if min_return is not None:
         part = _of_return(part, min_return, progress)
     if episodes is not None:
@@ -179,7 +180,7 @@ def _check_mergeable(datasets: Sequence[minari.MinariDataset]) -> None:
 
 def _described(dataset: minari.MinariDataset) -> dict[str, Any]:
     """What datasets must agree in to be one."""
-    metadata, spec = dataset.storage.metadata, dataset.env_spec
+    metadata, spec = dataset.storage.metadata, slate_spec(dataset.env_spec)
     return {
         "environments": (spec.id, spec.kwargs),
         "catalogues": metadata["catalog_hash"],

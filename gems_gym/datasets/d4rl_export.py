@@ -12,7 +12,8 @@ import numpy as np
 
 from gems_gym.datasets.d4rl import D4rlFile
 from gems_gym.datasets.sessions import Sessions
-from gems_gym.datasets.stored import carried_metadata, open_dataset, own_artefacts, read_sessions
+from gems_gym.datasets.stored import carried_metadata, open_recording, own_artefacts, read_sessions
+from gems_gym.registration import slate_spec
 
 if TYPE_CHECKING:
     import minari
@@ -24,7 +25,8 @@ def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlF
     """Writes a latent dataset as an .npz file of D4RL's form (:class:`~gems_gym.datasets.d4rl.D4rlFile`).
 
     Infos (slates, clicks, boredom, user states) have no place in it and are lost. The file holds copies of ranker and
-    belief as bytes, and as ``metadata`` what the dataset's say, with environment, content hash and the users' seeds.
+    belief as bytes, and as ``metadata`` what the dataset's say, with the slate environment, content hash and the users'
+    seeds.
 
     Args:
         dataset: The dataset, or the id of a local one; it is held in memory whole, about 300 bytes a transition.
@@ -39,7 +41,7 @@ def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlF
         ArtifactError: If its copy of ranker or belief is missing or altered.
         ImportError: If Minari is not installed; it names the extra.
     """
-    opened = open_dataset(dataset)
+    opened = open_recording(dataset)
     for space in (opened.observation_space, opened.action_space):
         if not isinstance(space, gymnasium.spaces.Box):
             raise ValueError(
@@ -55,7 +57,7 @@ def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlF
         file,
         metadata={
             "dataset_id": opened.id,
-            "env_spec": json.loads(opened.env_spec.to_json()),
+            "env_spec": json.loads(slate_spec(opened.env_spec).to_json()),
             "content_hash": opened.storage.metadata.get("content_hash"),
             "session_seeds": seeds,
             **carried_metadata(opened),

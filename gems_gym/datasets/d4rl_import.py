@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,12 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.datasets.d4rl import D4rlFile
 from gems_gym.datasets.d4rl_foreign import adapt
+from gems_gym.datasets.recorded_spec import rebuilt_spec
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     CHUNK_SESSIONS,
     NO_SEED,
     OF_ONE_FILE,
-    registered_spec,
     slate_world,
 )
 from gems_gym.datasets.world import (
@@ -33,6 +32,7 @@ from gems_gym.datasets.world import (
     measure_reference_scores,
 )
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
+from gems_gym.folders import scratch_folder
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
@@ -104,8 +104,8 @@ def import_d4rl(
     file = D4rlFile.load(path)
     spec = _spec_of(file, path, env_id, episode_length)
     world: Any = slate_world(spec, file.metadata.get("catalog_hash"), str(path))
-    with tempfile.TemporaryDirectory() as scratch:
-        artefacts = _artefacts_of(file, path, spec, {"ranker": ranker, "belief": belief}, Path(scratch))
+    with scratch_folder() as scratch:
+        artefacts = _artefacts_of(file, path, spec, {"ranker": ranker, "belief": belief}, scratch)
         sizes, length = _sizes(world, artefacts), world.unwrapped.config.episode_length
         file, steps = adapt(
             file,
@@ -160,11 +160,9 @@ def _spec_of(file: D4rlFile, path: Path, env_id: str | None, episode_length: int
                 f"{path} names no environment: give env, the id of the one that it was recorded in"
             )
         return environment_spec(env_id, own)
-    if not isinstance(recorded, dict) or not isinstance(recorded.get("id"), str):
-        raise ValueError(f"{path}: env_spec in its metadata must be an environment's spec, got {recorded!r}")
-    if env_id is not None and gymnasium.spec(env_id).id != recorded["id"]:
-        raise ValueError(f"env is {env_id!r}, but {path} was recorded in {recorded['id']!r}")
-    spec = registered_spec(recorded["id"], recorded.get("kwargs", {}))
+    spec = rebuilt_spec(recorded, str(path))
+    if env_id is not None and slate_spec(env_id).id != slate_spec(spec).id:
+        raise ValueError(f"env is {env_id!r}, but {path} was recorded in {spec.id!r}")
     spec.kwargs.update(own)
     return spec
 
@@ -173,7 +171,8 @@ def _artefacts_of(
     file: D4rlFile, path: Path, spec: EnvSpec, given: dict[str, Any], scratch: Path
 ) -> dict[str, Artefact]:
     """Ranker and belief by file name: those given, else those in the file, else those of a latent environment."""
-    if is_latent(spec) and any(one is not None for one in given.values()):
+    asked_for = file.metadata.get("env_spec") is None  # and not what the file says
+    if asked_for and is_latent(spec) and any(one is not None for one in given.values()):
         raise ValueError(
             f"{spec.id} holds a ranker and a belief: leave ranker and belief out, or give env as "
             f"{slate_spec(spec).id!r}"

@@ -130,7 +130,7 @@ def collect_level(
     return collect(
         env_id,
         TakingTurns(list(policies.values()), weights) if level == MIXED else policies[level],
-        dataset_id=dataset_id or f"gems-slate/{preset}/{level}-v{spec.kwargs.get('dynamics_version', 0)}",
+        dataset_id=dataset_id or level_dataset_id(spec, level),
         episodes=episodes,
         seed=seed,
         policy_name=" + ".join(
@@ -142,6 +142,16 @@ def collect_level(
         **({} if is_latent(spec) else {part: latent.kwargs[part] for part in ("ranker", "belief")}),
         **options,
     )
+
+
+def level_dataset_id(spec: EnvSpec, level: str) -> str:
+    """The id of a world's dataset of a level, if no other is asked for.
+
+    Examples:
+        >>> level_dataset_id(gymnasium.spec("GemsSlate-diffuse_mix-v1"), "expert")
+        'gems-slate/diffuse_mix/expert-v1'
+    """
+    return f"gems-slate/{spec.kwargs.get('preset')}/{level}-v{spec.kwargs.get('dynamics_version', 0)}"
 
 
 def _check(level: str, noise: float | None, weights: Sequence[int]) -> None:

@@ -78,34 +78,44 @@ def record_sessions(
     Yields:
         Finished sessions; memory is bounded by one batch.
     """
-    config = env.unwrapped.config  # type: ignore[attr-defined]
-    length, item_type = config.episode_length, np.int16 if config.num_items <= 2**15 else np.int32
+    length = _session_length(env)
     for batch, count in user_batches(seeds, env.num_envs):
-        rows: dict[str, list[Any]] = {"observations": [], "actions": [], "rewards": []}
-        infos: dict[str, list[np.ndarray]] = {"slate": [], "clicks": [], "bored": [], "user_state": []}
+        arrays = {"seeds": np.array(batch[:count], np.int64)}
+        step = 0
         for moment in play_sessions(env, policy, batch):
-            rows["observations"].append(_first(moment.observations, count))
-            for name, values in infos.items():
-                values.append(moment.infos[name][:count].copy())
+            step = moment.step
+            if step > length:
+                break
+            _keep(arrays, _seen(env, moment.observations, moment.infos), count, step, length + 1)
             if moment.actions is not None and moment.rewards is not None:
-                rows["actions"].append(np.array(moment.actions[:count]))
-                rows["rewards"].append(moment.rewards[:count].copy())
-        if len(rows["actions"]) != length:
-            raise RuntimeError(f"sessions of {len(rows['actions'])} steps came out, {length} were expected")
+                done = {
+                    "actions": (moment.actions, env.single_action_space.dtype),
+                    "rewards": (moment.rewards, None),
+                }
+                _keep(arrays, done, count, step - 1, length)
+        if step != length:
+            raise RuntimeError(f"sessions of {step} steps or more came out, {length} were expected")
         of_sessions = getattr(policy, "session_infos", {})
-        yield Sessions(
-            seeds=batch[:count],
-            observations=_stack(rows["observations"]),
-            actions=np.stack(rows["actions"], axis=1).astype(env.single_action_space.dtype, copy=False),
-            rewards=np.stack(rows["rewards"], axis=1),
-            infos={
-                "slate": np.stack(infos["slate"], axis=1).astype(item_type),
-                "clicks": np.stack(infos["clicks"], axis=1).astype(np.int8),
-                "bored": np.stack(infos["bored"], axis=1).astype(np.bool_),
-                "user_state": np.stack(infos["user_state"], axis=1).astype(np.float32),
-                **{name: _in_every_row(values[:count], length + 1) for name, values in of_sessions.items()},
-            },
-        )
+        arrays |= {
+            f"infos/{name}": _in_every_row(values[:count], length + 1) for name, values in of_sessions.items()
+        }
+        yield Sessions.of_arrays(arrays)
+
+
+def session_nbytes(spec: EnvSpec, artefacts: Mapping[str, Artefact]) -> int:
+    """Bytes that one session of an environment takes as it is recorded, but for what a policy adds to the infos.
+
+    Args:
+        spec: See :func:`~gems_gym.datasets.world.open_environment`.
+        artefacts: Likewise.
+    """
+    with open_environment(spec, 1, artefacts) as env:
+        arrays: dict[str, np.ndarray] = {}
+        observations, infos = env.reset(seed=0)
+        _keep(arrays, _seen(env, observations, infos), 1, 0, 1)
+        seen = sum(one.nbytes for one in arrays.values())
+        action = np.asarray(env.single_action_space.sample()).nbytes
+        return (_session_length(env) + 1) * (seen + action + np.dtype(np.float32).itemsize)
 
 
 def is_maker(policy: Any) -> bool:
@@ -134,20 +144,44 @@ def _as_policy(policy: str | Policy | MakePolicy, env: VectorEnv[Any, Any, Any],
     return player
 
 
-def _first(observations: Any, count: int) -> Any:
-    """A copy of the first users' observations: the environment may write the next ones into the same array."""
-    if isinstance(observations, Mapping):
-        return {key: values[:count].copy() for key, values in observations.items()}
-    return observations[:count].copy()
+def _session_length(env: VectorEnv[Any, Any, Any]) -> int:
+    return int(env.unwrapped.config.episode_length)  # type: ignore[attr-defined]
+
+
+def _seen(
+    env: VectorEnv[Any, Any, Any], observations: Any, infos: Mapping[str, Any]
+) -> dict[str, tuple[np.ndarray, Any]]:
+    """What is recorded of a moment beside action and reward: name -> values, and the dtype if it is another one."""
+    few_items = env.unwrapped.config.num_items <= 2**15  # type: ignore[attr-defined]
+    dtypes = {
+        "slate": np.int16 if few_items else np.int32,
+        "clicks": np.int8,
+        "bored": np.bool_,
+        "user_state": np.float32,
+    }
+    nested = isinstance(observations, Mapping)
+    named = {f"observations/{key}": one for key, one in observations.items()} if nested else None
+    return {
+        **{name: (values, None) for name, values in (named or {"observations": observations}).items()},
+        **{f"infos/{name}": (infos[name], dtype) for name, dtype in dtypes.items()},
+    }
+
+
+def _keep(
+    arrays: dict[str, np.ndarray],
+    moment: Mapping[str, tuple[Any, Any]],
+    count: int,
+    row: int,
+    num_rows: int,
+) -> None:
+    """Writes the first users' values into a row of arrays ``(count, num_rows, ...)``, which are made with the first."""
+    for name, (given, dtype) in moment.items():
+        values = np.asarray(given)[:count]
+        if name not in arrays:
+            arrays[name] = np.empty((count, num_rows, *values.shape[1:]), dtype or values.dtype)
+        arrays[name][:, row] = values
 
 
 def _in_every_row(values: np.ndarray, rows: int) -> np.ndarray:
     """One value for each session -> ``(num_sessions, rows)``."""
     return np.repeat(values[:, None], rows, axis=1)
-
-
-def _stack(moments: list[Any]) -> Any:
-    """Observations by step -> ``(num_sessions, num_steps + 1, ...)``."""
-    if isinstance(moments[0], dict):
-        return {key: np.stack([moment[key] for moment in moments], axis=1) for key in moments[0]}
-    return np.stack(moments, axis=1)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gymnasium
 
-from gems_gym.artifacts import ArtifactError
+from gems_gym.artifacts.recorded import recorded_copy
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.dataset_folders import ARTIFACTS
+from gems_gym.datasets.opening import environment_of, open_dataset
 from gems_gym.datasets.sessions import ContentHash
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
-from gems_gym.datasets.writer import ARTIFACTS
-from gems_gym.errors import require
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import slate_spec
 from gems_gym.wrappers import BeliefObservation, LatentAction
@@ -35,29 +34,25 @@ def dataset_ranker(dataset: Dataset) -> Ranker:
         ValueError: If the dataset has no ranker (it is a slate dataset).
         ArtifactError: If the copy is missing, or is not the file whose sha256 the metadata hold.
     """
-    return _load(dataset, "ranker", RANKER_FILE, load_ranker)
+    return _load(dataset, "ranker", load_ranker)
 
 
 def dataset_belief(dataset: Dataset) -> BeliefEncoder:
     """Loads the belief encoder of a latent dataset; arguments and errors as :func:`dataset_ranker`."""
-    return _load(dataset, "belief", BELIEF_FILE, load_belief)
+    return _load(dataset, "belief", load_belief)
 
 
 def artifact_file(dataset: Dataset, name: str) -> Path:
     """Returns where a dataset's copy of ``"ranker"`` or ``"belief"`` lies; whether it does is not checked."""
-    return (
-        Path(_opened(dataset).storage.data_path)
-        / ARTIFACTS
-        / {"ranker": RANKER_FILE, "belief": BELIEF_FILE}[name]
-    )
+    folder = Path(open_dataset(dataset).storage.data_path) / ARTIFACTS
+    return folder / {"ranker": RANKER_FILE, "belief": BELIEF_FILE}[name]
 
 
 def recover_latent_environment(dataset: Dataset, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """Rebuilds the environment of a latent dataset, beliefs in and latents out.
 
-    It acts through the dataset's own copies of ranker and belief. Minari's ``dataset.recover_environment()`` makes
-    the environment that was named at collection: the slate environment inside, or a ``GemsSlateLatent-*`` one with
-    the ranker and the belief that are installed under those names now.
+    It acts through the dataset's own copies of ranker and belief. ``dataset.recover_environment()`` makes a latent
+    environment too, but where they are shipped ones, with those that are installed under their names now.
 
     Args:
         dataset: The dataset, or the id of a local one.
@@ -67,12 +62,12 @@ def recover_latent_environment(dataset: Dataset, **kwargs: Any) -> gymnasium.Env
         An environment whose spaces are the dataset's.
 
     Raises:
-        ValueError: If it is a slate dataset.
+        ValueError: If it is a slate dataset, and as :func:`open_dataset`.
         ArtifactError: As :func:`dataset_ranker`.
     """
-    opened = _opened(dataset)
+    opened = open_dataset(dataset)
     ranker, belief = dataset_ranker(opened), dataset_belief(opened)
-    world = gymnasium.make(slate_spec(opened.spec.env_spec), **kwargs)
+    world = gymnasium.make(slate_spec(environment_of(opened)), **kwargs)
     return LatentAction(BeliefObservation(world, belief), ranker)
 
 
@@ -82,7 +77,7 @@ def compute_content_hash(dataset: Dataset) -> str:
     Returns:
         64 hexadecimal digits: ``dataset.storage.metadata["content_hash"]`` if nothing was changed.
     """
-    storage = _opened(dataset).storage
+    storage = open_dataset(dataset).storage
     content = ContentHash()
     indices = range(storage.total_episodes)
     for episode, metadata in zip(
@@ -92,22 +87,5 @@ def compute_content_hash(dataset: Dataset) -> str:
     return content.hexdigest()
 
 
-def _opened(dataset: Dataset) -> Any:
-    return require("minari").load_dataset(dataset) if isinstance(dataset, str) else dataset
-
-
-def _load(dataset: Dataset, name: str, file_name: str, load: Callable[[Path], Any]) -> Any:
-    opened = _opened(dataset)
-    recorded = opened.storage.metadata.get(f"{name}_sha256")
-    if recorded is None:
-        raise ValueError(f"dataset {opened.id!r} was recorded without a {name}: it holds slates, not latents")
-    path = Path(opened.storage.data_path) / ARTIFACTS / file_name
-    if not path.is_file():
-        raise ArtifactError(f"dataset {opened.id!r} has lost its {name}: {path} is missing; collect it again")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != recorded:
-        raise ArtifactError(
-            f"{path} is not the {name} that dataset {opened.id!r} was recorded with: its sha256 is {found}, "
-            f"the dataset's metadata say {recorded}; collect it again"
-        )
-    return load(path)
+def _load(dataset: Dataset, part: str, load: Callable[[Path], Any]) -> Any:
+    return load(recorded_copy(Path(open_dataset(dataset).storage.data_path), part))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -14,7 +13,7 @@ from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     carried_metadata,
     dataset_world,
-    open_dataset,
+    open_recording,
     origin,
     own_artefacts,
     read_sessions,
@@ -22,8 +21,8 @@ from gems_gym.datasets.stored import (
 )
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, AnyPath, Artefact, as_artefact
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
+from gems_gym.folders import scratch_folder
 from gems_gym.rankers import Ranker, load_ranker
-from gems_gym.registration import slate_spec
 from gems_gym.wrappers import BeliefObservation, LatentAction
 
 if TYPE_CHECKING:
@@ -66,8 +65,7 @@ def relabel(
         progress: Draws a progress bar on stderr.
 
     Returns:
-        The new dataset. Its environment is the slate environment, which
-        :func:`~gems_gym.datasets.recover_latent_environment` puts ranker and belief around;
+        The new dataset. Its environment is the latent one with the new ranker and belief;
         ``dataset.storage.metadata["derived_from"]["reconstruction"]`` holds the shares of ``slots`` and of whole
         ``slates`` that ranking the new actions gives back.
 
@@ -78,11 +76,10 @@ def relabel(
         ImportError: If Minari is not installed; it names the extra.
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
-    opened = open_dataset(dataset)
-    spec = slate_spec(opened.env_spec)
-    with tempfile.TemporaryDirectory() as scratch:
-        new_ranker = as_artefact(ranker, load_ranker, Path(scratch) / RANKER_FILE)
-        new_belief = _belief_of(opened, belief, Path(scratch))
+    opened = open_recording(dataset)
+    with scratch_folder() as scratch:
+        new_ranker = as_artefact(ranker, load_ranker, scratch / RANKER_FILE)
+        new_belief = _belief_of(opened, belief, scratch)
         encoder = _encoding(new_ranker.value)
         env = LatentAction(BeliefObservation(dataset_world(opened), new_belief.value), encoder)
         sees_anew = new_belief.sha256 != opened.storage.metadata["belief_sha256"]
@@ -91,7 +88,7 @@ def relabel(
             dataset_id,
             env.observation_space,
             env.action_space,
-            spec,
+            opened.env_spec,
             {RANKER_FILE: new_ranker.file, BELIEF_FILE: new_belief.file},
             overwrite=overwrite,
         ) as writer:

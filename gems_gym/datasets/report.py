@@ -17,7 +17,7 @@ from gems_gym.datasets.measures import (
     Slates,
 )
 from gems_gym.datasets.sessions import Sessions
-from gems_gym.datasets.stored import dataset_world, open_dataset, read_sessions
+from gems_gym.datasets.stored import dataset_world, open_recording, read_sessions
 
 if TYPE_CHECKING:
     from gems_gym.datasets.reader import Dataset
@@ -70,7 +70,7 @@ def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
             now than when it was recorded.
         ImportError: If Minari is not installed; it names the extra.
     """
-    opened = open_dataset(dataset)
+    opened = open_recording(dataset)
     world: Any = dataset_world(opened).unwrapped
     slates: SlateMeasures | None = SlateMeasures(
         world.catalog.item_topics, world.config.num_topics, world.config.slate_size

@@ -10,6 +10,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+CHUNK_BYTES = 2**26
+"""Bytes of the sessions that are held in memory at once; a single one may have more."""
+
 Observations = np.ndarray | dict[str, np.ndarray]
 
 
@@ -42,9 +45,41 @@ class Sessions:
     @property
     def nbytes(self) -> int:
         """Size of all arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name, ``seeds`` (int64) among them; nested names with a slash: ``infos/slate``."""
         observations = self.observations
-        arrays = list(observations.values()) if isinstance(observations, dict) else [observations]
-        return sum(array.nbytes for array in [*arrays, self.actions, self.rewards, *self.infos.values()])
+        return {
+            "seeds": np.array(self.seeds, np.int64),
+            **(
+                {f"observations/{key}": values for key, values in observations.items()}
+                if isinstance(observations, dict)
+                else {"observations": observations}
+            ),
+            "actions": self.actions,
+            "rewards": self.rewards,
+            **{f"infos/{name}": values for name, values in self.infos.items()},
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Sessions:
+        """The sessions whose :meth:`arrays` these are.
+
+        Raises:
+            KeyError: If one is missing.
+        """
+
+        def within(folder: str) -> dict[str, np.ndarray]:
+            return {name.removeprefix(folder): arrays[name] for name in arrays if name.startswith(folder)}
+
+        return cls(
+            seeds=arrays["seeds"].tolist(),
+            observations=within("observations/") or arrays["observations"],
+            actions=arrays["actions"],
+            rewards=arrays["rewards"],
+            infos=within("infos/"),
+        )
 
     def check(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
         """Checks every array against the spaces, since Minari writes whatever it is given.
@@ -107,6 +142,11 @@ class Sessions:
                 "truncations": truncations,
                 "infos": {name: values[row] for name, values in self.infos.items()},
             }
+
+
+def sessions_at_once(session_bytes: int, most: int) -> int:
+    """How many sessions are held in memory at once: at most ``most``, and no more than :data:`CHUNK_BYTES` hold."""
+    return max(1, min(most, CHUNK_BYTES // session_bytes))
 
 
 def join_sessions(parts: Sequence[Sessions]) -> Sessions:

@@ -10,10 +10,10 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym.datasets.opening import open_dataset
 from gems_gym.datasets.reader import artifact_file, dataset_belief, dataset_ranker
-from gems_gym.datasets.sessions import Sessions
-from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, environment_spec
-from gems_gym.errors import require, unknown_name
+from gems_gym.datasets.sessions import Sessions, sessions_at_once
+from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.progress import track
 from gems_gym.registration import slate_spec
 
@@ -35,28 +35,23 @@ OF_ONE_FILE = {
 """Metadata that describe one file, and are made anew for a dataset that is made of it."""
 
 
-def open_dataset(dataset: Dataset) -> minari.MinariDataset:
+def open_recording(dataset: Dataset) -> minari.MinariDataset:
     """Opens a dataset that gems-gym wrote.
 
     Args:
         dataset: The dataset, or the id of a local one.
 
     Raises:
-        ValueError: If there is none of this id, if it is not gems-gym's, or holds no sessions.
+        ValueError: As :func:`~gems_gym.datasets.open_dataset`, and if it is not gems-gym's, or holds no sessions.
     """
-    if isinstance(dataset, str):
-        minari = require("minari")
-        try:
-            dataset = minari.load_dataset(dataset)
-        except FileNotFoundError as error:
-            raise unknown_name("local dataset", dataset, minari.list_local_datasets()) from error
-    if "catalog_hash" not in dataset.storage.metadata or dataset.env_spec is None:
+    opened = open_dataset(dataset)
+    if "catalog_hash" not in opened.storage.metadata or opened.env_spec is None:
         raise ValueError(
-            f"dataset {dataset.id!r} is not gems-gym's: its metadata name no catalogue; 'gems-gym collect' makes one"
+            f"dataset {opened.id!r} is not gems-gym's: its metadata name no catalogue; 'gems-gym collect' makes one"
         )
-    if dataset.total_episodes == 0:
-        raise ValueError(f"dataset {dataset.id!r} holds no sessions")
-    return dataset
+    if opened.total_episodes == 0:
+        raise ValueError(f"dataset {opened.id!r} holds no sessions")
+    return opened
 
 
 def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -> Iterator[Sessions]:
@@ -68,18 +63,19 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
         progress: Draws a progress bar on stderr.
 
     Yields:
-        Sessions in their order, at most :data:`CHUNK_SESSIONS` at once.
+        Sessions in their order, at most :data:`CHUNK_SESSIONS` at once, fewer if they are long.
 
     Raises:
         ValueError: If a session is not as long as the first, or does not end truncated.
     """
     indices = dataset.episode_indices
-    length: int | None = None
+    first = next(iter(dataset.storage.get_episodes(indices[:1])))
+    length = len(first["rewards"])
+    at_once = sessions_at_once(stacked([first], [NO_SEED]).nbytes, CHUNK_SESSIONS)
     with track(task, len(indices), shown=progress) as advance:
-        for start in range(0, len(indices), CHUNK_SESSIONS):
-            chunk = indices[start : start + CHUNK_SESSIONS]
+        for start in range(0, len(indices), at_once):
+            chunk = indices[start : start + at_once]
             episodes = list(dataset.storage.get_episodes(chunk))
-            length = length or len(episodes[0]["rewards"])
             for episode in episodes:
                 _check_whole(dataset.id, episode, length)
             seeds = [one.get("seed", NO_SEED) for one in dataset.storage.get_episode_metadata(chunk)]
@@ -87,37 +83,18 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
             advance(len(chunk))
 
 
-def registered_spec(env_id: str, kwargs: Any) -> EnvSpec:
-    """Makes the spec of a registered environment with the keywords that a file recorded.
-
-    What is made is what is registered under the id here: a file can't name code to run.
-
-    Args:
-        env_id: The id, without a module before it.
-        kwargs: The environment's keywords.
-
-    Raises:
-        ValueError: If the id is not registered, or the keywords are none.
-    """
-    if env_id not in gymnasium.registry:
-        raise unknown_name("environment", env_id, (name for name in gymnasium.registry if "Slate" in name))
-    if not isinstance(kwargs, dict):
-        raise ValueError(f"keywords of {env_id} must be a dict, got {kwargs!r}")
-    return environment_spec(env_id, kwargs)
-
-
 def slate_world(spec: EnvSpec, catalog_hash: str | None, owner: str) -> gymnasium.Env[Any, Any]:
     """Makes the slate environment that sessions were played in.
 
     Args:
-        spec: The environment's spec; of a latent one the slate environment inside is taken.
+        spec: The environment's spec, as it was rebuilt; of a latent one the slate environment inside is taken.
         catalog_hash: The catalogue that the sessions' item ids belong to; not checked if None.
         owner: What holds the sessions, for the message.
 
     Raises:
         ValueError: If the environment has another catalogue, for instance since a file of item embeddings changed.
     """
-    env = gymnasium.make(slate_spec(registered_spec(spec.id, spec.kwargs)))
+    env = gymnasium.make(slate_spec(spec))
     found = env.unwrapped.catalog.hash  # type: ignore[attr-defined]
     if catalog_hash is not None and found != catalog_hash:
         raise ValueError(

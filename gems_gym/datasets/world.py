@@ -16,6 +16,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym.artifacts import shipped
+from gems_gym.datasets.recorded_spec import check_spec
 from gems_gym.policies import make_policy
 from gems_gym.progress import track
 from gems_gym.registration import slate_spec
@@ -88,7 +89,9 @@ def environment_spec(env_id: str, overrides: Mapping[str, Any] | None = None) ->
         overrides: Keyword arguments of the environment.
 
     Raises:
-        ValueError: If an override can't be kept as JSON, such as an array: give the path of a file.
+        ValueError: If an override can't be kept as JSON, such as an array: give the path of a file; and as
+            :func:`~gems_gym.datasets.recorded_spec.check_spec`.
+        TypeError: As there.
         gymnasium.error.Error: If the id is unknown.
     """
     spec = copy.deepcopy(gymnasium.spec(env_id))
@@ -100,6 +103,7 @@ def environment_spec(env_id: str, overrides: Mapping[str, Any] | None = None) ->
             f"env_kwargs {sorted(overrides or {})} can't be recorded with the dataset ({error}): give flat JSON "
             "values, and item_embeddings as the path of an .npy file"
         ) from error
+    check_spec(spec)
     return spec
 
 

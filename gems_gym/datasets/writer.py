@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import re
 import shutil
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,30 +11,31 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym.dataset_folders import ARTIFACTS
 from gems_gym.datasets.card import AUTHOR, running_command, write_card
-from gems_gym.datasets.sessions import ContentHash, Sessions
+from gems_gym.datasets.recorded_spec import recorded_spec
+from gems_gym.datasets.sessions import CHUNK_BYTES, ContentHash, Sessions
+from gems_gym.datasets.unfinished import (
+    DATASET_ID,
+    NEW,
+    clear_killed_writers,
+    move_into_place,
+    unfinished_folder,
+)
 from gems_gym.errors import require
+from gems_gym.folders import refuse_link
+from gems_gym.whole_files import naming_file
 
 if TYPE_CHECKING:
     import minari
 
-ARTIFACTS = "artifacts"
-"""Directory beside the data file for copies of the ranker and the belief encoder; Minari ignores it."""
-
-UNFINISHED = ".unfinished-"
-"""How the hidden directories of datasets being written begin; Minari lists no hidden directories."""
 
 _MAIN_FILE = "main_data.hdf5"
 """Minari's name for the file with all episodes."""
 
-_NEW, _REPLACED = "dataset", "replaced"
-"""In a hidden directory: the dataset in the making, and for a moment the one that it replaces."""
-
-_ID = re.compile(r"(?:[-_A-Za-z0-9]{2,}/)*[-_A-Za-z0-9]+-v\d+")
-
 
 def check_new_dataset_id(dataset_id: str, *, overwrite: bool = False) -> Path:
-    """Checks that an id is well formed and not in use.
+    """Checks that an id is well formed and not in use, and clears what killed processes left of other datasets.
 
     Args:
         dataset_id: ``name-vN``, or ``namespace/.../name-vN``, of letters, digits, ``-`` and ``_``.
@@ -48,16 +46,24 @@ def check_new_dataset_id(dataset_id: str, *, overwrite: bool = False) -> Path:
 
     Raises:
         ValueError: If the id is malformed or in use; it says what to do.
+        OSError: If a symbolic link would have to be replaced.
         ImportError: If Minari is not installed.
     """
     minari_storage = require("minari.storage")
-    if not isinstance(dataset_id, str) or not _ID.fullmatch(dataset_id) or "data" in dataset_id.split("/"):
+    if (
+        not isinstance(dataset_id, str)
+        or not DATASET_ID.fullmatch(dataset_id)
+        or "data" in dataset_id.split("/")
+    ):
         raise ValueError(
             f"dataset_id {dataset_id!r} is not a Minari dataset id: it must be name-vN or namespace/name-vN, of "
             "letters, digits, '-' and '_' (a namespace of at least 2 of them, not called 'data'), "
             "e.g. 'gems-slate/diffuse_topdown/random-v0'"
         )
     path: Path = minari_storage.get_dataset_path(dataset_id)
+    root: Path = minari_storage.get_dataset_path()
+    clear_killed_writers(root)
+    refuse_link(path)
     if path.exists() and not (overwrite and (path / "data").is_dir()):
         raise ValueError(
             f"dataset_id {dataset_id!r} is already in use ({path}): choose another id or version, "
@@ -67,7 +73,6 @@ def check_new_dataset_id(dataset_id: str, *, overwrite: bool = False) -> Path:
                 else f"replace it with --overwrite (overwrite=True), or remove it with: minari delete {dataset_id}"
             )
         )
-    root: Path = minari_storage.get_dataset_path()
     for parent in path.parents:
         if parent == root:
             break
@@ -91,13 +96,15 @@ class DatasetWriter:
         dataset_id: The new dataset's id, see :func:`check_new_dataset_id`.
         observation_space: Space of one observation as written.
         action_space: Space of one action as written.
-        env_spec: Spec of the environment that the sessions were played in, as ``recover_environment`` will rebuild it.
-        artifacts: file name -> file to store a copy of with the data.
+        env_spec: Spec of the environment that the sessions were played in. With artifacts, the latent environment
+            around it is recorded (:func:`~gems_gym.datasets.recorded_spec.recorded_spec`).
+        artifacts: The ranker's and the belief's file by the name of the copy that is stored with the data, or nothing.
         overwrite: Replaces a dataset of this id, once the new one is whole.
 
     Attributes:
         directory: The hidden directory; it exists within the block.
-        chunk_episodes: Episodes written per opening of the file; so many are held in memory, about 15 MB.
+        chunk_episodes: Episodes written per opening of the file, at most. So many are held in memory, about 15 MB;
+            fewer if they are long (:data:`~gems_gym.datasets.sessions.CHUNK_BYTES`).
 
     Raises:
         ValueError: If the id is malformed or in use, or another process is writing it.
@@ -123,34 +130,33 @@ class DatasetWriter:
         self.dataset_id = dataset_id
         self.observation_space = observation_space
         self.action_space = action_space
-        self._env_spec = env_spec
         self._artifacts = dict(artifacts or {})
+        self._env_spec = recorded_spec(env_spec, self._artifacts, dataset_id)
         self._overwrite = overwrite
         self._path = check_new_dataset_id(dataset_id, overwrite=overwrite)
-        root: Path = require("minari.storage").get_dataset_path()
-        self.directory = root / (UNFINISHED + dataset_id.replace("/", "+"))  # no id has a '+'
-        self._lock: int | None = None
+        self._held = ExitStack()
         self._storage: Any = None
         self._pending: list[Any] = []
+        self._pending_bytes = 0
         self._content = ContentHash()
         self.num_episodes = 0
         self.num_transitions = 0
 
     def __enter__(self) -> DatasetWriter:
-        self.directory.mkdir(exist_ok=True)
-        self._lock = _locked(self.directory, self.dataset_id)
-        try:
-            self._remove(_NEW, _REPLACED)  # of a process that was killed
-            self._create_storage(self.directory / _NEW / "data")
-        except BaseException:
-            self._leave()
-            raise
+        with ExitStack() as held:
+            root: Path = require("minari.storage").get_dataset_path()
+            self.directory = held.enter_context(unfinished_folder(root, self.dataset_id))
+            # another process may have finished one while this one was waiting for its turn
+            check_new_dataset_id(self.dataset_id, overwrite=self._overwrite)
+            self._create_storage(self.directory / NEW / "data")
+            self._held = held.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave()
+        self._storage, self._pending = None, []
+        self._held.close()
 
     def append(self, sessions: Sessions) -> None:
         """Adds sessions at the end.
@@ -166,12 +172,14 @@ class DatasetWriter:
         # hdf5 adds 27 kB to the numbers of a session, for all the names and chunks of its arrays
         self._check_room(2 * sessions.nbytes + 2**16 * len(sessions))
         episode_buffer = require("minari.data_collector").EpisodeBuffer
+        session_bytes = sessions.nbytes // len(sessions)
         for episode in sessions.episodes():
             self._content.add(episode)
             self._pending.append(episode_buffer(**episode))
+            self._pending_bytes += session_bytes
             self.num_episodes += 1
             self.num_transitions += len(episode["rewards"])
-            if len(self._pending) >= self.chunk_episodes:
+            if len(self._pending) >= self.chunk_episodes or self._pending_bytes >= CHUNK_BYTES:
                 self._flush()
 
     def finish(self, metadata: dict[str, Any]) -> minari.MinariDataset:
@@ -195,15 +203,12 @@ class DatasetWriter:
                 f"dataset {self.dataset_id!r} has no episodes: append at least one session before finish"
             )
         self._flush()
-        self._describe(metadata)
+        with naming_file(self.directory / NEW):
+            self._describe(metadata)
         self._storage = None
         self._make_namespace()
-        # All else goes first, so that a process that is killed here leaves nothing once the dataset is in its place.
-        self._remove(*(path.name for path in self.directory.iterdir() if path.name != _NEW))
         try:
-            if self._overwrite and self._path.exists():
-                self._path.rename(self.directory / _REPLACED)
-            (self.directory / _NEW).rename(self._path)
+            move_into_place(self.directory, self._path, overwrite=self._overwrite)
         except OSError as error:
             if self._path.exists():
                 raise ValueError(f"dataset_id {self.dataset_id!r} came into use in the meantime") from error
@@ -220,18 +225,21 @@ class DatasetWriter:
         """What minari.create_dataset_from_buffers does, which can only write to a dataset's final place."""
         minari = require("minari")
         data_path.mkdir(parents=True)
-        self._storage = require("minari.dataset.minari_storage").MinariStorage.new(
-            data_path,
-            observation_space=self.observation_space,
-            action_space=self.action_space,
-            env_spec=self._env_spec,
-            data_format="hdf5",
-        )
-        # Minari leaves an empty file, which HDF5 takes for one of its oldest format, without the order that Minari asks
-        # for: there, each episode costs a count of all before it.
-        with require("h5py").File(data_path / _MAIN_FILE, "w", track_order=True):
-            pass
-        self._storage.update_metadata({"dataset_id": self.dataset_id, "minari_version": minari.__version__})
+        with naming_file(data_path):
+            self._storage = require("minari.dataset.minari_storage").MinariStorage.new(
+                data_path,
+                observation_space=self.observation_space,
+                action_space=self.action_space,
+                env_spec=self._env_spec,
+                data_format="hdf5",
+            )
+            # Minari leaves an empty file, which HDF5 takes for one of its oldest format, without the order that Minari
+            # asks for: there, each episode costs a count of all before it.
+            with require("h5py").File(data_path / _MAIN_FILE, "w", track_order=True):
+                pass
+            self._storage.update_metadata(
+                {"dataset_id": self.dataset_id, "minari_version": minari.__version__}
+            )
         for name, file in self._artifacts.items():
             (data_path / ARTIFACTS).mkdir(exist_ok=True)
             shutil.copyfile(file, data_path / ARTIFACTS / name)
@@ -245,7 +253,7 @@ class DatasetWriter:
             "content_hash": self.content_hash,
         }
         self._storage.update_metadata(metadata | own)
-        write_card(self.directory / _NEW, self._env_spec, self._storage.metadata)
+        write_card(self.directory / NEW, self._env_spec, self._storage.metadata)
 
     def _check_room(self, needed: int) -> None:
         """Raises before h5py finds the disk full, which it tells in a hundred lines, and again when files close."""
@@ -268,39 +276,14 @@ class DatasetWriter:
             KeyError,
         ) as error:  # h5py has all of these for a failed write
             raise OSError(
-                f"dataset {self.dataset_id!r} can't be written to {self.directory}: is the disk full? "
-                f"({' '.join(str(error).split())})"
+                f"dataset {self.dataset_id!r} can't be written to {self.directory / NEW / 'data' / _MAIN_FILE}: is the "
+                f"disk full? ({' '.join(str(error).split())})"
             ) from error
-        self._pending = []
+        self._pending, self._pending_bytes = [], 0
 
     def _make_namespace(self) -> None:
         namespaces = require("minari.namespace")
         namespace = self.dataset_id.rpartition("/")[0]
         if namespace and namespace not in namespaces.list_local_namespaces():
-            namespaces.create_namespace(namespace)
-
-    def _remove(self, *names: str) -> None:
-        for name in names:
-            shutil.rmtree(self.directory / name, ignore_errors=True)
-
-    def _leave(self) -> None:
-        self._storage, self._pending = None, []
-        self._remove(_NEW, _REPLACED)
-        if self._lock is not None:
-            with suppress(OSError):  # somebody's files stay there
-                self.directory.rmdir()
-            os.close(self._lock)
-            self._lock = None
-
-
-def _locked(directory: Path, dataset_id: str) -> int:
-    """Locks a directory until the descriptor that is returned is closed, or its process ends, however it does."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise ValueError(
-            f"dataset_id {dataset_id!r} is being written by another process: wait for its end, or choose another id"
-        ) from error
-    return descriptor
+            with suppress(ValueError):  # another process has just made it
+                namespaces.create_namespace(namespace)

@@ -137,18 +137,22 @@ class EmbeddingTable:
             raise ValueError(f"item embeddings hold {bad} non-finite numbers")
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes recorded in the file."""
+        return {"num_items": self.vectors.shape[0], "embedding_size": self.vectors.shape[1]}
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """What whatever is built on them records of them."""
         return {"kind": self.kind, "sha256": self.sha256, "privileged": self.privileged}
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Writes an artefact of its kind; returns the file's sha256."""
-        sizes = {"num_items": self.vectors.shape[0], "embedding_size": self.vectors.shape[1]}
         header = {
             **self.header,
             "catalog_hash": self.catalog_hash,
             "privileged": self.privileged,
-            "sizes": sizes,
+            "sizes": self.sizes,
         }
         return save_artifact(path, self.kind, {"item_embeddings": self.vectors}, header)
 
@@ -178,9 +182,11 @@ def load_embeddings(path: str | os.PathLike[str], catalog_hash: str | None = Non
     if catalog_hash is not None:
         check_catalog(f"{path} ({artifact.kind})", own_hash, catalog_hash)
     try:
-        return EmbeddingTable(vectors, artifact.kind, own_hash, privileged, header, artifact.sha256)
+        table = EmbeddingTable(vectors, artifact.kind, own_hash, privileged, header, artifact.sha256)
     except ValueError as error:
         raise ArtifactError(f"{path} is not usable: {error}") from error
+    artifact.check_sizes(table.sizes)
+    return table
 
 
 def make_embeddings(name: str, sources: Sources, *, size: int | None = None, seed: int = 0) -> EmbeddingTable:

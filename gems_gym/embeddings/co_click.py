@@ -97,6 +97,10 @@ def _leading_by_arpack(
     Training of a GeMS ranker that starts from these embeddings turns their last bits into other weights, and the
     shipped rankers were made with ARPACK.
     """
+    subspace = min(len(matrix), max(2 * count + 1, 20))  # ARPACK's own choice
+    if np.count_nonzero(matrix.any(axis=1)) < subspace:
+        # ARPACK would fill it up with random vectors, other ones at each call.
+        return leading_eigenvectors(matrix, count)
     try:
         # A fixed start vector: ARPACK draws one otherwise.
         eigenvalues, vectors = eigsh(matrix, k=count, which="LA", v0=np.ones(len(matrix)))

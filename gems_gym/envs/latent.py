@@ -51,8 +51,9 @@ class LatentSlateEnv(AroundSlates, gymnasium.Env[NDArray[np.float32], NDArray[np
 
     ## Arguments
     ``preset``, ``item_embeddings``, ``render_mode`` and every field of :class:`gems_gym.config.SlateConfig` as in
-    ``SlateEnv``. ``ranker`` and ``belief``: the name of a shipped artefact (``gems_gym.artifacts.shipped.names()``)
-    or the path of a file, as text, which keeps the spec fit for JSON; objects are taken too. Both must have been
+    ``SlateEnv``. ``ranker`` and ``belief``: the name of a shipped artefact (``gems_gym.artifacts.shipped.names()``),
+    a local dataset's copy (``dataset:ID/ranker``, ``dataset:ID/belief``) or the path of a file, as text, which keeps
+    the spec fit for JSON; objects are taken too. Both must have been
     made for the catalogue and the slate size; parameters of the users' behaviour may be changed.
 
     ```python

@@ -112,8 +112,10 @@ class Actor:
         try:
             network = FeedForward.from_tensors(artifact.tensors, _PREFIX, header["layers"])
             actor = cls(network, header["metadata"], half_precision=bool(header.get("float16")))
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
+        sizes = {"observation_size": actor.observation_size, "action_size": actor.action_size}
+        artifact.check_sizes(sizes, {name: header.get(name) for name in sizes})
         actor.sha256 = artifact.sha256
         return actor
 

@@ -1,7 +1,8 @@
 """What a policy is, and the base of the ones that need no training."""
 
 import abc
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import gymnasium
@@ -10,6 +11,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.errors import unknown_name
 from gems_gym.simulator import SlateSimulator
 
 _POLICY_STREAM = 1
@@ -105,6 +107,27 @@ def make_policy(name: str, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, An
         **options: Handed to the policy.
 
     Raises:
-        ValueError: An unknown name; the message names the nearest.
+        ValueError: An unknown name or option; the message names the nearest.
     """
+    check_policy_options(name, options)
     return plugins.load(plugins.POLICIES, name)(env, **options)
+
+
+def check_policy_options(name: str, options: Iterable[str]) -> None:
+    """Raise a clear error unless a policy has options of these names.
+
+    Args:
+        name: A name in the entry-point group ``gems_gym.policies``.
+        options: The options' names.
+
+    Raises:
+        ValueError: An unknown name or option; the message names the nearest.
+    """
+    signature = inspect.signature(plugins.load(plugins.POLICIES, name))
+    _, *parameters = signature.parameters.values()  # the first one is the environment
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return
+    known = [one.name for one in parameters]
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of the policy {name!r}:", option, known)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gems_gym.artifacts import shipped
-from gems_gym.pretraining.presets import PretrainingPreset
+from gems_gym.pretraining.presets import Keep, PretrainingPreset, check_keep
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class GemsSettings:
             principal components of the aggregated posterior.
         deduplicate: whether the ranker puts no item twice in a slate.
         held_out: share of the sessions that the metrics are measured on and nothing is trained on.
+        keep: which weights to keep: of the "last" batch, or the "best" by the loss on held-out slates, which is
+            measured 20 times. The metrics are then a little optimistic.
     """
 
     item_embeddings: str = "co_click"
@@ -46,6 +48,7 @@ class GemsSettings:
     coordinates: Literal["box", "whitened"] = "box"
     deduplicate: bool = True
     held_out: float = 0.1
+    keep: Keep = "last"
 
     def __post_init__(self) -> None:
         """Raises a ValueError that names the setting, its value and what would be right."""
@@ -66,6 +69,7 @@ class GemsSettings:
             raise ValueError(f"held_out must be in (0, 1), got {self.held_out}")
         if self.coordinates not in ("box", "whitened"):
             raise ValueError(f"coordinates must be one of ('box', 'whitened'), got {self.coordinates!r}")
+        check_keep(self.keep)
         own = ("co_click", "scratch")
         if self.item_embeddings not in own:
             try:

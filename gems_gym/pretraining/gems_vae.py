@@ -4,8 +4,8 @@ Deffayet, Thonet, Renders, de Rijke, *Generative Slate Recommendation with Reinf
 (arXiv 2301.08632), section 4. Settings and presets are in :mod:`gems_gym.pretraining.gems_settings`.
 """
 
-import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,17 @@ from torch.nn import functional
 from gems_gym.embeddings import co_click_embeddings, load_embeddings
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
 from gems_gym.pretraining.gems_settings import GemsSettings
+from gems_gym.pretraining.presets import as_recorded
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.threads import torch_threads
-from gems_gym.progress import track
+from gems_gym.pretraining.training import Upkeep, train
 from gems_gym.rankers.gems import GemsRanker
 
 _MEASURED_SLATES = 100_000
 """Slates that bounds are computed from; a tenth of them (held out) for the metrics."""
+
+_VALIDATED_SLATES = 2_048
+"""Held-out slates that the loss is measured on during training."""
 
 _ACTIVE_VARIANCE = 0.01
 """A latent dimension is active when its posterior means vary by more than this (Burda et al., 2016)."""
@@ -38,6 +42,7 @@ def pretrain_gems(
     seed: int,
     device: str = "cpu",
     progress: bool = True,
+    upkeep: Upkeep | None = None,
 ) -> tuple[GemsRanker, dict[str, float]]:
     """Trains a GeMS ranker on logged slates and clicks.
 
@@ -48,6 +53,7 @@ def pretrain_gems(
         seed: of everything random: held-out sessions, initial weights, batches, noise.
         device: where torch trains. The random numbers are drawn on the CPU, whatever the device.
         progress: whether to show a progress bar with the loss on stderr.
+        upkeep: where an interrupted training is kept, and where curves go; None: nowhere.
 
     Returns:
         The ranker, whose header holds settings, logging policies, seed and metrics, and the metrics, measured on the
@@ -59,10 +65,23 @@ def pretrain_gems(
         ValueError: a log of fewer than two sessions or with unknown items, or a loss that is no longer finite.
     """
     settings = settings or GemsSettings()
+    with torch_threads(1):  # the same bits whatever the number of cores
+        return _pretrain(log, num_items, settings, seed, device, upkeep or Upkeep(), progress)
+
+
+def _pretrain(
+    log: SessionLog,
+    num_items: int,
+    settings: GemsSettings,
+    seed: int,
+    device: str,
+    upkeep: Upkeep,
+    progress: bool,
+) -> tuple[GemsRanker, dict[str, float]]:
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))
-    train, held_out = _split(log, num_items, settings.held_out, generator)
+    training, held_out = _split(log, num_items, settings.held_out, generator)
     embeddings, origin = _initial_embeddings(
-        _NumpyLog(train.slates.numpy(), train.clicks.numpy(), log.catalog_hash),
+        _NumpyLog(training.slates.numpy(), training.clicks.numpy(), log.catalog_hash),
         num_items,
         settings,
         generator,
@@ -71,13 +90,13 @@ def pretrain_gems(
     vae = GemsVae(
         embeddings, frozen, log.slates.shape[-1], settings.latent_size, settings.hidden_sizes, generator
     ).to(device)
-    with torch_threads(1):  # two are no faster where they have to wait for each other
-        _train(vae, train, settings, generator, progress)
-        centre, basis = _coordinates(vae, *_sample(train, _MEASURED_SLATES, generator), settings.coordinates)
-        metrics = _measure(vae, *_sample(held_out, _MEASURED_SLATES // 10, generator))
+    trainee = _Trainee(vae, training, held_out, settings, generator)
+    train(trainee, settings.batches, settings.keep, log, upkeep, progress)
+    centre, basis = _coordinates(vae, *_sample(training, _MEASURED_SLATES, generator), settings.coordinates)
+    metrics = _measure(vae, *_sample(held_out, _MEASURED_SLATES // 10, generator))
     tensors = {name: tensor.detach().cpu().numpy() for name, tensor in vae.state_dict().items()}
     header = {
-        "options": {**dataclasses.asdict(settings), "item_embeddings": origin["kind"], "frozen": frozen},
+        "options": {**as_recorded(settings), "item_embeddings": origin["kind"], "frozen": frozen},
         "item_embeddings": origin,
         "metrics": metrics,
         "seed": seed,
@@ -155,32 +174,52 @@ def _initial_embeddings(
     return (embeddings - means) / deviations.clamp_min(1e-6), origin
 
 
-def _train(
-    vae: GemsVae, data: _Slates, settings: GemsSettings, generator: torch.Generator, progress: bool
-) -> None:
-    device = vae.item_embeddings.device
-    parameters = [parameter for parameter in vae.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
-    warm_up = max(1, settings.batches // 50)
-    with track("pretraining ranker", settings.batches, progress) as advance:
-        for batch in range(settings.batches):
-            factor = (
-                min(1.0, (batch + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * batch / settings.batches))
-            )
-            optimizer.param_groups[0]["lr"] = settings.learning_rate * factor
-            index = torch.randint(len(data.slates), (settings.batch_size,), generator=generator)
-            noise = torch.randn(settings.batch_size, settings.latent_size, generator=generator).to(device)
-            slates, clicks = data.rows(index, device)
-            loss, _ = vae.loss(slates, clicks, noise, beta=settings.beta, click_weight=settings.click_weight)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            note = None
-            if batch % 50 == 0:
-                if not math.isfinite(loss.item()):
-                    raise ValueError(f"the loss is {loss.item()} after {batch} batches; lower learning_rate")
-                note = f"loss {loss.item():.3f}"
-            advance(1, note)
+class _Trainee:
+    """The VAE with its slates; see :class:`~gems_gym.pretraining.training.Trainee`."""
+
+    name = "ranker"
+    clip = None
+
+    def __init__(
+        self,
+        vae: GemsVae,
+        data: _Slates,
+        held_out: _Slates,
+        settings: GemsSettings,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.generator = vae, generator
+        self._data, self._settings = data, settings
+        parameters = [parameter for parameter in vae.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
+        own = torch.Generator().manual_seed(0)  # the same slates and noise at each validation
+        self._held_out = _sample(held_out, _VALIDATED_SLATES, own)
+        self._held_out_noise = torch.randn(len(self._held_out[0]), settings.latent_size, generator=own)
+
+    def learning_rate(self, batch: int) -> float:
+        batches = self._settings.batches
+        rise = min(1.0, (batch + 1) / max(1, batches // 50))
+        return self._settings.learning_rate * (rise * 0.5 * (1 + math.cos(math.pi * batch / batches)))
+
+    def next_loss(self) -> Tensor:
+        size, device = self._settings.batch_size, self.model.item_embeddings.device
+        index = torch.randint(len(self._data.slates), (size,), generator=self.generator)
+        noise = torch.randn(size, self._settings.latent_size, generator=self.generator).to(device)
+        return self._loss(*self._data.rows(index, device), noise)
+
+    def held_out_loss(self) -> float:
+        device = self.model.item_embeddings.device
+        return float(self._loss(*(part.to(device) for part in (*self._held_out, self._held_out_noise))))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        pass
+
+    def _loss(self, slates: Tensor, clicks: Tensor, noise: Tensor) -> Tensor:
+        beta, click_weight = self._settings.beta, self._settings.click_weight
+        return self.model.loss(slates, clicks, noise, beta=beta, click_weight=click_weight)[0]
 
 
 @torch.no_grad()

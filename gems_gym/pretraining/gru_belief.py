@@ -8,7 +8,8 @@ alone, it can be worse than the base rate on another's.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,15 @@ from gems_gym.pretraining.belief_settings import BeliefSettings
 from gems_gym.pretraining.click_head import ClickHead, click_loss, draw_linear_weights
 from gems_gym.pretraining.click_metrics import click_report
 from gems_gym.pretraining.gru_unroll import GruUnroll
+from gems_gym.pretraining.presets import as_recorded
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.threads import torch_threads
-from gems_gym.progress import track
+from gems_gym.pretraining.training import Upkeep, train
 
 _MOST_HELD_OUT = 1000
+
+_VALIDATED_SESSIONS = 256
+"""Held-out sessions that the loss is measured on during training."""
 
 
 def pretrain_belief(
@@ -36,6 +41,7 @@ def pretrain_belief(
     seed: int,
     device: str = "cpu",
     progress: bool = True,
+    upkeep: Upkeep | None = None,
 ) -> tuple[GruBelief, dict[str, Any]]:
     """Trains a GRU belief encoder on logged sessions.
 
@@ -46,28 +52,42 @@ def pretrain_belief(
         seed: of everything random here: held-out sessions, initial weights, batches. Global generators are left alone.
         device: of torch.
         progress: whether to show a progress bar, with the loss, on stderr.
+        upkeep: where an interrupted training is kept, and where curves go; None: nowhere.
 
     Returns:
         The encoder, and its metrics on held-out sessions (see
         :func:`~gems_gym.pretraining.click_metrics.click_report`), which also stand in the encoder's header.
 
     Raises:
-        ValueError: fewer than two sessions, or an item id that the catalogue does not have.
-        FloatingPointError: the loss stopped being finite.
+        ValueError: fewer than two sessions, an item id that the catalogue does not have, or a loss that is no longer
+            finite.
     """
     settings = settings or BeliefSettings()
     _check_log(log, num_items)
+    with torch_threads(1):  # the metrics as well: sums of several threads round otherwise
+        return _pretrain(log, num_items, settings, seed, device, upkeep or Upkeep(), progress)
+
+
+def _pretrain(
+    log: SessionLog,
+    num_items: int,
+    settings: BeliefSettings,
+    seed: int,
+    device: str,
+    upkeep: Upkeep,
+    progress: bool,
+) -> tuple[GruBelief, dict[str, Any]]:
     order = np.random.default_rng(seed).permutation(log.num_sessions)
     num_held_out = min(max(1, round(settings.held_out * log.num_sessions)), _MOST_HELD_OUT)
     held_out, training = order[:num_held_out], order[num_held_out:]
     generator = torch.Generator().manual_seed(seed)
     model = _make_model(log, training, num_items, settings, generator).to(device)
-    with torch_threads(1):
-        _train(model, log, training, settings, generator, progress)
+    trainee = _Trainee(model, log, training, held_out, settings, generator)
+    train(trainee, settings.batches, settings.keep, log, upkeep, progress)
     encoder = GruBelief(model.tensors(), log.catalog_hash)
     metrics = _measure(encoder, model, log, held_out)
     encoder.header = {
-        "options": asdict(settings),
+        "options": as_recorded(settings),
         "metrics": metrics,
         "seed": seed,
         "log": {"policies": list(log.policy_names), "sessions": log.num_sessions},
@@ -181,39 +201,55 @@ def _make_model(
     return model
 
 
-def _train(
-    model: GruBeliefModel,
-    log: SessionLog,
-    training: np.ndarray,
-    settings: BeliefSettings,
-    generator: torch.Generator,
-    progress: bool,
-) -> None:
-    device = model.item_embeddings.device
-    optimizer = torch.optim.Adam(
-        [p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_cosine(settings.batches))
-    queue = np.empty(0, dtype=np.int64)
-    average = 0.0
-    with track("training belief", settings.batches, progress) as advance:
-        for batch in range(settings.batches):
-            while len(queue) < settings.batch_sessions:
-                shuffled = torch.randperm(len(training), generator=generator).numpy()
-                queue = np.concatenate([queue, training[shuffled]])
-            rows, queue = queue[: settings.batch_sessions], queue[settings.batch_sessions :]
-            slates, clicks = _batch(log, rows, device)
-            loss = click_loss(model(slates, clicks), clicks[1:])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise FloatingPointError(f"the loss is {value} at batch {batch}; try a lower learning_rate")
-            average = value if batch == 0 else 0.95 * average + 0.05 * value
-            advance(1, f"loss {average:.4f}")
+class _Trainee:
+    """The model with its sessions; see :class:`~gems_gym.pretraining.training.Trainee`."""
+
+    name = "belief"
+    clip = 1.0
+
+    def __init__(
+        self,
+        model: GruBeliefModel,
+        log: SessionLog,
+        training: np.ndarray,
+        held_out: np.ndarray,
+        settings: BeliefSettings,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.generator = model, generator
+        self._log, self._settings = log, settings
+        self._training, self._held_out = training, held_out[:_VALIDATED_SESSIONS]
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
+        self._queue = np.empty(0, dtype=np.int64)  # sessions, shuffled, that are still to come
+
+    def learning_rate(self, batch: int) -> float:
+        batches = self._settings.batches
+        rise = min(1.0, (batch + 1) / max(1, batches // 20))
+        # Not pi * batch / batches: that rounds to another number, and shipped beliefs were made with this one.
+        return self._settings.learning_rate * (rise * 0.5 * (1 + math.cos(math.pi * (batch / batches))))
+
+    def next_loss(self) -> Tensor:
+        size = self._settings.batch_sessions
+        while len(self._queue) < size:
+            shuffled = torch.randperm(len(self._training), generator=self.generator).numpy()
+            self._queue = np.concatenate([self._queue, self._training[shuffled]])
+        rows, self._queue = self._queue[:size], self._queue[size:]
+        return self._loss(rows)
+
+    def held_out_loss(self) -> float:
+        parts = np.array_split(self._held_out, -(-len(self._held_out) // 32))
+        return sum(float(self._loss(rows)) * len(rows) for rows in parts) / len(self._held_out)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"queue": self._queue}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._queue = arrays["queue"]
+
+    def _loss(self, rows: np.ndarray) -> Tensor:
+        slates, clicks = _batch(self._log, rows, self.model.item_embeddings.device)
+        return click_loss(self.model(slates, clicks), clicks[1:])
 
 
 def _batch(log: SessionLog, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -221,11 +257,6 @@ def _batch(log: SessionLog, rows: np.ndarray, device: torch.device) -> tuple[Ten
     slates = torch.from_numpy(log.slates[rows].transpose(1, 0, 2).astype(np.int64))
     clicks = torch.from_numpy(log.clicks[rows].transpose(1, 0, 2).astype(np.float32))
     return slates.to(device), clicks.to(device)
-
-
-def _warm_cosine(batches: int) -> Any:
-    warm = max(1, batches // 20)
-    return lambda step: min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(step / batches, 1.0)))
 
 
 @torch.no_grad()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from gems_gym import plugins
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.config import preset_config
 from gems_gym.embeddings import EmbeddingTable, Sources, make_embeddings
@@ -17,8 +19,9 @@ from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.gems_vae import pretrain_gems
 from gems_gym.pretraining.gru_belief import pretrain_belief
-from gems_gym.pretraining.presets import PretrainingPreset
-from gems_gym.pretraining.session_log import SessionLog, collect_session_log
+from gems_gym.pretraining.presets import PretrainingPreset, as_recorded
+from gems_gym.pretraining.session_log import SessionLog, collect_session_log, kept_session_log
+from gems_gym.pretraining.training import Upkeep
 from gems_gym.rankers import Ranker, TopKRanker, make_ranker
 from gems_gym.rankers.gems import GemsDecoder, GemsRanker
 from gems_gym.simulator import resolve_world
@@ -28,7 +31,7 @@ RANKER_LOGS = 2**18
 
 _SHIPPED_SEEDS = {"focused_topdown": 1}
 """Seeds of shipped rankers other than 0: of two, the one that SAC scored better through on validation users."""
-_Made: TypeAlias = Ranker | BeliefEncoder | EmbeddingTable
+Made: TypeAlias = Ranker | BeliefEncoder | EmbeddingTable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,7 @@ def _preset_recipe(
         search_sessions=chosen.search_sessions,
         log_seed=log_seed,
         seed=seed,
-        settings=dataclasses.asdict(chosen.settings),
+        settings=as_recorded(chosen.settings),
     )
 
 
@@ -137,11 +140,12 @@ def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
     return recipes
 
 
-def follow(recipe: Recipe, *, progress: bool = True) -> _Made:
+def follow(recipe: Recipe, *, unfinished: Unfinished | None = None, progress: bool = True) -> Made:
     """Log and train what a recipe describes; the result's header holds its metrics.
 
     Args:
         recipe: What to do.
+        unfinished: Where the log and the training are kept, to resume from after an interruption; None: nowhere.
         progress: Whether to show progress bars on stderr.
 
     Raises:
@@ -149,7 +153,8 @@ def follow(recipe: Recipe, *, progress: bool = True) -> _Made:
     """
     if recipe.kind not in _TRAINERS:
         raise unknown_name("kind of a recipe", recipe.kind, _TRAINERS)
-    log = collect_session_log(
+    collect = functools.partial(
+        collect_session_log,
         preset_config(recipe.preset),
         dict(recipe.shares),
         recipe.sessions,
@@ -158,26 +163,27 @@ def follow(recipe: Recipe, *, progress: bool = True) -> _Made:
         session_length=recipe.session_length,
         progress=progress,
     )
-    return _TRAINERS[recipe.kind](recipe, log, progress)
+    log = kept_session_log(unfinished, collect)
+    return _TRAINERS[recipe.kind](recipe, log, Upkeep(unfinished=unfinished), progress)
 
 
-def _gems(recipe: Recipe, log: SessionLog, progress: bool) -> GemsRanker:
+def _gems(recipe: Recipe, log: SessionLog, upkeep: Upkeep, progress: bool) -> GemsRanker:
     size = preset_config(recipe.preset).num_items
     settings = GemsSettings(**recipe.settings)
-    return pretrain_gems(log, size, settings, seed=recipe.seed, progress=progress)[0]
+    return pretrain_gems(log, size, settings, seed=recipe.seed, upkeep=upkeep, progress=progress)[0]
 
 
-def _gems_decoder(recipe: Recipe, log: SessionLog, progress: bool) -> GemsDecoder:
-    return _gems(recipe, log, progress).without_encoder()
+def _gems_decoder(recipe: Recipe, log: SessionLog, upkeep: Upkeep, progress: bool) -> GemsDecoder:
+    return _gems(recipe, log, upkeep, progress).without_encoder()
 
 
-def _belief(recipe: Recipe, log: SessionLog, progress: bool) -> BeliefEncoder:
+def _belief(recipe: Recipe, log: SessionLog, upkeep: Upkeep, progress: bool) -> BeliefEncoder:
     size = preset_config(recipe.preset).num_items
     settings = BeliefSettings(**recipe.settings)
-    return pretrain_belief(log, size, settings, seed=recipe.seed, progress=progress)[0]
+    return pretrain_belief(log, size, settings, seed=recipe.seed, upkeep=upkeep, progress=progress)[0]
 
 
-def _topk(recipe: Recipe, log: SessionLog, progress: bool) -> TopKRanker:
+def _topk(recipe: Recipe, log: SessionLog, upkeep: Upkeep, progress: bool) -> TopKRanker:
     table = _table(recipe.settings["embeddings"], recipe, log)
     ranker = make_ranker("topk", table, preset_config(recipe.preset).slate_size, **recipe.settings["options"])
     assert isinstance(ranker, TopKRanker)
@@ -185,7 +191,7 @@ def _topk(recipe: Recipe, log: SessionLog, progress: bool) -> TopKRanker:
     return ranker
 
 
-def _embeddings(recipe: Recipe, log: SessionLog, progress: bool) -> EmbeddingTable:
+def _embeddings(recipe: Recipe, log: SessionLog, upkeep: Upkeep, progress: bool) -> EmbeddingTable:
     return _table(recipe.kind.partition("/")[2], recipe, log)
 
 
@@ -198,7 +204,7 @@ def _table(kind: str, recipe: Recipe, log: SessionLog) -> EmbeddingTable:
     return dataclasses.replace(table, header={**table.header, "metrics": dataclasses.asdict(quality)})
 
 
-_TRAINERS: Mapping[str, Callable[[Recipe, SessionLog, bool], _Made]] = MappingProxyType(
+_TRAINERS: Mapping[str, Callable[[Recipe, SessionLog, Upkeep, bool], Made]] = MappingProxyType(
     {
         "ranker/gems": _gems,
         "ranker/gems_decoder": _gems_decoder,

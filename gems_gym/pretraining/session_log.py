@@ -1,6 +1,7 @@
 """Logged sessions that rankers, beliefs and item embeddings are trained on."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.config import SlateConfig
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import Policy, make_policy
@@ -48,6 +50,15 @@ class SessionLog:
     def num_sessions(self) -> int:
         """Sessions in the log."""
         return len(self.slates)
+
+    def sha256(self) -> str:
+        """Hash of everything in it, as hex."""
+        digest = hashlib.sha256(repr((self.policy_names, self.catalog_hash)).encode())
+        for name in _ARRAYS:
+            array = np.ascontiguousarray(getattr(self, name))
+            digest.update(repr((name, array.dtype.str, array.shape)).encode())
+            digest.update(array.data)
+        return digest.hexdigest()
 
     def of_policy(self, name: str) -> "SessionLog":
         """The sessions that one policy logged.
@@ -89,6 +100,24 @@ class SessionLog:
             if isinstance(error, FileNotFoundError):
                 raise
             raise ValueError(f"{path} is no session log of gems_gym ({error})") from error
+
+
+def kept_session_log(unfinished: Unfinished | None, collect: Callable[[], SessionLog]) -> SessionLog:
+    """A log from unfinished work, or a new one, which is kept there for whoever resumes the work.
+
+    Args:
+        unfinished: Its settings hold everything that decides the log; None: the log is made and not kept.
+        collect: Makes the log.
+    """
+    if unfinished is None:
+        return collect()
+    file = unfinished.file("log.npz")
+    try:
+        return SessionLog.load(file)
+    except (FileNotFoundError, ValueError):  # not there, or damaged by whatever stopped the machine
+        log = collect()
+        log.save(file)
+        return log
 
 
 def collect_session_log(

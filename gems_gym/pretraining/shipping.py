@@ -7,7 +7,6 @@ it again.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact, shipped
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.embeddings import EmbeddingTable
 from gems_gym.errors import unknown_name
-from gems_gym.pretraining.recipes import Recipe, follow
+from gems_gym.folders import scratch_folder
+from gems_gym.pretraining.recipes import Made, Recipe, follow
 from gems_gym.rankers import Ranker, load_ranker
 
 SAME_SLOTS = 0.999
@@ -30,13 +31,18 @@ on another processor the same training rounds differently, and drifts."""
 _COMPARED_LATENTS = 10_000
 
 
-def ship(name: str, recipe: Recipe, directory: Path, *, progress: bool = True) -> shipped.Entry:
+def ship(
+    name: str, recipe: Recipe, directory: Path, *, overwrite: bool = False, progress: bool = True
+) -> shipped.Entry:
     """Train an artefact, write it as small as it may be, and put it into the folder's manifest.
+
+    An interrupted call leaves ``.NAME.safetensors.unfinished`` in the folder; the same call resumes from there.
 
     Args:
         name: What it will be asked for by.
         recipe: How to train it.
         directory: Folder of the file and the manifest.
+        overwrite: Start anew instead of resuming.
         progress: Whether to show progress bars on stderr.
 
     Returns:
@@ -46,11 +52,16 @@ def ship(name: str, recipe: Recipe, directory: Path, *, progress: bool = True) -
         ValueError: A recipe that can't be followed.
     """
     file = directory / f"{name}.safetensors"
-    with tempfile.TemporaryDirectory() as scratch:
-        trained_file = Path(scratch) / file.name
-        trained = follow(recipe, progress=progress)
-        trained.save(trained_file)
-        artifact = load_artifact(trained_file, recipe.kind)
+    settings = {"recipe": dataclasses.asdict(recipe)}
+    with Unfinished.of_file(file, settings, overwrite=overwrite) as unfinished:
+        trained = follow(recipe, unfinished=unfinished, progress=progress)
+        trained.save(unfinished.file(file.name))
+        artifact = load_artifact(unfinished.file(file.name), recipe.kind)
+        return _ship(name, recipe, trained, artifact, file)
+
+
+def _ship(name: str, recipe: Recipe, trained: Made, artifact: Artifact, file: Path) -> shipped.Entry:
+    """Write a trained artefact as small as it may be, and put it into the manifest."""
     command = f"gems-gym pretrain {recipe.kind.partition('/')[0]} --reproduce {name}"
     header = {**artifact.header, "recipe": dataclasses.asdict(recipe), "command": command}
     if isinstance(trained, Ranker):
@@ -66,24 +77,27 @@ def ship(name: str, recipe: Recipe, directory: Path, *, progress: bool = True) -
         command=command,
         metrics=header["metrics"],
     )
-    shipped.record(directory, name, entry)
+    shipped.record(file.parent, name, entry)
     return entry
 
 
-def reproduce(name: str, family: str, directory: Path, *, progress: bool = True) -> dict[str, Any]:
+def reproduce(
+    name: str, family: str, directory: Path, *, overwrite: bool = False, progress: bool = True
+) -> dict[str, Any]:
     """Train a shipped artefact again by its recorded recipe and compare.
 
     Args:
         name: A shipped artefact's name.
         family: "ranker", "belief" or "embeddings".
         directory: Where the new file goes.
+        overwrite: Start anew instead of resuming.
         progress: Whether to show progress bars on stderr.
 
     Returns:
-        ``name``, ``file``, ``sha256``, ``recorded_sha256``, ``same_file`` (whether the two agree: expected of the same
-        release on the same machine), ``same_weights`` (whether all tensors do: headers name versions too),
-        ``same_metrics`` (whether all metrics agree within the tolerance), ``tolerance``, and
-        ``metrics``: metric -> [recorded, found].
+        ``name``, ``file``, ``sha256``, ``recorded_sha256``, ``same_file`` (whether the two agree), ``same_content``
+        (whether weights and settings do, whatever the metrics and versions: expected on the same type of CPU),
+        ``same_weights`` (whether all tensors do), ``same_metrics`` (whether all metrics agree within the tolerance),
+        ``tolerance``, and ``metrics``: metric -> [recorded, found].
 
     Raises:
         ValueError: An unknown name, or a file without a recipe.
@@ -94,7 +108,7 @@ def reproduce(name: str, family: str, directory: Path, *, progress: bool = True)
     recorded = load_artifact(shipped.path(name, family), family)
     if "recipe" not in recorded.header:
         raise ValueError(f"{name!r} records no recipe, so it can't be trained again")
-    entry = ship(name, Recipe(**recorded.header["recipe"]), directory, progress=progress)
+    entry = ship(name, Recipe(**recorded.header["recipe"]), directory, overwrite=overwrite, progress=progress)
     found = load_artifact(directory / entry.file, family)
     same_weights = recorded.tensors.keys() == found.tensors.keys() and all(
         np.array_equal(recorded.tensors[one], found.tensors[one]) for one in found.tensors
@@ -106,6 +120,7 @@ def reproduce(name: str, family: str, directory: Path, *, progress: bool = True)
         "sha256": entry.sha256,
         "recorded_sha256": recorded.sha256,
         "same_file": entry.sha256 == recorded.sha256,
+        "same_content": found.content_sha256 == recorded.content_sha256,
         "same_weights": same_weights,
         "same_metrics": before.keys() == after.keys()
         and all(is_reproduced(before[metric], after[metric]) for metric in before),
@@ -133,10 +148,10 @@ def _halves(trained: Ranker, artifact: Artifact, generator: np.random.Generator)
     slates = trained.rank(latents)
     chosen: list[str] = []
     same = 1.0
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         for name in sorted(tensors, key=lambda name: (-tensors[name].size, name)):
             attempt = sorted([*chosen, name])
-            file = Path(scratch) / "rounded.safetensors"
+            file = scratch / "rounded.safetensors"
             save_artifact(file, artifact.kind, tensors, {**artifact.header, "float16": attempt})
             share = float((load_ranker(file).rank(latents) == slates).mean())
             if share >= SAME_SLOTS:

@@ -10,7 +10,7 @@ import numpy as np
 
 from gems_gym import plugins
 from gems_gym.artifacts import Artifact, load_artifact, shipped
-from gems_gym.embeddings.base import EmbeddingTable
+from gems_gym.embeddings.base import EmbeddingTable, load_embeddings
 from gems_gym.errors import unknown_name
 
 
@@ -89,13 +89,15 @@ def load_ranker(path: str | os.PathLike[str]) -> Ranker:
     return cast(Callable[[Artifact], Ranker], ranker_class.from_artifact)(artifact)
 
 
-def make_ranker(name: str, table: EmbeddingTable, slate_size: int, **options: Any) -> Ranker:
+def make_ranker(
+    name: str, table: EmbeddingTable | str | os.PathLike[str], slate_size: int, **options: Any
+) -> Ranker:
     """Makes a ranker that needs no training from item embeddings.
 
     Args:
         name: a member of the entry-point group ``gems_gym.rankers`` whose class has ``from_embeddings``: "topk",
             "k_head_argmax", "wknn", "softmax", or a plugin's.
-        table: the item embeddings.
+        table: the item embeddings, their file, or the name of shipped ones, e.g. "mf-diffuse_mix".
         slate_size: items in a slate.
         options: the ranker's own.
 
@@ -109,4 +111,6 @@ def make_ranker(name: str, table: EmbeddingTable, slate_size: int, **options: An
     for option in options:
         if option not in known:
             raise unknown_name(f"option of the ranker {name!r}:", option, known)
+    if not isinstance(table, EmbeddingTable):
+        table = load_embeddings(table)
     return cast(Ranker, ranker_class.from_embeddings(table, slate_size, **options))

@@ -77,6 +77,9 @@ class GemsDecoder(StoredRanker):
     ) -> None:
         super().__init__(tensors, self.needed, catalog_hash, header, sha256)
         self.deduplicate = checked_flag("deduplicate", deduplicate)
+        if self.tensors["item_embeddings"].ndim != 2:
+            found = self.tensors["item_embeddings"].shape
+            raise ValueError(f"tensors['item_embeddings'] has shape {found}; (num_items, E) was expected")
         self.num_items, self.embedding_size = self.tensors["item_embeddings"].shape
         self._decoder = FeedForward.from_tensors(self.tensors, "decoder", MLP)
         self.action_size = self._decoder.input_size

@@ -11,19 +11,22 @@ from numpy.typing import NDArray
 from gems_gym.embeddings.base import EmbeddingTable
 from gems_gym.rankers.stored import StoredRanker, check_enough_items, checked_flag, checked_latents
 
+LARGEST_SLATE = 10_000
+"""Items in the longest slate: a file says how many there are, and a latent may hold a query for each."""
+
 
 class ItemVectorRanker(StoredRanker):
     """Base of rankers made of item embeddings and a few options.
 
     Args:
         item_embeddings: float ``(num_items, E)``.
-        slate_size: items in a slate, ≥ 1.
+        slate_size: items in a slate, in [1, 10,000].
         catalog_hash: hash of the catalogue that the item ids belong to.
         header: what else to record in the file.
         sha256: digest of the file it was read from, if any.
 
     Raises:
-        ValueError: embeddings of another shape or not finite, or a slate size below 1.
+        ValueError: embeddings of another shape, empty or not finite, or a slate size out of its range.
     """
 
     queries_per_slate: bool = False
@@ -46,8 +49,8 @@ class ItemVectorRanker(StoredRanker):
         embeddings = self.tensors["item_embeddings"]
         if embeddings.ndim != 2 or 0 in embeddings.shape:
             raise ValueError(f"item_embeddings has shape {embeddings.shape}; (num_items, E) was expected")
-        if type(slate_size) is not int or slate_size < 1:
-            raise ValueError(f"slate_size must be a whole number ≥ 1, got {slate_size!r}")
+        if type(slate_size) is not int or not 1 <= slate_size <= LARGEST_SLATE:
+            raise ValueError(f"slate_size must be a whole number in [1, {LARGEST_SLATE}], got {slate_size!r}")
         self.num_items, self.embedding_size = embeddings.shape
         if self.always_distinct:
             check_enough_items(self.num_items, slate_size, f"a {self.kind}")

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import Artifact, ArtifactError, content_sha256, load_artifact, save_artifact
 
 
 class StoredRanker:
@@ -67,10 +67,17 @@ class StoredRanker:
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Writes the ranker as an artefact of its kind; returns (and keeps) the file's sha256."""
-        options = {**self.header.get("options", {}), **self.options}
-        header = {**self.header, "catalog_hash": self.catalog_hash, "sizes": self.sizes, "options": options}
-        self.sha256 = save_artifact(path, self.kind, self.tensors, header)
+        self.sha256 = save_artifact(path, self.kind, self.tensors, self._file_header())
         return self.sha256
+
+    @property
+    def content_sha256(self) -> str:
+        """Hash of the weights and settings, see :func:`gems_gym.artifacts.content_sha256`."""
+        return content_sha256(self.kind, self.tensors, self._file_header())
+
+    def _file_header(self) -> dict[str, Any]:
+        options = {**self.header.get("options", {}), **self.options}
+        return {**self.header, "catalog_hash": self.catalog_hash, "sizes": self.sizes, "options": options}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -84,7 +91,12 @@ class StoredRanker:
         catalog_hash, sizes = header.pop("catalog_hash", None), header.pop("sizes", {})
         found = header.get("options", {})
         missing = [] if isinstance(catalog_hash, str) else ["catalog_hash"]
-        missing += [f"options.{name}" for name in cls.option_names if name not in found]
+        missing += [
+            name for name, part in (("options", found), ("sizes", sizes)) if not isinstance(part, dict)
+        ]
+        missing += [
+            f"options.{name}" for name in cls.option_names if "options" in missing or name not in found
+        ]
         if missing:
             raise ArtifactError(
                 f"{artifact.path} lacks {' and '.join(missing)}; {cls.__name__}.save did not write it"
@@ -92,9 +104,11 @@ class StoredRanker:
         common = {"catalog_hash": catalog_hash, "header": header, "sha256": artifact.sha256}
         options = {name: found[name] for name in cls.option_names}
         try:
-            return cls._restore(artifact.tensors, sizes, **common, **options)
-        except (ValueError, TypeError, KeyError) as error:
+            ranker = cls._restore(artifact.tensors, sizes, **common, **options)
+        except (ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise ArtifactError(f"{artifact.path} is not a usable {cls.kind}: {error}") from error
+        artifact.check_sizes(ranker.sizes)
+        return ranker
 
     @classmethod
     def _restore(cls, tensors: Mapping[str, np.ndarray], sizes: Mapping[str, Any], **arguments: Any) -> Self:
@@ -156,12 +170,19 @@ def checked_sessions(
 def checked_tensors(
     tensors: Mapping[str, np.ndarray], needed: Sequence[str], kind: str
 ) -> dict[str, np.ndarray]:
-    """The tensors that a kind of ranker needs, float32 and contiguous; a ValueError on a missing or non-finite one."""
+    """The tensors that a kind of ranker needs, float32 and contiguous.
+
+    Raises:
+        ValueError: One is missing, empty, or not finite.
+    """
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise ValueError(f"tensors lacks {missing}; a {kind} needs {list(needed)}")
-    arrays = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in needed}
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+        arrays = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in needed}
     for name, array in arrays.items():
+        if array.size == 0:
+            raise ValueError(f"tensors[{name!r}] is empty: it has shape {array.shape}")
         if not np.isfinite(array).all():
             bad = np.count_nonzero(~np.isfinite(array))
             raise ValueError(f"tensors[{name!r}] holds {bad} non-finite numbers")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gems_gym.errors import missing_dependency, unknown_name
+from gems_gym.locks import locked_folder
 from gems_gym.output import note, show_result
 from gems_gym.whole_files import whole_file, write_json
 from gems_gym_agents.comparison.studies import DATASETS, STUDIES
@@ -52,12 +53,13 @@ def compare(
     whole = on_this_machine(STUDIES[study], item_embeddings, datasets)
     selection = Selection(_names(worlds), _names(variants), None if seeds is None else _seeds(seeds))
     out = out or Path("runs/compare") / study
-    failures = run_study(selection.of(whole), out, jobs)
     given = {"item-embeddings": item_embeddings and item_embeddings.name, "datasets": datasets}
     options = [
         f"--{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DATASETS
     ]
-    results = write_results(whole, out, " ".join(["gems-gym compare", study, *options]))
+    with locked_folder(out, f"--out {out}"):
+        failures = run_study(selection.of(whole), out, jobs)
+        results = write_results(whole, out, " ".join(["gems-gym compare", study, *options]))
     show_result(*_shown(results, failures, out), as_json)
     for name, reason in failures.items():
         note(f"failed: {name}: {reason}")

@@ -14,12 +14,12 @@ from gems_gym import plugins
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.output import plain
 from gems_gym.trained_agents import AgentPolicy
+from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import read_json, write_json
 from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.runs import Run
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, ValidationScore, evaluate
-from gems_gym_agents.online.checkpoints import UNFINISHED_FOLDER, discard_unfinished
 
 MakeUsers = Callable[[int], VectorEnv[Any, Any, Any]]
 """Makes a vector environment of so many users, as the agent sees them, without autoreset."""
@@ -49,7 +49,7 @@ def agent_settings(run: Run[Any, Any]) -> dict[str, Any]:
 
 
 def fit(run: Run[Any, Any], source: Any, make_users: MakeUsers) -> tuple[Any, WatchedScore]:
-    """Train the run's agent, or go on where an earlier attempt with the same settings was interrupted.
+    """Train the run's agent, or resume an earlier attempt with the same settings that was interrupted.
 
     Args:
         run: The run.
@@ -82,23 +82,19 @@ def describe(found: Evaluation) -> dict[str, Any]:
 
 
 class WatchedScore(ValidationScore):
-    """Scores policies on validation users; remembers the latest, and how long the processor has worked.
+    """Scores policies on validation users; remembers how long the processor has worked.
 
     Args:
         make_env: Makes the users' environment.
         user_seeds: The users.
-        folder: The run's folder. Where the agent goes on with an interrupted training, so does the clock.
-
-    Attributes:
-        latest: The policy that was scored last.
+        folder: The run's folder. Where the agent resumes an interrupted training, so does the clock.
     """
 
     def __init__(self, make_env: MakeUsers, user_seeds: Sequence[int], folder: Path) -> None:
         self._clock_file = folder / _CLOCK_FILE
-        goes_on = (folder / UNFINISHED_FOLDER).is_dir() and self._clock_file.is_file()
-        self._before = float(read_json(self._clock_file)) if goes_on else 0.0
+        resumes = is_unfinished(folder) and self._clock_file.is_file()
+        self._before = float(read_json(self._clock_file)) if resumes else 0.0
         self._start = time.process_time()
-        self.latest: Act | None = None
         super().__init__(make_env, user_seeds)
 
     @property
@@ -108,7 +104,6 @@ class WatchedScore(ValidationScore):
 
     def __call__(self, act: Act, belief: BeliefEncoder | None = None) -> float:
         """Mean clicks a session of a policy, one session with each user."""
-        self.latest = act
         value = super().__call__(act, belief)
         write_json(self._clock_file, self.cpu_seconds)
         return value

@@ -9,9 +9,10 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.errors import require
+from gems_gym.dataset_folders import local_dataset_ids
 from gems_gym.intervals import t_interval
 from gems_gym.trained_agents import AgentPolicy, save_trained_agent
+from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.learning import agent_settings, describe, fit, score_on_test_users
 from gems_gym_agents.comparison.runs import Run
@@ -29,8 +30,7 @@ def open_dataset(world: RecordedWorld) -> TrainingWorld:
         FileNotFoundError: It is not among the local ones; the message says what to do.
         ValueError: Sessions of another world, or slates instead of beliefs and latents.
     """
-    minari = require("minari")
-    if world.dataset_id not in minari.list_local_datasets():
+    if world.dataset_id not in local_dataset_ids():
         raise FileNotFoundError(
             f"there is no local dataset {world.dataset_id!r}; make it with 'gems-gym collect', or name others by "
             "--datasets, where {preset} and {level} stand for the world's"
@@ -69,7 +69,7 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
 
         agent, score = fit(self, dataset, tested)
         cpu_seconds = {"training": score.cpu_seconds}
-        policies: dict[str, Act] = {"peak": agent.act, "final": score.latest or agent.act}
+        policies: dict[str, Act] = {"peak": agent.act, "final": getattr(agent, "last", agent).act}
         record = {"env": spec.id, "env_spec": spec.to_json(), "dataset": dataset.id, "seed": self.seed}
         save_trained_agent(
             self.folder, agent, self.variant.agent, world.ranker, world.belief,
@@ -94,6 +94,7 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
                 "cpu_seconds": cpu_seconds,
             }
         )
+        discard_unfinished(self.folder)
         peak, final = (found[name].mean_return for name in ("peak", "final"))
         return f"peak {peak:.1f}, final {final:.1f}, behaviour {recorded.mean():.1f} clicks"
 

@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 from gems_gym.beliefs import load_belief
 from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import save_trained_agent
+from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.comparison.learning import agent_settings, describe, fit, score_on_test_users
 from gems_gym_agents.comparison.parts import Parts
 from gems_gym_agents.comparison.runs import OpenWorld, Run
@@ -71,5 +72,6 @@ class OnlineRun(Run[World, OnlineVariant]):
                 "metrics": {kind: one["metrics"] for kind, one in made.items()},
             }
         )
+        discard_unfinished(self.folder)
         minutes = sum(cpu_seconds.values()) / 60
         return f"{found.mean_return:.1f} clicks on test users, {minutes:.1f} CPU-minutes"

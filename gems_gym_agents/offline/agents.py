@@ -95,6 +95,14 @@ class IQLAgent(ValueAgent):
 class CQLAgent(ValueAgent):
     """Conservative Q-learning (Kumar et al. 2020, arXiv 2006.04779): SAC that pushes Q down outside the data (eq. 4).
 
+    What is pushed down are actions drawn uniformly, and from the policy with its noise. In 32 dimensions none of them
+    is near the policy's mean, whose Q is what targets are made of: nothing holds against the push up at recorded
+    actions. So Q is too high at recorded actions and at the policy's own, in proportion to ``conservative_weight``,
+    and far below any return (-20 times its bound) at uniform ones, where no policy goes. Measured on 500 sessions of
+    the level medium, after 2,000 updates: the mean Q of the policy's own actions is 34.4, 6.1, 3.2, 1.9 and 1.3 with
+    the weights 5, 0.5, 0.2, 0.1 and 0.05, where the bound is 3.5, and what these policies earn, 250 clicks a session
+    with each weight, is worth 1.25.
+
     The slowest of the five, by a factor of ten. Options:
     :class:`~gems_gym_agents.offline.options.CQLOptions`.
     """

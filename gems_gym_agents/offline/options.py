@@ -121,12 +121,14 @@ class CQLOptions(ValueOptions):
 
     Attributes:
         actor_learning_rate: Of Adam, > 0; lower than the critic's, as published.
-        conservative_weight: Weight of the conservative loss, > 0.
+        conservative_weight: Weight of the conservative loss, > 0. It lifts Q at recorded actions by half of itself over
+            the target, and the target with it: by weight / (2 (1 − gamma)) or more in the end. This must be small
+            against the bound of |Q|, max reward · reward_scale / (1 − gamma); the published 5 took Q to 10 times it.
         num_action_samples: Actions sampled for the log-sum-exp, ≥ 1; the cost of an update grows with it.
     """
 
     actor_learning_rate: float = 1e-4
-    conservative_weight: float = 5.0
+    conservative_weight: float = 0.1
     num_action_samples: int = 10
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ action holds the last observation, a zero action and a zero reward, and is never
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -23,7 +24,7 @@ from d3rlpy.dataset import (
     TransitionMiniBatch,
 )
 
-from gems_gym.errors import require
+from gems_gym.datasets import open_dataset
 from gems_gym_agents.library_state import borrowed_global_state
 
 
@@ -41,6 +42,9 @@ class SessionReplayBuffer(ReplayBuffer):
         terminated: ``(num_sessions,)`` bool, True where a session ended by a terminal state (a GemsSlate
             session never does).
         seed: Seed of the sampling of mini-batches.
+
+    Attributes:
+        generator: Draws the mini-batches.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class SessionReplayBuffer(ReplayBuffer):
         seed: int,
     ) -> None:
         check_rows(observations, actions, rewards, lengths)
-        self._rng = np.random.default_rng(seed)
+        self.generator = np.random.default_rng(seed)
         self._observations = observations
         self._actions = actions
         self._rewards = rewards
@@ -89,7 +93,7 @@ class SessionReplayBuffer(ReplayBuffer):
     @classmethod
     def from_minari(cls, source: Any, *, seed: int) -> SessionReplayBuffer:
         """Reads a dataset; see :func:`gems_gym_agents.offline.load_replay_buffer`."""
-        dataset = require("minari").load_dataset(source) if isinstance(source, str) else source
+        dataset = open_dataset(source)
         observation_space, action_space = dataset.observation_space, dataset.action_space
         for name, space in (("observations", observation_space), ("actions", action_space)):
             if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
@@ -125,9 +129,17 @@ class SessionReplayBuffer(ReplayBuffer):
         """Largest absolute reward in the buffer, in raw clicks."""
         return float(np.abs(self._rewards).max())
 
+    @property
+    def rows_sha256(self) -> str:
+        """Digest of what is learned from: observations, actions, rewards, and where sessions end."""
+        digest = hashlib.sha256()
+        for array in (self._observations, self._actions, self._rewards, self._rows, self._terminals):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
     def sample_transition(self) -> Transition:
         """Draws one transition, uniformly."""
-        return self._transition(int(self._rng.integers(len(self._rows))))
+        return self._transition(int(self.generator.integers(len(self._rows))))
 
     def sample_transition_batch(self, batch_size: int) -> TransitionMiniBatch:
         """Draws transitions uniformly, with replacement.
@@ -138,7 +150,7 @@ class SessionReplayBuffer(ReplayBuffer):
         Returns:
             Arrays of ``batch_size`` rows; its ``transitions`` are made only when something reads them (returns-to-go).
         """
-        indices = self._rng.integers(len(self._rows), size=batch_size)
+        indices = self.generator.integers(len(self._rows), size=batch_size)
         rows = self._rows[indices]
         return TransitionMiniBatch(
             observations=self._observations[rows],  # (batch_size, observation_size)
@@ -157,7 +169,7 @@ class SessionReplayBuffer(ReplayBuffer):
         Args:
             length: Its length; shorter pieces are padded and masked by d3rlpy.
         """
-        episode, index = self.buffer[int(self._rng.integers(len(self._rows)))]
+        episode, index = self.buffer[int(self.generator.integers(len(self._rows)))]
         return self.trajectory_slicer(episode, index, length)
 
     def _transition(self, index: int) -> Transition:

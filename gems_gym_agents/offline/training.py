@@ -1,25 +1,21 @@
-"""What the offline agents share: the training loop over a recorded dataset, its log, and the export of the policy.
-
-The loop calls d3rlpy's public ``update`` with one mini-batch at a time instead of its ``fit``, which trains
-nothing when ``n_steps < n_steps_per_epoch``, drops the remainder of the last epoch, and writes its log to stdout.
-"""
+"""What the offline agents share: fitting to a recorded dataset, acting, saving and loading."""
 
 from __future__ import annotations
 
 import abc
-import math
-from collections import defaultdict
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
-from gems_gym.errors import require
+from gems_gym.datasets import open_dataset
+from gems_gym.output import plain
+from gems_gym.unfinished import discard_unfinished
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
 from gems_gym_agents.library_state import borrowed_global_state, import_library
-from gems_gym_agents.offline.options import TrainingOptions, ValueOptions, make_options
+from gems_gym_agents.offline.loop import Progress, TrainingLoop
+from gems_gym_agents.offline.options import TrainingOptions, make_options
 from gems_gym_agents.offline.reporting import training_report
 from gems_gym_agents.option_checks import is_count
 
@@ -29,15 +25,6 @@ if TYPE_CHECKING:
 
 POLICY_FILE = "policy.safetensors"
 TRAINING_FILE = "training.json"
-
-PROBE_SIZE = 1024
-"""Transitions on which |Q| is watched and the export is compared."""
-
-EXPORT_TOLERANCE = 1e-5
-"""Largest accepted difference between an action of the exported policy and of d3rlpy's."""
-
-Q_ALARM = 10.0
-"""Training stops when |Q| passes its bound by this factor."""
 
 
 class OfflineAgent(abc.ABC):
@@ -50,6 +37,7 @@ class OfflineAgent(abc.ABC):
         options: The options, checked.
         history: One dict per epoch: ``step``, mean losses, ``q_abs_max`` and ``q_bound`` (agents with
             Q-functions), and ``score`` (when fitted with ``evaluate``).
+        last: The policy of the last epoch; the agent itself acts as the best.
 
     Raises:
         ValueError: If an option is unknown or out of its range.
@@ -66,9 +54,23 @@ class OfflineAgent(abc.ABC):
 
     def __init__(self, **options: Any) -> None:
         self.options = make_options(self.options_class, type(self).__name__, options)
-        self.history: list[dict[str, float]] = []
-        self._actor: Actor | None = None
+        self._progress = Progress()
         self._record: dict[str, Any] = {}
+        self._finished = False
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """What was measured at the end of each epoch."""
+        return self._progress.history
+
+    @property
+    def last(self) -> Actor:
+        """The policy of the last epoch.
+
+        Raises:
+            RuntimeError: If ``fit`` has not been called.
+        """
+        return self._fitted(self._progress.last)
 
     @abc.abstractmethod
     def config(self, d3rlpy: Any) -> Any:
@@ -93,40 +95,63 @@ class OfflineAgent(abc.ABC):
         device: str = "cpu",
         evaluate: Evaluate | None = None,
         progress: bool = True,
+        save_every: int | None = None,
     ) -> None:
-        """Trains from scratch, for exactly ``steps`` gradient updates.
+        """Trains for exactly ``steps`` gradient updates, from scratch or from where the same training was interrupted.
 
-        Global generators and thread settings are as before afterwards.
+        If ``directory`` holds the unfinished run of the same arguments, killed or interrupted, it is resumed from its
+        last saved state; on the CPU it ends with the same policy, bit for bit, and the same history. Global generators
+        and thread settings are as before afterwards.
 
         Args:
             source: A ``minari.MinariDataset`` with beliefs as observations and latents as actions, or a local one's id.
             steps: Gradient updates, ≥ 1.
             seed: Decides everything random.
-            directory: Where TensorBoard's event file goes; ``None`` writes nothing.
+            directory: Gets TensorBoard's event file, and ``unfinished/`` until the agent is saved; ``None`` writes
+                nothing.
             device: A torch device.
             evaluate: Scores the policy at the end of each epoch; the best one is then the one that is kept.
             progress: Draws a progress bar on stderr.
+            save_every: Updates between two saved states, ≥ 1; ``None``: one at the end of each epoch.
 
         Raises:
-            ValueError: If an argument is out of its range, or the dataset is not a latent one.
-            DivergedError: If |Q| passes its bound by 10 times, or a loss becomes NaN.
+            ValueError: If an argument is out of its range, the dataset is not a latent one, or the directory holds an
+                unfinished run of other arguments.
+            DivergedError: If |Q| leaves its bound for good (:func:`~gems_gym_agents.offline.divergence.check_sane`),
+                or a loss becomes NaN.
             ImportError: If d3rlpy or Minari is not installed; it names the extra.
         """
-        if not is_count(steps):
-            raise ValueError(f"steps must be an integer ≥ 1, got {steps!r}")
+        for name, count in (("steps", steps), ("save_every", save_every)):
+            if not (is_count(count) or (name == "save_every" and count is None)):
+                raise ValueError(f"{name} must be an integer ≥ 1, got {count!r}")
         d3rlpy = import_library("d3rlpy")
         check_device(device)
         from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+        from gems_gym_agents.offline.unfinished import UnfinishedTraining
 
-        dataset = require("minari").load_dataset(source) if isinstance(source, str) else source
+        dataset = open_dataset(source)
         buffer = SessionReplayBuffer.from_minari(dataset, seed=seed)
         self._record = {"steps": steps, "seed": seed, "dataset": describe_dataset(dataset)}
+        self._finished = False
         with borrowed_global_state(device):
             d3rlpy.seed(seed)
             algorithm = self.config(d3rlpy).create(device=device)
             algorithm.build_with_dataset(buffer)
             self.prepare(algorithm)
-            self._train(algorithm, buffer, steps, directory, evaluate, progress)
+            loop = TrainingLoop(algorithm, buffer, self.options, evaluate)
+            arguments = {} if directory is None else self._arguments(buffer, device, evaluate)
+            run = UnfinishedTraining(directory, arguments, algorithm, buffer, device)
+            self._progress = now = run.restore()
+            with training_report(
+                type(self).__name__, steps, directory, progress, done=now.step, history=now.history
+            ) as report:
+                every = save_every or self.options.steps_per_epoch
+                try:
+                    loop.run(now, steps, save=run.save, save_every=every, report=report)
+                except DivergedError as error:
+                    run.discard()  # a resumed run would end the same way
+                    raise DivergedError(f"{error}{_way_back(now)}") from error
+        self._finished = True
 
     def act(self, observations: FloatArray) -> FloatArray:
         """Chooses actions without exploration: (num_users, observation_size) -> (num_users, action_size).
@@ -134,24 +159,29 @@ class OfflineAgent(abc.ABC):
         Raises:
             RuntimeError: If ``fit`` has not been called.
         """
-        return self._fitted().act(observations)
+        return self._fitted(self._progress.best).act(observations)
 
     def save(self, directory: Path) -> None:
         """Writes ``policy.safetensors`` and ``training.json`` (options, dataset, seed, log).
 
+        What an interrupted run there would resume from is removed, unless this one was interrupted itself.
+
         Raises:
             RuntimeError: If ``fit`` has not been called.
         """
-        actor = self._fitted()
+        actor = self._fitted(self._progress.best)
         directory = Path(directory)
         actor.save(directory / POLICY_FILE)
         record = {
             "agent": type(self).__name__,
             "options": asdict(self.options),
             **self._record,
+            **self._progress.best_record,
             "history": self.history,
         }
         write_json(directory / TRAINING_FILE, record)
+        if self._finished:
+            discard_unfinished(directory)
 
     @classmethod
     def load(cls, directory: Path) -> Actor:
@@ -160,111 +190,38 @@ class OfflineAgent(abc.ABC):
 
         return Actor.load(Path(directory) / POLICY_FILE)
 
-    def _fitted(self) -> Actor:
-        if self._actor is None:
+    def _fitted(self, actor: Actor | None) -> Actor:
+        if actor is None:
             raise RuntimeError(
                 f"{type(self).__name__} has not been fitted: call fit first, or load a saved one"
             )
-        return self._actor
+        return actor
 
-    def _train(
-        self,
-        algorithm: Any,
-        buffer: SessionReplayBuffer,
-        steps: int,
-        directory: Path | None,
-        evaluate: Evaluate | None,
-        progress: bool,
-    ) -> None:
-        self.history, self._actor = [], None
-        probe = buffer.sample_transition_batch(PROBE_SIZE)
-        bound = self._q_bound(buffer)
-        losses: dict[str, list[float]] = defaultdict(list)
-        best = -math.inf
-        with training_report(type(self).__name__, steps, directory, progress) as report:
-            for step in range(1, steps + 1):
-                for name, value in algorithm.update(
-                    buffer.sample_transition_batch(self.options.batch_size)
-                ).items():
-                    losses[name].append(value)
-                if step % self.options.steps_per_epoch and step != steps:
-                    report(None)
-                    continue
-                line = {"step": step, **{name: float(np.mean(values)) for name, values in losses.items()}}
-                losses.clear()
-                line |= self._watch(algorithm, probe, bound)
-                check_sane(line, bound)
-                actor = export_policy(algorithm, probe.observations)
-                if evaluate is None:
-                    self._actor = actor
-                else:
-                    with borrowed_global_state():  # whatever is drawn there, training goes on the same
-                        line["score"] = float(evaluate(actor.act))
-                    if line["score"] > best:
-                        best, self._actor = line["score"], actor
-                        self._record |= {"best_step": step, "best_score": best}
-                self.history.append(line)
-                report(line)
+    def _arguments(
+        self, buffer: SessionReplayBuffer, device: str, evaluate: Evaluate | None
+    ) -> dict[str, Any]:
+        """Everything that decides the result of a training, JSON types only."""
+        import torch
 
-    def _q_bound(self, buffer: SessionReplayBuffer) -> float | None:
-        """Returns what |Q| can't exceed: max |reward| · reward_scale / (1 − gamma)."""
-        if not isinstance(self.options, ValueOptions):
-            return None
-        return buffer.max_abs_reward * self.options.reward_scale / (1.0 - self.options.gamma)
-
-    def _watch(self, algorithm: Any, probe: Any, bound: float | None) -> dict[str, float]:
-        """Measures the largest |Q| over recorded actions and over the policy's own, where it explodes first."""
-        if bound is None:
-            return {}
-        observations = probe.observations
-        recorded = algorithm.predict_value(observations, probe.actions)
-        chosen = algorithm.predict_value(observations, algorithm.predict(observations))
-        return {"q_abs_max": float(max(np.abs(recorded).max(), np.abs(chosen).max())), "q_bound": bound}
-
-
-def check_sane(line: dict[str, float], bound: float | None) -> None:
-    """Stops a training that has run away.
-
-    Raises:
-        DivergedError: If a number is NaN or infinite, or ``q_abs_max`` is over ``10 · bound``.
-    """
-    for name, value in line.items():
-        if not math.isfinite(value):
-            raise DivergedError(f"step {line['step']:.0f}: {name} is {value}; training has diverged")
-    if bound is not None and line["q_abs_max"] > Q_ALARM * max(bound, 1e-6):
-        raise DivergedError(
-            f"step {line['step']:.0f}: |Q| reaches {line['q_abs_max']:.4g}, over {Q_ALARM:.0f} times the bound "
-            f"{bound:.4g} = max reward · reward_scale / (1 − gamma): lower gamma or the learning rates, or give the "
-            "behaviour term more weight"
+        return plain(
+            {
+                "agent": type(self).__name__,
+                "options": asdict(self.options),
+                **self._record,
+                "rows_sha256": buffer.rows_sha256,
+                "device": torch.device(device).type,
+                "validation_users": getattr(evaluate, "user_seeds", None),
+                "versions": {name: version(name) for name in ("gems-gym", "d3rlpy", "torch")},
+            }
         )
 
 
-def export_policy(algorithm: Any, observations: FloatArray) -> Actor:
-    """Exports the deterministic policy of a d3rlpy algorithm, and checks that it acts the same.
-
-    Args:
-        algorithm: A built algorithm whose actor is a vector encoder, one linear layer and tanh.
-        observations: ``(num_observations, observation_size)``, what both are compared on.
-
-    Returns:
-        The policy, free of torch.
-
-    Raises:
-        RuntimeError: If an action differs by more than 1e-5: d3rlpy's networks have another form than was assumed.
-    """
-    import torch
-
-    from gems_gym_agents.actors import actor_from_modules
-
-    policy = algorithm.impl.policy
-    head = policy._fc if hasattr(policy, "_fc") else policy._mu  # a deterministic or a Gaussian policy
-    actor = actor_from_modules([*policy._encoder._layers, head, torch.nn.Tanh()])
-    gap = float(np.abs(actor.act(observations) - algorithm.predict(observations)).max())
-    if not gap <= EXPORT_TOLERANCE:
-        raise RuntimeError(
-            f"the exported policy differs from d3rlpy's by {gap:.3g}: unknown network {policy}"
-        )
-    return actor
+def _way_back(progress: Progress) -> str:
+    """How to get the best policy before a training ran away: updates do not depend on how many will follow."""
+    if not progress.best_record:
+        return ""
+    step, score = progress.best_record["best_step"], progress.best_record["best_score"]
+    return f". The best policy until then, with a score of {score:.4g}, comes out again with steps={step}"
 
 
 def check_device(device: str) -> None:

@@ -6,7 +6,6 @@ every validated policy stays, and the caller picks.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,11 @@ from typing import Any
 
 from gems_gym.beliefs import GruBelief
 from gems_gym.policies.actor import Actor
+from gems_gym.unfinished import UNFINISHED_FOLDER as UNFINISHED_FOLDER
+from gems_gym.unfinished import discard_unfinished as discard_unfinished
 from gems_gym.whole_files import read_json, write_json
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.online.averaging import mean_actor, mean_belief
-
-UNFINISHED_FOLDER = "unfinished"
-"""Where a run's folder keeps what an interrupted run goes on with (:mod:`gems_gym_agents.online.unfinished`)."""
-
-STATE_FILE = "state.safetensors"
-"""The file in that folder without which there is no run to go on with."""
 
 _BEST_FILE, _LAST_FILE = "best.safetensors", "last.safetensors"
 _FOLDER, _CURVE_FILE = "checkpoints", "checkpoints.json"
@@ -183,15 +178,6 @@ class CheckpointRecorder:
                 checkpoint.actor.save(directory / name)
         if self.checkpoints:
             write_json(directory / _FOLDER / _CURVE_FILE, self.curve)
-
-
-def discard_unfinished(directory: Path) -> None:
-    """Removes what an interrupted run in a folder would go on with; the next one there begins anew."""
-    folder = Path(directory) / UNFINISHED_FOLDER
-    if folder.is_dir():
-        # first what makes the rest a run to go on with, so that half of one is never taken for a whole
-        (folder / STATE_FILE).unlink(missing_ok=True)
-        shutil.rmtree(folder)
 
 
 def read_checkpoints(directory: Path) -> list[Checkpoint]:

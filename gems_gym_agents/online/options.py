@@ -73,7 +73,7 @@ class SACOptions:
         random = self.learning_starts
         _check("learning_starts", random, random == 0 or is_count(random), "a whole number of at least 0")
         target = self.target_entropy
-        _check("target_entropy", target, target is None or is_number(target), "a number or None")
+        _check("target_entropy", target, target is None or is_number(target), "a finite number or None")
         for name in ("layer_norm", "hold_random_actions"):
             _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
         units = isinstance(self.net_arch, tuple) and all(map(is_count, self.net_arch))

@@ -12,10 +12,11 @@ from gymnasium.vector import VectorEnv
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.errors import unknown_name
 from gems_gym.policies.actor import Actor
+from gems_gym.unfinished import discard_unfinished
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import Evaluate, FloatArray
 from gems_gym_agents.library_state import import_library
-from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder
+from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints
 from gems_gym_agents.online.options import EndToEndOptions, SACOptions
 from gems_gym_agents.online.presets import END_TO_END_PRESETS, SAC_PRESETS
 
@@ -57,6 +58,7 @@ class SACAgent:
         self._seed: int | None = None
         self._chosen: Checkpoint | None = None
         self._dropped = 0
+        self._finished = False
 
     @property
     def interactions(self) -> int:
@@ -81,8 +83,8 @@ class SACAgent:
         interactions and of the last one, the mean of late ones (``averaged_share``), is chosen. Ctrl-C passes
         ``KeyboardInterrupt`` on, but the agent is left with what it has learned so far, and can act and be saved.
 
-        If ``directory`` holds the unfinished run of the same arguments, killed or interrupted, training goes on from
-        its last kept policy; on the CPU it ends with the same policies, bit for bit, and the same curve.
+        If ``directory`` holds the unfinished run of the same arguments, killed or interrupted, it is resumed from its
+        last finished round; on the CPU it ends with the same policies, bit for bit, and the same curve.
 
         Args:
             source: a vector environment with Box observations, Box(-1, 1) actions and autoreset SAME_STEP; it is reset
@@ -90,7 +92,7 @@ class SACAgent:
             steps: interactions (users times steps), more than ``learning_starts``.
             seed: decides everything random; the same on the CPU gives the same policy, bit for bit.
             directory: gets ``checkpoints/``, ``best.safetensors``, ``last.safetensors`` and ``logs/`` (CSV,
-                TensorBoard), and ``unfinished/`` while training; ``None`` writes nothing.
+                TensorBoard), and ``unfinished/`` until the agent is saved; ``None`` writes nothing.
             device: a torch device.
             evaluate: scores a policy on validation users, higher is better.
             progress: draw a bar on stderr.
@@ -116,7 +118,7 @@ class SACAgent:
         from gems_gym_agents.online.training import train_sac
 
         recorder = CheckpointRecorder(evaluate, None if directory is None else Path(directory))
-        self.checkpoints, self._seed = recorder.checkpoints, seed
+        self.checkpoints, self._seed, self._finished = recorder.checkpoints, seed, False
         try:
             train_sac(
                 self.options,
@@ -129,6 +131,7 @@ class SACAgent:
                 progress=progress,
                 keep_growth=keep_growth,
             )
+            self._finished = True
         finally:
             self._chosen, self._dropped = recorder.best or recorder.last, recorder.dropped
 
@@ -150,6 +153,8 @@ class SACAgent:
     def save(self, directory: Path) -> None:
         """Writes ``policy.safetensors`` and ``sac.json`` (options, seed, curve, which policy was chosen).
 
+        What an interrupted run there would resume from is removed, unless this one was interrupted itself.
+
         Raises:
             RuntimeError: the agent has not been fitted.
         """
@@ -165,11 +170,23 @@ class SACAgent:
             "curve": [checkpoint.describe() for checkpoint in self.checkpoints],
         }
         write_json(directory / _DETAILS_FILE, details)
+        if self._finished:
+            discard_unfinished(directory)
 
     @classmethod
     def load(cls, directory: Path) -> Actor:
         """Reads the policy that ``save`` wrote; needs neither torch nor stable-baselines3."""
         return Actor.load(Path(directory) / POLICY_FILE)
+
+    @classmethod
+    def load_checkpoints(cls, directory: Path) -> list[Checkpoint]:
+        """Reads the policies that ``fit`` kept in its folder, in order; needs neither torch nor stable-baselines3.
+
+        Raises:
+            FileNotFoundError: ``fit`` was not given this folder, or a policy's file is missing.
+            gems_gym.artifacts.ArtifactError: a policy's file was altered.
+        """
+        return read_checkpoints(Path(directory))
 
 
 class EndToEndSACAgent(SACAgent):

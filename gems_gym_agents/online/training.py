@@ -1,4 +1,4 @@
-"""Training of SAC in rounds, from one start or several, so that it can be interrupted and goes on to the same curve.
+"""Training of SAC in rounds, from one start or several; an interrupted one is resumed and ends with the same curve.
 
 The only module of the online agents that :mod:`gems_gym_agents.online.sac` loads when ``fit`` is called: importing it
 imports torch and stable-baselines3.
@@ -26,7 +26,7 @@ from gems_gym_agents.online.model import check_spaces, make_sac
 from gems_gym_agents.online.options import EndToEndOptions, SACOptions
 from gems_gym_agents.online.rounds import plan_rounds, start_seeds
 from gems_gym_agents.online.trainee import Trainee
-from gems_gym_agents.online.unfinished import UnfinishedRun
+from gems_gym_agents.online.unfinished import UnfinishedSAC
 from gems_gym_agents.online.vec_env import layers_of
 
 
@@ -45,8 +45,8 @@ def train_sac(
     """Trains, leaving every validated policy and the last one in the recorder, even when interrupted or failing.
 
     Training is a sequence of rounds (:mod:`gems_gym_agents.online.rounds`). Each starts with fresh seeds, new users and
-    new sessions, and ends with a recorded policy and a saved state. So an interrupted run in the same directory goes on
-    from its last whole round and ends with the same bits.
+    new sessions, and ends with a recorded policy and a saved state. So an interrupted run in the same directory is
+    resumed from its last finished round and ends with the same bits. The state stays until the agent is saved.
 
     At the end the mean of late policies is recorded beside them (``averaged_share``).
 
@@ -59,8 +59,8 @@ def train_sac(
         recorder: gets the policies, of the best start; the last one unscored if training is interrupted.
         steps: interactions (users times steps) of a start that is not dropped, rounded up to whole vector steps.
         seed: decides everything random.
-        directory: curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run goes on
-            with to ``directory/unfinished``, which a finished one removes; ``None``: nowhere.
+        directory: curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run
+            resumes from to ``directory/unfinished``; ``None``: nowhere.
         device: a torch device.
         progress: draw a bar on stderr.
         keep_growth: records policies within rounds too, whenever the interactions since ``learning_starts`` have grown
@@ -77,7 +77,7 @@ def train_sac(
     dropped = sum(one.dropped for one in rounds)
     with borrowed_global_state(device):
         arguments = run_arguments(options, env, recorder, steps, seed, device)
-        run = UnfinishedRun(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
+        run = UnfinishedSAC(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
 
         def trainee(start_seed: int, its_recorder: CheckpointRecorder) -> Trainee:
             make: Any = make_end_to_end if isinstance(options, EndToEndOptions) else make_sac
@@ -87,7 +87,7 @@ def train_sac(
         leader = trainee(seed, recorder)
         curves = Curves(directory, run.restore(leader.model, recorder))
         trainees = [leader]
-        if leader.interactions:  # of a run that goes on, which has one start left
+        if leader.interactions:  # of a resumed run, which has one start left
             recorder.dropped = dropped
         elif options.starts > 1:
             seeds = start_seeds(seed, options.starts)
@@ -108,14 +108,13 @@ def train_sac(
                         leader.lead(recorder, curves)
                         run.save(leader.model, recorder, curves.text)
             if options.averaged_share:
-                leader.lead(recorder, curves)  # a run that goes on may have no round left
+                leader.lead(recorder, curves)  # a resumed run may have no round left
                 leader.record_mean(rounds[-1].end * (1.0 - options.averaged_share))
-            run.discard()
         except BaseException as error:
             leader.record(score=False)
             leader.lead(recorder, curves)
             if isinstance(error, DivergedError):
-                run.discard()  # going on would end the same way
+                run.discard()  # a resumed run would end the same way
             raise
         finally:
             curves.logger.close()

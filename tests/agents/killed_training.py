@@ -1,7 +1,7 @@
 """Trains in a tiny world in processes that are killed at random moments; run by ``test_resume.py``, not by pytest.
 
 Usage: killed_training.py FOLDER KILLS SEED. Trains without interruption in FOLDER/whole, and with KILLS of them in
-FOLDER/killed, where only the last process may finish; prints how often a process went on with what another had left.
+FOLDER/killed, where only the last process may finish; prints how often a process resumed what another had left.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ OPTIONS = {
 
 
 def train(folder: Path) -> None:
-    """One run; what an earlier one left in the folder is gone on with."""
+    """One run; it resumes what an earlier one left in the folder."""
     sizes = {"num_items": 60, "slate_size": 5, "catalog_hash": SlateEnv(**WORLD).catalog.hash, "seed": 0}
     ranker, belief = GemsRanker.random(latent_size=4, **sizes), GruBelief.random(**sizes)
     agent = SACAgent(**OPTIONS)
@@ -51,7 +52,7 @@ def train(folder: Path) -> None:
     agent.save(folder)
 
 
-def start(folder: Path) -> int:
+def start(train: Callable[[Path], None], folder: Path) -> int:
     """A process that trains."""
     process = os.fork()
     if process == 0:
@@ -60,27 +61,31 @@ def start(folder: Path) -> int:
     return process
 
 
-def main(folder: Path, kills: int, seed: int) -> None:
-    """Lets processes train until each has saved something more, and kills it some time later."""
+def survive(train: Callable[[Path], None], folder: Path, kills: int, seed: int) -> int:
+    """Let processes train until each has saved something more, and kill it some time later.
+
+    Returns:
+        How often a process resumed what another had left.
+    """
     moments = np.random.default_rng(seed)
     torch.set_num_threads(1)
-    assert os.waitpid(start(folder / "whole"), 0)[1] == 0
+    assert os.waitpid(start(train, folder / "whole"), 0)[1] == 0
     folder = folder / "killed"
-    state, went_on = folder / "unfinished" / "state.safetensors", 0
+    state, resumed = folder / "unfinished" / "state.safetensors", 0
     for _ in range(kills):
         before = state.stat().st_mtime_ns if state.exists() else 0
-        went_on += before > 0
-        process = start(folder)
+        resumed += before > 0
+        process = start(train, folder)
         while not state.exists() or state.stat().st_mtime_ns == before:
             time.sleep(0.002)
             assert os.waitpid(process, os.WNOHANG) == (0, 0), "training ended before it was killed"
         time.sleep(moments.uniform(0.0, 0.15))
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
-    went_on += state.exists()
-    assert os.waitpid(start(folder), 0)[1] == 0
-    sys.stdout.write(str(went_on))
+    resumed += state.exists()
+    assert os.waitpid(start(train, folder), 0)[1] == 0
+    return resumed
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    sys.stdout.write(str(survive(train, Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,8 @@ import d3rlpy
 import torch
 
 from gems_gym import plugins
-from gems_gym_agents.base import Agent
-from gems_gym_agents.offline import load_replay_buffer, training
+from gems_gym_agents.base import Agent, DivergedError
+from gems_gym_agents.offline import divergence, load_replay_buffer, loop
 from gems_gym_agents.offline.agents import (
     AWACAgent,
     BCAgent,
@@ -213,10 +214,8 @@ def test_export_is_what_d3rlpy_predicts(
     dataset, name: str, layer_norm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     algorithms = []
-    export = training.export_policy
-    monkeypatch.setattr(
-        training, "export_policy", lambda algo, obs: algorithms.append(algo) or export(algo, obs)
-    )
+    export = loop.export_policy
+    monkeypatch.setattr(loop, "export_policy", lambda algo, obs: algorithms.append(algo) or export(algo, obs))
     agent = fitted(dataset, AGENTS[name], steps=15, layer_norm=layer_norm, hidden_units=(32, 24))
     np.testing.assert_allclose(agent.act(BELIEFS), algorithms[-1].predict(BELIEFS), atol=1e-5)
     norms = [
@@ -278,13 +277,32 @@ def test_best_policy_is_kept(dataset, tmp_path: Path) -> None:
 
 
 def test_q_explosion_stops_with_a_clear_error(dataset) -> None:
-    with pytest.raises(training.DivergedError, match=r"\|Q\| reaches .* over 10 times the bound"):
+    with pytest.raises(DivergedError, match=r"\|Q\| reaches .* over 10 times the bound"):
         fitted(dataset, steps=400, critic_learning_rate=3.0, steps_per_epoch=20)
 
 
-def test_q_stays_within_its_bound(dataset) -> None:
+RUNAWAY = {
+    "gamma": 0.99, "reward_scale": 100.0, "tau": 0.5, "critic_learning_rate": 3e-3, "actor_learning_rate": 3e-3,
+    "alpha": 1e4, "steps_per_epoch": 100,
+}  # fmt: skip
+
+
+def test_q_that_runs_away_slowly_is_stopped_before_it_is_absurd(dataset, monkeypatch) -> None:
+    """No behaviour term to speak of: the policy leaves the data, and Q feeds on its own errors there."""
+    with pytest.raises(DivergedError, match="over 10 times the bound"):
+        fitted(dataset, steps=2_000, **RUNAWAY)
+    monkeypatch.setattr(divergence, "WARM_UP", 400)
+    with pytest.raises(
+        DivergedError, match=r"for 400 updates (growing beyond|over 2 times) the bound"
+    ) as stopped:
+        fitted(dataset, steps=2_000, **RUNAWAY)
+    reached, bound = re.search(r"reaches ([\d.e+]+).* the bound ([\d.e+]+)", str(stopped.value)).groups()
+    assert 2 * float(bound) < float(reached) < 10 * float(bound)
+
+
+def test_q_stays_near_its_bound(dataset) -> None:
     reward = max(float(episode.rewards.max()) for episode in dataset.iterate_episodes())
-    for kind in (TD3PlusBCAgent, IQLAgent, AWACAgent):
+    for kind in (TD3PlusBCAgent, IQLAgent, AWACAgent, CQLAgent):
         agent = fitted(dataset, kind, steps=150, gamma=0.5, reward_scale=0.2)
         assert agent.history[-1]["q_bound"] == pytest.approx(reward * 0.2 / 0.5)
         assert agent.history[-1]["q_abs_max"] < 1.5 * agent.history[-1]["q_bound"]
@@ -310,6 +328,7 @@ def test_options_reach_d3rlpy() -> None:
         ({"hidden_units": ()}, "option hidden_units must be a sequence"),
         ({"hidden_units": "256"}, "option hidden_units must be a sequence"),
         ({"reward_scale": -1}, "option reward_scale must be > 0, got -1"),
+        ({"gamma": float("nan")}, r"option gamma must be in \[0, 1\), got nan"),
         ({"alpha": float("nan")}, "option alpha must be > 0, got nan"),
         ({"layer_norm": 1}, "option layer_norm must be True or False, got 1"),
     ],

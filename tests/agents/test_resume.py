@@ -14,19 +14,19 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
-from gems_gym_agents.online.checkpoints import discard_unfinished
+from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym_agents.online.sac import SACAgent
 from tests.agents.tiny_env import TargetVectorEnv
 
 SMALL = {"net_arch": (16,), "batch_size": 32, "learning_starts": 40, "buffer_size": 200, "validate_every": 80}
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every policy and curve; logs hold times."""
+def hashes(folder: Path, without: tuple[str, ...] = ("logs", "unfinished")) -> dict[str, str]:
+    """sha256 of every policy and curve; logs hold times, and so does the state, which holds the log."""
     return {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in folder.rglob("*")
-        if file.is_file() and "logs" not in file.parts
+        if file.is_file() and not set(without) & set(file.parts)
     }
 
 
@@ -148,6 +148,29 @@ def test_it_does_go_on(interrupted):
     assert len(steps) == (400 - 160) // 8
 
 
+def test_a_finished_run_is_kept_until_it_is_saved(tmp_path):
+    run = tmp_path / "run"
+    fit(TargetVectorEnv(8), run)  # and the process is killed before it saves
+    env = TargetVectorEnv(8)
+    steps = []
+    env.step = lambda actions: steps.append(1) or TargetVectorEnv.step(env, actions)  # type: ignore[method-assign]
+    agent = fit(env, run)
+    assert not steps
+    agent.save(run)
+    assert not (run / "unfinished").exists()
+    fit(TargetVectorEnv(8), tmp_path / "other").save(tmp_path / "other")
+    assert hashes(run) == hashes(tmp_path / "other")
+
+
+def test_saving_an_interrupted_agent_keeps_the_run(interrupted):
+    agent = SACAgent(**SMALL)
+    env = Interrupted(8)
+    with pytest.raises(KeyboardInterrupt):
+        agent.fit(env, steps=400, seed=0, directory=interrupted, evaluate=score, progress=False)
+    agent.save(interrupted)
+    assert is_unfinished(interrupted)
+
+
 def test_rounds_meet_different_users():
     seeds = []
     env = TargetVectorEnv(8)
@@ -167,10 +190,10 @@ def test_rounds_meet_different_users():
     ],
 )
 def test_other_arguments_are_refused(interrupted, changes, words):
-    before = hashes(interrupted)
+    before = hashes(interrupted, ())
     with pytest.raises(ValueError, match=rf"unfinished run with {words}; .*--overwrite"):
         fit(TargetVectorEnv(8), interrupted, **changes)
-    assert hashes(interrupted) == before
+    assert hashes(interrupted, ()) == before
     discard_unfinished(interrupted)
     assert fit(TargetVectorEnv(8), interrupted, **changes).checkpoints
 
@@ -185,13 +208,13 @@ def test_an_altered_state_is_refused(interrupted, file):
     data = bytearray((interrupted / file).read_bytes())
     data[-1] ^= 1
     (interrupted / file).write_bytes(data)
-    with pytest.raises(ValueError, match="can't go on: .*altered.*--overwrite"):
+    with pytest.raises(ValueError, match="can't be resumed: .*altered.*--overwrite"):
         fit(TargetVectorEnv(8), interrupted)
 
 
 def test_a_missing_policy_is_told(interrupted):
     (interrupted / "checkpoints/actor_80.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"can't go on: .*actor_80\.safetensors"):
+    with pytest.raises(ValueError, match=r"can't be resumed: .*actor_80\.safetensors"):
         fit(TargetVectorEnv(8), interrupted)
 
 

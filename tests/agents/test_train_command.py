@@ -84,14 +84,14 @@ def test_the_same_command_goes_on(run, parts, tmp_path, tiny_env, monkeypatch):
         interrupt(patched, after=40)
         code, out, err = run(*asked, "--out", "run")
     assert (code, out) == (130, "")
-    assert "the same command goes on where it was" in err
+    assert "the same command resumes the training" in err
     code, _, err = run(*asked, "--out", "run", "--seed", 1)
     assert code == 2
     assert "unfinished run with seed=0 (now 1)" in err
     assert "--overwrite" in err
     code, _, err = run(*asked, "--out", "run")
     assert code == 0, err
-    assert "going on with the unfinished run in run" in err
+    assert "resuming the unfinished run in run" in err
     assert run(*asked, "--out", "whole")[0] == 0
     assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
     code, _, err = run(*asked, "--out", "run")
@@ -126,6 +126,54 @@ def test_a_worlds_preset_is_used_and_recorded(run, parts, tmp_path, tiny_env, mo
 def dataset(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     return collect_latents("my/latent-v0")
+
+
+OFFLINE = (
+    "train", "td3_plus_bc", "--dataset", "my/latent-v0", "--steps", 25, "--validation-users", 3,
+    "--option", "hidden_units=[8]", "--option", "batch_size=16", "--option", "steps_per_epoch=10",
+)  # fmt: skip
+
+
+def test_the_same_command_resumes_an_offline_training(dataset, run, tmp_path, monkeypatch):
+    pytest.importorskip("d3rlpy")
+    import d3rlpy
+
+    update, updates = d3rlpy.algos.TD3PlusBC.update, []
+
+    def interrupted(self, batch):
+        updates.append(1)
+        if len(updates) == 18:
+            raise KeyboardInterrupt
+        return update(self, batch)
+
+    monkeypatch.setattr(d3rlpy.algos.TD3PlusBC, "update", interrupted)
+    code, out, err = run(*OFFLINE, "--save-every", 4, "--out", "run")
+    assert (code, out) == (130, "")
+    assert "the same command resumes the training" in err
+    code, _, err = run(*OFFLINE, "--option", "alpha=2.5", "--out", "run")
+    assert code == 2
+    assert "unfinished run with options.alpha=0.5 (now 2.5)" in err
+    updates.clear()
+    updates += [1] * 18  # no further interruption
+    code, _, err = run(*OFFLINE, "--out", "run")
+    assert code == 0, err
+    assert "resuming the unfinished run in run" in err
+    assert len(updates) == 18 + 25 - 16
+    assert run(*OFFLINE, "--out", "whole")[0] == 0
+    both = [
+        {name: digest for name, digest in hashes(tmp_path / one).items() if "tensorboard" not in name}
+        for one in ("run", "whole")
+    ]
+    assert both[0] == both[1] and "training.json" in both[0]
+    assert not any("unfinished" in name for name in both[0])
+    assert run(*OFFLINE, "--out", "run")[0] == 2  # it holds a trained agent
+    assert run(*OFFLINE, "--out", "run", "--option", "alpha=2.5", "--overwrite")[0] == 0
+
+
+def test_save_every_is_refused_where_it_means_nothing(run, parts, tiny_env):
+    code, _, err = run("train", "sac", "--env", tiny_env, *ASKED, "--save-every", 5, "--out", "run")
+    assert code == 2
+    assert "agent 'sac' takes no --save-every; agents that learn with --env save their state every" in err
 
 
 def test_a_dataset_of_another_world_is_refused(dataset, run):

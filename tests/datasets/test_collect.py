@@ -118,7 +118,10 @@ def test_content_hash_does_not_depend_on_num_envs(recorded, monkeypatch: pytest.
 
 def test_metadata() -> None:
     metadata = collect_latents(policy_name="noisy .3").storage.metadata
-    assert json.loads(metadata["env_spec"])["kwargs"] == {"preset": "diffuse_topdown", **WORLD}
+    spec = json.loads(metadata["env_spec"])
+    assert spec["id"] == "GemsSlateLatent-diffuse_topdown-v0"
+    copies = {part: f"dataset:small/latent-v0/{part}" for part in ("ranker", "belief")}
+    assert spec["kwargs"] == {"preset": "diffuse_topdown", **WORLD, **copies}
     assert metadata["policy"] == metadata["algorithm_name"] == "noisy .3"
     assert (metadata["user_split"], metadata["user_seed"]) == ("logging", 3)
     assert (metadata["ref_min_score"], metadata["ref_max_score"]) == (1.0, 9.0)
@@ -171,7 +174,7 @@ def test_minari_program_lists_shows_and_deletes(datasets_root: Path) -> None:
     program = [sys.executable, "-m", "minari.cli"]
     for arguments, expected in (
         (["list", "local"], "small/latent-v0"),
-        (["show", "small/latent-v0"], "GemsSlate-diffuse_topdown-v0"),
+        (["show", "small/latent-v0"], "GemsSlateLatent-diffuse_topdown-v0"),
         (["delete", "small/latent-v0"], "deleted"),
     ):
         run = subprocess.run(program + arguments, input="y\n", capture_output=True, text=True, timeout=120)

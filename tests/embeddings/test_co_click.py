@@ -44,6 +44,14 @@ def test_same_log_same_embeddings() -> None:
     assert (first[np.abs(first).argmax(axis=0), np.arange(3)] > 0).all()  # signs by rule
 
 
+def test_a_log_of_few_items_gives_the_same_embeddings_again() -> None:
+    log = grouped_log()
+    first, *others = (
+        co_click_embeddings(log, 1_000, size=20) for _ in range(3)
+    )  # 30 items of 1,000 are clicked
+    assert all(np.array_equal(first, other) for other in others)
+
+
 def test_only_the_clicks_count() -> None:
     log = grouped_log()
     shuffled = np.where(log.clicks == 0, 30, log.slates)  # other items where nothing was clicked

@@ -10,6 +10,7 @@ pytest.importorskip("d3rlpy")
 
 from gems_gym import cli
 from gems_gym.datasets import collect
+from gems_gym_agents.comparison import learning, offline
 from gems_gym_agents.comparison.cli import write_results
 from gems_gym_agents.comparison.offline import recorded_returns
 from gems_gym_agents.comparison.rows import offline_rows_of
@@ -48,6 +49,32 @@ def test_every_log_has_the_score_and_q_against_its_bound(played):
     assert len(set(history["q_bound"])) == 1 and min(history["q_bound"]) > 0
     assert all(value > 0 for value in history["q_abs_max"] + history["score"])
     assert result(played, "bc_brief")["history"]["q_bound"] == [None] * 3
+
+
+def test_an_interrupted_run_is_resumed_with_the_same_result(played, tmp_path, monkeypatch):
+    """Interrupted in training, and after it: the last policy, which no score follows any more, is still tested."""
+    study = offline_study(DATASET, ("td3_plus_bc",))
+    (run,) = (one for one in runs_of(study, tmp_path) if one.seed == 0)
+    for module, name, call in ((learning, "write_json", 4), (offline, "score_on_test_users", 1)):
+        with monkeypatch.context() as patched:
+            original, calls = getattr(module, name), []
+
+            def interrupted(*arguments, original=original, calls=calls, call=call):
+                calls.append(1)
+                if len(calls) == call:
+                    raise KeyboardInterrupt
+                return original(*arguments)
+
+            patched.setattr(module, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run.play()
+        assert (run.folder / "unfinished").is_dir()
+    run.play()
+    assert not (run.folder / "unfinished").exists()
+    found = json.loads((run.folder / "result.json").read_text())
+    expected = result(played, "td3_plus_bc_brief")
+    for key in ("test", "final", "history", "difference_to_behaviour"):
+        assert found[key] == expected[key]
 
 
 def test_the_behaviour_is_paired_by_recorded_user(played):

@@ -1,4 +1,4 @@
-"""A ranker, a policy, an agent and a preset for gems-gym, each as small as it can be: a package to copy from.
+"""A ranker, a policy, an agent, a preset and a command for gems-gym, as small as they can be: a package to copy from.
 
 None of them inherits anything: gems-gym asks for methods and attributes only, and finds the objects by the
 entry points in this package's ``setup.cfg``.
@@ -7,6 +7,7 @@ entry points in this package's ``setup.cfg``.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +16,8 @@ import numpy as np
 
 from gems_gym import SlateConfig
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact
+from gems_gym.config import preset_config
+from gems_gym.datasets import open_dataset
 
 IMPATIENT = SlateConfig(boredom_threshold=2, boredom_timeout=8, episode_length=30)
 """A world whose users are bored soon and for long: ``gymnasium.make("GemsSlate-impatient-v0")``."""
@@ -105,9 +108,7 @@ class MeanActionAgent:
     ) -> None:
         """Reads the first ``steps`` episodes of a Minari dataset (or of the one with that id)."""
         if isinstance(source, str):
-            import minari
-
-            source = minari.load_dataset(source)
+            source = open_dataset(source)
         episodes = source.iterate_episodes(range(min(steps, source.total_episodes)))
         self.mean_action = np.mean(
             [episode.actions.mean(axis=0) for episode in episodes], axis=0, dtype=np.float32
@@ -135,3 +136,11 @@ class MeanActionAgent:
             Path(directory) / "policy.safetensors", "policy/mean_action"
         ).tensors["mean"]
         return agent
+
+
+def bored_after(preset: str = "impatient") -> None:
+    """Print how many recent clicks on a topic bore the users of a preset.
+
+    As a command: ``gems-gym bored-after --preset diffuse_mix``.
+    """
+    sys.stdout.write(f"{preset_config(preset).boredom_threshold}\n")

@@ -1,0 +1,6 @@
+"""``python -m gems_gym``: the program without its script."""
+
+from gems_gym.cli import main
+
+if __name__ == "__main__":
+    main()

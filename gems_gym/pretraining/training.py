@@ -1,0 +1,235 @@
+"""The training loop of rankers and beliefs: validated on held-out sessions, and resumed to the same bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.pretraining.curve import LearningCurve
+from gems_gym.pretraining.presets import Keep
+from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.progress import track
+
+VALIDATIONS = 20
+"""How often the held-out loss is measured in a training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upkeep:
+    """What is done beside a training; it changes nothing of the result.
+
+    Attributes:
+        unfinished: Where the state is kept, which an interrupted training resumes from; None: nowhere.
+        save_every: Batches from one save to the next, ≥ 1.
+        log_dir: Folder for ``progress.csv`` with the losses, and TensorBoard's file if tensorboard is installed.
+    """
+
+    unfinished: Unfinished | None = None
+    save_every: int = 100
+    log_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError that names the value and what would be right."""
+        if type(self.save_every) is not int or self.save_every < 1:
+            raise ValueError(f"save_every must be a whole number ≥ 1, got {self.save_every!r}")
+
+
+class Trainee(Protocol):
+    """A model with the data that it is trained on."""
+
+    @property
+    def name(self) -> str:
+        """What the progress bar and the curve are called by."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Of the network's parameters."""
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Draws the batches."""
+
+    @property
+    def clip(self) -> float | None:
+        """Largest norm of a gradient; None: any."""
+
+    def learning_rate(self, batch: int) -> float:
+        """The optimizer's learning rate in one batch, counted from 0."""
+
+    def next_loss(self) -> Tensor:
+        """The loss on the next batch."""
+
+    def held_out_loss(self) -> float:
+        """The loss on held-out sessions; draws nothing from ``generator``."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What the next batches depend on besides ``generator``."""
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take over what :meth:`arrays` gave."""
+
+
+@dataclass
+class _Position:
+    """How far a training is."""
+
+    batch: int = 0
+    loss_sum: float = 0.0  # of the batches since the last validation
+    shown_loss: float = 0.0  # moving average
+    best_loss: float = math.inf
+    best: dict[str, np.ndarray] = field(default_factory=dict)
+    rows: list[dict[str, float]] = field(default_factory=list)  # the learning curve
+
+
+def train(
+    trainee: Trainee, batches: int, keep: Keep, log: SessionLog, upkeep: Upkeep, progress: bool
+) -> None:
+    """Train a model, from its last save if it was interrupted.
+
+    Args:
+        trainee: Freshly made; the same arguments must make the same one when training resumes.
+        batches: Updates in all.
+        keep: Whether the model ends with the weights of the "last" batch or the "best" ones, by the held-out loss.
+        log: The sessions, so that training does not resume on others.
+        upkeep: What is done beside.
+        progress: Whether to show a progress bar with the loss on stderr.
+
+    Raises:
+        ValueError: The loss is no longer finite, or the state that was kept is of a training on other sessions.
+    """
+    log_sha256 = "" if upkeep.unfinished is None else log.sha256()
+    position = _restored(trainee, log_sha256, upkeep.unfinished)
+    validate_every = max(1, batches // VALIDATIONS)
+    curve = LearningCurve(trainee.name, upkeep.log_dir, position.rows)
+    with track(f"pretraining {trainee.name}", batches, progress) as advance, curve:
+        advance(position.batch)
+        while position.batch < batches:
+            trainee.optimizer.param_groups[0]["lr"] = trainee.learning_rate(position.batch)
+            loss = _step(trainee)
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss is {loss} at batch {position.batch}: lower the learning_rate")
+            position.shown_loss = loss if position.batch == 0 else 0.95 * position.shown_loss + 0.05 * loss
+            position.loss_sum += loss
+            position.batch += 1
+            if position.batch % validate_every == 0 or position.batch == batches:
+                _validate(trainee, position, keep == "best")
+                curve.add(position.rows[-1])
+            if position.batch % upkeep.save_every == 0 or position.batch == batches:
+                _save(trainee, position, log_sha256, upkeep.unfinished)
+            advance(1, f"loss {position.shown_loss:.4f}")
+    if position.best:
+        _load_weights(trainee.model, position.best)
+
+
+def _step(trainee: Trainee) -> float:
+    loss = trainee.next_loss()
+    trainee.optimizer.zero_grad()
+    loss.backward()
+    if trainee.clip is not None:
+        nn.utils.clip_grad_norm_(trainee.model.parameters(), trainee.clip)
+    trainee.optimizer.step()
+    return float(loss.detach())
+
+
+def _validate(trainee: Trainee, position: _Position, keep_best: bool) -> None:
+    with torch.no_grad():
+        held_out_loss = trainee.held_out_loss()
+    done = position.batch - int(position.rows[-1]["batch"] if position.rows else 0)
+    position.rows.append(
+        {
+            "batch": position.batch,
+            "training_loss": position.loss_sum / done,
+            "held_out_loss": held_out_loss,
+        }
+    )
+    position.loss_sum = 0.0
+    if keep_best and held_out_loss < position.best_loss:
+        position.best_loss, position.best = held_out_loss, dict(_weights(trainee.model))
+
+
+def _save(trainee: Trainee, position: _Position, log_sha256: str, unfinished: Unfinished | None) -> None:
+    if unfinished is None:
+        return
+    arrays = {f"model/{name}": array for name, array in _weights(trainee.model)}
+    arrays |= {f"best/{name}": array for name, array in position.best.items()}
+    for index, moments in trainee.optimizer.state_dict()["state"].items():
+        arrays |= {f"optimizer/{index}/{name}": _array(moment) for name, moment in moments.items()}
+    arrays |= {f"data/{name}": array for name, array in trainee.arrays().items()}
+    arrays["generator/state"] = trainee.generator.get_state().numpy()
+    values = {
+        "batch": position.batch,
+        "loss_sum": position.loss_sum,
+        "shown_loss": position.shown_loss,
+        "best_loss": position.best_loss if position.best else None,
+        "rows": position.rows,
+        "log_sha256": log_sha256,
+    }
+    unfinished.save(arrays, values)
+
+
+def _restored(trainee: Trainee, log_sha256: str, unfinished: Unfinished | None) -> _Position:
+    """Bring a trainee to where the last save was; where that is."""
+    state = None if unfinished is None else unfinished.load()
+    if state is None:
+        return _Position()
+    arrays, values = state
+    if values["log_sha256"] != log_sha256:
+        assert unfinished is not None
+        raise ValueError(
+            f"{unfinished.folder} holds unfinished work on other sessions: give the same --log to resume it, or start "
+            f"anew with --overwrite"
+        )
+    _load_weights(trainee.model, dict(_part(arrays, "model")))
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, array in _part(arrays, "optimizer"):
+        index, name = key.split("/")
+        # the count of steps has no dimension, which arrays in files lose
+        moments.setdefault(int(index), {})[name] = _tensor(array.reshape(()) if name == "step" else array)
+    groups = trainee.optimizer.state_dict()["param_groups"]
+    trainee.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    trainee.restore(dict(_part(arrays, "data")))
+    trainee.generator.set_state(_tensor(arrays["generator/state"]))
+    return _Position(
+        batch=values["batch"],
+        loss_sum=values["loss_sum"],
+        shown_loss=values["shown_loss"],
+        best_loss=math.inf if values["best_loss"] is None else values["best_loss"],
+        best=dict(_part(arrays, "best")),
+        rows=values["rows"],
+    )
+
+
+def _part(arrays: Mapping[str, np.ndarray], part: str) -> Iterator[tuple[str, np.ndarray]]:
+    return ((key.partition("/")[2], array) for key, array in arrays.items() if key.startswith(f"{part}/"))
+
+
+def _weights(model: nn.Module) -> Iterator[tuple[str, np.ndarray]]:
+    return ((name, _array(tensor)) for name, tensor in model.state_dict().items())
+
+
+def _load_weights(model: nn.Module, weights: Mapping[str, np.ndarray]) -> None:
+    shapes = model.state_dict()
+    model.load_state_dict(
+        {name: _tensor(array).reshape(shapes[name].shape) for name, array in weights.items()}
+    )
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return np.array(tensor.detach().cpu().numpy())
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    # cloned into torch's own memory: how memory is aligned must not decide a bit
+    return torch.from_numpy(array).clone()

@@ -1,0 +1,119 @@
+"""The state of an unfinished offline training, so that the same call resumes it and ends with the same policy."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from gems_gym.networks import FeedForward
+from gems_gym.policies.actor import Actor
+from gems_gym.unfinished import UnfinishedRun
+from gems_gym_agents.library_state import generator_states, set_generator_states
+from gems_gym_agents.offline.loop import Progress
+from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+from gems_gym_agents.torch_state import put_state_arrays, state_arrays
+
+
+class UnfinishedTraining:
+    """Saves a training, and finds what an earlier one with the same arguments left.
+
+    Args:
+        directory: The run's directory; ``None`` saves nothing.
+        arguments: Everything that decides the result, JSON types only.
+        algorithm: d3rlpy's, built.
+        buffer: What it learns from; its generator draws the mini-batches.
+        device: The torch device.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        arguments: dict[str, Any],
+        algorithm: Any,
+        buffer: SessionReplayBuffer,
+        device: str,
+    ) -> None:
+        self._run = UnfinishedRun(directory, "unfinished/offline", arguments)
+        self._algorithm = algorithm
+        self._buffer = buffer
+        self._device = device
+
+    def restore(self) -> Progress:
+        """Bring algorithm, buffer and global generators to the last saved state, if there is one.
+
+        Returns:
+            How far the training has come.
+
+        Raises:
+            ValueError: The directory holds an unfinished run of other arguments, or one whose state was altered.
+        """
+        with self._run.resuming() as state:
+            if state is None:
+                return Progress()
+            learners, arrays, header = self._learners(), state.tensors, state.header
+            states = {name: learner.state_dict() for name, learner in learners.items()}
+            put_state_arrays(states, arrays)
+            for name, learner in learners.items():
+                learner.load_state_dict(states[name])
+            self._algorithm.set_grad_step(header["step"])
+            self._buffer.generator.bit_generator.state = header["sampler"]
+            set_generator_states(self._device, arrays, header["generators"])
+            losses = {name: arrays[f"losses/{name}"].tolist() for name in header["losses"]}
+            actors = {
+                name: Actor(FeedForward.from_tensors(arrays, name, layers))
+                for name, layers in header["actors"].items()
+            }
+            return Progress(
+                step=header["step"],
+                losses=defaultdict(list, losses),
+                history=[dict(line) for line in header["history"]],
+                best_record=dict(header["best_record"]),
+                **actors,
+            )
+
+    def save(self, progress: Progress) -> None:
+        """Write the state between two updates.
+
+        Args:
+            progress: How far the training has come.
+        """
+        actors = dict(_actors(progress))
+        generators, generator_values = generator_states(self._device)
+        arrays = {
+            **dict(state_arrays({name: one.state_dict() for name, one in self._learners().items()})),
+            **{f"losses/{name}": np.array(values) for name, values in progress.losses.items()},
+            **generators,
+        }
+        for name, actor in actors.items():
+            arrays |= actor.network.to_tensors(name)
+        header = {
+            "step": progress.step,
+            "losses": list(progress.losses),
+            # as pairs, whose order headers keep: it is that of training.json
+            "history": [list(line.items()) for line in progress.history],
+            "best_record": list(progress.best_record.items()),
+            "actors": {name: actor.network.spec for name, actor in actors.items()},
+            "sampler": self._buffer.generator.bit_generator.state,
+            "generators": generator_values,
+        }
+        self._run.save(arrays, header)
+
+    def discard(self) -> None:
+        """Remove the state: there is nothing worth resuming."""
+        self._run.discard()
+
+    def _learners(self) -> dict[str, Any]:
+        """Networks and optimisers by d3rlpy's names."""
+        modules = self._algorithm.impl.modules.create_checkpointer(self._device).modules
+        return {name: one if isinstance(one, nn.Module) else one.optim for name, one in modules.items()}
+
+
+def _actors(progress: Progress) -> Iterator[tuple[str, Actor]]:
+    for name, actor in (("best", progress.best), ("last", progress.last)):
+        if actor is not None:
+            yield name, actor

@@ -1,0 +1,53 @@
+"""Trains offline agents in processes that are killed at random moments; run by ``test_offline_resume.py``.
+
+Usage: killed_offline_training.py FOLDER KILLS SEED AGENT... The folder gets one for each agent, as
+``killed_training.py`` leaves it; prints how often a process resumed what another had left.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from gems_gym import plugins
+from gems_gym_agents.library_state import import_library
+from tests.agents.killed_training import survive
+from tests.datasets.small_world import collect_latents
+
+EPOCH, SAVE_EVERY = 40, 16
+UPDATES_A_KILL = 100
+"""A process makes about half as many before it is killed."""
+
+BELIEFS = np.random.default_rng(0).uniform(-1, 1, (50, 4)).astype(np.float32)
+
+
+def train(name: str, steps: int, folder: Path) -> None:
+    """One run; it resumes what an earlier one left in the folder."""
+    import minari
+
+    agent = plugins.load(plugins.AGENTS, name)(hidden_units=(16, 16), batch_size=32, steps_per_epoch=EPOCH)
+    agent.fit(
+        minari.load_dataset("killed/latent-v0"),
+        steps=steps,
+        seed=3,
+        directory=folder,
+        evaluate=lambda act: float(act(BELIEFS).std()),
+        progress=False,
+        save_every=SAVE_EVERY,
+    )
+    agent.save(folder)
+
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    os.environ["MINARI_DATASETS_PATH"] = str(root / "minari")
+    import_library("d3rlpy")  # loaded before the processes split
+    collect_latents("killed/latent-v0")
+    kills, seed, *agents = int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]
+    for agent in agents:
+        run = partial(train, agent, (kills + 1) * UPDATES_A_KILL)
+        sys.stdout.write(f"{survive(run, root / agent, kills, seed)} ")

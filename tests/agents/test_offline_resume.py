@@ -1,0 +1,256 @@
+"""An offline training that is killed or interrupted is resumed, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("d3rlpy")
+
+import torch
+
+from gems_gym.unfinished import discard_unfinished, is_unfinished
+from gems_gym_agents.base import DivergedError
+from gems_gym_agents.offline.agents import (
+    AWACAgent,
+    BCAgent,
+    CQLAgent,
+    IQLAgent,
+    OfflineAgent,
+    TD3PlusBCAgent,
+)
+from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+from tests.datasets.small_world import collect_latents
+
+AGENTS = {
+    "td3_plus_bc": TD3PlusBCAgent,
+    "bc": BCAgent,
+    "iql": IQLAgent,
+    "cql": CQLAgent,
+    "awac": AWACAgent,
+}
+SMALL: dict[str, Any] = {"hidden_units": (16, 16), "batch_size": 32, "steps_per_epoch": 10}
+STEPS = 35
+BELIEFS = np.random.default_rng(0).uniform(-1, 1, (50, 4)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path_factory.mktemp("datasets")))
+        yield collect_latents("offline/resumed-v0")
+
+
+def up_and_down(act: Callable[[np.ndarray], np.ndarray]) -> float:
+    """A score whose best is not always the last; it draws from the global generators, which must not matter."""
+    torch.rand(3), np.random.random(3)  # noqa: NPY002
+    return float(np.sin(1e3 * act(BELIEFS).sum()))
+
+
+def fit(
+    dataset: Any,
+    folder: Path | None,
+    kind: type[OfflineAgent] = TD3PlusBCAgent,
+    seed: int = 0,
+    **changes: Any,
+) -> OfflineAgent:
+    of_fit = {"steps": STEPS, "save_every": None} | {
+        name: changes.pop(name) for name in ("steps", "save_every") if name in changes
+    }
+    agent = kind(**(SMALL | changes))
+    agent.fit(dataset, seed=seed, directory=folder, evaluate=up_and_down, progress=False, **of_fit)
+    return agent
+
+
+def saved(agent: OfflineAgent, folder: Path) -> dict[str, bytes]:
+    agent.save(folder)
+    return {name: (folder / name).read_bytes() for name in ("policy.safetensors", "training.json")}
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, update: int) -> list[int]:
+    """Ctrl-C at an update of a process, the probe's batch not counted; returns a list with one item per update."""
+    original, updates = SessionReplayBuffer.sample_transition_batch, []
+
+    def sample(self: SessionReplayBuffer, batch_size: int) -> Any:
+        if batch_size == SMALL["batch_size"]:
+            updates.append(1)
+            if len(updates) == update:
+                raise KeyboardInterrupt
+        return original(self, batch_size)
+
+    monkeypatch.setattr(SessionReplayBuffer, "sample_transition_batch", sample)
+    return updates
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_interrupted_in_every_epoch_it_ends_with_the_same_bytes(
+    dataset: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, run = AGENTS[name], tmp_path / "run"
+    for _ in range(3):
+        with monkeypatch.context() as patched:
+            interrupt(patched, update=15)  # each time in the middle of the epoch after the one that was saved
+            with pytest.raises(KeyboardInterrupt):
+                fit(dataset, run, kind)
+        assert is_unfinished(run)
+    updates = interrupt(monkeypatch, update=0)
+    agent = fit(dataset, run, kind)
+    assert len(updates) == 5  # of the last, short epoch
+    uninterrupted = fit(dataset, None, kind)
+    assert saved(agent, run) == saved(uninterrupted, tmp_path / "whole")
+    assert agent.history == uninterrupted.history
+    np.testing.assert_array_equal(agent.last.act(BELIEFS), uninterrupted.last.act(BELIEFS))
+    assert not is_unfinished(run)
+
+
+@pytest.mark.parametrize("kind", [TD3PlusBCAgent, CQLAgent])
+def test_states_within_epochs(
+    dataset: Any, kind: type[OfflineAgent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    for update in (6, 17):  # saved after 4 updates, and after 20
+        with monkeypatch.context() as patched:
+            updates = interrupt(patched, update=update)
+            with pytest.raises(KeyboardInterrupt):
+                fit(dataset, run, kind, save_every=4, steps_per_epoch=15)
+    updates = interrupt(monkeypatch, update=0)
+    agent = fit(dataset, run, kind, save_every=9, steps_per_epoch=15)  # how often does not matter
+    assert len(updates) == STEPS - 20
+    assert saved(agent, run) == saved(fit(dataset, None, kind, steps_per_epoch=15), tmp_path / "whole")
+
+
+def test_the_curves_of_a_resumed_training_are_those_of_one(
+    dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with monkeypatch.context() as patched:
+        interrupt(patched, update=15)
+        with pytest.raises(KeyboardInterrupt):
+            fit(dataset, tmp_path)
+    agent = fit(dataset, tmp_path)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    curve = [(one.step, one.value) for one in events.Scalars("offline/score")]
+    assert curve == [(line["step"], pytest.approx(line["score"])) for line in agent.history]
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
+@pytest.fixture
+def interrupted(dataset: Any, tmp_path: Path) -> Path:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        interrupt(monkeypatch, update=15)
+        with pytest.raises(KeyboardInterrupt):
+            fit(dataset, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 1}, r"seed=0 \(now 1\)"),
+        ({"steps": 40}, r"steps=35 \(now 40\)"),
+        (
+            {"alpha": 0.25, "batch_size": 16},
+            r"options\.alpha=0\.5 \(now 0\.25\), options\.batch_size=32 \(now 16\)",
+        ),
+        ({"kind": BCAgent}, r"agent='TD3PlusBCAgent' \(now 'BCAgent'\)"),
+    ],
+)
+def test_other_arguments_are_refused(dataset: Any, interrupted: Path, changes: dict, words: str) -> None:
+    state = (interrupted / "unfinished/state.safetensors").read_bytes()
+    with pytest.raises(ValueError, match=rf"unfinished run with .*{words}.*; .*--overwrite"):
+        fit(dataset, interrupted, **changes)
+    assert (interrupted / "unfinished/state.safetensors").read_bytes() == state
+    discard_unfinished(interrupted)
+    assert fit(dataset, interrupted, **changes).history
+
+
+def test_other_sessions_of_as_many_transitions_are_refused(dataset: Any, tmp_path: Path) -> None:
+    parts = [dataset.filter_episodes(lambda one, left=left: one.id in left) for left in ((1, 2), (3, 4))]
+    fit(parts[0], tmp_path)
+    with pytest.raises(ValueError, match=r"unfinished run with rows_sha256='\w+' \(now '\w+'\)"):
+        fit(parts[1], tmp_path)
+
+
+def test_an_altered_state_is_refused(dataset: Any, interrupted: Path) -> None:
+    file = interrupted / "unfinished/state.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match="can't be resumed: .*altered.*--overwrite"):
+        fit(dataset, interrupted)
+
+
+def test_a_finished_training_is_kept_until_it_is_saved(
+    dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = fit(dataset, tmp_path / "run")  # and the process is killed before it saves
+    updates = interrupt(monkeypatch, update=0)
+    agent = fit(dataset, tmp_path / "run")
+    assert not updates
+    assert saved(agent, tmp_path / "run") == saved(first, tmp_path / "other")
+    assert not (tmp_path / "run" / "unfinished").exists()
+
+
+def test_saving_an_interrupted_agent_keeps_the_run(
+    dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = BCAgent(**SMALL)
+    interrupt(monkeypatch, update=15)
+    with pytest.raises(KeyboardInterrupt):
+        agent.fit(dataset, steps=STEPS, seed=0, directory=tmp_path, progress=False)
+    agent.save(tmp_path)
+    assert (tmp_path / "policy.safetensors").exists()
+    assert is_unfinished(tmp_path)
+
+
+def test_a_diverged_training_leaves_nothing_to_resume_but_the_way_to_its_best_policy(
+    dataset: Any, tmp_path: Path
+) -> None:
+    diverged = {
+        "gamma": 0.99, "reward_scale": 100.0, "tau": 0.5, "critic_learning_rate": 3e-3, "actor_learning_rate": 3e-3,
+        "alpha": 1e4, "steps_per_epoch": 100,
+    }  # fmt: skip
+    agent = TD3PlusBCAgent(**(SMALL | diverged))
+    with pytest.raises(DivergedError, match=r"a score of .* comes out again with steps=\d+0$") as stopped:
+        agent.fit(dataset, steps=2_000, seed=0, directory=tmp_path, evaluate=up_and_down, progress=False)
+    assert not is_unfinished(tmp_path)
+    again = fit(dataset, None, steps=int(str(stopped.value).rpartition("=")[2]), **diverged)
+    np.testing.assert_array_equal(again.act(BELIEFS), agent.act(BELIEFS))
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, True])
+def test_save_every_is_checked(dataset: Any, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"save_every must be an integer ≥ 1, got {value}"):
+        BCAgent().fit(dataset, steps=1, seed=0, save_every=value)
+
+
+def killed(folder: Path, kills: int, seed: int, *agents: str) -> None:
+    """Train each agent in processes that are killed, and compare with one that was not."""
+    arguments = [str(folder), str(kills), str(seed), *agents]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.agents.killed_offline_training", *arguments],
+        capture_output=True, text=True, timeout=1_800, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(kills)] * len(agents)  # the first started anew
+    for agent in agents:
+        whole, survived = folder / agent / "whole", folder / agent / "killed"
+        for name in ("policy.safetensors", "training.json"):
+            assert (survived / name).read_bytes() == (whole / name).read_bytes(), f"{agent}: {name}"
+        assert not (survived / "unfinished").exists()
+
+
+def test_killed_at_random_moments_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    killed(tmp_path, 3, 0, "td3_plus_bc")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", AGENTS)
+def test_killed_a_dozen_times(agent: str, tmp_path: Path) -> None:
+    killed(tmp_path, 12, 1, agent)

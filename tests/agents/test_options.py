@@ -1,0 +1,32 @@
+"""Options that are no finite numbers are refused before anything is made with them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from gems_gym_agents.offline.options import AWACOptions, BCOptions, CQLOptions, IQLOptions, TD3PlusBCOptions
+from gems_gym_agents.online.options import EndToEndOptions, SACOptions
+
+KINDS = (AWACOptions, BCOptions, CQLOptions, IQLOptions, TD3PlusBCOptions, SACOptions, EndToEndOptions)
+NUMBERS = [
+    (kind, field.name)
+    for kind in KINDS
+    for field in fields(kind)
+    if str(field.type).split(" ")[0] in ("int", "float")
+]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("kind", "name"), NUMBERS, ids=[f"{kind.__name__}.{name}" for kind, name in NUMBERS])
+def test_numbers_that_are_not_finite(kind: type[Any], name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{name}\b.*{value}"):
+        kind(**{name: value})
+
+
+def test_every_number_is_meant() -> None:
+    assert (SACOptions, "target_entropy") in NUMBERS
+    assert len(NUMBERS) > 50

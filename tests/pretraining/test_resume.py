@@ -1,0 +1,315 @@
+"""Pretraining that is interrupted or killed resumes, and ends with the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+import torch
+
+from gems_gym.artifacts import load_artifact
+from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.pretraining import session_log
+from gems_gym.pretraining.belief_settings import BeliefSettings
+from gems_gym.pretraining.gems_settings import GemsSettings
+from gems_gym.pretraining.gems_vae import pretrain_gems
+from gems_gym.pretraining.gru_belief import pretrain_belief
+from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.pretraining.training import Upkeep
+from tests.pretraining.test_gru_belief import ITEMS, make_log
+
+BATCHES, SAVE_EVERY = 9, 2
+SAVES = 5  # after 2, 4, 6, 8 and 9 batches
+
+BELIEF = functools.partial(BeliefSettings, batches=BATCHES, batch_sessions=8, embedding_size=6, size=7)
+RANKER = functools.partial(
+    GemsSettings, batches=BATCHES, batch_size=32, embedding_size=6, latent_size=4, hidden_sizes=(16, 16)
+)
+Train = Callable[..., Path]
+
+
+@pytest.fixture(params=["belief", "belief-best", "ranker", "ranker-best", "ranker-frozen"])
+def train(request: pytest.FixtureRequest) -> Train:
+    """Trains into a file, as the commands do."""
+    kind, _, variant = request.param.partition("-")
+    function: Any = pretrain_belief if kind == "belief" else pretrain_gems
+    options = {"keep": "best"} if variant == "best" else {}
+    if kind == "ranker":
+        options["item_embeddings"] = "co_click" if variant == "frozen" else "scratch"
+    settings = (BELIEF if kind == "belief" else RANKER)(**options)
+
+    def run(out: Path, log: SessionLog | None = None, **upkeep: Any) -> Path:
+        with Unfinished.of_file(out, {"seed": 3}) as work:
+            made, _ = function(
+                log or make_log(),
+                ITEMS,
+                settings,
+                seed=3,
+                progress=False,
+                upkeep=Upkeep(**{"unfinished": work, "save_every": SAVE_EVERY} | upkeep),
+            )
+            work.publish(made.save, out)
+        return out
+
+    return run
+
+
+def interrupt_after_save(
+    monkeypatch: pytest.MonkeyPatch, number: int, error: type[BaseException]
+) -> list[int]:
+    saves: list[int] = []
+    save = Unfinished.save
+
+    def save_and_stop(self: Unfinished, *state: Any) -> None:
+        save(self, *state)
+        saves.append(1)
+        if len(saves) == number:
+            raise error
+
+    monkeypatch.setattr(Unfinished, "save", save_and_stop)
+    return saves
+
+
+def test_interrupted_after_each_save_it_ends_with_the_same_bytes(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = train(tmp_path / "whole", unfinished=None).read_bytes()
+    for number in range(1, SAVES + 1):
+        out = tmp_path / f"interrupted_{number}"
+        with monkeypatch.context() as patched:
+            interrupt_after_save(patched, number, KeyboardInterrupt)
+            with pytest.raises(KeyboardInterrupt):
+                train(out)
+        assert not out.exists()
+        with monkeypatch.context() as patched:
+            saves = interrupt_after_save(patched, 0, KeyboardInterrupt)
+            train(out)
+            assert len(saves) == SAVES - number  # it did resume
+        assert out.read_bytes() == expected
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_interrupted_again_and_again(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = train(tmp_path / "whole").read_bytes()
+    for _ in range(SAVES):
+        with monkeypatch.context() as patched:
+            interrupt_after_save(patched, 1, MemoryError)
+            with pytest.raises(MemoryError):
+                train(tmp_path / "out")
+    assert train(tmp_path / "out").read_bytes() == expected
+
+
+def test_how_often_it_is_saved_changes_nothing(train: Train, tmp_path: Path) -> None:
+    files = [train(tmp_path / f"{every}", save_every=every).read_bytes() for every in (1, 4, 100)]
+    assert files[0] == files[1] == files[2]
+
+
+@pytest.mark.parametrize("value", [0, 2.5])
+def test_save_every_is_a_whole_number(value: Any) -> None:
+    with pytest.raises(ValueError, match="save_every must be a whole number ≥ 1"):
+        Upkeep(save_every=value)
+
+
+def test_it_does_not_resume_on_other_sessions(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        interrupt_after_save(patched, 1, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "out")
+    with pytest.raises(ValueError, match="unfinished work on other sessions"):
+        train(tmp_path / "out", make_log(seed=1))
+    assert train(tmp_path / "out").exists()
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "progress.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_curves(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tmp_path / "whole", log_dir=tmp_path / "logs")
+    found = rows(tmp_path / "logs")
+    assert [int(row["batch"]) for row in found] == list(range(1, BATCHES + 1))
+    assert all(np.isfinite([float(row["training_loss"]), float(row["held_out_loss"])]).all() for row in found)
+    with monkeypatch.context() as patched:
+        interrupt_after_save(patched, 2, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "out", log_dir=tmp_path / "resumed")
+    assert len(rows(tmp_path / "resumed")) == 4
+    train(tmp_path / "out", log_dir=tmp_path / "resumed")
+    assert rows(tmp_path / "resumed") == found
+    event_file = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for folder in ("logs", "resumed"):
+        events = event_file.EventAccumulator(str(tmp_path / folder)).Reload()
+        (tag,) = (name for name in events.Tags()["scalars"] if name.endswith("/held_out_loss"))
+        assert [event.step for event in events.Scalars(tag)] == list(range(1, BATCHES + 1))
+
+
+def test_the_best_weights_are_those_with_the_lowest_held_out_loss(tmp_path: Path) -> None:
+    """Four sessions are soon known by heart, which does not help with others."""
+    settings = functools.partial(BELIEF, learning_rate=0.05, batches=100, batch_sessions=4, held_out=0.5)
+    best, first = (
+        pretrain_belief(log, ITEMS, one, seed=0, progress=False, upkeep=Upkeep(log_dir=tmp_path))[0]
+        for log, one in ((make_log(8), settings(keep="best")), (make_log(8), settings(keep="last")))
+    )
+    losses = [float(row["held_out_loss"]) for row in rows(tmp_path)]
+    assert losses[-1] > min(losses)
+    assert not np.array_equal(best.tensors["weight_hh"], first.tensors["weight_hh"])
+    assert best.header["metrics"]["all"]["log_loss"] < first.header["metrics"]["all"]["log_loss"]
+    assert best.header["options"]["keep"] == "best"
+    assert "keep" not in first.header["options"]  # files of earlier recipes come out again to the byte
+
+
+@pytest.mark.parametrize("settings", [BELIEF, RANKER])
+def test_keep_is_checked(settings: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="unknown keep 'bets': did you mean 'best'"):
+        settings(keep="bets")
+
+
+def test_the_log_is_collected_once(
+    program: Callable[..., tuple[int, str, str]],
+    tiny_env: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collected = []
+    collect = session_log.collect_session_log
+    monkeypatch.setattr(
+        "gems_gym.pretraining.log_plan.collect_session_log",
+        lambda *arguments, **options: collected.append(1) or collect(*arguments, **options),
+    )
+    command = (
+        "pretrain",
+        "ranker",
+        "--env",
+        tiny_env,
+        "--preset",
+        "published",
+        "--sessions",
+        20,
+        "--batches",
+        6,
+    )
+    options = ("--option", "hidden_sizes=[16, 8]", "--save-every", 2)
+    assert program(*command, *options, "--out", "whole")[0] == 0
+    with monkeypatch.context() as patched:
+        interrupt_after_save(patched, 2, KeyboardInterrupt)
+        code, _, err = program(*command, *options, "--out", "out")
+    assert code == 130
+    assert "the same command resumes, --overwrite starts anew" in " ".join(err.split())
+    code, _, err = program(*command, *options, "--out", "out", "--seed", 1)
+    assert code == 2
+    assert "unfinished work with log.seed=0 (now 1)" in " ".join(err.split())
+    code, _, err = program(*command, *options, "--out", "out", "--option", "beta=0.3")
+    assert code == 2
+    assert "ranker.beta=1.0 (now 0.3)" in " ".join(err.split())
+    assert len(collected) == 2
+    code, _, err = program(*command, *options, "--out", "out")
+    assert code == 0, err
+    assert "resuming the unfinished work" in " ".join(err.split())
+    assert len(collected) == 2
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "whole"]
+
+
+def test_overwrite_starts_anew(
+    program: Callable[..., tuple[int, str, str]], tiny_env: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("pretrain", "belief", "--env", tiny_env, "--sessions", 20, "--out", "out", "--save-every", 1)
+    with monkeypatch.context() as patched:
+        interrupt_after_save(patched, 1, KeyboardInterrupt)
+        assert program(*command, "--batches", 3)[0] == 130
+    assert program(*command, "--batches", 4)[0] == 2
+    code, _, err = program(*command, "--batches", 4, "--overwrite", "--log-dir", "logs")
+    assert code == 0, err
+    assert "resuming" not in err
+    assert load_artifact(Path("out"), "belief").header["options"]["batches"] == 4
+    assert len(rows(Path("logs"))) == 4
+
+
+@pytest.mark.parametrize("kind", ["ranker", "belief"])
+def test_the_number_of_threads_decides_nothing(kind: str) -> None:
+    log = make_log(num_sessions=100)
+    items = np.random.default_rng(0).integers(0, 1_800, log.slates.shape).astype(np.int32)
+    log = dataclasses.replace(log, slates=items)
+    before = torch.get_num_threads()
+    headers, tensors = [], []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            if kind == "belief":
+                settings = BeliefSettings(batches=2, held_out=0.5)
+                made: Any = pretrain_belief(log, 1_800, settings, seed=0, progress=False)[0]
+            else:
+                made = pretrain_gems(log, 1_800, GemsSettings(batches=2), seed=0, progress=False)[0]
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        headers.append(made.header)
+        tensors.append(made.tensors)
+    assert headers[0] == headers[1]
+    assert all(np.array_equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+ENV = "GemsSlate-diffuse_mix-v0"
+COMMANDS = {
+    "ranker": ("--preset", "published", "--sessions", "40", "--batches", "200"),
+    "belief": ("--sessions", "60", "--batches", "120"),
+}
+
+
+def command(kind: str, out: Path, *options: str) -> list[str]:
+    program = "import sys; from gems_gym.cli import main; sys.argv[0] = 'gems-gym'; main()"
+    arguments = ["pretrain", kind, "--env", ENV, *COMMANDS[kind], "--save-every", "5", "--out", str(out)]
+    return [sys.executable, "-c", program, *arguments, *options]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(COMMANDS))
+def test_killed_five_times_it_ends_with_the_same_bytes(kind: str, tmp_path: Path) -> None:
+    subprocess.run(command(kind, tmp_path / "whole"), check=True, capture_output=True)
+    out, moments = tmp_path / "out", np.random.default_rng(0)
+    state = tmp_path / ".out.unfinished" / "state.safetensors"
+    for _ in range(5):
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        process = subprocess.Popen(command(kind, out), stderr=subprocess.PIPE)
+        while not state.exists() or state.stat().st_mtime_ns == before:
+            assert process.poll() is None, process.stderr.read().decode()  # type: ignore[union-attr]
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0.0, 0.1))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert not out.exists()
+    done = subprocess.run(command(kind, out), check=True, capture_output=True, text=True)
+    assert "resuming the unfinished work" in " ".join(done.stderr.split())
+    assert out.read_bytes() == (tmp_path / "whole").read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "whole"]
+
+
+@pytest.mark.slow
+def test_the_number_of_cores_decides_nothing(tmp_path: Path) -> None:
+    files = set()
+    for threads, cores in (("1", "0"), ("2", "0-1"), ("2", "0")):
+        environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        for kind in COMMANDS:
+            out = tmp_path / f"{kind}_{threads}_{cores}"
+            bound = ["taskset", "-c", cores] if Path("/usr/bin/taskset").exists() else []
+            subprocess.run(
+                [*bound, *command(kind, out), "--json"], check=True, capture_output=True, env=environment
+            )
+            files.add((kind, out.read_bytes()))
+    assert len(files) == len(COMMANDS)
