@@ -12,6 +12,10 @@ from gems_gym.datasets.measures import Coverage, Returns, Slates
 from gems_gym.datasets.report import DatasetReport
 from gems_gym.pictures import new_figure, save_figure
 
+PANELS = ("returns", "steps", "ranks", "topics", "items", "coverage")
+FROM_ZERO = [PANELS.index("steps"), PANELS.index("coverage")]
+"""Panels whose vertical axis begins at 0."""
+
 
 def draw_report(reports: DatasetReport | Sequence[DatasetReport], path: Path) -> None:
     """Draws reports: returns, clicks over the session and the ranks, concentration, coverage.
@@ -27,14 +31,19 @@ def draw_report(reports: DatasetReport | Sequence[DatasetReport], path: Path) ->
     several = [reports] if isinstance(reports, DatasetReport) else list(reports)
     if len(several) == 1:
         figure = new_figure(13, 7.5)
-        _draw_one(figure.subplots(2, 3).ravel(), several[0])
+        columns = figure.subplots(2, 3).reshape(1, -1)
         figure.suptitle(_title(several[0]))
     else:
         figure = new_figure(4.5 * len(several), 21)
-        columns = figure.subplots(6, len(several), sharex="row", sharey="row").T
-        for axes, report in zip(columns, several, strict=True):
-            _draw_one(axes, report)
+        columns = figure.subplots(len(PANELS), len(several), sharex="row", sharey="row").T
+    for axes, report in zip(columns, several, strict=True):
+        _draw_one(axes, report)
+        if len(several) > 1:
             axes[0].set_title(f"{_title(report)}\n\n{axes[0].get_title()}".replace(": ", "\n", 1))
+    for one in columns[
+        :, FROM_ZERO
+    ].ravel():  # when all is drawn, since axes that are shared are limited together
+        one.set_ylim(bottom=0)
     save_figure(figure, path)
 
 
@@ -44,13 +53,14 @@ def _title(report: DatasetReport) -> str:
 
 def _draw_one(axes: Any, report: DatasetReport) -> None:
     """Draws a report into six panels."""
-    _draw_returns(axes[0], report.returns)
-    _draw_steps(axes[1], report.returns)
+    panels = dict(zip(PANELS, axes, strict=True))
+    _draw_returns(panels["returns"], report.returns)
+    _draw_steps(panels["steps"], report.returns)
     if report.slates is not None:
-        _draw_ranks(axes[2], report.slates)
-        _draw_topics(axes[3], report.slates)
-        _draw_items(axes[4], report.slates)
-    _draw_coverage(axes[5], {"beliefs": report.states, "latents": report.actions})
+        _draw_ranks(panels["ranks"], report.slates)
+        _draw_topics(panels["topics"], report.slates)
+        _draw_items(panels["items"], report.slates)
+    _draw_coverage(panels["coverage"], {"beliefs": report.states, "latents": report.actions})
     for one in axes:
         if not one.has_data():
             one.set_axis_off()
@@ -68,9 +78,7 @@ def _draw_returns(axes: Any, returns: Returns) -> None:
 
 def _draw_steps(axes: Any, returns: Returns) -> None:
     axes.plot(range(1, len(returns.clicks_per_step) + 1), returns.clicks_per_step)
-    axes.set(
-        xlabel="step of the session", ylabel="clicks per slate", ylim=(0, None), title="over the session"
-    )
+    axes.set(xlabel="step of the session", ylabel="clicks per slate", title="over the session")
     axes.grid(alpha=0.3)
 
 
@@ -115,7 +123,6 @@ def _draw_coverage(axes: Any, parts: dict[str, Coverage | None]) -> None:
         axes.set(
             xlabel="dimension, widest first",
             ylabel="standard deviation",
-            ylim=(0, None),
             title=f"{100 * coverage.at_border:.1f} % of the {name}' numbers at the border",
         )
         axes.legend()
