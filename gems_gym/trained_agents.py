@@ -20,6 +20,7 @@ from gems_gym import __version__, plugins
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.errors import unknown_name
+from gems_gym.fingerprints import made_by
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import Ranker, load_ranker
@@ -101,6 +102,8 @@ def save_trained_agent(
 ) -> None:
     """Write an agent's folder; its record comes last, so a folder with a record is whole.
 
+    The record holds the fingerprints of the agent's code and of the processor (:mod:`gems_gym.fingerprints`).
+
     Args:
         directory: The folder; made if need be.
         agent: Fitted.
@@ -117,6 +120,7 @@ def save_trained_agent(
         {
             "agent": name,
             "gems_gym_version": __version__,
+            **made_by(plugins.module_of(plugins.AGENTS, name)),
             "ranker_sha256": ranker_sha256,
             "belief_sha256": belief_sha256,
             **record,

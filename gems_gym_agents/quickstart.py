@@ -18,7 +18,6 @@ from gems_gym.datasets import collect
 from gems_gym.envs import SlateEnv
 from gems_gym.errors import missing_dependency, require
 from gems_gym.fingerprints import cpu_type, made_by
-from gems_gym.locks import locked_folder
 from gems_gym.output import note, plain
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
@@ -101,8 +100,8 @@ def run_quickstart(
     for module in ("torch", "stable_baselines3", "d3rlpy", "minari", "matplotlib"):
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")
-    with locked_folder(directory, f"--out {directory}"):
-        return _Road(directory, env_id, seed, settings, dataset_id).results(episodes)
+    road = _Road(directory, env_id, seed, settings, dataset_id)
+    return road.results(episodes)
 
 
 class _Road:
@@ -196,7 +195,6 @@ class _Road:
             "env_spec": gymnasium.spec(self.env_id).to_json(),
             "steps": steps,
             "seed": self.seed,
-            **made_by(*_agent_modules(name)),
         }
         ranker = load_ranker(self.directory / "ranker.safetensors")
         belief = load_belief(self.directory / "belief.safetensors")
