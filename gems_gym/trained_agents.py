@@ -25,6 +25,7 @@ from gems_gym.artifacts import shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.checks import checked_arguments
 from gems_gym.errors import unknown_name
+from gems_gym.fingerprints import made_by
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import Ranker, load_ranker
@@ -111,6 +112,8 @@ def save_trained_agent(
     goes first. So a killed process leaves the old agent, the new one, or a folder that :func:`open_trained_agent`
     refuses because it has no record.
 
+    The record holds the fingerprints of the agent's code and of the processor (:mod:`gems_gym.fingerprints`).
+
     Args:
         directory: The folder; made if need be.
         agent: Fitted.
@@ -126,14 +129,15 @@ def save_trained_agent(
     try:
         agent.save(saving)
         own_files = [file.relative_to(saving) for file in sorted(saving.rglob("*")) if file.is_file()]
-        made_by = {
+        made = {
             "agent": name,
             "gems_gym_version": __version__,
+            **made_by(plugins.module_of(plugins.AGENTS, name)),
             "files_sha256": {str(file): _sha256(saving / file) for file in own_files},
             "ranker_sha256": ranker.save(saving / RANKER_FILE),
             "belief_sha256": belief.save(saving / BELIEF_FILE),
         }
-        write_json(saving / RECORD_FILE, made_by | record)
+        write_json(saving / RECORD_FILE, made | record)
         (directory / RECORD_FILE).unlink(missing_ok=True)
         for file in (*own_files, Path(RANKER_FILE), Path(BELIEF_FILE), Path(RECORD_FILE)):
             (directory / file).parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,6 @@ from gems_gym.datasets import collect
 from gems_gym.envs import SlateEnv
 from gems_gym.errors import missing_dependency, require
 from gems_gym.fingerprints import cpu_type, made_by
-from gems_gym.locks import locked_folder
 from gems_gym.output import note, plain
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
@@ -104,8 +103,7 @@ def run_quickstart(
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")
     spec = gymnasium.spec(env) if isinstance(env, str) else env
-    with locked_folder(directory, f"--out {directory}"):
-        return _Road(directory, spec, seed, settings, dataset_id).results(episodes)
+    return _Road(directory, spec, seed, settings, dataset_id).results(episodes)
 
 
 class _Road:
@@ -201,7 +199,6 @@ class _Road:
             "env_spec": self.spec.to_json(),
             "steps": steps,
             "seed": self.seed,
-            **made_by(*_agent_modules(name)),
         }
         ranker = load_ranker(self.directory / "ranker.safetensors")
         belief = load_belief(self.directory / "belief.safetensors")

@@ -97,6 +97,12 @@ class SeedsTable:
         shared = {"env": self.env, "episodes": self.episodes, "seeds": self.seeds}
         return {**shared, **self.made_by, "results": self.rows}
 
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> SeedsTable:
+        """The table that :meth:`as_dict` gave."""
+        made_by = {key: kept[key] for key in _MADE_BY}
+        return cls(kept["env"], kept["episodes"], kept["seeds"], kept["results"], made_by)
+
     def cells(self) -> list[list[str]]:
         """The rows as texts, below :data:`HEADER`."""
         return [

@@ -28,8 +28,7 @@ from gems_gym.datasets.world import (
     measure_reference_scores,
 )
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
-from gems_gym.folders import scratch_folder
-from gems_gym.policies import Policy
+tbfrom gems_gym.policies import Policy
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent
@@ -141,7 +140,7 @@ def collect(
                     advance(len(sessions))
             low, high = reference_scores or measure_reference_scores(spec, progress=progress)
             scores = {"ref_min_score": float(low), "ref_max_score": float(high)}
-            return writer.finish({**_for_minari(described), **described, **scores})
+            return writer.finish({**_for_minari(described), **described, **_made_by(), **scores})
 
 
 def _parts(
@@ -290,6 +289,16 @@ def _for_minari(described: Mapping[str, Any]) -> dict[str, Any]:
         "algorithm_name": policy,
         "description": f"Sessions of simulated users with the policy {policy}, as {form}, recorded by gems-gym.",
         "num_episodes_average_score": REFERENCE_USERS,
+    }
+
+
+def _made_by() -> dict[str, Any]:
+    """Which code played the sessions, on which type of processor; a collection may be resumed on another one."""
+    cpu = cpu_type()
+    return {
+        **made_by("gems_gym.datasets.collect", "gems_gym.registration"),
+        "processor": cpu["processor"],
+        "cpu_features": cpu["features"],
     }
 
 

@@ -78,7 +78,7 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
         record = {"env": spec.id, "env_spec": spec.to_json(), "dataset": dataset.id, "seed": self.seed}
         save_trained_agent(
             self.folder, agent, self.variant.agent, world.ranker, world.belief,
-            {**record, "steps": self.variant.steps, **self.made_by()},
+            {**record, "steps": self.variant.steps},
         )  # fmt: skip
         found = {name: score_on_test_users(self, act, tested) for name, act in policies.items()}
         seeds, recorded = recorded_returns(dataset, self.study.test_users)

@@ -67,8 +67,7 @@ class OnlineRun(Run[World, OnlineVariant]):
             "env_spec": gymnasium.spec(env_id).to_json(),
             "steps": variant.steps,
         }
-        record |= {"seed": self.seed, **self.made_by()}
-        save_trained_agent(self.folder, agent, variant.agent, ranker, belief, record)
+        save_trained_agent(self.folder, agent, variant.agent, ranker, belief, {**record, "seed": self.seed})
         found = score_on_test_users(self, agent.act, tested)
         policies = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
         curve = [one for one in policies if one.get("mean_of", 1) == 1]
