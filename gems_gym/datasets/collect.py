@@ -28,7 +28,9 @@ from gems_gym.datasets.world import (
     measure_reference_scores,
 )
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
-tbfrom gems_gym.policies import Policy
+from gems_gym.fingerprints import cpu_type, made_by
+from gems_gym.folders import scratch_folder
+from gems_gym.policies import Policy
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent

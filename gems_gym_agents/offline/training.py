@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from gems_gym import __version__
 from gems_gym.checks import Count, Seed, checked_arguments, make_checked
 from gems_gym.datasets import open_dataset
 from gems_gym.datasets.reader import check_is_dataset
@@ -134,7 +135,7 @@ class OfflineAgent(abc.ABC):
         dataset = open_dataset(source)
         buffer = SessionReplayBuffer.from_minari(dataset, seed=seed)
         self._record = {"steps": steps, "seed": seed, "dataset": describe_dataset(dataset)}
-        self._finished = False
+        self._progress, self._finished = Progress(), False
         with borrowed_global_state(device):
             d3rlpy.seed(seed)
             algorithm = self.config(d3rlpy).create(device=device)
@@ -215,7 +216,10 @@ class OfflineAgent(abc.ABC):
                 "rows_sha256": buffer.rows_sha256,
                 "device": torch.device(device).type,
                 "validation_users": getattr(evaluate, "user_seeds", None),
-                "versions": {name: version(name) for name in ("gems-gym", "d3rlpy", "torch")},
+                "versions": {
+                    "gems-gym": __version__,
+                    **{name: version(name) for name in ("d3rlpy", "torch")},
+                },
             }
         )
 
