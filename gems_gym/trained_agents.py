@@ -21,7 +21,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
-from gems_gym.artifacts import shipped
+from gems_gym.artifacts import same_content, shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.checks import checked_arguments
 from gems_gym.errors import unknown_name
@@ -95,7 +95,7 @@ def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
     parts = (("ranker", agent.ranker, load_ranker), ("belief", agent.belief, load_belief))
     for kind, part, load in parts:
         held = load(spec.kwargs[kind])
-        if held.sha256 != part.sha256:
+        if not same_content(held, part):
             raise ValueError(
                 f"the agent was trained with another {kind} (sha256 {part.sha256}) than {spec.id} holds "
                 f"({spec.kwargs[kind]}, sha256 {held.sha256}); name the slate environment, {slate_spec(spec).id}: "

@@ -9,6 +9,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
+from gems_gym.artifacts import same_content
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.datasets import dataset_belief, dataset_ranker, open_dataset
 from gems_gym.datasets.opening import environment_of
@@ -108,7 +109,7 @@ def dataset_world(
         ("ranker", ranker, load_ranker, world.ranker),
         ("belief", belief, load_belief, world.belief),
     ):
-        if wanted is not None and load(wanted).sha256 != recorded.sha256:
+        if wanted is not None and not same_content(load(wanted), recorded):
             raise ValueError(
                 f"dataset {dataset_id!r} was recorded with another {role} (sha256 {recorded.sha256}) than {wanted!r} "
                 f"(sha256 {load(wanted).sha256}): its latents or beliefs mean something else there; leave it out, or "

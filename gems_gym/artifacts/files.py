@@ -113,13 +113,19 @@ def content_sha256(kind: str, tensors: Mapping[str, np.ndarray], header: Mapping
         kind: "family/name".
         tensors: Arrays by name, as :func:`load_artifact` gives them.
         header: What its writer recorded. The entries "metrics", "command", "versions" and "float16_same_slots" do not
-            count.
+            count, nor do those that are null: later versions record settings that earlier ones had not.
 
     Returns:
         The sha256 as hex.
     """
     settings = {name: value for name, value in header.items() if name not in _NO_CONTENT}
-    return _checksum(json.loads(json.dumps({"kind": kind, "header": settings})), tensors)
+    return _checksum({"kind": kind, "header": _without_nulls(json.loads(json.dumps(settings)))}, tensors)
+
+
+def _without_nulls(value: Any, depth: int = 8) -> Any:
+    if isinstance(value, dict) and depth:  # a foreign header may be nested as deep as it likes
+        return {name: _without_nulls(one, depth - 1) for name, one in value.items() if one is not None}
+    return value
 
 
 def same_content(one: Identified, other: Identified) -> bool:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gems_gym.artifacts import load_artifact
 from gems_gym.checks import Count, Seed, checked_arguments
 from gems_gym.datasets.stored import carried_metadata, open_recording, origin, own_artefacts, read_sessions
+from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.errors import require
 from gems_gym.progress import track
@@ -57,6 +59,9 @@ def merge(
     metadata = {
         name: value for name, value in carried[0].items() if all(one.get(name) == value for one in carried)
     }
+    # The first's files of ranker and belief are copied; the others' may differ in what was measured of them.
+    own_files = ("ranker_sha256", "belief_sha256")
+    metadata |= {name: carried[0][name] for name in own_files if name in carried[0]}
     policies = " + ".join(dict.fromkeys(str(one.get("policy")) for one in carried))
     metadata |= {
         "algorithm_name": policies,
@@ -184,12 +189,17 @@ def _check_mergeable(datasets: Sequence[minari.MinariDataset]) -> None:
 def _described(dataset: minari.MinariDataset) -> dict[str, Any]:
     """What datasets must agree in to be one."""
     metadata, spec = dataset.storage.metadata, slate_spec(dataset.env_spec)
+    families = {RANKER_FILE: "ranker", BELIEF_FILE: "belief"}
+    contents = {
+        name: load_artifact(file, families[name]).content_sha256
+        for name, file in own_artefacts(dataset).items()
+    }
     return {
         "environments": (spec.id, spec.kwargs),
         "catalogues": metadata["catalog_hash"],
         "action scales": metadata.get("action_scale"),
-        "rankers": metadata.get("ranker_sha256"),
-        "beliefs": metadata.get("belief_sha256"),
+        "rankers": contents.get(RANKER_FILE),
+        "beliefs": contents.get(BELIEF_FILE),
         "observation spaces": dataset.observation_space,
         "action spaces": dataset.action_space,
         "infos": sorted(dataset[0].infos or {}),

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import ArtifactError, content_sha256, load_artifact, same_content, save_artifact
+from gems_gym.beliefs import GruBelief, load_belief
+from gems_gym.rankers import GemsRanker, load_ranker
 
 TENSORS = {
     "weight": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -122,3 +124,42 @@ def test_nothing_half_written_stays(path: Path, monkeypatch: pytest.MonkeyPatch)
         save_artifact(path, "ranker/gems", {}, {})
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+def content(tmp_path: Path, tensors: dict[str, np.ndarray] = TENSORS, **header: object) -> str:
+    save_artifact(tmp_path / "one", "ranker/gems", tensors, HEADER | header)
+    return load_artifact(tmp_path / "one", "ranker/gems").content_sha256
+
+
+def test_what_was_measured_and_with_what_does_not_count(tmp_path: Path) -> None:
+    plain = content(tmp_path)
+    assert plain == content(tmp_path, metrics={"auc": 0.9}, versions={"numpy": "1"}, command="gems-gym …")
+    assert plain == content(tmp_path, a_setting_of_later_versions=None)
+    assert plain != content(tmp_path, options={"deduplicate": False})
+    assert plain != content(tmp_path, tensors=TENSORS | {"bias": np.zeros(3)})
+
+
+def test_an_artefact_and_what_is_made_of_it_have_one_content(
+    tmp_path: Path, tiny_ranker: GemsRanker, tiny_belief: GruBelief
+) -> None:
+    for part, load in ((tiny_ranker, load_ranker), (tiny_belief, load_belief)):
+        part.save(tmp_path / "one")
+        loaded = load(tmp_path / "one")
+        assert loaded.content_sha256 == part.content_sha256  # type: ignore[attr-defined]
+        artifact = load_artifact(tmp_path / "one", part.kind)
+        assert artifact.content_sha256 == part.content_sha256
+        save_artifact(
+            tmp_path / "other", part.kind, artifact.tensors, artifact.header | {"metrics": {"auc": 0.9}}
+        )
+        measured = load(tmp_path / "other")
+        assert measured.sha256 != loaded.sha256
+        assert same_content(measured, loaded)
+        changed = {name: array + 1 for name, array in artifact.tensors.items()}
+        save_artifact(tmp_path / "other", part.kind, changed, artifact.header)
+        assert not same_content(load(tmp_path / "other"), loaded)
+
+
+def test_halves_have_the_content_that_they_come_back_with(tmp_path: Path) -> None:
+    save_artifact(tmp_path / "one", "ranker/gems", TENSORS, HEADER | {"float16": ["weight"]})
+    first = load_artifact(tmp_path / "one", "ranker/gems")
+    assert first.content_sha256 == content_sha256(first.kind, first.tensors, first.header)

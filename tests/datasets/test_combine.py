@@ -6,6 +6,7 @@ import minari
 import numpy as np
 import pytest
 
+from gems_gym.beliefs import GruBelief
 from gems_gym.datasets import (
     compute_content_hash,
     dataset_belief,
@@ -67,6 +68,17 @@ def test_merged_sessions_are_those_of_the_parts() -> None:
     assert dataset_belief(made).sha256 == dataset_belief(parts[0]).sha256
     copies = {part: f"dataset:mixed/both-v0/{part}" for part in ("ranker", "belief")}
     assert made.env_spec.kwargs == parts[0].env_spec.kwargs | copies
+
+
+def test_what_was_measured_of_a_belief_does_not_keep_datasets_apart() -> None:
+    belief = small_belief()
+    header = dict(belief.header) | {"metrics": {"auc": 0.9}}
+    measured = GruBelief(belief.tensors, belief.catalog_hash, header)
+    one, other = collect_latents(), collect_latents("small/measured-v0", belief=measured, seed=4)
+    assert dataset_belief(one).sha256 != dataset_belief(other).sha256
+    made = merge([one, other], dataset_id="small/both-v0", **QUIET)
+    assert dataset_belief(made).sha256 == dataset_belief(one).sha256
+    assert returns_of(made) == returns_of(one) + returns_of(other)
 
 
 def test_slates_merge_too() -> None:

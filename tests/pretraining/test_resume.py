@@ -244,7 +244,7 @@ def test_overwrite_starts_anew(
 @pytest.mark.parametrize("kind", ["ranker", "belief"])
 def test_the_number_of_threads_decides_nothing(kind: str) -> None:
     log = make_log(num_sessions=100)
-    items = np.random.default_rng(0).integers(0, 1_800, log.slates.shape).astype(np.int32)
+    items = np.random.default_rng(0).integers(0, 2_000, log.slates.shape).astype(np.int32)
     log = dataclasses.replace(log, slates=items)
     before = torch.get_num_threads()
     headers, tensors = [], []
@@ -252,10 +252,10 @@ def test_the_number_of_threads_decides_nothing(kind: str) -> None:
         torch.set_num_threads(threads)
         try:
             if kind == "belief":
-                settings = BeliefSettings(batches=2, held_out=0.5)
-                made: Any = pretrain_belief(log, 1_800, settings, seed=0, progress=False)[0]
+                settings = BeliefSettings(batches=2, held_out=0.05)
+                made: Any = pretrain_belief(log, 2_000, settings, seed=0, progress=False)[0]
             else:
-                made = pretrain_gems(log, 1_800, GemsSettings(batches=2), seed=0, progress=False)[0]
+                made = pretrain_gems(log, 2_000, GemsSettings(batches=2), seed=0, progress=False)[0]
             assert torch.get_num_threads() == threads
         finally:
             torch.set_num_threads(before)
