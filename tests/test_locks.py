@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -74,6 +74,23 @@ def test_a_lock_on_a_file_that_was_removed_keeps_nobody_out(tmp_path: Path) -> N
         with locked(file, "it"):
             pass
     assert not file.exists()
+
+
+def test_a_lock_that_another_takes_between_opening_and_locking_is_not_held_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, flock = tmp_path / "lock", locks.fcntl.flock
+    with ExitStack() as other:
+
+        def late(descriptor: int, operation: int) -> None:
+            monkeypatch.undo()
+            file.unlink()  # the holder until now ends, and another one begins
+            other.enter_context(locked(file, "it"))
+            flock(descriptor, operation)
+
+        monkeypatch.setattr(locks.fcntl, "flock", late)
+        with pytest.raises(InUseError):
+            locked(file, "it").__enter__()
 
 
 def test_folders_that_were_made_for_it_go_and_others_stay(tmp_path: Path) -> None:
