@@ -64,8 +64,8 @@ def verify_dataset(dataset: Dataset, *, progress: bool = True) -> Verification:
     that were recorded; every session can be read, is as long as the environment's and ends by time; the steps are as
     many as recorded; the content hash comes out again; observations and actions lie in their spaces, clicks are 0 or 1,
     rewards are the clicks on the slate that an action showed; that slate is what the ranker's copy shows for the action
-    (of a relabelled dataset, the action is the one that the ranker's copy gives the slate); observations are the beliefs
-    of the belief's copy; no user is there twice, and all are of the recorded split and seed.
+    (of a relabelled dataset, the action is the one that the ranker's copy gives the slate); observations are what the
+    belief's copy makes of them; no user is there twice, and all are of the recorded split and seed.
 
     Args:
         dataset: The dataset, or the id of a local one.
