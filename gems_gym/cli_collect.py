@@ -7,8 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from annotated_types import Ge
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym.checks import Count, Threads, checked_arguments
 from gems_gym.command_options import (
     Checkpoint,
     EnvOption,
@@ -25,14 +27,16 @@ from gems_gym.policies import check_policy_options, make_policy
 from gems_gym.policies.actor import NoisyActor
 from gems_gym.registration import is_latent
 from gems_gym.trained_agents import check_acts_in, find_trained_agent, latent_vector_env
+from gems_gym.user_splits import Users, UserSeed
 
 if TYPE_CHECKING:
     import minari
 
 
+@checked_arguments
 def collect(
     env: Envs,
-    episodes: Annotated[int, typer.Option(help="Sessions to record, one user each.")],
+    episodes: Annotated[Users, typer.Option(help="Sessions to record, one user each.")],
     policy: Annotated[
         str | None,
         typer.Option(
@@ -56,11 +60,12 @@ def collect(
             "with --level gems-slate/WORLD/LEVEL-v0 if not given."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which block of logging users.")] = 0,
-    num_envs: Annotated[int, typer.Option(help="Users stepped together; does not change the data.")] = 256,
-    workers: Annotated[int, typer.Option(help="Processes that play; does not change the data.")] = 1,
+    seed: Annotated[UserSeed, typer.Option(help="Which block of logging users.")] = 0,
+    num_envs: Annotated[Count, typer.Option(help="Users stepped together; does not change the data.")] = 256,
+    workers: Annotated[Threads, typer.Option(help="Processes that play; does not change the data.")] = 1,
     noise: Annotated[
         float | None,
+        Ge(0),
         typer.Option(
             help="Standard deviation of exploration noise on a trained policy's latents; 0 if not given, with --level "
             "0.2."

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gems_gym.machine import check_out_file
 from gems_gym.output import columns_table, key_value_table, note, show_result
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def export(
     """Write a latent dataset as an .npz file of D4RL's form; its infos are lost."""
     from gems_gym.datasets.d4rl_export import export_d4rl
 
+    check_out_file(out)
     file = export_d4rl(identifier, out)
     result = {
         "file": str(out),

@@ -1,15 +1,17 @@
 """``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from annotated_types import Ge, Interval
 
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.checks import checked_arguments, make_checked
 from gems_gym.cli_reports import report_beliefs, report_rankers, world_of
 from gems_gym.command_options import EnvOption, chosen_world, read_options, refuse
 from gems_gym.config import SlateConfig
@@ -17,15 +19,17 @@ from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddin
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
 from gems_gym.folders import scratch_folder
+from gems_gym.machine import check_device, check_out_file, check_out_folder
 from gems_gym.output import key_value_table, rows_table, show_result
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.log_plan import LogPlan
 from gems_gym.pretraining.presets import PretrainingPreset, Settings, as_recorded
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.simulator import Catalog
+from gems_gym.user_splits import USERS_PER_SEED, UserSeed
 
 pretrain = typer.Typer(
     help="Train a ranker, a belief or item embeddings on logged sessions.", no_args_is_help=True
@@ -58,10 +62,13 @@ Log = Annotated[
 ]
 Sessions = Annotated[
     int | None,
+    Interval(ge=1, le=USERS_PER_SEED),
     typer.Option(help="Sessions to log; if not given the preset's number, with --report the report's own."),
 ]
-Seed = Annotated[int, typer.Option(help="Of the logging users, the weights and the batches.")]
-Batches = Annotated[int | None, typer.Option(help="Gradient updates; the recipe's number if not given.")]
+Seed = Annotated[UserSeed, typer.Option(help="Of the logging users, the weights and the batches.")]
+Batches = Annotated[
+    int | None, Ge(1), typer.Option(help="Gradient updates; the recipe's number if not given.")
+]
 ItemEmbeddings = Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")]
 Device = Annotated[str, typer.Option(help="Torch device.")]
 SaveEvery = Annotated[
@@ -81,6 +88,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 
 
 @pretrain.command()
+@checked_arguments
 def ranker(
     env: EnvIfNew = None,
     env_option: EnvOption = None,
@@ -113,7 +121,7 @@ def ranker(
     report: Report = False,
     compare: Compare = None,
     search_sessions: Annotated[
-        int | None, typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
+        int | None, Ge(1), typer.Option(help="With --report: sessions of each search; 100,000 if not given.")
     ] = None,
     save_every: SaveEvery = None,
     log_dir: LogDir = None,
@@ -147,6 +155,7 @@ def ranker(
         _reproduce(reproduce, "ranker", env, out, overwrite, as_json)
         return
     world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
+    _check_places(out, log, device)
     options = read_options(option or [])
     if kind != "gems":
         refuse("goes with --kind gems only", save_every=save_every, log_dir=log_dir)
@@ -168,12 +177,9 @@ def ranker(
         options["batches"] = batches
     if item_vectors is not None:
         options["item_embeddings"] = item_vectors
-    known = [field.name for field in fields(recipe.settings)]
-    for name in options:
-        if name not in known:
-            raise unknown_name("option of the ranker 'gems':", name, known)
-    settings = replace(recipe.settings, **options)
+    settings = make_checked(GemsSettings, "option of the ranker 'gems':", vars(recipe.settings) | options)
     made_in = world_of(world)
+    settings.load_item_vectors(made_in[0].num_items, made_in[1].hash)  # refused now, if they do not fit
     logged = LogPlan.of_preset(world.id, log, recipe, sessions, seed)
     trained_on = {
         "ranker": as_recorded(settings),
@@ -191,6 +197,7 @@ def ranker(
 
 
 @pretrain.command()
+@checked_arguments
 def belief(
     env: EnvIfNew = None,
     env_option: EnvOption = None,
@@ -238,6 +245,7 @@ def belief(
         _reproduce(reproduce, "belief", env, out, overwrite, as_json)
         return
     world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
+    _check_places(out, log, device)
     from gems_gym.pretraining.gru_belief import pretrain_belief
     from gems_gym.pretraining.training import Upkeep
 
@@ -257,6 +265,7 @@ def belief(
 
 
 @pretrain.command()
+@checked_arguments
 def embeddings(
     env: EnvIfNew = None,
     env_option: EnvOption = None,
@@ -275,11 +284,15 @@ def embeddings(
     ] = None,
     log: Log = None,
     sessions: Annotated[
-        int | None, typer.Option(help="Sessions to log; as many as the kind's recipe says if not given.")
+        int | None,
+        Interval(ge=1, le=USERS_PER_SEED),
+        typer.Option(help="Sessions to log; as many as the kind's recipe says if not given."),
     ] = None,
     seed: Seed = 0,
     size: Annotated[
-        int | None, typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open.")
+        int | None,
+        Interval(ge=1, le=2**16),
+        typer.Option(help="Numbers per item; 20 if not given, where the kind leaves it open."),
     ] = None,
     item_embeddings: ItemEmbeddings = None,
     reproduce: Reproduce = None,
@@ -301,6 +314,8 @@ def embeddings(
     world = chosen_world(_needed("env", env), env_option, item_embeddings)
     if (out is None) != report:
         raise ValueError("give --out FILE to make item embeddings, or --report to compare their kinds")
+    if out is not None:
+        _check_places(out, log)
     needed = plugins.load(plugins.EMBEDDINGS, kind)
     if needed.needs == "belief" and belief is None and not report:
         raise ValueError(
@@ -338,6 +353,7 @@ def embeddings(
 
 
 @pretrain.command()
+@checked_arguments
 def ship(
     out: Annotated[Path, typer.Option(help="Folder of the files and their manifest.")],
     only: Annotated[
@@ -348,6 +364,7 @@ def ship(
 ) -> None:
     """Train what comes with the package: rankers, beliefs and item embeddings for each of the six worlds."""
     require("torch")
+    check_out_folder(out)
     from gems_gym.pretraining.recipes import shipped_recipes
     from gems_gym.pretraining.shipping import ship as make
 
@@ -358,6 +375,15 @@ def ship(
     made = {name: make(name, recipes[name], out, overwrite=overwrite) for name in only or recipes}
     result = {name: {"file": str(out / entry.file), "sha256": entry.sha256} for name, entry in made.items()}
     show_result(result, key_value_table({name: one["sha256"] for name, one in result.items()}), as_json)
+
+
+def _check_places(out: Path, log: Path | None, device: str | None = None) -> None:
+    """Where results are to go and what is trained on, before anything is logged for it."""
+    check_out_file(out)
+    if log is not None:
+        check_out_file(log, "--log")  # written there, or read if it is there
+    if device is not None:
+        check_device(device)
 
 
 def _needed(name: str, value: Any) -> Any:

@@ -5,50 +5,23 @@ Renders, de Rijke, *Generative Slate Recommendation with Reinforcement Learning*
 """
 
 import dataclasses
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.checks import Count, NonNegative, Probability, WholeNumber, check_fields, checked
 from gems_gym.errors import unknown_name
+from gems_gym.machine import check_fits_memory
 
-CLICK_MODELS = ("tdPBM", "mixPBM")
-CATALOGS = ("diffuse", "focused")
 PRESET_NAME = re.compile(r"[A-Za-z0-9_]+")
 
-_LARGEST = 2**63 - 1  # what the compiled step holds
-
-# field -> (lowest, highest) allowed value, both included
-_INTEGER_RANGES: dict[str, tuple[int, int]] = {
-    "num_items": (1, _LARGEST),
-    "slate_size": (1, _LARGEST),
-    "num_topics": (1, _LARGEST),
-    "topic_size": (1, _LARGEST),
-    "episode_length": (1, _LARGEST),
-    "diversity_threshold": (1, _LARGEST),
-    "boredom_threshold": (1, _LARGEST),
-    "boredom_moving_window": (0, _LARGEST),
-    "boredom_timeout": (1, _LARGEST),
-    "recent_items_maxlen": (1, _LARGEST),
-    "catalog_seed": (0, 2**128 - 1),
-    "dynamics_version": (0, 1),
-}
-_SMALLEST = np.finfo(np.float64).tiny
-_REAL_RANGES: dict[str, tuple[float, float]] = {
-    "click_propensity": (0.0, 1.0),
-    "alpha": (0.0, math.inf),
-    "relevance_offset": (-math.inf, math.inf),
-    "relevance_slope": (-math.inf, math.inf),
-    "diversity_penalty": (_SMALLEST, math.inf),
-    "omega": (0.0, 1.0),
-    "short_term_boost": (0.0, 1e30),  # scores grow with it, and are told as float32
-}
-_OPTIONAL_REALS = ("rel_threshold", "prop_threshold")
+_SMALLEST = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,56 +63,48 @@ class SlateConfig:
     """
 
     catalog: Literal["diffuse", "focused"] = "diffuse"
-    catalog_seed: int = 2023
-    num_items: int = 1000
-    slate_size: int = 10
-    num_topics: int = 10
-    topic_size: int = 2
-    episode_length: int = 100
+    catalog_seed: Annotated[int, Interval(ge=0, le=2**128 - 1)] = 2023
+    num_items: Count = 1000
+    slate_size: Count = 10
+    num_topics: Count = 10
+    topic_size: Count = 2
+    episode_length: Count = 100
     click_model: Literal["tdPBM", "mixPBM"] = "tdPBM"
-    click_propensity: float = 0.85
-    alpha: float = 1.0
+    click_propensity: Probability = 0.85
+    alpha: NonNegative = 1.0
     relevance_offset: float = 0.28
     relevance_slope: float = 100.0
     rel_threshold: float | None = None
     prop_threshold: float | None = None
-    propensities: tuple[float, ...] | None = None
-    diversity_threshold: int = 4
-    diversity_penalty: float = 1.0
-    omega: float = 0.9
-    short_term_boost: float = 1.0
-    boredom_threshold: int = 5
-    boredom_moving_window: int = 5
-    boredom_timeout: int = 5
-    recent_items_maxlen: int = 10
+    propensities: tuple[Probability, ...] | None = None
+    diversity_threshold: Count = 4
+    diversity_penalty: Annotated[float, Ge(_SMALLEST)] = 1.0
+    omega: Probability = 0.9
+    short_term_boost: Annotated[float, Interval(ge=0, le=1e30)] = 1.0  # scores grow with it, and are float32
+    boredom_threshold: Count = 5
+    boredom_moving_window: WholeNumber = 5
+    boredom_timeout: Count = 5
+    recent_items_maxlen: Count = 10
     click_only_once: bool = False
-    dynamics_version: Literal[0, 1] = 0
+    dynamics_version: Annotated[int, Interval(ge=0, le=1)] = 0
 
     def __post_init__(self) -> None:
         """Normalise numpy scalars to Python's and check every value."""
-        for name in _INTEGER_RANGES:
-            self._set(name, _checked_integer(name, getattr(self, name)))
-        for name in _REAL_RANGES:
-            self._set(name, _checked_real(name, getattr(self, name), *_REAL_RANGES[name]))
-        for name in _OPTIONAL_REALS:
-            if getattr(self, name) is not None:
-                self._set(name, _checked_real(name, getattr(self, name), -math.inf, math.inf))
-        _check_choice("catalog", self.catalog, CATALOGS)
-        _check_choice("click_model", self.click_model, CLICK_MODELS)
-        if not isinstance(self.click_only_once, bool | np.bool_):
-            raise TypeError(f"click_only_once must be True or False, got {self.click_only_once!r}")
-        self._set("click_only_once", bool(self.click_only_once))
-        if self.propensities is not None:
-            self._set("propensities", _checked_propensities(self.propensities, self.slate_size))
+        check_fields(self)
         if self.slate_size > self.num_items:
             raise ValueError(
                 f"slate_size={self.slate_size} is larger than the catalogue, num_items={self.num_items}; "
                 "a slate needs at most as many items as there are"
             )
+        sizes = ("num_items", "slate_size", "num_topics", "topic_size", "recent_items_maxlen")
+        world = ", ".join(f"{name}={getattr(self, name)}" for name in sizes)
+        check_fits_memory(f"a world with {world}", self.bytes_needed(num_users=1))
+        if self.propensities is not None and len(self.propensities) != self.slate_size:
+            raise ValueError(
+                f"propensities must hold one number per slate position, slate_size={self.slate_size}; "
+                f"got {len(self.propensities)}"
+            )
         self._check_probabilities()
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
 
     def _check_probabilities(self) -> None:
         # relevance reaches 1, so this is the largest click probability that the world can produce
@@ -150,6 +115,21 @@ class SlateConfig:
                 f"diversity_penalty={self.diversity_penalty} gives click probabilities up to {largest:.4g}; "
                 "alpha · propensity / min(1, diversity_penalty) must not exceed 1"
             )
+
+    def bytes_needed(self, num_users: int) -> int:
+        """Memory that the catalogue and the state of users take, roughly, known before any of it is made.
+
+        Args:
+            num_users: Users simulated together.
+        """
+        catalog = self.num_items * (64 * self.embedding_size + 24 * self.num_topics)  # while it is drawn
+        steps_ahead = min(self.episode_length, 128)
+        user = (
+            8 * (3 * self.embedding_size + 4 * self.num_topics + 2 * self.recent_items_maxlen)
+            + (32 + 4 * steps_ahead) * self.slate_size
+            + self.click_only_once * self.num_items
+        )
+        return catalog + num_users * user
 
     @property
     def embedding_size(self) -> int:
@@ -181,59 +161,11 @@ class SlateConfig:
         Raises:
             TypeError: An override that is no field; the message names the nearest field.
         """
-        fields = [field.name for field in dataclasses.fields(self)]
+        known = [field.name for field in dataclasses.fields(self)]
         for name in overrides:
-            if name not in fields:
-                raise TypeError(str(unknown_name("SlateConfig parameter", name, fields)))
+            if name not in known:
+                raise TypeError(str(unknown_name("SlateConfig parameter", name, known)))
         return dataclasses.replace(self, **overrides)
-
-
-def _checked_integer(name: str, value: Any) -> int:
-    lowest, highest = _INTEGER_RANGES[name]
-    if (isinstance(value, int | np.integer) and value > highest) or highest < _LARGEST:
-        wanted = f"an integer from {lowest} to {highest}"
-    else:
-        wanted = f"an integer ≥ {lowest}"
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be {wanted}, got {value!r} of type {type(value).__name__}")
-    if not lowest <= value <= highest:
-        raise ValueError(f"{name} must be {wanted}, got {value!r}")
-    return int(value)
-
-
-def _checked_real(name: str, value: Any, lowest: float, highest: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name} must be a number, got {value!r} of type {type(value).__name__}")
-    try:
-        number = float(value)
-    except OverflowError:  # an integer beyond the largest float
-        number = math.inf
-    if not math.isfinite(number) or not lowest <= number <= highest:
-        low = "> 0" if lowest == _SMALLEST else f"≥ {lowest:g}" if math.isfinite(lowest) else ""
-        high = f"≤ {highest:g}" if math.isfinite(highest) else ""
-        bounds = " and ".join(filter(None, (low, high)))
-        raise ValueError(f"{name} must be a finite number{bounds and ', ' + bounds}; got {value!r}")
-    return number
-
-
-def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise unknown_name(name, value, choices)
-
-
-def _checked_propensities(value: Any, slate_size: int) -> tuple[float, ...]:
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"propensities must be {slate_size} numbers in [0, 1], got {value!r}") from error
-    if array.shape != (slate_size,):
-        raise ValueError(
-            f"propensities must hold one number per slate position, slate_size={slate_size}; "
-            f"got shape {array.shape}"
-        )
-    if not ((array >= 0.0) & (array <= 1.0)).all():
-        raise ValueError(f"propensities must be numbers in [0, 1], got {value!r}")
-    return tuple(array.tolist())
 
 
 _CLICK_SETTINGS: dict[str, dict[str, Any]] = {
@@ -319,6 +251,7 @@ def resolve_config(
         TypeError: An override that is no field, or neither name nor configuration given.
         gems_gym.plugins.PluginError: A plugin's preset that can't be imported.
     """
+    overrides = checked("overrides", overrides, Mapping | None)
     if isinstance(config, str):
         config = preset_config(config)
     elif isinstance(config, Mapping):

@@ -131,6 +131,18 @@ def load(group: str, name: str) -> Any:
     return _import(found[0])
 
 
+def module_of(group: str, name: str) -> str:
+    """The module that a plugin is in, known without importing it.
+
+    Raises:
+        ValueError: If the group or the name is unknown.
+    """
+    targets = {found.name: found.module for found in _registered(group)}
+    if name not in targets:
+        raise unknown_name(GROUPS[group], name, targets)
+    return targets[name]
+
+
 def _import(found: EntryPoint) -> Any:
     """Imports what an entry point names; whatever goes wrong there is reported with its owner."""
     try:

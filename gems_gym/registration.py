@@ -5,11 +5,14 @@ The six published worlds have one with beliefs and latents too: ``GemsSlateLaten
 
 import copy
 import dataclasses
+from typing import Annotated
 
 import gymnasium
+from annotated_types import Interval
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
+from gems_gym.checks import checked_arguments
 from gems_gym.config import PRESET_NAME, PRESETS, SlateConfig, check_preset, preset_config, preset_names
 
 VERSIONS = (0, 1)
@@ -24,7 +27,8 @@ _LATENT = "gems_gym.envs.latent:LatentSlateEnv"
 _LATENT_VECTOR = "gems_gym.envs.latent_vector:LatentSlateVectorEnv"
 
 
-def environment_id(preset: str, version: int = 0) -> str:
+@checked_arguments
+def environment_id(preset: str, version: Annotated[int, Interval(ge=0, le=1)] = 0) -> str:
     """The id that a preset's world is registered under.
 
     Args:
@@ -38,8 +42,6 @@ def environment_id(preset: str, version: int = 0) -> str:
         >>> environment_id("diffuse_mix")
         'GemsSlate-diffuse_mix-v0'
     """
-    if version not in VERSIONS:
-        raise ValueError(f"version must be one of {VERSIONS}, got {version!r}")
     return f"GemsSlate-{preset}-v{version}"
 
 
@@ -49,6 +51,7 @@ def environment_ids() -> list[str]:
     return [environment_id(preset, version) for preset in presets for version in VERSIONS]
 
 
+@checked_arguments
 def latent_environment_id(preset: str) -> str:
     """The id of a world with beliefs as observations and latents as actions.
 
@@ -64,6 +67,7 @@ def latent_environment_ids() -> list[str]:
     return [latent_environment_id(preset) for preset in LATENT_PRESETS]
 
 
+@checked_arguments
 def is_latent(env: str | EnvSpec) -> bool:
     """Whether an id or a spec is that of a :class:`gems_gym.envs.latent.LatentSlateEnv`.
 
@@ -107,6 +111,7 @@ def is_slate_world(spec: EnvSpec) -> bool:
     return spec.entry_point in (_SLATE, _LATENT)
 
 
+@checked_arguments
 def slate_spec(env: str | EnvSpec) -> EnvSpec:
     """The spec of the slate environment inside a latent one; a slate environment's own spec as it is.
 

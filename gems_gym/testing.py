@@ -3,11 +3,13 @@
 Plugin authors and our own tests use these.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
 
+from gems_gym.checks import as_array, checked
 from gems_gym.config import SlateConfig
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 
@@ -51,7 +53,7 @@ def replay_session(
     """
     world, catalog = resolve_world(config, item_embeddings)
     simulator = SlateSimulator(world, catalog, num_users=1)
-    steps = max(1, len(np.atleast_1d(_as_array("slates", slates))))
+    steps = max(1, len(np.atleast_1d(as_array(slates, "slates"))))
     shown_slates = check_slates(slates, (steps, world.slate_size), world.num_items, name="slates")
     user_initial = _checked("user_initial", user_initial, (world.embedding_size,))
     first_clicks = _checked_clicks("first_clicks", first_clicks, (world.slate_size,))
@@ -89,15 +91,8 @@ def replay_session(
     }
 
 
-def _as_array(name: str, value: ArrayLike) -> NDArray[Any]:
-    try:
-        return np.asarray(value)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} must be an array of numbers ({error})") from error
-
-
 def _checked(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    array = _as_array(name, value)
+    array = as_array(value, name)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.shape != shape:
@@ -115,15 +110,7 @@ def _checked_clicks(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDAr
 
 
 def _checked_topic(topic: int | None, num_topics: int) -> int:
-    if topic is None:
-        return 0
-    if isinstance(topic, bool) or not isinstance(topic, int | np.integer):
-        raise TypeError(
-            f"short_term_topic must be an integer or None, got {topic!r} of type {type(topic).__name__}"
-        )
-    if not 0 <= topic < num_topics:
-        raise ValueError(f"short_term_topic must be in [0, {num_topics}), got {topic}")
-    return int(topic)
+    return checked("short_term_topic", topic, Annotated[int, Interval(ge=0, le=num_topics - 1)] | None) or 0
 
 
 def _uniforms_for(clicks: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from gems_gym import __version__, plugins
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.checks import checked_arguments
 from gems_gym.errors import unknown_name
+from gems_gym.fingerprints import made_by
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import Ranker, load_ranker
@@ -110,6 +112,8 @@ def save_trained_agent(
     goes first. So a killed process leaves the old agent, the new one, or a folder that :func:`open_trained_agent`
     refuses because it has no record.
 
+    The record holds the fingerprints of the agent's code and of the processor (:mod:`gems_gym.fingerprints`).
+
     Args:
         directory: The folder; made if need be.
         agent: Fitted.
@@ -125,14 +129,15 @@ def save_trained_agent(
     try:
         agent.save(saving)
         own_files = [file.relative_to(saving) for file in sorted(saving.rglob("*")) if file.is_file()]
-        made_by = {
+        made = {
             "agent": name,
             "gems_gym_version": __version__,
+            **made_by(plugins.module_of(plugins.AGENTS, name)),
             "files_sha256": {str(file): _sha256(saving / file) for file in own_files},
             "ranker_sha256": ranker.save(saving / RANKER_FILE),
             "belief_sha256": belief.save(saving / BELIEF_FILE),
         }
-        write_json(saving / RECORD_FILE, made_by | record)
+        write_json(saving / RECORD_FILE, made | record)
         (directory / RECORD_FILE).unlink(missing_ok=True)
         for file in (*own_files, Path(RANKER_FILE), Path(BELIEF_FILE), Path(RECORD_FILE)):
             (directory / file).parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +150,7 @@ def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+@checked_arguments
 def find_trained_agent(policy: str, checkpoint: int | None = None) -> TrainedAgent | None:
     """The trained agent that a command names; None if it names a policy of slates instead.
 
@@ -166,6 +172,7 @@ def find_trained_agent(policy: str, checkpoint: int | None = None) -> TrainedAge
     return None
 
 
+@checked_arguments
 def open_trained_agent(name_or_path: str | os.PathLike[str], checkpoint: int | None = None) -> TrainedAgent:
     """Read a trained agent; nothing in its files can run code.
 
@@ -211,7 +218,7 @@ def _open_folder(directory: Path, checkpoint: int | None) -> TrainedAgent:
             f"{str(directory)!r} holds no trained agent (no {RECORD_FILE}); make one with 'gems-gym train', which also "
             f"resumes a training that was interrupted there"
         )
-    record = read_json(record_file)
+    record = _read_record(record_file)
     for name, sha256 in record.get("files_sha256", {}).items():  # agents of older versions have none
         found = _sha256(directory / name) if (directory / name).is_file() else None
         if found != sha256:
@@ -279,6 +286,16 @@ def _not_of_the_agent(directory: Path, part: str, found: str | None, expected: s
         f"{str(directory)!r}: {part} is not the one that {RECORD_FILE} names (sha256 {found or 'of no file'}, "
         f"{expected} expected); it was replaced, altered or removed: put it back, or train again with --overwrite"
     )
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    record = read_json(file)
+    needed = ("agent", "ranker_sha256", "belief_sha256")
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in needed):
+        raise ValueError(
+            f"{str(file)!r} is no record of a trained agent: it needs the texts {', '.join(needed)}"
+        )
+    return record
 
 
 class AgentPolicy:

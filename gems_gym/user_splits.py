@@ -5,9 +5,11 @@ logging, validation and test users have ranges of their own, so that no evaluati
 agent, a ranker or a belief was trained on.
 """
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from gems_gym.errors import unknown_name
+from annotated_types import Interval
+
+from gems_gym.checks import WholeNumber, checked_arguments
 
 UserSplit = Literal["training", "validation", "test", "logging"]
 SPLITS: tuple[UserSplit, ...] = get_args(UserSplit)
@@ -16,11 +18,17 @@ _SEEDS_PER_SPLIT = 2**40
 USERS_PER_SEED = 2**20
 """Users that one seed of a split stands for; seed s + 1 begins behind the last of them."""
 
+UserSeed = Annotated[int, Interval(ge=0, le=_SEEDS_PER_SPLIT // USERS_PER_SEED - 1)]
+"""A seed that stands for a block of users."""
+Users = Annotated[int, Interval(ge=1, le=USERS_PER_SEED)]
+"""A number of users of one block."""
+
 REPORTS_SEED = 2**19
 """First seed of the logging users that rankers and beliefs are measured on: what is trained has seeds below."""
 
 
-def user_seeds(split: UserSplit, seed: int, count: int, start: int = 0) -> list[int]:
+@checked_arguments
+def user_seeds(split: UserSplit, seed: UserSeed, count: Users, start: WholeNumber = 0) -> list[int]:
     """Seeds of ``count`` users of a split.
 
     Seed ``s`` of a split is the block of 2^20 users that begins at ``split · 2^40 + s · 2^20`` (splits in the
@@ -38,13 +46,9 @@ def user_seeds(split: UserSplit, seed: int, count: int, start: int = 0) -> list[
     Raises:
         ValueError: An unknown split, or a number out of range.
     """
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
-    if not 0 <= seed < _SEEDS_PER_SPLIT // USERS_PER_SEED:
-        raise ValueError(f"seed must be in [0, {_SEEDS_PER_SPLIT // USERS_PER_SEED}), got {seed}")
-    if count < 1 or start < 0 or start + count > USERS_PER_SEED:
+    if start + count > USERS_PER_SEED:
         raise ValueError(
-            f"a seed stands for {USERS_PER_SEED} users: count must be ≥ 1 and start + count at most that, "
+            f"a seed stands for {USERS_PER_SEED} users: start + count must be at most that, "
             f"got start={start}, count={count}"
         )
     first = SPLITS.index(split) * _SEEDS_PER_SPLIT + seed * USERS_PER_SEED + start

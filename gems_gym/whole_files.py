@@ -4,12 +4,13 @@ import glob
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from gems_gym.locks import HAS_FLOCK, lock_open_file, remove_unlocked
+from gems_gym.progress import stderr
 
 
 @contextmanager
@@ -28,6 +29,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         OSError: The file can't be written; it names the file.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"path {str(path)!r} is a folder; a file was to be written")
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming_file(path), ExitStack() as at_end:
         descriptor, temporary = _open_temporary(path)
@@ -80,5 +83,28 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """
     try:
         return json.loads(Path(path).read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is no JSON file ({error})") from error
+
+
+def read_json_object(path: str | os.PathLike[str], keys: Iterable[str] = ()) -> dict[str, Any] | None:
+    """Read a JSON object that can be made again if it is lost.
+
+    Args:
+        path: The file.
+        keys: What it must hold.
+
+    Returns:
+        The object; None if there is no file, or with a note on stderr if it is damaged: no JSON object, or without
+        one of the keys.
+    """
+    try:
+        value = read_json(path)
+        if not isinstance(value, dict) or not value.keys() >= set(keys):
+            raise ValueError(f"{str(path)!r} is not complete")
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        stderr.print(f"{error}; it is made again", highlight=False, markup=False)
+        return None
+    return value

@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
+from gems_gym.checks import Count, checked_arguments
 from gems_gym.command_options import (
     ALL,
     Checkpoint,
@@ -23,7 +24,9 @@ from gems_gym.command_options import (
     chosen_worlds,
     in_world,
     read_options,
+    read_seeds,
 )
+from gems_gym.machine import check_device, check_out_folder
 from gems_gym.output import key_value_table, note, rows_table, show_result
 from gems_gym.policies import Policy, make_policy
 from gems_gym.registration import environment_id, is_latent, latent_environment_ids, slate_spec
@@ -37,7 +40,7 @@ from gems_gym.trained_agents import (
     save_trained_agent,
 )
 from gems_gym.unfinished import discard_unfinished, is_unfinished
-from gems_gym.user_splits import SPLITS, UserSplit, user_seeds
+from gems_gym.user_splits import SPLITS, Users, UserSeed, UserSplit, user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.training_world import dataset_world, environment_world
@@ -48,9 +51,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 
 
 @alone_in_its_folder
+@checked_arguments
 def train(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of an installed agent.")],
-    steps: Annotated[int, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
+    steps: Annotated[Count, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
     out: Annotated[Path, typer.Option(help="Folder for the trained agent.")],
     env: Annotated[
         list[str] | None,
@@ -67,16 +71,16 @@ def train(
     belief: Annotated[
         str | None, typer.Option(help="Belief's file or shipped name, with --env GemsSlate-….")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    seed: Annotated[UserSeed, typer.Option(help="Decides everything random.")] = 0,
     option: Annotated[
         list[str] | None,
         typer.Option(
             help="name=value (JSON) of an agent's option, in place of its preset's; may be repeated."
         ),
     ] = None,
-    num_envs: Annotated[int, typer.Option(help="Users in lockstep, with --env.")] = 100,
+    num_envs: Annotated[Count, typer.Option(help="Users in lockstep, with --env.")] = 100,
     validation_users: Annotated[
-        int, typer.Option(help="Users that checkpoints are picked on.")
+        Users, typer.Option(help="Users that checkpoints are picked on.")
     ] = VALIDATION_USERS,
     device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
     save_every: Annotated[
@@ -95,6 +99,8 @@ def train(
     Interrupted or killed, the same command resumes the training, and ends with the same policies.
     """
     agent_class = plugins.load(plugins.AGENTS, agent)
+    check_out_folder(out)
+    check_device(device)
     online = agent_class.learns_from == "environment"
     resumes = is_unfinished(out) and not overwrite
     if not (overwrite or resumes) and (out / RECORD_FILE).exists():
@@ -151,6 +157,7 @@ def train(
     show_result(result, key_value_table(result), as_json)
 
 
+@checked_arguments
 def evaluate(
     policy: Annotated[
         str,
@@ -171,12 +178,12 @@ def evaluate(
     env_option: EnvOption = None,
     policy_option: PolicyOption = None,
     checkpoint: Checkpoint = None,
-    episodes: Annotated[int, typer.Option(help="Users, one session each.")] = 500,
-    seed: Annotated[int, typer.Option(help="Which block of users.")] = 0,
+    episodes: Annotated[Users, typer.Option(help="Users, one session each.")] = 500,
+    seed: Annotated[UserSeed, typer.Option(help="Which block of users.")] = 0,
     split: Annotated[str, typer.Option(help=f"Whose users: {', '.join(SPLITS)}.")] = "test",
     item_embeddings: Annotated[Path | None, typer.Option(help="One's own catalogue, an .npy file.")] = None,
     num_envs: Annotated[
-        int, typer.Option(help="Users stepped together; does not change the result.")
+        Count, typer.Option(help="Users stepped together; does not change the result.")
     ] = evaluation.NUM_ENVS,
     as_json: Json = False,
 ) -> None:
@@ -279,6 +286,7 @@ def _own_world(policy: str, checkpoint: int | None, env_option: list[str] | None
     return recorded_world(agent)
 
 
+@checked_arguments
 def levels(
     out: Annotated[Path, typer.Option(help="Folder of the policies and their manifest.")],
     env: Annotated[
@@ -289,8 +297,8 @@ def levels(
         ),
     ] = None,
     env_option: EnvOption = None,
-    steps: Annotated[int, typer.Option(help="Interactions of each training.")] = 300_000,
-    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    steps: Annotated[Count, typer.Option(help="Interactions of each training.")] = 300_000,
+    seed: Annotated[UserSeed, typer.Option(help="Decides everything random.")] = 0,
     runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs/levels"),
     as_json: Json = False,
 ) -> None:
@@ -302,6 +310,8 @@ def levels(
     """
     from gems_gym_agents.levels import NoLevelsError, Training, make_levels
 
+    check_out_folder(out)
+    check_out_folder(runs, "--runs")
     rows: dict[str, dict[str, Any]] = {}
     failures = {}
     worlds = chosen_worlds(env or [ALL], env_option, everything=latent_environment_ids())
@@ -325,6 +335,7 @@ def levels(
 
 
 @alone_in_its_folder
+@checked_arguments
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for everything it makes.")] = Path("runs/quickstart"),
     env: Annotated[
@@ -332,17 +343,28 @@ def quickstart(
         typer.Option(metavar="ID", help="Environment id; GemsSlate-diffuse_topdown-v0 if not given."),
     ] = None,
     env_option: EnvOption = None,
-    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
-    episodes: Annotated[int, typer.Option(help="Test users.")] = 500,
+    seed: Annotated[UserSeed, typer.Option(help="Decides everything random.")] = 0,
+    seeds: Annotated[
+        str | None, typer.Option(help="Run once for each of these, e.g. 0,1,2: mean, and range over seeds.")
+    ] = None,
+    episodes: Annotated[Users, typer.Option(help="Test users.")] = 500,
     as_json: Json = False,
 ) -> None:
     """The whole road once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
     from gems_gym_agents.quickstart import run_quickstart
+    from gems_gym_agents.quickstart_seeds import run_quickstarts
 
+    check_out_folder(out)
     world = chosen_world(env or [environment_id("diffuse_topdown")], env_option)
     if is_latent(world):
         raise ValueError(
             f"the quickstart trains a ranker and a belief of its own: give --env {slate_spec(world).id}"
         )
-    results = run_quickstart(out, world, seed=seed, episodes=episodes)
+    if seeds is not None and seed:
+        raise ValueError(f"give --seed {seed} or --seeds {seeds}, not both")
+    results: Any = (
+        run_quickstart(out, world, seed=seed, episodes=episodes)
+        if seeds is None
+        else run_quickstarts(out, world, read_seeds(seeds), episodes=episodes)
+    )
     show_result(results.as_dict(), results.as_table(), as_json)

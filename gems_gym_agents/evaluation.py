@@ -10,6 +10,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
+from gems_gym.checks import checked_arguments
 from gems_gym.intervals import t_interval
 from gems_gym.policies import Policy, make_policy
 from gems_gym.progress import track
@@ -66,6 +67,7 @@ class References:
         return 100.0 * (mean_return - self.random) / (self.boredom_aware_oracle - self.random)
 
 
+@checked_arguments
 def evaluate(
     policy: Policy,
     env: VectorEnv[Any, Any, Any],
@@ -102,6 +104,7 @@ def evaluate(
     )
 
 
+@checked_arguments
 def measure_references(env: VectorEnv[Any, Any, Any], user_seeds: Sequence[int]) -> References:
     """Play the two policies that the normalised score is between, on the users that are evaluated.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gems_gym.errors import require
+from gems_gym.machine import check_device
 
 
 def import_library(name: str) -> ModuleType:
@@ -50,15 +51,8 @@ def borrowed_global_state(device: str = "cpu") -> Iterator[None]:
     """
     import torch
 
-    try:
-        kept = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device={device!r}: it must be a torch device such as 'cpu' or 'cuda' ({error})"
-        ) from error
-    # some libraries would train on the CPU, and not say so
-    if kept.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}: torch sees no CUDA device here; give 'cpu'")
+    check_device(device)
+    kept = torch.device(device)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     threads = torch.get_num_threads()
     cudnn = torch.backends.cudnn

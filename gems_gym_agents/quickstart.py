@@ -1,6 +1,6 @@
 """The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -13,12 +13,13 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym import plugins
+from gems_gym import __version__, plugins
 from gems_gym.beliefs import load_belief
 from gems_gym.command_options import changed_parameters
 from gems_gym.datasets import collect
 from gems_gym.envs import SlateEnv
 from gems_gym.errors import missing_dependency, require
+from gems_gym.fingerprints import cpu_type, made_by
 from gems_gym.output import note, plain
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
@@ -102,8 +103,7 @@ def run_quickstart(
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")
     spec = gymnasium.spec(env) if isinstance(env, str) else env
-    road = _Road(directory, spec, seed, settings, dataset_id)
-    return road.results(episodes)
+    return _Road(directory, spec, seed, settings, dataset_id).results(episodes)
 
 
 class _Road:
@@ -139,7 +139,8 @@ class _Road:
         inputs = {
             **self.base, "shares": shares, "sessions": self.settings.belief_sessions, **asdict(settings),
         }  # fmt: skip
-        return self.stages.run("belief", inputs, ["belief.safetensors"], make)
+        modules = _logging_modules(shares) | {"gems_gym.pretraining.gru_belief"}
+        return self.stages.run("belief", inputs, ["belief.safetensors"], make, modules=modules)
 
     @cached_property
     def ranker(self) -> dict[str, Any]:
@@ -171,7 +172,8 @@ class _Road:
             "search_sessions": self.settings.search_sessions,
             **asdict(settings),
         }
-        return self.stages.run("ranker", inputs, ["ranker.safetensors"], make)
+        modules = _logging_modules(shares) | {"gems_gym.pretraining.gems_vae"}
+        return self.stages.run("ranker", inputs, ["ranker.safetensors"], make, modules=modules)
 
     def latent_env(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
         ranker = load_ranker(self.directory / "ranker.safetensors")
@@ -224,7 +226,7 @@ class _Road:
             "belief": self.belief["fingerprint"], "ranker": self.ranker["fingerprint"],
         }  # fmt: skip
         files = ["sac/agent.json", "sac/policy.safetensors", "behaviour.safetensors"]
-        return self.stages.run("sac", inputs, files, make)
+        return self.stages.run("sac", inputs, files, make, modules=_agent_modules("sac"))
 
     @cached_property
     def dataset(self) -> dict[str, Any]:
@@ -255,7 +257,7 @@ class _Road:
             "dataset_id": self.dataset_id, "sessions": self.settings.dataset_sessions,
             "noise": self.settings.exploration_noise, "sac": self.sac["fingerprint"],
         }  # fmt: skip
-        return self.stages.run("dataset", inputs, [], make, still_whole)
+        return self.stages.run("dataset", inputs, [], make, still_whole, modules=_COLLECTING)
 
     def behaviour_policy(self) -> Policy:
         """The policy that collects: an early checkpoint of SAC, with noise."""
@@ -270,7 +272,8 @@ class _Road:
             agent = self.train(name, self.dataset_id, self.settings.offline_updates, {})
             return {"history": agent.history}
 
-        return self.stages.run(name, inputs, [f"{name}/agent.json", f"{name}/policy.safetensors"], make)
+        files = [f"{name}/agent.json", f"{name}/policy.safetensors"]
+        return self.stages.run(name, inputs, files, make, modules=_agent_modules(name))
 
     # -- results -----------------------------------------------------------------------------------------------
 
@@ -282,7 +285,10 @@ class _Road:
             policy: Any = make_policy("constant_slate", self.world, sessions=sessions, seed=self.seed)
             return {"slate": policy.slate.tolist()}
 
-        found = self.stages.run("constant slate", {**self.base, "sessions": sessions}, [], make)
+        modules = [plugins.module_of(plugins.POLICIES, "constant_slate")]
+        found = self.stages.run(
+            "constant slate", {**self.base, "sessions": sessions}, [], make, modules=modules
+        )
         return np.array(found["slate"])
 
     def results(self, episodes: int) -> ResultsTable:
@@ -319,12 +325,26 @@ class _Road:
             "seed": self.seed, "dataset_id": self.dataset_id, "directory": str(self.directory),
             "stage_seconds": self.stages.seconds, "belief_metrics": belief["metrics"],
             "ranker_metrics": ranker["metrics"], "sac_curve": sac["curve"], "behaviour": sac["behaviour"],
+            "gems_gym": __version__, "processor": cpu_type()["processor"],
+            **made_by(__name__, *_logging_modules({}), *_agent_modules(*OFFLINE_AGENTS, "sac")),
         }  # fmt: skip
         table = ResultsTable(self.spec.id, evaluations, measure_references(slates, users), details)
         write_json(self.directory / "results.json", plain(table.as_dict()))
         return table
 
 
+def _logging_modules(shares: Mapping[str, float]) -> set[str]:
+    """The modules that log, for :func:`gems_gym.fingerprints.code_fingerprint`."""
+    policies = {plugins.module_of(plugins.POLICIES, name) for name in shares}
+    return {"gems_gym.pretraining.session_log"} | policies
+
+
+def _agent_modules(*names: str) -> set[str]:
+    """The modules that train and score agents."""
+    return {"gems_gym_agents.evaluation"} | {plugins.module_of(plugins.AGENTS, name) for name in names}
+
+
+_COLLECTING = ("gems_gym.datasets.collect", "gems_gym.policies.actor")
 _DATASET = 2**19  # block of logging users that no seed below 2^18 shares, nor the rankers' with it
 
 

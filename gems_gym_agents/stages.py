@@ -1,21 +1,31 @@
-"""Work in stages that a second run reuses: what a stage made, from which settings, kept beside it."""
+"""Work in stages that a second run reuses: what a stage made, from which settings and by which code, beside it."""
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from gems_gym import __version__
+from gems_gym.fingerprints import made_by
 from gems_gym.output import note, plain
-from gems_gym.whole_files import read_json, write_json
+from gems_gym.whole_files import read_json_object, write_json
+
+_RECORD = ("key", "files", "seconds", "cpu_seconds", "result")
+_CHANGES = {
+    "settings": "its settings, or what it builds on, changed",
+    "gems_gym": "another version of gems-gym made it",
+    "code": "other code made it",
+    "cpu": "it was made on another type of processor",
+}
 
 
 class Stages:
-    """Runs named stages in a folder, and skips those whose result is there and whole.
+    """Runs named stages in a folder, and skips those whose result is there and complete.
 
-    A stage is done again if its settings, the settings of what it builds on, or the version of gems-gym changed,
-    or if one of its files is missing or was altered.
+    A stage is done again, with a note that says why, if its settings, the settings of what it builds on, the code that
+    makes it, the version of gems-gym or the type of the processor changed, or if one of its files is missing or was
+    altered.
 
     Args:
         directory: Where the stages write.
@@ -38,6 +48,8 @@ class Stages:
         files: Sequence[str],
         make: Callable[[], dict[str, Any] | None],
         still_whole: Callable[[dict[str, Any]], bool] = lambda result: True,
+        *,
+        modules: Iterable[str],
     ) -> dict[str, Any]:
         """Run a stage, or reuse what it made before.
 
@@ -48,21 +60,22 @@ class Stages:
             files: What it writes, relative to the folder.
             make: Does the work; what it returns is kept with the stage (JSON-able).
             still_whole: Asked before reuse, with what ``make`` returned, where a stage makes more than files.
+            modules: The modules that do the work, see :func:`gems_gym.fingerprints.code_fingerprint`.
 
         Returns:
             What ``make`` returned, and ``fingerprint``.
         """
         record_file = self.directory / "stages" / f"{name}.json"
-        key = plain({"settings": settings, "gems_gym": __version__})
-        if record_file.is_file():
-            record = read_json(record_file)
-            whole = record["key"] == key and record["files"] == self._hashes(files)
-            whole = whole and "cpu_seconds" in record  # older records lack them
-            if whole and still_whole(record["result"]):
+        key = plain({"settings": settings, "gems_gym": __version__, **made_by(*modules)})
+        record = read_json_object(record_file, _RECORD)
+        if record is not None:
+            reason = self._reason_to_repeat(record, key, files, still_whole)
+            if reason is None:
                 self.seconds[name], self.cpu_seconds[name] = record["seconds"], record["cpu_seconds"]
                 note(f"{name}: reusing what is there (made in {record['seconds']:.0f} s)")
                 return dict(record["result"])
-            record_file.unlink()
+            note(f"{name}: not reusing what is there: {reason}")
+        record_file.unlink(missing_ok=True)
         note(f"{name} …")
         start, cpu_start = time.perf_counter(), time.process_time()
         result = dict(make() or {})
@@ -74,6 +87,25 @@ class Stages:
         took = {"seconds": self.seconds[name], "cpu_seconds": self.cpu_seconds[name]}
         write_json(record_file, {"key": key, "files": hashes, **took, "result": result})
         return dict(result)
+
+    def _reason_to_repeat(
+        self,
+        record: dict[str, Any],
+        key: dict[str, Any],
+        files: Sequence[str],
+        still_whole: Callable[[dict[str, Any]], bool],
+    ) -> str | None:
+        """Why what is there can't be reused; None if it can."""
+        before = record["key"] if isinstance(record["key"], dict) else {}
+        for part, reason in _CHANGES.items():
+            if before.get(part) != key[part]:
+                changed = part in ("code", "cpu")
+                return (
+                    f"{reason} ({before.get(part, 'not recorded')}, now {key[part]})" if changed else reason
+                )
+        if record["files"] != self._hashes(files) or not still_whole(record["result"]):
+            return "it is incomplete, or was altered"
+        return None
 
     def _hashes(self, files: Sequence[str]) -> dict[str, str | None]:
         hashes: dict[str, str | None] = {}

@@ -95,7 +95,9 @@ def dataset_world(
             :func:`~gems_gym.datasets.open_dataset`.
     """
     dataset = open_dataset(dataset_id)
-    spec = environment_of(dataset)
+    spec = slate_spec(
+        environment_of(dataset)
+    )  # ranker and belief are the dataset's copies, which the agent keeps
     world = TrainingWorld(spec, dataset_ranker(dataset), dataset_belief(dataset), dataset)
     if env is not None:
         spec = gymnasium.spec(env) if isinstance(env, str) else env

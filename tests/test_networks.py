@@ -1,5 +1,10 @@
 """gems_gym.networks: the numbers of torch, and the same bits whatever the number of rows."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -51,6 +56,26 @@ def test_bits_do_not_depend_on_the_batch(network: FeedForward, num_rows: int) ->
     np.testing.assert_array_equal(together, alone)
     half = num_rows // 2
     np.testing.assert_array_equal(together[half:], network(rows[half:]))
+
+
+DIGEST = """
+import hashlib
+import numpy as np
+from gems_gym.networks import dense
+rng = np.random.default_rng(0)
+shapes = ((1, 20, 256), (10, 20, 100), (33, 21, 7), (17, 1, 1))
+results = (dense(*(rng.standard_normal(one, dtype=np.float32) for one in ((n, i), (i, o), o))) for n, i, o in shapes)
+print(hashlib.sha256(b"".join(one.tobytes() for one in results)).hexdigest()[:16])
+"""
+
+
+@pytest.mark.parametrize("processor", ["", "generic"])
+def test_dense_has_the_same_bits_on_every_type_of_processor(processor: str, tmp_path: Path) -> None:
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path)} | ({"NUMBA_CPU_NAME": processor} if processor else {})
+    done = subprocess.run(
+        [sys.executable, "-c", DIGEST], env=os.environ | variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "d9738fc850774e48"
 
 
 def test_dense_is_a_matrix_product() -> None:

@@ -26,10 +26,11 @@ def test_small_seeds_are_training_users():
     ("arguments", "words"),
     [
         (("tset", 0, 1), "did you mean 'test'"),
-        (("test", -1, 1), "seed must be in"),
-        (("test", 2**20, 1), "seed must be in"),
-        (("test", 0, 0), "count must be ≥ 1"),
-        (("test", 0, USERS_PER_SEED + 1), "stands for"),
+        (("test", -1, 1), "seed must be an integer from 0 to 1048575, got -1"),
+        (("test", 2**20, 1), "seed must be an integer from 0 to 1048575, got 1048576"),
+        (("test", 0, 0), "count must be an integer from 1 to 1048576, got 0"),
+        (("test", 0, USERS_PER_SEED + 1), "count must be an integer from 1 to 1048576"),
+        (("test", 0, USERS_PER_SEED, 1), "stands for"),
     ],
 )
 def test_wrong_blocks_are_refused(arguments, words):

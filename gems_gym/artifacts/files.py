@@ -34,6 +34,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
+from gems_gym.checks import checked_arguments
 from gems_gym.whole_files import whole_file
 
 FORMAT_VERSION = 1
@@ -129,6 +130,7 @@ def same_content(one: Identified, other: Identified) -> bool:
     return first is not None and first == second
 
 
+@checked_arguments
 def save_artifact(
     path: str | os.PathLike[str], kind: str, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]
 ) -> str:
@@ -176,6 +178,7 @@ def save_artifact(
     return hashlib.sha256(data).hexdigest()
 
 
+@checked_arguments
 def load_artifact(path: str | os.PathLike[str], kind: str) -> Artifact:
     """Read and check an artefact.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from gems_gym.artifacts.files import ArtifactError
 from gems_gym.artifacts.recorded import is_recorded_name, recorded_path
+from gems_gym.checks import checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym.locks import locked
 from gems_gym.whole_files import read_json, write_json
@@ -66,6 +67,7 @@ def manifest(directory: Path | None = None) -> dict[str, Entry]:
         raise ArtifactError(f"{file} is no manifest of gems-gym ({error}); install gems-gym again") from error
 
 
+@checked_arguments
 def names(family: str | None = None, preset: str | None = None) -> list[str]:
     """Names of the shipped artefacts.
 
@@ -80,6 +82,7 @@ def names(family: str | None = None, preset: str | None = None) -> list[str]:
     ]
 
 
+@checked_arguments
 def path(name_or_file: str | os.PathLike[str], family: str = "ranker") -> Path:
     """Where an artefact lies, given by its shipped name, as a dataset's copy (``dataset:ID/ranker``), or as a file.
 

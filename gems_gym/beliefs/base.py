@@ -10,6 +10,7 @@ import numpy as np
 
 from gems_gym import plugins
 from gems_gym.artifacts import Artifact, load_artifact, shipped
+from gems_gym.checks import checked_arguments
 
 
 @runtime_checkable
@@ -58,6 +59,7 @@ class BeliefEncoder(Protocol):
         ...
 
 
+@checked_arguments
 def load_belief(path: str | os.PathLike[str]) -> BeliefEncoder:
     """Loads a belief encoder of whichever kind the file holds, or one that comes with the package.
 

@@ -21,6 +21,7 @@ from gems_gym.artifacts import (
     load_artifact,
     save_artifact,
 )
+from gems_gym.checks import Count, Seed, Units, WholeNumber, as_array, checked_arguments
 from gems_gym.compilation import compiled_with
 
 _TENSORS = ("item_embeddings", "weight_items", "weight_clicks", "weight_hh", "bias_ih", "bias_hh")
@@ -68,9 +69,10 @@ class GruBelief:
 
     kind = "belief/gru"
 
+    @checked_arguments
     def __init__(
         self,
-        tensors: Mapping[str, np.ndarray],
+        tensors: Mapping[str, Any],
         catalog_hash: str,
         header: Mapping[str, Any] | None = None,
         sha256: str | None = None,
@@ -126,15 +128,16 @@ class GruBelief:
         self._hidden_table = np.ascontiguousarray(self.tensors["weight_hh"].T)  # (size, 3 * size)
 
     @classmethod
+    @checked_arguments
     def random(
         cls,
         *,
-        num_items: int,
-        slate_size: int,
+        num_items: Count,
+        slate_size: Units,
         catalog_hash: str,
-        seed: int,
-        size: int = 20,
-        embedding_size: int = 20,
+        seed: Seed,
+        size: Units = 20,
+        embedding_size: Units = 20,
     ) -> GruBelief:
         """An untrained encoder: PyTorch's GRU initialisation, U(-1/√size, 1/√size), and N(0, 1) item embeddings."""
         generator = np.random.default_rng(seed)
@@ -144,7 +147,8 @@ class GruBelief:
         tensors["item_embeddings"] = generator.standard_normal((num_items, embedding_size))
         return cls(tensors, catalog_hash, {"options": {"random": True, "seed": seed}})
 
-    def initial(self, num_users: int) -> np.ndarray:
+    @checked_arguments
+    def initial(self, num_users: WholeNumber) -> np.ndarray:
         """The belief before the first slate was seen: ``(num_users, size)`` float32 zeros."""
         return np.zeros((num_users, self.size), dtype=np.float32)
 
@@ -162,7 +166,7 @@ class GruBelief:
         Raises:
             ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
-        belief = np.asarray(belief)
+        belief = as_array(belief, "belief")
         if belief.ndim != 2 or belief.shape[1] != self.size or belief.dtype != np.float32:
             raise ValueError(
                 f"belief has shape {belief.shape} and dtype {belief.dtype}; "
@@ -179,7 +183,7 @@ class GruBelief:
         return updated
 
     def _checked(self, name: str, array: np.ndarray, num_users: int, dtype_kinds: str) -> np.ndarray:
-        array = np.asarray(array)
+        array = as_array(array, name)
         if array.shape != (num_users, self.slate_size) or array.dtype.kind not in dtype_kinds:
             raise ValueError(
                 f"{name} has shape {array.shape} and dtype {array.dtype}; "

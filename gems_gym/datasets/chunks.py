@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from gems_gym.array_files import read_npz
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.folders import remove_folder
 from gems_gym.progress import stderr
@@ -70,11 +70,10 @@ class Chunks:
         """
         file = self._file(index)
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                sessions = Sessions.of_arrays({name: arrays[name] for name in arrays.files})
+            sessions = Sessions.of_arrays(read_npz(file, name="finished sessions"))
             if sessions.seeds != self.users(index):
                 raise ValueError("it holds other users")
-        except (BadZipFile, ValueError, KeyError, EOFError) as error:
+        except (ValueError, KeyError) as error:
             file.unlink(missing_ok=True)
             raise OSError(
                 f"{file} was damaged ({error}) and is removed: the same command plays it again"

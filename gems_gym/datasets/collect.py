@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.checks import Count, Threads, checked_arguments
 from gems_gym.datasets.chunks import Chunks
 from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player, session_nbytes
 from gems_gym.datasets.sessions import Sessions, episode_digest, sessions_at_once
@@ -27,28 +28,30 @@ from gems_gym.datasets.world import (
     measure_reference_scores,
 )
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
+from gems_gym.fingerprints import cpu_type, made_by
 from gems_gym.folders import scratch_folder
 from gems_gym.policies import Policy
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent
-from gems_gym.user_splits import UserSplit, user_seeds
+from gems_gym.user_splits import Users, UserSeed, UserSplit, user_seeds
 
 if TYPE_CHECKING:
     import minari
 
 
+@checked_arguments
 def collect(
     env_id: str,
     policy: str | Policy | MakePolicy,
     *,
     dataset_id: str,
-    episodes: int,
-    seed: int,
+    episodes: Users,
+    seed: UserSeed,
     ranker: Ranker | AnyPath | None = None,
     belief: BeliefEncoder | AnyPath | None = None,
-    num_envs: int = 256,
-    workers: int = 1,
+    num_envs: Count = 256,
+    workers: Threads = 1,
     split: UserSplit = "logging",
     policy_name: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
@@ -114,9 +117,6 @@ def collect(
         ImportError: If Minari is not installed; it names the extra.
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
-    for name, value in (("episodes", episodes), ("num_envs", num_envs), ("workers", workers)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be an integer ≥ 1, got {value!r}")
     if workers > 1:
         check_can_be_handed_over(policy)
     seeds = user_seeds(split, seed, episodes)
@@ -142,7 +142,7 @@ def collect(
                     advance(len(sessions))
             low, high = reference_scores or measure_reference_scores(spec, progress=progress)
             scores = {"ref_min_score": float(low), "ref_max_score": float(high)}
-            return writer.finish({**_for_minari(described), **described, **scores})
+            return writer.finish({**_for_minari(described), **described, **_made_by(), **scores})
 
 
 def _parts(
@@ -291,6 +291,16 @@ def _for_minari(described: Mapping[str, Any]) -> dict[str, Any]:
         "algorithm_name": policy,
         "description": f"Sessions of simulated users with the policy {policy}, as {form}, recorded by gems-gym.",
         "num_episodes_average_score": REFERENCE_USERS,
+    }
+
+
+def _made_by() -> dict[str, Any]:
+    """Which code played the sessions, on which type of processor; a collection may be resumed on another one."""
+    cpu = cpu_type()
+    return {
+        **made_by("gems_gym.datasets.collect", "gems_gym.registration"),
+        "processor": cpu["processor"],
+        "cpu_features": cpu["features"],
     }
 
 

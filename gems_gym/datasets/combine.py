@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gems_gym.checks import Count, Seed, checked_arguments
 from gems_gym.datasets.stored import carried_metadata, open_recording, origin, own_artefacts, read_sessions
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.errors import require
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gems_gym.datasets.reader import Dataset
 
 
+@checked_arguments
 def merge(
     datasets: Sequence[Dataset], *, dataset_id: str, overwrite: bool = False, progress: bool = True
 ) -> minari.MinariDataset:
@@ -67,13 +69,14 @@ def merge(
     return _write(dataset_id, opened, metadata, overwrite, progress)
 
 
+@checked_arguments
 def subset(
     dataset: Dataset,
     *,
     dataset_id: str,
-    episodes: int | None = None,
+    episodes: Count | None = None,
     min_return: float | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     overwrite: bool = False,
     progress: bool = True,
 ) -> minari.MinariDataset:

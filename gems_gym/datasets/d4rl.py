@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.array_files import read_npz
+from gems_gym.check_words import shown
 from gems_gym.errors import require
 from gems_gym.whole_files import whole_file
 
@@ -73,23 +73,26 @@ class D4rlFile:
             FileNotFoundError: No such file.
             ValueError: A file that is neither, or lacks another array; it names the array.
         """
-        is_hdf5 = _is_hdf5(path)
-        try:
-            arrays = _read_hdf5(path) if is_hdf5 else _read_npz(path)
-            missing = [name for name in ARRAYS if name not in arrays]
-            metadata = _metadata(arrays["metadata"]) if "metadata" in arrays else {}
-            no_timeouts = {name: np.zeros(arrays["rewards"].shape[:1], dtype=np.bool_) for name in missing}
-            return cls(
-                **{name: arrays[name] for name in ARRAYS if name in arrays} | no_timeouts,
-                metadata=metadata,
-                artefacts={name: arrays[name].tobytes() for name in ARTEFACTS if name in arrays},
-                lacks=tuple(missing),
+        if _is_hdf5(path):
+            try:
+                arrays = _read_hdf5(path)
+            except (ValueError, OSError) as error:
+                raise ValueError(f"{path} is no HDF5 file of D4RL's form: {error}") from error
+        else:
+            arrays = read_npz(
+                path,
+                name="file",
+                needed=set(ARRAYS) - {"timeouts"},
+                optional=("timeouts", "metadata", *ARTEFACTS),
             )
-        except FileNotFoundError:
-            raise
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            kind = "HDF5" if is_hdf5 else ".npz"
-            raise ValueError(f"{path} is no {kind} file of D4RL's form: {error}") from error
+        missing = [name for name in ARRAYS if name not in arrays]
+        no_timeouts = {name: np.zeros(arrays["rewards"].shape[:1], dtype=np.bool_) for name in missing}
+        return cls(
+            **{name: arrays[name] for name in ARRAYS if name in arrays} | no_timeouts,
+            metadata=_metadata(arrays, path),
+            artefacts={name: arrays[name].tobytes() for name in ARTEFACTS if name in arrays},
+            lacks=tuple(missing),
+        )
 
     def check(self, observation_size: int | None, action_size: int | None, session_length: int) -> None:
         """Checks every array before anything is made of it.
@@ -171,10 +174,15 @@ class D4rlFile:
             )
 
 
-def _metadata(text: NDArray[Any]) -> dict[str, Any]:
-    metadata = json.loads(str(text))
+def _metadata(arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, Any]:
+    if "metadata" not in arrays:
+        return {}
+    try:
+        metadata = json.loads(str(arrays["metadata"]))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: metadata is no JSON ({error})") from error
     if not isinstance(metadata, dict):
-        raise ValueError(f"metadata must be a JSON object, got {metadata!r}")
+        raise ValueError(f"{path}: metadata must be a JSON object, got {shown(metadata)}")
     return metadata
 
 
@@ -192,13 +200,6 @@ def _known(names: Iterable[str]) -> list[str]:
     if missing not in ([], ["timeouts"]):
         raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(there)}")
     return [name for name in (*ARRAYS, "metadata", *ARTEFACTS) if name in there]
-
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    if path.is_file() and not zipfile.is_zipfile(path):
-        raise ValueError("it is not a whole zip archive of arrays")
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in _known(file.files)}
 
 
 def _read_hdf5(path: Path) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
+from gems_gym.checks import checked_arguments
 from gems_gym.datasets.d4rl import D4rlFile
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import carried_metadata, open_recording, own_artefacts, read_sessions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gems_gym.datasets.reader import Dataset
 
 
+@checked_arguments
 def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlFile:
     """Writes a latent dataset as an .npz file of D4RL's form (:class:`~gems_gym.datasets.d4rl.D4rlFile`).
 

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.checks import checked_arguments
 from gems_gym.datasets.d4rl import D4rlFile
 from gems_gym.datasets.d4rl_foreign import adapt
 from gems_gym.datasets.recorded_spec import rebuilt_spec
@@ -50,6 +51,7 @@ _NOT_TAKEN = {
 _FILES = {"ranker": RANKER_FILE, "belief": BELIEF_FILE}
 
 
+@checked_arguments
 def import_d4rl(
     path: Path,
     *,

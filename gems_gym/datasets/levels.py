@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import shipped
+from gems_gym.checks import Count, NonNegative, checked_arguments
 from gems_gym.datasets.collect import collect
 from gems_gym.datasets.world import environment_spec
 from gems_gym.errors import unknown_name
@@ -20,7 +21,7 @@ from gems_gym.policies.random_latents import RandomLatents
 from gems_gym.rankers import load_ranker
 from gems_gym.registration import LATENT_PRESETS, is_latent, latent_environment_id
 from gems_gym.trained_agents import check_acts_in, open_trained_agent
-from gems_gym.user_splits import USERS_PER_SEED
+from gems_gym.user_splits import USERS_PER_SEED, Users, UserSeed
 
 if TYPE_CHECKING:
     import minari
@@ -77,15 +78,16 @@ class TakingTurns:
         return actions
 
 
+@checked_arguments
 def collect_level(
     env_id: str,
     level: str,
     *,
-    episodes: int,
-    seed: int,
+    episodes: Users,
+    seed: UserSeed,
     dataset_id: str | None = None,
-    noise: float | None = None,
-    weights: Sequence[int] = (1, 1, 1),
+    noise: NonNegative | None = None,
+    weights: tuple[Count, Count, Count] = (1, 1, 1),
     env_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> minari.MinariDataset:
@@ -159,11 +161,6 @@ def _check(level: str, noise: float | None, weights: Sequence[int]) -> None:
         raise unknown_name("level", level, [*LEVELS, MIXED])
     if noise is not None and level == "random":
         raise ValueError(f"noise={noise} does not go with the level 'random', which is uniform already")
-    whole = all(isinstance(weight, int) and weight >= 1 for weight in weights)
-    if len(weights) != len(LEVELS) or not whole:
-        raise ValueError(
-            f"weights must be a whole number ≥ 1 for each of {', '.join(LEVELS)}, got {list(weights)!r}"
-        )
     if level != MIXED and list(weights) != [1, 1, 1]:
         raise ValueError(f"weights={list(weights)} goes with the level {MIXED!r} only, not with {level!r}")
 

@@ -10,10 +10,13 @@ import gymnasium
 
 from gems_gym.artifacts.recorded import recorded_copy
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.check_words import shown
+from gems_gym.checks import checked
 from gems_gym.dataset_folders import ARTIFACTS
 from gems_gym.datasets.opening import environment_of, open_dataset
 from gems_gym.datasets.sessions import ContentHash
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
+from gems_gym.errors import unknown_name
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import slate_spec
 from gems_gym.wrappers import BeliefObservation, LatentAction
@@ -22,6 +25,15 @@ if TYPE_CHECKING:
     import minari
 
     Dataset: TypeAlias = minari.MinariDataset | str
+
+
+def check_is_dataset(dataset: Any, name: str = "dataset") -> None:
+    """Raise a TypeError unless something is a Minari dataset or a text, which may be the id of one."""
+    if not isinstance(dataset, str) and not hasattr(dataset, "storage"):
+        raise TypeError(
+            f"{name} must be a Minari dataset or the id of a local one, got {shown(dataset)} of type "
+            f"{type(dataset).__name__}"
+        )
 
 
 def dataset_ranker(dataset: Dataset) -> Ranker:
@@ -44,8 +56,10 @@ def dataset_belief(dataset: Dataset) -> BeliefEncoder:
 
 def artifact_file(dataset: Dataset, name: str) -> Path:
     """Returns where a dataset's copy of ``"ranker"`` or ``"belief"`` lies; whether it does is not checked."""
-    folder = Path(open_dataset(dataset).storage.data_path) / ARTIFACTS
-    return folder / {"ranker": RANKER_FILE, "belief": BELIEF_FILE}[name]
+    files = {"ranker": RANKER_FILE, "belief": BELIEF_FILE}
+    if checked("name", name, str) not in files:
+        raise unknown_name("name of a dataset's copy", name, files)
+    return Path(open_dataset(dataset).storage.data_path) / ARTIFACTS / files[name]
 
 
 def recover_latent_environment(dataset: Dataset, **kwargs: Any) -> gymnasium.Env[Any, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.checks import checked_arguments
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     carried_metadata,
@@ -40,6 +41,7 @@ class Encodes(Ranker, Protocol):
         ...
 
 
+@checked_arguments
 def relabel(
     dataset: Dataset,
     ranker: Ranker | AnyPath,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 from numpy.typing import NDArray
 
+from gems_gym.checks import checked_arguments
 from gems_gym.datasets.measures import (
     Coverage,
     CoverageMeasures,
@@ -58,6 +59,7 @@ class DatasetReport:
         return asdict(self)
 
 
+@checked_arguments
 def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
     """Measures a dataset, reading it once, in chunks: memory does not grow with its size.
 

@@ -16,6 +16,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym.artifacts import shipped
+from gems_gym.checks import checked_arguments
 from gems_gym.datasets.recorded_spec import check_spec
 from gems_gym.policies import make_policy
 from gems_gym.progress import track
@@ -56,6 +57,7 @@ def as_artefact(given: Any, load: Callable[[AnyPath], Any], scratch: Path) -> Ar
     return Artefact(given, scratch, given.save(scratch))
 
 
+@checked_arguments
 def measure_reference_scores(spec: EnvSpec, *, progress: bool = False) -> tuple[float, float]:
     """Measures what normalised scores are relative to.
 
@@ -81,6 +83,7 @@ def measure_reference_scores(spec: EnvSpec, *, progress: bool = False) -> tuple[
     return scores[0], scores[1]
 
 
+@checked_arguments
 def environment_spec(env_id: str, overrides: Mapping[str, Any] | None = None) -> EnvSpec:
     """Makes the spec of an environment with overrides, in the form a dataset can keep.
 

@@ -6,18 +6,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym import plugins
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact, shipped
+from gems_gym.checks import Count, Seed, Units, as_array, check_fields, checked, checked_arguments
 
 DEFAULT_SIZE = 20
 """Numbers in a learned embedding: those of the simulator's own (10 topics of 2), and of arXiv 2301.08632."""
 
 
+@runtime_checkable
 class ClickLog(Protocol):
     """What embeddings are made from; :class:`gems_gym.pretraining.session_log.SessionLog` is one."""
 
@@ -76,8 +78,11 @@ class LogRecipe:
     """
 
     policy: str = "eps_greedy_oracle"
-    sessions: int = 5_000
-    session_length: int | None = None
+    sessions: Count = 5_000
+    session_length: Count | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,11 @@ class EmbeddingKind:
     privileged: bool = False
     log_recipe: LogRecipe = LogRecipe()
 
-    def __call__(self, sources: Sources, size: int | None = None, seed: int = 0) -> NDArray[np.float32]:
+    def __call__(self, sources: Sources, size: Units | None = None, seed: Seed = 0) -> NDArray[np.float32]:
         """Makes the embeddings, see :class:`Make`; a ValueError tells of a missing source or a size below 1."""
         if getattr(sources, self.needs) is None:
             raise ValueError(f"these embeddings are made from sources.{self.needs}, which is not given")
-        if size is not None and size < 1:
-            raise ValueError(f"size must be at least 1, got {size}")
+        size = checked("size", size, Units | None)
         return self.make(sources, size, seed)
 
 
@@ -127,14 +131,16 @@ class EmbeddingTable:
 
     def __post_init__(self) -> None:
         """Raises a ValueError on another shape or dtype, or numbers that are not finite."""
+        check_fields(self)
+        object.__setattr__(self, "vectors", as_array(self.vectors, "vectors"))
         if self.vectors.ndim != 2 or 0 in self.vectors.shape or self.vectors.dtype != np.float32:
             raise ValueError(
-                f"item embeddings of shape {self.vectors.shape} and dtype {self.vectors.dtype}; "
+                f"vectors, the item embeddings, are of shape {self.vectors.shape} and dtype {self.vectors.dtype}; "
                 f"(num_items, size) float32 was expected"
             )
         if not np.isfinite(self.vectors).all():
             bad = np.count_nonzero(~np.isfinite(self.vectors))
-            raise ValueError(f"item embeddings hold {bad} non-finite numbers")
+            raise ValueError(f"vectors, the item embeddings, hold {bad} non-finite numbers")
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -157,6 +163,7 @@ class EmbeddingTable:
         return save_artifact(path, self.kind, {"item_embeddings": self.vectors}, header)
 
 
+@checked_arguments
 def load_embeddings(path: str | os.PathLike[str], catalog_hash: str | None = None) -> EmbeddingTable:
     """Reads item embeddings of any kind.
 
@@ -189,7 +196,10 @@ def load_embeddings(path: str | os.PathLike[str], catalog_hash: str | None = Non
     return table
 
 
-def make_embeddings(name: str, sources: Sources, *, size: int | None = None, seed: int = 0) -> EmbeddingTable:
+@checked_arguments
+def make_embeddings(
+    name: str, sources: Sources, *, size: Units | None = None, seed: Seed = 0
+) -> EmbeddingTable:
     """Makes item embeddings of one kind.
 
     Args:

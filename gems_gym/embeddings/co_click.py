@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.sparse.linalg import ArpackError, eigsh
 
+from gems_gym.checks import Count, Units, checked_arguments
 from gems_gym.embeddings.base import (
     DEFAULT_SIZE,
     ClickLog,
@@ -15,7 +16,8 @@ from gems_gym.embeddings.base import (
 )
 
 
-def co_click_embeddings(log: ClickLog, num_items: int, size: int = DEFAULT_SIZE) -> NDArray[np.float32]:
+@checked_arguments
+def co_click_embeddings(log: ClickLog, num_items: Count, size: Units = DEFAULT_SIZE) -> NDArray[np.float32]:
     """Factorises the positive pointwise mutual information (PPMI) of items clicked in the same slate.
 
     With ``n(i, j)`` how often i and j were clicked in the same slate, PPMI is ``max(0, log n(i, j) n(·, ·) /

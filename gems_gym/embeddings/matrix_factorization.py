@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import Count, NonNegative, Positive, Seed, Share, Units, check_fields, checked_arguments
 from gems_gym.compilation import compiled, inlined
 from gems_gym.embeddings.base import (
     DEFAULT_SIZE,
@@ -41,28 +42,21 @@ class BprSettings:
         max_passes: it stops after so many in any case.
     """
 
-    size: int = DEFAULT_SIZE
-    learning_rate: float = 0.05
-    regularization: float = 0.01
-    held_out: float = 0.1
-    patience: int = 3
-    max_passes: int = 200
+    size: Units = DEFAULT_SIZE
+    learning_rate: Positive = 0.05
+    regularization: NonNegative = 0.01
+    held_out: Share = 0.1
+    patience: Count = 3
+    max_passes: Count = 200
 
     def __post_init__(self) -> None:
-        """Raises a ValueError that names the setting, its value and what would be right."""
-        for name in ("size", "patience", "max_passes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
-        if not 0 <= self.regularization < math.inf:
-            raise ValueError(f"regularization must be a finite number ≥ 0, got {self.regularization}")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out must be in (0, 1), got {self.held_out}")
+        """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
+        check_fields(self)
 
 
+@checked_arguments
 def matrix_factorization_embeddings(
-    log: ClickLog, num_items: int, settings: BprSettings | None = None, *, seed: int = 0
+    log: ClickLog, num_items: Count, settings: BprSettings | None = None, *, seed: Seed = 0
 ) -> NDArray[np.float32]:
     """Factorises (session, clicked item) pairs with BPR, one uniform negative for each.
 

@@ -3,10 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import Count, Seed, Units, checked_arguments
 from gems_gym.embeddings.base import DEFAULT_SIZE, EmbeddingKind, Sources
 
 
-def scratch_embeddings(num_items: int, size: int = DEFAULT_SIZE, seed: int = 0) -> NDArray[np.float32]:
+@checked_arguments
+def scratch_embeddings(num_items: Count, size: Units = DEFAULT_SIZE, seed: Seed = 0) -> NDArray[np.float32]:
     """Independent N(0, 1) numbers, float32 ``(num_items, size)``, as torch initialises an embedding layer."""
     return np.random.default_rng(seed).standard_normal((num_items, size), dtype=np.float32)
 

@@ -3,12 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import Count, Units, checked_arguments
 from gems_gym.embeddings.base import DEFAULT_SIZE, ClickLog, EmbeddingKind, LogRecipe, Sources, unit_scale
 from gems_gym.embeddings.co_click import co_clicks, leading_eigenvectors, mutual_information, with_signs
 
 
+@checked_arguments
 def session_co_click_embeddings(
-    log: ClickLog, num_items: int, size: int = DEFAULT_SIZE
+    log: ClickLog, num_items: Count, size: Units = DEFAULT_SIZE
 ) -> NDArray[np.float32]:
     """Factor analysis of which items are clicked by the same people, in sessions of random slates.
 

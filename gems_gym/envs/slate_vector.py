@@ -9,12 +9,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gems_gym.checks import Count, Threads, checked
 from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.session_status import SessionStatus
 from gems_gym.envs.spaces import Arrays
 from gems_gym.errors import unknown_name
+from gems_gym.machine import check_fits_memory
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 from gems_gym.simulator.state import Shown
 
@@ -58,24 +60,23 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         num_threads: int = 1,
         **overrides: Any,
     ) -> None:
-        for name, count in (("num_envs", num_envs), ("num_threads", num_threads)):
-            if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-                raise ValueError(f"{name} must be an integer ≥ 1, got {count!r}")
+        self.num_envs = checked("num_envs", num_envs, Count)
+        num_threads = checked("num_threads", num_threads, Threads)
         if max_episode_steps is not None:
             if "episode_length" in overrides:
                 raise ValueError("give episode_length or max_episode_steps, not both: they mean the same")
             overrides["episode_length"] = max_episode_steps
         self.config, self.catalog = resolve_world(preset, item_embeddings, overrides)
+        check_fits_memory(f"num_envs={self.num_envs}", self.config.bytes_needed(self.num_envs))
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         spaces.check_render_mode(render_mode, RENDER_MODES)
-        self.num_envs = int(num_envs)
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = spaces.observation_space(self.config)
         self.single_action_space = spaces.action_space(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.simulator = SlateSimulator(self.config, self.catalog, self.num_envs, int(num_threads))
+        self.simulator = SlateSimulator(self.config, self.catalog, self.num_envs, num_threads)
         self._user_rngs: list[np.random.Generator] = []
         self._user_seeds: list[int] = []
         self._status = SessionStatus.NOT_STARTED
@@ -201,13 +202,11 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             spaces.check_seed(seed)
             seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
         else:
-            seeds = list(seed)
+            seeds = list(checked("seed", seed, tuple[spaces.SEED, ...]))
             if len(seeds) != self.num_envs:
                 raise ValueError(
                     f"seed must hold one seed per user, num_envs={self.num_envs}; got {len(seeds)}"
                 )
-            for one in seeds:
-                spaces.check_seed(one)
         if not self._user_rngs:
             self._user_rngs = [np.random.default_rng(0)] * self.num_envs  # all replaced right below
             self._user_seeds = [-1] * self.num_envs
@@ -267,7 +266,7 @@ def _autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
         return mode
     by_name = {one.name.lower(): one for one in AutoresetMode} | {one.value: one for one in AutoresetMode}
-    if mode not in by_name:
+    if checked("autoreset_mode", mode, str | AutoresetMode) not in by_name:
         raise unknown_name("autoreset_mode", mode, [one.name.lower() for one in AutoresetMode])
     return by_name[mode]
 

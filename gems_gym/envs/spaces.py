@@ -1,14 +1,17 @@
 """What agents see and do in a world, the infos that go with it, and the checks both environments share."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gems_gym.checks import as_array, checked
 from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
-from gems_gym.simulator.checks import as_array, check_slates, check_users
+from gems_gym.simulator.checks import check_slates, check_users
 from gems_gym.simulator.state import Shown
 
 INFO_KEYS = ("slate", "clicks", "scores", "relevances", "bored", "user_state")
@@ -52,19 +55,17 @@ def row_of(arrays: Arrays, row: int) -> Arrays:
     return {key: array[row] for key, array in arrays.items()}
 
 
+SEED = Annotated[int, Ge(0)] | None
+
+
 def check_seed(seed: Any) -> None:
     """Raise a clear TypeError or ValueError unless ``seed`` is None or an integer ≥ 0."""
-    if seed is None:
-        return
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"seed must be an integer ≥ 0 or None, got {seed!r} of type {type(seed).__name__}")
-    if seed < 0:
-        raise ValueError(f"seed must be an integer ≥ 0 or None, got {seed!r}")
+    checked("seed", seed, SEED)
 
 
 def check_options(options: dict[str, Any] | None, known: tuple[str, ...] = ()) -> dict[str, Any]:
     """The reset options as a dictionary of their own; a ValueError that names the nearest for an unknown one."""
-    for name in options or {}:
+    for name in checked("options", options, Mapping | None) or {}:
         if name not in known:
             raise unknown_name("reset option", name, known)
     return dict(options or {})
@@ -118,5 +119,5 @@ def _rows_given(
 
 def check_render_mode(render_mode: str | None, modes: list[str]) -> None:
     """Raise a ValueError that names the nearest unless ``render_mode`` is None or one of ``modes``."""
-    if render_mode is not None and render_mode not in modes:
+    if checked("render_mode", render_mode, str | None) not in (None, *modes):
         raise unknown_name("render_mode", render_mode, modes)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.checks import NonNegative, checked
 from gems_gym.networks import FeedForward
 from gems_gym.policies.base import Policy, policy_rng
 
@@ -70,6 +71,8 @@ class Actor:
             ValueError: another shape, or a number that is not finite.
         """
         observations = np.asarray(observations)
+        if observations.dtype.kind not in "fiu":
+            raise TypeError(f"observations must hold numbers, got dtype {observations.dtype}")
         if observations.ndim != 2 or observations.shape[1] != self.observation_size:
             raise ValueError(
                 f"observations has shape {observations.shape}; (num_users, {self.observation_size}) was expected"
@@ -146,18 +149,13 @@ def add_exploration_noise(
     Raises:
         ValueError: a negative or non-finite standard deviation, or not one generator per user.
     """
-    _check_standard_deviation(standard_deviation)
+    checked("standard_deviation", standard_deviation, NonNegative)
     if len(generators) != len(actions):
         raise ValueError(
             f"generators holds {len(generators)} for the actions of {len(actions)} users: give one each"
         )
     noise = np.stack([generator.standard_normal(actions.shape[1]) for generator in generators])
     return np.clip(actions + standard_deviation * noise, -1.0, 1.0).astype(np.float32)
-
-
-def _check_standard_deviation(value: float) -> None:
-    if not (np.isfinite(value) and value >= 0.0):
-        raise ValueError(f"standard_deviation={value!r}: it must be a number of at least 0")
 
 
 class NoisyActor:
@@ -176,9 +174,8 @@ class NoisyActor:
     """
 
     def __init__(self, policy: Policy, standard_deviation: float) -> None:
-        _check_standard_deviation(standard_deviation)
         self.policy = policy
-        self.exploration_noise = float(standard_deviation)
+        self.exploration_noise = checked("standard_deviation", standard_deviation, NonNegative)
         self.sha256: str | None = getattr(policy, "sha256", None)
         self._generators: list[np.random.Generator] = []
 

@@ -3,14 +3,16 @@
 import abc
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
+from annotated_types import Ge
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.checks import checked, checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym.simulator import SlateSimulator
 
@@ -18,6 +20,7 @@ _POLICY_STREAM = 1
 """Keeps a policy's random numbers apart from those of the user with the same seed."""
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Chooses actions for one user or for many in lockstep: all that logging, collection and evaluation need."""
 
@@ -67,6 +70,7 @@ class SlatePolicy(abc.ABC):
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin new sessions; see :class:`Policy`."""
+        seeds = checked("seeds", seeds, tuple[Annotated[int, Ge(0)], ...])
         if len(seeds) != self.simulator.num_users:
             raise ValueError(
                 f"seeds must hold one seed per user, {self.simulator.num_users}; got {len(seeds)}"
@@ -98,6 +102,7 @@ def policy_rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_POLICY_STREAM,)))
 
 
+@checked_arguments
 def make_policy(name: str, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], **options: Any) -> Policy:
     """Make a policy by its name, for an environment.
 

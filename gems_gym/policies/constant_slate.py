@@ -1,24 +1,30 @@
 """The best slate that never changes: what an agent must beat to show that it reacts to its users."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import gymnasium
 import numpy as np
+from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym.checks import LARGEST, checked_arguments
 from gems_gym.config import SlateConfig
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.policies.paired_sessions import PairedSessions
 from gems_gym.progress import track
 from gems_gym.simulator import Catalog, check_slates
-from gems_gym.user_splits import user_seeds
+from gems_gym.user_splits import UserSeed, user_seeds
 
 # Users that every candidate of a stage is tried on, and the share of all sessions that the stage may use. Few users
 # find the way fast; many are needed in the end, since the search learns the very clicks of the users it sees.
 _STAGES = ((32, 0.4), (128, 0.35), (512, 0.25))
 _SWAP, _REPLACE_TWO = 0.2, 0.15  # else one item is replaced
+
+
+Sessions = Annotated[int, Interval(ge=1_000, le=LARGEST)]
+"""Sessions that a search plays."""
 
 
 class ConstantSlate(SlatePolicy):
@@ -38,12 +44,13 @@ class ConstantSlate(SlatePolicy):
     privileged: ClassVar[bool] = False
     searches: ClassVar[bool] = True
 
+    @checked_arguments
     def __init__(
         self,
         env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any],
         slate: Sequence[int] | NDArray[np.int64] | None = None,
-        sessions: int = 200_000,
-        seed: int = 0,
+        sessions: Sessions = 200_000,
+        seed: UserSeed = 0,
         progress: bool = True,
     ) -> None:
         super().__init__(env)
@@ -57,8 +64,14 @@ class ConstantSlate(SlatePolicy):
         return np.repeat(self.slate[None], self.simulator.num_users, axis=0)
 
 
+@checked_arguments
 def find_constant_slate(
-    config: SlateConfig, catalog: Catalog, *, sessions: int = 200_000, seed: int = 0, progress: bool = True
+    config: SlateConfig,
+    catalog: Catalog,
+    *,
+    sessions: Sessions = 200_000,
+    seed: UserSeed = 0,
+    progress: bool = True,
 ) -> NDArray[np.int64]:
     """Search for the constant slate with the most clicks, by hill climbing on training users.
 
@@ -78,8 +91,6 @@ def find_constant_slate(
     Raises:
         ValueError: Too few sessions.
     """
-    if sessions < 1_000:
-        raise ValueError(f"sessions must be ≥ 1000 for a search, got {sessions}")
     rng = np.random.default_rng(seed)
     best = rng.choice(config.num_items, config.slate_size, replace=False)
     with track("best constant slate", sessions, progress) as advance:

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym.checks import Probability, checked_arguments
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.policies.boredom_aware_oracle import BoredomAwareOracle
 from gems_gym.policies.drawing import DrawingPolicy
@@ -22,10 +23,11 @@ class _EpsGreedy(DrawingPolicy):
     privileged: ClassVar[bool] = True
     _greedy: ClassVar[type[SlatePolicy]]
 
-    def __init__(self, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], epsilon: float = 0.5) -> None:
+    @checked_arguments
+    def __init__(
+        self, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any], epsilon: Probability = 0.5
+    ) -> None:
         super().__init__(env)
-        if not 0.0 <= epsilon <= 1.0:
-            raise ValueError(f"epsilon must be a probability in [0, 1], got {epsilon!r}")
         self.epsilon = epsilon
         self._policy = self._greedy(env)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import Units, checked
 from gems_gym.policies.base import policy_rng
 
 
@@ -17,7 +18,7 @@ class RandomLatents:
     """
 
     def __init__(self, action_size: int) -> None:
-        self.action_size = action_size
+        self.action_size = checked("action_size", action_size, Units)
         self._rngs: list[np.random.Generator] = []
 
     def reset(self, seeds: Sequence[int]) -> None:

@@ -1,18 +1,20 @@
 """A logging policy that needs no oracle: slates that were searched by their clicks, with random items mixed in."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import gymnasium
 import numpy as np
+from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym.checks import LARGEST, Probability, checked_arguments
 from gems_gym.policies.drawing import DrawingPolicy
 from gems_gym.policies.paired_sessions import PairedSessions
 from gems_gym.policies.slate_search import SlateSearch
 from gems_gym.progress import track
-from gems_gym.user_splits import user_seeds
+from gems_gym.user_splits import UserSeed, user_seeds
 
 _NUM_SLATES, _USERS_PER_SLATE = 256, 2
 """Few users for each slate, so that the slates suit different users; what suits all comes from their number."""
@@ -42,20 +44,17 @@ class SearchedSlates(DrawingPolicy):
     privileged: ClassVar[bool] = False
     searches: ClassVar[bool] = True
 
+    @checked_arguments
     def __init__(
         self,
         env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any],
-        epsilon: float = 0.3,
-        sessions: int = 400_000,
-        seed: int = 0,
+        epsilon: Probability = 0.3,
+        sessions: Annotated[int, Interval(ge=1_024, le=LARGEST)] = 400_000,
+        seed: UserSeed = 0,
         progress: bool = True,
     ) -> None:
         super().__init__(env)
-        if not 0.0 <= epsilon <= 1.0:
-            raise ValueError(f"epsilon must be a probability in [0, 1], got {epsilon!r}")
         together = _NUM_SLATES * _USERS_PER_SLATE
-        if sessions < 2 * together:
-            raise ValueError(f"sessions must be ≥ {2 * together} for a search, got {sessions}")
         self.epsilon = epsilon
         config, catalog = self.simulator.config, self.simulator.catalog
         search = SlateSearch(config.num_items, config.slate_size, _NUM_SLATES, np.random.default_rng(seed))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
+from gems_gym.checks import checked_arguments
 from gems_gym.config import SlateConfig
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.pretraining.click_metrics import auc, click_report
@@ -17,7 +18,7 @@ from gems_gym.pretraining.click_probe import ClickProbe
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.progress import track
 from gems_gym.simulator import Catalog, SlateSimulator
-from gems_gym.user_splits import REPORTS_SEED, user_seeds
+from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed, user_seeds
 
 RECENT_CLICKS = "recent clicks per topic"
 """The row that boredom is read off the simulator's own counts in: privileged, to compare with."""
@@ -37,13 +38,14 @@ class _Session:
     bored: NDArray[np.bool_]  # (num_sessions, episode_length, num_topics), with which the slate was looked at
 
 
+@checked_arguments
 def compare_beliefs(
     beliefs: Mapping[str, BeliefEncoder],
     config: SlateConfig,
     catalog: Catalog,
     *,
-    sessions: int = 2_000,
-    seed: int = 0,
+    sessions: Users = 2_000,
+    seed: UserSeed = 0,
     progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Measures beliefs in one world, on the same sessions of the policies that beliefs are trained on.

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gems_gym.errors import unknown_name
-from gems_gym.pretraining.presets import Keep, PretrainingPreset, check_keep
+from gems_gym.checks import Count, Positive, Share, Units, check_fields
+from gems_gym.pretraining.presets import Keep, PretrainingPreset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,33 +28,20 @@ class BeliefSettings:
             measured 20 times. The report is then a little optimistic.
     """
 
-    size: int = 20
-    embedding_size: int = 20
+    size: Units = 20
+    embedding_size: Units = 20
     slate_input: Literal["pooled", "concatenated"] = "pooled"
     item_embeddings: Literal["co_click", "scratch"] = "co_click"
     freeze_item_embeddings: bool = False
-    batches: int = 1500
-    batch_sessions: int = 32
-    learning_rate: float = 2e-2
-    held_out: float = 0.05
+    batches: Count = 1500
+    batch_sessions: Count = 32
+    learning_rate: Positive = 2e-2
+    held_out: Share = 0.05
     keep: Keep = "last"
 
     def __post_init__(self) -> None:
-        for name in ("size", "embedding_size", "batches", "batch_sessions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out={self.held_out} must be a share between 0 and 1")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate} must be positive")
-        check_keep(self.keep)
-        for name, known in (("slate_input", _SLATE_INPUTS), ("item_embeddings", _ITEM_EMBEDDINGS)):
-            if getattr(self, name) not in known:
-                raise unknown_name(name, getattr(self, name), known)
-
-
-_SLATE_INPUTS = ("pooled", "concatenated")
-_ITEM_EMBEDDINGS = ("co_click", "scratch")
+        """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
+        check_fields(self)
 
 
 BELIEF_PRESETS: Mapping[str, PretrainingPreset[BeliefSettings]] = {

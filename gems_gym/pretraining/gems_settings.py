@@ -1,12 +1,15 @@
 """Settings of the GeMS ranker's pretraining, and its presets: our recipe and the published one."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from gems_gym.artifacts import shipped
-from gems_gym.pretraining.presets import Keep, PretrainingPreset, check_keep
+from gems_gym.checks import Count, NonNegative, Positive, Share, Units, check_fields
+from gems_gym.embeddings import EmbeddingTable, load_embeddings
+from gems_gym.pretraining.presets import Keep, PretrainingPreset
+
+_MADE_HERE = ("co_click", "scratch")
 
 
 @dataclass(frozen=True)
@@ -37,48 +40,52 @@ class GemsSettings:
 
     item_embeddings: str = "co_click"
     frozen: bool | None = None
-    embedding_size: int = 20
-    latent_size: int = 32
-    hidden_sizes: tuple[int, int] = (256, 256)
-    beta: float = 0.2
-    click_weight: float = 0.5
-    batch_size: int = 256
-    batches: int = 3000
-    learning_rate: float = 3e-3
+    embedding_size: Units = 20
+    latent_size: Units = 32
+    hidden_sizes: tuple[Units, Units] = (256, 256)
+    beta: NonNegative = 0.2
+    click_weight: NonNegative = 0.5
+    batch_size: Count = 256
+    batches: Count = 3000
+    learning_rate: Positive = 3e-3
     coordinates: Literal["box", "whitened"] = "box"
     deduplicate: bool = True
-    held_out: float = 0.1
+    held_out: Share = 0.1
     keep: Keep = "last"
 
     def __post_init__(self) -> None:
-        """Raises a ValueError that names the setting, its value and what would be right."""
-        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
-        if len(self.hidden_sizes) != 2 or not all(
-            isinstance(one, int) and one >= 1 for one in self.hidden_sizes
-        ):
-            raise ValueError(f"hidden_sizes must be two whole numbers ≥ 1, got {self.hidden_sizes}")
-        for name in ("embedding_size", "latent_size", "batch_size", "batches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("beta", "click_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a finite number ≥ 0, got {getattr(self, name)}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be a finite number > 0, got {self.learning_rate}")
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out must be in (0, 1), got {self.held_out}")
-        if self.coordinates not in ("box", "whitened"):
-            raise ValueError(f"coordinates must be one of ('box', 'whitened'), got {self.coordinates!r}")
-        check_keep(self.keep)
-        own = ("co_click", "scratch")
-        if self.item_embeddings not in own:
+        """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
+        check_fields(self)
+        if self.item_embeddings not in _MADE_HERE:
             try:
                 shipped.path(self.item_embeddings, "embeddings")
             except ValueError as error:
                 raise ValueError(
-                    f"item_embeddings must be one of {own} or a file of item embeddings, "
+                    f"item_embeddings must be one of {_MADE_HERE} or a file of item embeddings, "
                     f"got {self.item_embeddings!r}: {error}"
                 ) from error
+
+    def load_item_vectors(self, num_items: int, catalog_hash: str) -> EmbeddingTable | None:
+        """The item embeddings that a file holds; None if they are made from the log or drawn.
+
+        Args:
+            num_items: items in the catalogue.
+            catalog_hash: hash of the catalogue.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ArtifactError: the file is no sound artefact of item embeddings.
+            ValueError: they belong to another catalogue, or are not of ``embedding_size`` numbers.
+        """
+        if self.item_embeddings in _MADE_HERE:
+            return None
+        table = load_embeddings(self.item_embeddings, catalog_hash)
+        if table.vectors.shape != (num_items, self.embedding_size):
+            raise ValueError(
+                f"item_embeddings={self.item_embeddings!r} has shape {table.vectors.shape}; (num_items, "
+                f"embedding_size) = ({num_items}, {self.embedding_size}) was expected"
+            )
+        return table
 
 
 GEMS_PRESETS: Mapping[str, PretrainingPreset[GemsSettings]] = {

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gems_gym.embeddings import co_click_embeddings, load_embeddings
+from gems_gym.checks import Count, Seed, checked_arguments
+from gems_gym.embeddings import co_click_embeddings
+from gems_gym.machine import check_device
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
 from gems_gym.pretraining.gems_settings import GemsSettings
 from gems_gym.pretraining.presets import as_recorded
@@ -34,12 +36,13 @@ _ACTIVE_VARIANCE = 0.01
 """A latent dimension is active when its posterior means vary by more than this (Burda et al., 2016)."""
 
 
+@checked_arguments
 def pretrain_gems(
     log: SessionLog,
-    num_items: int,
+    num_items: Count,
     settings: GemsSettings | None = None,
     *,
-    seed: int,
+    seed: Seed,
     device: str = "cpu",
     progress: bool = True,
     upkeep: Upkeep | None = None,
@@ -64,6 +67,7 @@ def pretrain_gems(
     Raises:
         ValueError: a log of fewer than two sessions or with unknown items, or a loss that is no longer finite.
     """
+    check_device(device)
     settings = settings or GemsSettings()
     with torch_threads(1):  # the same bits whatever the number of cores
         return _pretrain(log, num_items, settings, seed, device, upkeep or Upkeep(), progress)
@@ -158,16 +162,11 @@ def _initial_embeddings(
     origin: dict[str, Any] = {"kind": settings.item_embeddings, "privileged": False}
     if settings.item_embeddings == "scratch":
         return torch.randn(num_items, size, generator=generator), origin
-    if settings.item_embeddings == "co_click":
+    table = settings.load_item_vectors(num_items, log.catalog_hash)
+    if table is None:
         vectors = co_click_embeddings(log, num_items, size)
     else:
-        table = load_embeddings(settings.item_embeddings, log.catalog_hash)
         vectors, origin = table.vectors, table.provenance
-        if vectors.shape != (num_items, size):
-            raise ValueError(
-                f"item_embeddings={settings.item_embeddings!r} has shape {vectors.shape}; (num_items, "
-                f"embedding_size) = ({num_items}, {size}) was expected"
-            )
     embeddings = torch.from_numpy(vectors)
     deviations, means = torch.std_mean(embeddings, dim=0)
     # The later dimensions are what tells items of one topic apart: they should weigh as much as the first.

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from gems_gym.beliefs.gru import GruBelief
+from gems_gym.checks import Count, Seed, checked_arguments
 from gems_gym.embeddings.co_click import co_click_embeddings
+from gems_gym.machine import check_device
 from gems_gym.pretraining.belief_settings import BeliefSettings
 from gems_gym.pretraining.click_head import ClickHead, click_loss, draw_linear_weights
 from gems_gym.pretraining.click_metrics import click_report
@@ -33,12 +35,13 @@ _VALIDATED_SESSIONS = 256
 """Held-out sessions that the loss is measured on during training."""
 
 
+@checked_arguments
 def pretrain_belief(
     log: SessionLog,
-    num_items: int,
+    num_items: Count,
     settings: BeliefSettings | None = None,
     *,
-    seed: int,
+    seed: Seed,
     device: str = "cpu",
     progress: bool = True,
     upkeep: Upkeep | None = None,
@@ -62,6 +65,7 @@ def pretrain_belief(
         ValueError: fewer than two sessions, an item id that the catalogue does not have, or a loss that is no longer
             finite.
     """
+    check_device(device)
     settings = settings or BeliefSettings()
     _check_log(log, num_items)
     with torch_threads(1):  # the metrics as well: sums of several threads round otherwise

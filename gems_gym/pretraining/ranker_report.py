@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import Count, checked_arguments
 from gems_gym.config import SlateConfig
 from gems_gym.policies.constant_slate import find_constant_slate
 from gems_gym.pretraining.reach import Reach, check_searchable, ranker_reach, slate_reach
@@ -18,7 +19,7 @@ from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.progress import track
 from gems_gym.rankers import Ranker
 from gems_gym.simulator import Catalog
-from gems_gym.user_splits import REPORTS_SEED
+from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed
 
 COMMON_LOG: Mapping[str, float] = {"eps_greedy_oracle": 1.0}
 """Who logs the slates that all rankers of a report are measured on: the logging policy of arXiv 2301.08632."""
@@ -70,15 +71,16 @@ class RankerQuality:
     decode_rate: float
 
 
+@checked_arguments
 def compare_rankers(
     rankers: Mapping[str, Ranker],
     config: SlateConfig,
     catalog: Catalog,
     *,
-    log_sessions: int = 250,
-    search_sessions: int = 100_000,
-    users: int = 500,
-    seed: int = 0,
+    log_sessions: Users = 250,
+    search_sessions: Count = 100_000,
+    users: Users = 500,
+    seed: UserSeed = 0,
     progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Measures rankers in one world, all on the same users and slates.

@@ -12,17 +12,28 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.array_files import check_form, read_npz
 from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.checks import Count, Positive, checked_arguments
 from gems_gym.config import SlateConfig
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import Policy, make_policy
 from gems_gym.progress import track
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.simulator import ItemEmbeddings
-from gems_gym.user_splits import user_seeds
+from gems_gym.user_splits import Users, UserSeed, user_seeds
 from gems_gym.whole_files import whole_file
 
 _ARRAYS = ("slates", "clicks", "click_probabilities", "policy")
+_FORMS = {
+    "slates": ("iu", 3),
+    "clicks": ("iu", 3),
+    "click_probabilities": ("f", 3),
+    "policy": ("iu", 1),
+    "policy_names": ("U", 1),
+    "catalog_hash": ("U", 0),
+}
+"""Arrays of a file: what numpy calls their kind, and their number of dimensions."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +100,20 @@ class SessionLog:
             FileNotFoundError: No such file.
             ValueError: A file that is no session log.
         """
+        arrays = read_npz(path, name="log", needed=_FORMS)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(
-                    **{name: file[name] for name in _ARRAYS},
-                    policy_names=tuple(str(name) for name in file["policy_names"]),
-                    catalog_hash=str(file["catalog_hash"]),
-                )
-        except (KeyError, ValueError, EOFError, OSError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(f"{path} is no session log of gems_gym ({error})") from error
+            check_form(arrays, _FORMS)
+            _check_log(arrays)
+        except ValueError as error:
+            raise ValueError(f"log: {str(path)!r} is no session log of gems_gym: {error}") from error
+        return cls(
+            slates=arrays["slates"].astype(np.int32, copy=False),
+            clicks=arrays["clicks"].astype(np.uint8, copy=False),
+            click_probabilities=arrays["click_probabilities"].astype(np.float32, copy=False),
+            policy=arrays["policy"].astype(np.uint8, copy=False),
+            policy_names=tuple(map(str, arrays["policy_names"])),
+            catalog_hash=str(arrays["catalog_hash"]),
+        )
 
 
 def kept_session_log(unfinished: Unfinished | None, collect: Callable[[], SessionLog]) -> SessionLog:
@@ -120,16 +134,17 @@ def kept_session_log(unfinished: Unfinished | None, collect: Callable[[], Sessio
         return log
 
 
+@checked_arguments
 def collect_session_log(
     world: str | SlateConfig,
-    shares: Mapping[str, float],
-    num_sessions: int,
-    seed: int,
+    shares: Mapping[str, Positive],
+    num_sessions: Users,
+    seed: UserSeed,
     *,
-    search_sessions: int | None = None,
-    session_length: int | None = None,
+    search_sessions: Count | None = None,
+    session_length: Count | None = None,
     item_embeddings: ItemEmbeddings | None = None,
-    num_envs: int = 512,
+    num_envs: Count = 512,
     progress: bool = True,
 ) -> SessionLog:
     """Log sessions of logging users under a mixture of policies.
@@ -172,6 +187,26 @@ def collect_session_log(
     return log
 
 
+def _check_log(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raise a ValueError unless the arrays of a log belong together."""
+    shape, names = arrays["slates"].shape, len(arrays["policy_names"])
+    for name in ("clicks", "click_probabilities"):
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}, but slates {shape}")
+    if 0 in shape or shape[1] < 2:
+        raise ValueError(f"slates of shape {shape} hold no session of a first slate and a step")
+    if not 0 <= arrays["slates"].min() <= arrays["slates"].max() < 2**31:
+        raise ValueError("slates must hold item ids, integers ≥ 0")
+    if arrays["clicks"].max() > 1 or arrays["clicks"].min() < 0:
+        raise ValueError("clicks must be 0 or 1")
+    probabilities = arrays["click_probabilities"]
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise ValueError("click_probabilities must be in [0, 1]")
+    policy = arrays["policy"]
+    if policy.shape != shape[:1] or not 0 <= policy.min() <= policy.max() < names:
+        raise ValueError(f"policy must name one of the {names} policies for each of the {shape[0]} sessions")
+
+
 def _logging_policy(
     name: str, env: SlateVectorEnv, seed: int, search_sessions: int | None, progress: bool
 ) -> Policy:
@@ -203,8 +238,8 @@ def _log_policy(
 
 def _session_counts(shares: Mapping[str, float], num_sessions: int) -> dict[str, int]:
     """Sessions of each policy: its share, rounded, so that all add up."""
-    if not shares or min(shares.values()) <= 0:
-        raise ValueError(f"shares must give every logging policy a number > 0, got {dict(shares)}")
+    if not shares:
+        raise ValueError("shares must name at least one logging policy, got none")
     if num_sessions < len(shares):
         raise ValueError(f"num_sessions must be at least one per policy, {len(shares)}; got {num_sessions}")
     ends = np.round(np.cumsum(list(shares.values())) / sum(shares.values()) * num_sessions).astype(int)

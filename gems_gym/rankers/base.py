@@ -10,6 +10,7 @@ import numpy as np
 
 from gems_gym import plugins
 from gems_gym.artifacts import Artifact, load_artifact, shipped
+from gems_gym.checks import Units, checked_arguments
 from gems_gym.embeddings.base import EmbeddingTable, load_embeddings
 from gems_gym.errors import unknown_name
 
@@ -70,6 +71,7 @@ class SamplingRanker(Ranker, Protocol):
         ...
 
 
+@checked_arguments
 def load_ranker(path: str | os.PathLike[str]) -> Ranker:
     """Loads a ranker of whichever kind the file holds, or one that comes with the package.
 
@@ -89,8 +91,9 @@ def load_ranker(path: str | os.PathLike[str]) -> Ranker:
     return cast(Callable[[Artifact], Ranker], ranker_class.from_artifact)(artifact)
 
 
+@checked_arguments
 def make_ranker(
-    name: str, table: EmbeddingTable | str | os.PathLike[str], slate_size: int, **options: Any
+    name: str, table: EmbeddingTable | str | os.PathLike[str], slate_size: Units, **options: Any
 ) -> Ranker:
     """Makes a ranker that needs no training from item embeddings.
 

@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from gems_gym.checks import Count, Seed, Units, checked, checked_arguments
 from gems_gym.networks import FeedForward, dense
 from gems_gym.rankers.kernels import best_per_slot
 from gems_gym.rankers.stored import (
     StoredRanker,
     check_enough_items,
-    checked_flag,
     checked_latents,
     checked_sessions,
 )
@@ -76,7 +76,7 @@ class GemsDecoder(StoredRanker):
         sha256: str | None = None,
     ) -> None:
         super().__init__(tensors, self.needed, catalog_hash, header, sha256)
-        self.deduplicate = checked_flag("deduplicate", deduplicate)
+        self.deduplicate = checked("deduplicate", deduplicate, bool)
         if self.tensors["item_embeddings"].ndim != 2:
             found = self.tensors["item_embeddings"].shape
             raise ValueError(f"tensors['item_embeddings'] has shape {found}; (num_items, E) was expected")
@@ -172,15 +172,16 @@ class GemsRanker(GemsDecoder):
         return GemsDecoder(self.tensors, self.catalog_hash, deduplicate=self.deduplicate, header=self.header)
 
     @classmethod
+    @checked_arguments
     def random(
         cls,
         *,
-        num_items: int,
-        slate_size: int,
+        num_items: Count,
+        slate_size: Units,
         catalog_hash: str,
-        seed: int,
-        latent_size: int = 32,
-        embedding_size: int = 20,
+        seed: Seed,
+        latent_size: Units = 32,
+        embedding_size: Units = 20,
         deduplicate: bool = True,
     ) -> GemsRanker:
         """An untrained ranker: He-normal weights, N(0, 1) item embeddings, bounds of ± 3."""

@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import Units, as_array, checked
 from gems_gym.embeddings.base import EmbeddingTable
-from gems_gym.rankers.stored import StoredRanker, check_enough_items, checked_flag, checked_latents
+from gems_gym.rankers.stored import StoredRanker, check_enough_items, checked_latents
 
 LARGEST_SLATE = 10_000
 """Items in the longest slate: a file says how many there are, and a latent may hold a query for each."""
@@ -44,13 +45,14 @@ class ItemVectorRanker(StoredRanker):
         header: Mapping[str, Any] | None = None,
         sha256: str | None = None,
     ) -> None:
-        tensors = {"item_embeddings": np.asarray(item_embeddings)}
+        tensors = {"item_embeddings": as_array(item_embeddings, "item_embeddings")}
         super().__init__(tensors, ["item_embeddings"], catalog_hash, header, sha256)
         embeddings = self.tensors["item_embeddings"]
         if embeddings.ndim != 2 or 0 in embeddings.shape:
             raise ValueError(f"item_embeddings has shape {embeddings.shape}; (num_items, E) was expected")
         if type(slate_size) is not int or not 1 <= slate_size <= LARGEST_SLATE:
             raise ValueError(f"slate_size must be a whole number in [1, {LARGEST_SLATE}], got {slate_size!r}")
+        slate_size = checked("slate_size", slate_size, Units)
         self.num_items, self.embedding_size = embeddings.shape
         if self.always_distinct:
             check_enough_items(self.num_items, slate_size, f"a {self.kind}")
@@ -111,7 +113,7 @@ class SlotQueryRanker(ItemVectorRanker):
         **recorded: Any,
     ) -> None:
         super().__init__(item_embeddings, slate_size, catalog_hash, **recorded)
-        self.deduplicate = checked_flag("deduplicate", deduplicate)
+        self.deduplicate = checked("deduplicate", deduplicate, bool)
         if self.deduplicate:
             check_enough_items(self.num_items, slate_size, "deduplicate=True")
 

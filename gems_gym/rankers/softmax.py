@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import Positive, checked
 from gems_gym.rankers.item_vectors import ItemVectorRanker
 from gems_gym.rankers.kernels import best_of_each, draw_items
-from gems_gym.rankers.stored import check_enough_items, checked_flag, checked_latents
+from gems_gym.rankers.stored import check_enough_items, checked_latents
 
 
 class SoftmaxRanker(ItemVectorRanker):
@@ -59,12 +59,9 @@ class SoftmaxRanker(ItemVectorRanker):
         **recorded: Any,
     ) -> None:
         super().__init__(item_embeddings, slate_size, catalog_hash, **recorded)
-        self.sample = checked_flag("sample", sample)
-        self.replace = checked_flag("replace", replace)
-        number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-        if not number or not 0 < temperature < math.inf:
-            raise ValueError(f"temperature must be a finite number > 0, got {temperature!r}")
-        self.temperature = float(temperature)
+        self.sample = checked("sample", sample, bool)
+        self.replace = checked("replace", replace, bool)
+        self.temperature = checked("temperature", temperature, Positive)
         if not (sample and replace):
             check_enough_items(self.num_items, slate_size, "a slate without duplicates")
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from gems_gym.artifacts import Artifact, ArtifactError, content_sha256, load_artifact, save_artifact
+from gems_gym.checks import as_array, checked_arguments
 
 
 class StoredRanker:
@@ -37,9 +38,10 @@ class StoredRanker:
     slate_size: int
     action_size: int
 
+    @checked_arguments
     def __init__(
         self,
-        tensors: Mapping[str, np.ndarray],
+        tensors: Mapping[str, Any],
         needed: Sequence[str],
         catalog_hash: str,
         header: Mapping[str, Any] | None,
@@ -90,6 +92,8 @@ class StoredRanker:
         header = dict(artifact.header)
         catalog_hash, sizes = header.pop("catalog_hash", None), header.pop("sizes", {})
         found = header.get("options", {})
+        if not isinstance(found, dict) or not isinstance(sizes, dict):
+            raise ArtifactError(f"{artifact.path}: options and sizes in its header must be JSON objects")
         missing = [] if isinstance(catalog_hash, str) else ["catalog_hash"]
         missing += [
             name for name, part in (("options", found), ("sizes", sizes)) if not isinstance(part, dict)
@@ -130,7 +134,7 @@ def checked_latents(latents: np.ndarray, action_size: int) -> np.ndarray:
         ValueError: a wrong shape or dtype, or numbers that are not finite. Numbers outside [-1, 1] pass: the
             wrappers refuse them.
     """
-    latents = np.asarray(latents)
+    latents = as_array(latents, "latents")
     if latents.ndim != 2 or latents.shape[1] != action_size or latents.dtype.kind != "f":
         raise ValueError(
             f"latents has shape {latents.shape} and dtype {latents.dtype}; "
@@ -150,13 +154,13 @@ def checked_sessions(
     Raises:
         ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
     """
-    slates, clicks = np.asarray(slates), np.asarray(clicks)
+    slates, clicks = as_array(slates, "slates"), as_array(clicks, "clicks")
     for name, array, kinds in (("slates", slates, "iu"), ("clicks", clicks, "iub")):
-        fits = slates.ndim == 2 and array.shape == (len(slates), slate_size)
+        fits = slates.ndim == 2 and array.shape == (slates.shape[0], slate_size)
         if not fits or array.dtype.kind not in kinds:
             raise ValueError(
                 f"{name} has shape {array.shape} and dtype {array.dtype}; "
-                f"({len(slates)}, {slate_size}) integers were expected"
+                f"(num_users, {slate_size}) integers, the same number of users, were expected"
             )
     known = (slates >= 0) & (slates < num_items)
     if not known.all():
@@ -178,8 +182,12 @@ def checked_tensors(
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise ValueError(f"tensors lacks {missing}; a {kind} needs {list(needed)}")
+    given = {name: as_array(tensors[name], name) for name in needed}
+    for name, array in given.items():
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"{name} must hold real numbers, got {array.dtype} of shape {array.shape}")
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
-        arrays = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in needed}
+        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in given.items()}
     for name, array in arrays.items():
         if array.size == 0:
             raise ValueError(f"tensors[{name!r}] is empty: it has shape {array.shape}")
@@ -187,13 +195,6 @@ def checked_tensors(
             bad = np.count_nonzero(~np.isfinite(array))
             raise ValueError(f"tensors[{name!r}] holds {bad} non-finite numbers")
     return arrays
-
-
-def checked_flag(name: str, value: object) -> bool:
-    """A bool, or a ValueError that names the option: "false" from a file or a command line would count as true."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false, got {value!r}")
-    return value
 
 
 def check_enough_items(num_items: int, slate_size: int, what: str) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import checked
 from gems_gym.rankers.item_vectors import ItemVectorRanker
 from gems_gym.rankers.kernels import best_of_each
-from gems_gym.rankers.stored import checked_flag, checked_latents
+from gems_gym.rankers.stored import checked_latents
 
 
 class TopKRanker(ItemVectorRanker):
@@ -53,7 +54,7 @@ class TopKRanker(ItemVectorRanker):
         **recorded: Any,
     ) -> None:
         super().__init__(item_embeddings, slate_size, catalog_hash, **recorded)
-        self.cosine = checked_flag("cosine", cosine)
+        self.cosine = checked("cosine", cosine, bool)
         if self.cosine:
             lengths = np.linalg.norm(self._items, axis=0)  # (num_items,)
             if not lengths.all():

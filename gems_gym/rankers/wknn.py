@@ -6,11 +6,13 @@ as in the baseline "SAC+WkNN" of arXiv 2301.08632.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
+from gems_gym.checks import checked
 from gems_gym.rankers.item_vectors import SlotQueryRanker
 from gems_gym.rankers.kernels import best_of_each, best_per_slot
 from gems_gym.rankers.stored import checked_sessions
@@ -74,9 +76,7 @@ class WknnRanker(SlotQueryRanker):
         super().__init__(item_embeddings, slate_size, catalog_hash, deduplicate=deduplicate, **recorded)
         # The last slot of a slate without duplicates still has k items to choose from.
         most = self.num_items - (slate_size - 1 if deduplicate else 0)
-        if type(k) is not int or not 1 <= k <= most:
-            raise ValueError(f"k must be a whole number in [1, {most}], got {k!r}")
-        self.k = k
+        self.k = checked("k", k, Annotated[int, Interval(ge=1, le=most)])
         embeddings = self.tensors["item_embeddings"]
         low, high = embeddings.min(axis=0), embeddings.max(axis=0)
         self._centre = (low + high) / 2  # (E,)

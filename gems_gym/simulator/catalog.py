@@ -1,6 +1,7 @@
 """Item catalogues: drawn from a seed, or one's own."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.array_files import read_npy
+from gems_gym.checks import Count, as_array, check_fields, checked
 from gems_gym.config import SlateConfig, resolve_config
 
 ItemEmbeddings = NDArray[np.floating[Any]] | str | Path
@@ -25,7 +28,16 @@ class Catalog:
     """
 
     item_embeddings: NDArray[np.float32]  # (num_items, num_topics * topic_size)
-    topic_size: int
+    topic_size: Count
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        array = as_array(self.item_embeddings, "item_embeddings")
+        if array.dtype != np.float32 or array.ndim != 2 or array.shape[1] % self.topic_size:
+            raise ValueError(
+                f"item_embeddings must be float32 of shape (num_items, num_topics * topic_size), topic_size="
+                f"{self.topic_size}; got {array.dtype} of shape {array.shape}"
+            )
 
     @property
     def num_items(self) -> int:
@@ -94,15 +106,21 @@ def resolve_world(
         TypeError: Likewise.
         FileNotFoundError: No file at the path.
     """
-    overrides = dict(overrides or {})
+    overrides = dict(checked("overrides", overrides, Mapping | None) or {})
+    file = item_embeddings if isinstance(item_embeddings, str | Path) else None
     if item_embeddings is not None:
-        if isinstance(item_embeddings, str | Path):
-            item_embeddings = _read_npy(Path(item_embeddings))
-        item_embeddings = _as_array(item_embeddings)
+        if file is not None:
+            item_embeddings = read_npy(Path(file), name="item_embeddings")
+        item_embeddings = as_array(item_embeddings, "item_embeddings")
         if item_embeddings.ndim == 2:
             overrides.setdefault("num_items", item_embeddings.shape[0])
     resolved = resolve_config(config, overrides)
-    return resolved, load_catalog(resolved, item_embeddings)
+    try:
+        return resolved, load_catalog(resolved, item_embeddings)
+    except (ValueError, TypeError) as error:
+        if file is None:
+            raise
+        raise ValueError(f"{error} (they are from the file {str(file)!r})") from error
 
 
 def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = None) -> Catalog:
@@ -120,7 +138,7 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
         return draw_catalog(
             config.catalog, config.num_items, config.num_topics, config.topic_size, config.catalog_seed
         )
-    array = _as_array(item_embeddings)
+    array = as_array(item_embeddings, "item_embeddings")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"item_embeddings must be an array of real numbers, got dtype {array.dtype}")
     expected = (config.num_items, config.embedding_size)
@@ -139,22 +157,6 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
         raise ValueError("item_embeddings are all zero (as float32 numbers): no item could ever be relevant")
     frozen.flags.writeable = False
     return Catalog(frozen, config.topic_size)
-
-
-def _as_array(item_embeddings: object) -> NDArray[Any]:
-    try:
-        return np.asarray(item_embeddings)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"item_embeddings must be an array of real numbers ({error})") from error
-
-
-def _read_npy(path: Path) -> NDArray[Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"item_embeddings: there is no file {str(path)!r}")
-    try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"item_embeddings: {str(path)!r} is no .npy file of numbers ({error})") from error
 
 
 @lru_cache(maxsize=32)

@@ -10,14 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.checks import Count, Threads, checked_arguments
 from gems_gym.compilation import announced_if_long
 from gems_gym.config import SlateConfig
+from gems_gym.machine import check_fits_memory
 from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
-from gems_gym.simulator.checks import check_slates, unknown_item
+from gems_gym.simulator.checks import (
+    check_preferences,
+    check_rngs,
+    check_rows,
+    check_slates,
+    check_topics,
+    check_uniforms,
+    unknown_item,
+)
 from gems_gym.simulator.state import Shown, empty_shown, empty_users, make_dynamics
 from gems_gym.simulator.users import DrawnAhead, draw_users
 
+_INT64 = np.dtype(np.int64)
 _compile_first = True  # in this process, nothing has been compiled or loaded from the cache yet
 
 
@@ -48,7 +59,18 @@ class SlateSimulator:
         users: The users' state, one row each (read it, do not write it).
     """
 
-    def __init__(self, config: SlateConfig, catalog: Catalog, num_users: int, num_threads: int = 1) -> None:
+    @checked_arguments
+    def __init__(
+        self, config: SlateConfig, catalog: Catalog, num_users: Count, num_threads: Threads = 1
+    ) -> None:
+        if (catalog.num_items, catalog.topic_size) != (config.num_items, config.topic_size) or (
+            catalog.item_embeddings.shape[1] != config.embedding_size
+        ):
+            raise ValueError(
+                f"catalog has embeddings of shape {catalog.item_embeddings.shape}, {catalog.topic_size} numbers a "
+                f"topic; config says {(config.num_items, config.embedding_size)} and {config.topic_size}"
+            )
+        check_fits_memory(f"num_users={num_users}", config.bytes_needed(num_users))
         self.config = config
         self.catalog = catalog
         self.num_users = num_users
@@ -56,6 +78,8 @@ class SlateSimulator:
         self.dynamics = make_dynamics(config, catalog)
         self.users = empty_users(config, num_users)
         self._all_rows = np.arange(num_users)
+        self._opened = np.zeros(num_users, np.bool_)
+        self._all_opened = False
         self._first_slate = catalog.first_slate(config.slate_size)
         self._click_uniforms = DrawnAhead(num_users, config.episode_length, self._draw_click_uniforms)
 
@@ -89,14 +113,15 @@ class SlateSimulator:
         Returns:
             What came of the first slates, one row for each new user.
         """
-        rows = self._all_rows if which is None else which
+        rows = self._all_rows if which is None else check_rows(which, self.num_users)
+        check_rngs(rngs, len(rows))
         draws = draw_users(rngs, self.config)
         self._click_uniforms.start(rngs, rows)
         if preferences is None:
             preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
-        return self.open_given_sessions(
-            preferences, draws.click_uniforms[:, None], draws.topics, rows, first_slates
-        )
+        else:
+            preferences = check_preferences(preferences, (len(rows), self.config.embedding_size))
+        return self._open(preferences, draws.click_uniforms[:, None], draws.topics, rows, first_slates)
 
     def open_given_sessions(
         self,
@@ -119,15 +144,32 @@ class SlateSimulator:
         Returns:
             What came of the first slates, one row for each new user.
         """
-        rows = self._all_rows if which is None else which
-        self.users.preference[rows] = preferences
-        shown = empty_shown(self.config, len(rows))
+        rows = self._all_rows if which is None else check_rows(which, self.num_users)
+        preferences = check_preferences(preferences, (len(rows), self.config.embedding_size))
+        uniforms = check_uniforms(uniforms, (len(rows), self.config.slate_size))
+        topics = check_topics(short_term_topics, len(rows), self.config.num_topics)
+        return self._open(preferences, uniforms, topics, rows, first_slates)
+
+    def _open(
+        self,
+        preferences: NDArray[np.float64],
+        uniforms: NDArray[np.float32],
+        topics: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        first_slates: NDArray[np.int64] | None,
+    ) -> Shown:
+        """Open sessions with what was drawn or checked; first slates are checked here."""
+        size, count = self.config.slate_size, len(rows)
         if first_slates is None:
-            first_slates = np.repeat(self._first_slate[None], len(rows), axis=0)
+            first_slates = np.repeat(self._first_slate[None], count, axis=0)
+        else:
+            first_slates = check_slates(first_slates, (count, size), self.config.num_items, "first_slates")
+        self.users.preference[rows] = preferences
+        shown = empty_shown(self.config, count)
         with announced_if_long("the simulator") if _compile_first else nullcontext():
-            kernels.open_sessions(
-                self.dynamics, self.users, rows, first_slates, short_term_topics, uniforms, shown
-            )
+            kernels.open_sessions(self.dynamics, self.users, rows, first_slates, topics, uniforms, shown)
+            self._opened[rows] = True
+            self._all_opened = bool(self._opened.all())
             self._compile_step()
         return shown
 
@@ -149,21 +191,31 @@ class SlateSimulator:
         """Show users a slate.
 
         Args:
-            slates: int64 ``(n, slate_size)``, items in ``[0, num_items)``; shape and dtype are checked by
-                :func:`gems_gym.simulator.check_slates`, not here.
+            slates: Integers ``(n, slate_size)``, items in ``[0, num_items)``.
             uniforms: For replays, the numbers that a click's probability must exceed,
-                float32 ``(num_users, 1, slate_size)``; drawn from the users' generators if None.
+                float32 ``(num_users, steps, slate_size)``: step t takes those at ``t % steps``; drawn from the users'
+                generators if None.
             which: Rows of the users that take the step, int64 ``(n,)``; all of them if None.
 
         Returns:
             What came of the slates, one row for each user that took the step.
 
         Raises:
-            ValueError: An item that is not in the catalogue; nothing has changed then.
+            ValueError: An item that is not in the catalogue, a user that there is not or twice, or an array of another
+                shape; nothing has changed then.
+            TypeError: An array of another dtype.
+            RuntimeError: A user whose session has not been opened.
         """
-        rows = self._all_rows if which is None else which
+        rows = self._all_rows if which is None else check_rows(which, self.num_users)
+        if not (self._all_opened or self._opened[rows].all()):
+            raise RuntimeError("step was called before open_sessions: no session of these users runs yet")
+        shape = (len(rows), self.config.slate_size)
+        if type(slates) is not np.ndarray or slates.dtype != _INT64 or slates.shape != shape:
+            slates = check_slates(slates, shape, name="slates")
         if uniforms is None:
             uniforms = self._click_uniforms.block(self.users.step, rows)
+        else:
+            uniforms = check_uniforms(uniforms, (self.num_users, shape[1]))
         shown = empty_shown(self.config, len(rows))
         if self.num_threads == 1:
             unknown = kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)

@@ -10,13 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
+from gems_gym.checks import Threads, checked_arguments
+from gems_gym.command_options import read_seeds
 from gems_gym.errors import missing_dependency, unknown_name
 from gems_gym.locks import locked_folder
+from gems_gym.machine import check_out_folder
 from gems_gym.output import note, show_result
 from gems_gym.whole_files import whole_file, write_json
 from gems_gym_agents.comparison.studies import DATASETS, STUDIES
 
 
+@checked_arguments
 def compare(
     study: Annotated[str, typer.Argument(metavar="STUDY", help=f"One of {', '.join(STUDIES)}.")],
     item_embeddings: Annotated[
@@ -32,7 +36,10 @@ def compare(
     seeds: Annotated[
         str | None, typer.Option(help="Run these only (others than the study's too), e.g. 0,1.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Runs at the same time, one thread each.")] = 1,
+    jobs: Annotated[Threads, typer.Option(help="Runs at the same time, one thread each.")] = 1,
+    rerun_stale: Annotated[
+        bool, typer.Option(help="Run again what other code or another type of processor finished.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The study's folder; runs/compare/STUDY if not given.")
     ] = None,
@@ -40,8 +47,8 @@ def compare(
 ) -> None:
     """Run worlds × variants × seeds, and set what is finished beside trivial policies and published numbers.
 
-    A finished run is never repeated: interrupted, the same command goes on. The folder gets results.json, table.md and
-    curves.png, of all that is finished there. Exit code 1 if a run failed.
+    A finished run is not repeated: after an interruption the same command resumes. The folder gets results.json,
+    table.md and curves.png, of all that is finished there. Exit code 1 if a run failed.
     """
     if study not in STUDIES:
         raise unknown_name("study", study, STUDIES)
@@ -50,15 +57,17 @@ def compare(
             raise missing_dependency(module, "all")
     from gems_gym_agents.comparison.running import Selection, on_this_machine, run_study
 
+    out = out or Path("runs/compare") / study
+    check_out_folder(out)
     whole = on_this_machine(STUDIES[study], item_embeddings, datasets)
-    selection = Selection(_names(worlds), _names(variants), None if seeds is None else _seeds(seeds))
+    selection = Selection(_names(worlds), _names(variants), None if seeds is None else read_seeds(seeds))
     out = out or Path("runs/compare") / study
     given = {"item-embeddings": item_embeddings and item_embeddings.name, "datasets": datasets}
     options = [
         f"--{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DATASETS
     ]
     with locked_folder(out, f"--out {out}"):
-        failures = run_study(selection.of(whole), out, jobs)
+        failures = run_study(selection.of(whole), out, jobs, rerun_stale=rerun_stale)
         results = write_results(whole, out, " ".join(["gems-gym compare", study, *options]))
     show_result(*_shown(results, failures, out), as_json)
     for name, reason in failures.items():
@@ -97,13 +106,3 @@ def _shown(results: dict[str, Any], failures: dict[str, str], out: Path) -> tupl
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        seeds = [int(one) for one in text.split(",")]
-    except ValueError as error:
-        raise ValueError(f"--seeds must be whole numbers with commas between them, got {text!r}") from error
-    if min(seeds) < 0:
-        raise ValueError(f"--seeds must be at least 0, got {text!r}")
-    return seeds

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +26,7 @@ from gems_gym.progress import stderr, told_to
 _THREADS: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _REPORT_EVERY = 0.2  # seconds between two reports of a job's progress
 _PATIENCE = 10.0  # seconds that an interrupted job has to tidy up
+_PATIENCE_OF_ORPHANS = 0.5  # the same, of a job whose parent was killed
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ def _work(job: Job, reports: Connection) -> None:
     )  # Ctrl-C reaches the whole group; the parent says who is to end
     signal.signal(signal.SIGTERM, _interrupt)  # half-written files are removed on the way out
     job.log.parent.mkdir(parents=True, exist_ok=True)
+    threading.Thread(target=_end_with_parent, args=(reports.fileno(),), daemon=True).start()
     with job.log.open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -191,6 +195,19 @@ def _work(job: Job, reports: Connection) -> None:
     except Exception as error:
         traceback.print_exc()
         reports.send(("failed", f"{type(error).__name__}: {error}"))
+
+
+def _end_with_parent(descriptor: int) -> None:
+    """Wait until nobody listens to the reports any more: then the parent was killed, and the job ends too.
+
+    It is interrupted first, so that it tidies up, and killed if that takes longer.
+    """
+    closed = select.poll()
+    closed.register(descriptor, 0)  # POLLERR and POLLHUP are always reported
+    closed.poll()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE_OF_ORPHANS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _interrupt(*_: object) -> None:

@@ -12,11 +12,11 @@ from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
 from gems_gym.beliefs import BeliefEncoder
-from gems_gym.output import plain
+from gems_gym.output import note, plain
 from gems_gym.trained_agents import AgentPolicy
 from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import user_seeds
-from gems_gym.whole_files import read_json, write_json
+from gems_gym.whole_files import read_json_object, write_json
 from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.runs import Run
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, ValidationScore, evaluate
@@ -59,9 +59,13 @@ def fit(run: Run[Any, Any], source: Any, make_users: MakeUsers) -> tuple[Any, Wa
     Returns:
         The fitted agent, and what its policies were scored with.
     """
-    settings, file = plain(run.settings()), run.folder / _SETTINGS_FILE
-    if not file.is_file() or read_json(file) != settings:
-        discard_unfinished(run.folder)  # of other settings
+    settings, file = plain({**run.settings(), "made_by": run.made_by()}), run.folder / _SETTINGS_FILE
+    if read_json_object(file) != settings:
+        if is_unfinished(run.folder):
+            note(
+                f"{run.name}: begins again, as its unfinished training is of other settings, code or processor"
+            )
+        discard_unfinished(run.folder)
         write_json(file, settings)
     users = user_seeds("validation", run.seed, run.study.validation_users)
     agent, score = make_agent(run), WatchedScore(make_users, users, run.folder)
@@ -92,8 +96,8 @@ class WatchedScore(ValidationScore):
 
     def __init__(self, make_env: MakeUsers, user_seeds: Sequence[int], folder: Path) -> None:
         self._clock_file = folder / _CLOCK_FILE
-        resumes = is_unfinished(folder) and self._clock_file.is_file()
-        self._before = float(read_json(self._clock_file)) if resumes else 0.0
+        earlier = read_json_object(self._clock_file, ["seconds"]) if is_unfinished(folder) else None
+        self._before = float(earlier["seconds"]) if earlier else 0.0
         self._start = time.process_time()
         super().__init__(make_env, user_seeds)
 
@@ -105,5 +109,5 @@ class WatchedScore(ValidationScore):
     def __call__(self, act: Act, belief: BeliefEncoder | None = None) -> float:
         """Mean clicks a session of a policy, one session with each user."""
         value = super().__call__(act, belief)
-        write_json(self._clock_file, self.cpu_seconds)
+        write_json(self._clock_file, {"seconds": self.cpu_seconds})
         return value

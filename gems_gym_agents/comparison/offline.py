@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym import plugins
 from gems_gym.dataset_folders import local_dataset_ids
 from gems_gym.intervals import t_interval
 from gems_gym.trained_agents import AgentPolicy, save_trained_agent
@@ -52,6 +53,10 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
         """Everything that the result depends on."""
         content_hash = open_dataset(self.world).dataset.storage.metadata["content_hash"]
         return {**agent_settings(self), "dataset": self.world.dataset_id, "content_hash": content_hash}
+
+    def modules(self) -> set[str]:
+        """The modules that make the result."""
+        return {__name__, plugins.module_of(plugins.AGENTS, self.variant.agent)}
 
     def play(self) -> str:
         """Train and test, and write the result.

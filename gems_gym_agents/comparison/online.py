@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import VectorEnv
 
+from gems_gym import plugins
 from gems_gym.beliefs import load_belief
 from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import save_trained_agent
@@ -32,13 +33,19 @@ class OnlineRun(Run[World, OnlineVariant]):
         made_by = {kind: self.parts.settings(getattr(self.variant, kind)) for kind in ("belief", "ranker")}
         return {**agent_settings(self), "num_envs": self.variant.num_envs, **made_by}
 
+    def modules(self) -> set[str]:
+        """The modules that make the result."""
+        made_by = (self.parts.modules(part) for part in (self.variant.belief, self.variant.ranker))
+        return {__name__, plugins.module_of(plugins.AGENTS, self.variant.agent)}.union(*made_by)
+
     def play(self) -> str:
         """Train and test, and write the result.
 
         It holds ``test`` (``mean_return``, ``ci95`` over users, ``users``), ``interactions``, ``curve``
         (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean of late
         policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker and
-        training, ``metrics`` of belief and ranker, and ``logged_interactions`` that these two learned from.
+        training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and ``logged_interactions``
+        that these two learned from.
         """
         parts, variant = self.parts, self.variant
         made = {"belief": parts.make(variant.belief), "ranker": parts.make(variant.ranker)}
@@ -55,7 +62,11 @@ class OnlineRun(Run[World, OnlineVariant]):
             "training": score.cpu_seconds
         }
         env_id = parts.world.env_id
-        record = {"env": env_id, "env_spec": gymnasium.spec(env_id).to_json(), "steps": variant.steps}
+        record: dict[str, Any] = {
+            "env": env_id,
+            "env_spec": gymnasium.spec(env_id).to_json(),
+            "steps": variant.steps,
+        }
         save_trained_agent(self.folder, agent, variant.agent, ranker, belief, {**record, "seed": self.seed})
         found = score_on_test_users(self, agent.act, tested)
         policies = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
@@ -70,6 +81,7 @@ class OnlineRun(Run[World, OnlineVariant]):
                 "averaged": means[0] if means else None,
                 "cpu_seconds": cpu_seconds,
                 "metrics": {kind: one["metrics"] for kind, one in made.items()},
+                "parts": {kind: one["sha256"] for kind, one in made.items()},
             }
         )
         discard_unfinished(self.folder)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from gems_gym import plugins
 from gems_gym.embeddings import Sources, make_embeddings
+from gems_gym.locks import locked
 from gems_gym.pretraining.belief_settings import BeliefSettings
 from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
 from gems_gym.pretraining.gru_belief import pretrain_belief
@@ -40,20 +42,35 @@ class Parts:
         """Make a part, or reuse it if it is there, whole, and made of the same settings.
 
         Returns:
-            ``metrics``, ``logged_interactions`` and ``cpu_seconds``, those of the log included.
+            ``metrics``, ``logged_interactions``, ``cpu_seconds``, those of the log included, and the file's ``sha256``.
         """
-        stages, settings = Stages(self.directory), self.settings(recipe)
+        stages, settings, file = Stages(self.directory), self.settings(recipe), self.file(recipe)
 
         def make() -> dict[str, Any]:
             log = self._log(recipe, settings)
             made, metrics = self._trained(recipe, settings, log)
-            made.save(self.file(recipe))
+            made.save(file)
             sessions = 0 if log is None else log.num_sessions + (settings.get("search_sessions") or 0)
             steps = sessions * (settings.get("session_length") or self.world.config.episode_length)
             return {"metrics": metrics, "logged_interactions": steps}
 
-        made = stages.run(recipe.name, settings, [self.file(recipe).name], make)
-        return {**made, "cpu_seconds": stages.cpu_seconds[recipe.name]}
+        with locked(file.with_name(f".{file.name}.lock"), f"the part {file}", wait=True):
+            made = stages.run(recipe.name, settings, [file.name], make, modules=self.modules(recipe))
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        return {**made, "cpu_seconds": stages.cpu_seconds[recipe.name], "sha256": sha256}
+
+    def modules(self, recipe: PartRecipe) -> set[str]:
+        """The modules that make a part, for :func:`gems_gym.fingerprints.code_fingerprint`."""
+        logging = self.settings(recipe).get("shares", {})
+        found = {"gems_gym.pretraining.session_log"} if logging else set()
+        found |= {plugins.module_of(plugins.POLICIES, name) for name in logging}
+        if isinstance(recipe, ItemVectorRecipe):
+            return found | {
+                plugins.module_of(plugins.EMBEDDINGS, recipe.embeddings),
+                plugins.module_of(plugins.RANKERS, recipe.ranker),
+            }
+        trainer = "gems_vae" if isinstance(recipe, GemsRecipe) else "gru_belief"
+        return found | {f"gems_gym.pretraining.{trainer}"}
 
     def settings(self, recipe: PartRecipe) -> dict[str, Any]:
         """Everything that a part depends on, the defaults of its recipe filled in."""

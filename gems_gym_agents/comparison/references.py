@@ -64,5 +64,6 @@ def measure_references(study: Study, world: World, out: Path) -> str:
         out / world.name / REFERENCE_FILE,
         reference_settings(study, world),
         {"world": world.name, "policies": policies},
+        [__name__, *(plugins.module_of(plugins.POLICIES, name) for name in REFERENCES)],
     )
     return ", ".join(f"{name} {one['mean_return']:.1f}" for name, one in policies.items())

@@ -16,6 +16,7 @@ RESULTS_FILE = "results.json"
 _KEPT = (
     "world", "variant", "seed", "test", "final", "behaviour", "difference_to_behaviour", "interactions",
     "logged_interactions", "cpu_seconds", "curve", "averaged", "history", "machine", "gems_gym",
+    "processor", "code", "cpu", "parts",
 )  # fmt: skip
 
 
@@ -30,7 +31,7 @@ def collect_results(study: Study, out: Path, command: str) -> dict[str, Any]:
     Raises:
         ValueError: A finished run of other settings.
     """
-    results = [run.result() or {} for run in finished_runs(study, out)]
+    results = [result for _, result in finished_runs(study, out)]
     references = {
         world.name: read_references(study, world, out) for world in study.worlds if isinstance(world, World)
     }

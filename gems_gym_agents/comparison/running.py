@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gems_gym.errors import unknown_name
+from gems_gym.locks import locked_folder
 from gems_gym.output import note
 from gems_gym_agents.comparison.jobs import Job, do_jobs
 from gems_gym_agents.comparison.offline import OfflineRun
@@ -105,19 +106,22 @@ def runs_of(study: Study, out: Path) -> list[OnlineRun | OfflineRun]:
     return runs
 
 
-def finished_runs(study: Study, out: Path) -> list[OnlineRun | OfflineRun]:
-    """The finished runs in a study's folder, those of seeds that it does not name included."""
+def finished_runs(study: Study, out: Path) -> list[tuple[OnlineRun | OfflineRun, dict[str, Any]]]:
+    """The finished runs in a study's folder with their results, those of seeds that it does not name included."""
     seeds = {int(folder.name.removeprefix("seed-")) for folder in out.glob("*/seed-*")}
-    return [run for run in runs_of(replace(study, seeds=tuple(sorted(seeds))), out) if run.is_finished]
+    runs = runs_of(replace(study, seeds=tuple(sorted(seeds))), out)
+    return [(run, result) for run in runs if (result := run.result()) is not None]
 
 
-def run_study(study: Study, out: Path, processes: int = 1) -> dict[str, str]:
+def run_study(study: Study, out: Path, processes: int = 1, *, rerun_stale: bool = False) -> dict[str, str]:
     """Run what is not finished yet of a study.
 
     Args:
         study: Complete, see :func:`on_this_machine`.
         out: The study's folder.
         processes: How many run at once.
+        rerun_stale: Also runs what other code, or another type of processor, finished. Otherwise a note names it, and
+            every table says what made its numbers.
 
     Returns:
         Name of each job that failed -> why.
@@ -130,6 +134,15 @@ def run_study(study: Study, out: Path, processes: int = 1) -> dict[str, str]:
     if processes < 1:
         raise ValueError(f"--jobs must be at least 1, got {processes}")
     runs = runs_of(study, out)
+    finished = [(run, result) for run in runs if (result := run.result()) is not None]
+    stale = [run for run, result in finished if not result.items() >= run.made_by().items()]
+    if stale and not rerun_stale:
+        note(
+            f"{study.name}: {len(stale)} of {len(finished)} finished runs were made by other code or on another type "
+            f"of processor, and are kept ({', '.join(run.name for run in stale)}); --rerun-stale runs them again"
+        )
+    for run in stale if rerun_stale else ():
+        run.discard_result()
     left = [run for run in runs if run.result() is None]
     for run in left:
         run.settings()  # what is wrong with a run is said before the first begins
@@ -157,8 +170,15 @@ def _run_jobs(runs: Sequence[OnlineRun | OfflineRun]) -> list[Job]:
     for run in runs:
         parts = _part_jobs(run) if isinstance(run, OnlineRun) else []
         jobs |= {part.name: part for part in parts if part.name not in jobs}
-        jobs[run.name] = Job(run.name, run.play, run.folder / "log.txt", tuple(part.name for part in parts))
+        needs = tuple(part.name for part in parts)
+        jobs[run.name] = Job(run.name, partial(_play, run), run.folder / "log.txt", needs)
     return list(jobs.values())
+
+
+def _play(run: OnlineRun | OfflineRun) -> str:
+    """Play a run once no other process does: neither one beside this study, nor what is left of one that was killed."""
+    with locked_folder(run.folder, f"the run {run.folder}", wait=True):
+        return run.play() if run.result() is None else "finished by another process"
 
 
 def _part_jobs(run: OnlineRun) -> list[Job]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,13 @@ from gymnasium.vector import VectorEnv
 from gems_gym import __version__
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.config import SlateConfig
+from gems_gym.fingerprints import cpu_type, made_by
 from gems_gym.output import plain
 from gems_gym.rankers import Ranker
 from gems_gym.registration import environment_id
 from gems_gym.simulator import Catalog, resolve_world
 from gems_gym.trained_agents import latent_vector_env
-from gems_gym.whole_files import read_json, write_json
+from gems_gym.whole_files import read_json_object, write_json
 from gems_gym_agents.comparison.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
 
 RESULT_FILE = "result.json"
@@ -108,6 +109,10 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
         """Everything that the result depends on."""
 
     @abc.abstractmethod
+    def modules(self) -> set[str]:
+        """The modules that make the result, for :func:`gems_gym.fingerprints.code_fingerprint`."""
+
+    @abc.abstractmethod
     def play(self) -> str:
         """Train and test, and write the result; returns a line for people."""
 
@@ -121,25 +126,32 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
         """The run's own folder; beside it lies what the variants of a world and seed share."""
         return self.out / self.world.name / f"seed-{self.seed}" / self.variant.name
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether there is a result."""
-        return (self.folder / RESULT_FILE).is_file()
+    def made_by(self) -> dict[str, str]:
+        """Fingerprints of the code and of the processor that would make the result now."""
+        return made_by(*self.modules())
 
     def result(self) -> dict[str, Any] | None:
         """The result if the run is finished, else None; see :func:`read_result`."""
         return read_result(self.folder / RESULT_FILE, self.settings)
 
+    def discard_result(self) -> None:
+        """Forget the result: the run is to be run again."""
+        (self.folder / RESULT_FILE).unlink(missing_ok=True)
+
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result: from now on the run is finished."""
         identity = {"world": self.world.name, "variant": self.variant.name, "seed": self.seed}
-        write_result(self.folder / RESULT_FILE, self.settings(), {**identity, **result})
+        write_result(self.folder / RESULT_FILE, self.settings(), {**identity, **result}, self.modules())
 
 
-def write_result(file: Path, settings: dict[str, Any], result: dict[str, Any]) -> None:
-    """Write a result with what it depends on, whole or not at all."""
+def write_result(
+    file: Path, settings: dict[str, Any], result: dict[str, Any], modules: Iterable[str]
+) -> None:
+    """Write a result with what it depends on, its settings, its code and the processor, whole or not at all."""
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
-    made = {"gems_gym": __version__, "machine": machine}
+    made = {
+        "gems_gym": __version__, "machine": machine, "processor": cpu_type()["processor"], **made_by(*modules),
+    }  # fmt: skip
     write_json(file, plain({**result, **made, "settings": settings}))
 
 
@@ -151,14 +163,14 @@ def read_result(file: Path, settings: Callable[[], dict[str, Any]]) -> dict[str,
         settings: Tells what it has to depend on; asked only if there is a result.
 
     Returns:
-        The result, None if there is none.
+        The result; None if there is none, or with a note if its file is damaged.
 
     Raises:
         ValueError: A result of other settings; they are named.
     """
-    if not file.is_file():
+    result = read_json_object(file, ("settings", "gems_gym"))
+    if result is None:
         return None
-    result = read_json(file)
     wanted = plain(settings())
     if result["settings"] != wanted:
         differing = sorted(_differences(result["settings"], wanted))
@@ -166,7 +178,7 @@ def read_result(file: Path, settings: Callable[[], dict[str, Any]]) -> dict[str,
             f"{str(file)!r} was made with other settings: {'; '.join(differing)}. "
             "Choose another --out, or remove that folder to run it again"
         )
-    return dict(result)
+    return result
 
 
 def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:

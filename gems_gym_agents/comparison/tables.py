@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +137,18 @@ def _descriptions(results: dict[str, Any]) -> str:
 
 def _how(results: dict[str, Any]) -> str:
     machines = ", ".join(sorted({run["machine"] for run in results["runs"]}))
-    return f"`{results['command']}`, gems-gym {results['gems_gym']}, {machines}."
+    made = Counter(_maker(run) for run in results["runs"])
+    makers = "; ".join(
+        maker if len(made) == 1 else f"{maker}: {count} runs" for maker, count in sorted(made.items())
+    )
+    return f"`{results['command']}`, gems-gym {results['gems_gym']}, {machines}; {makers}."
+
+
+def _maker(run: dict[str, Any]) -> str:
+    """Which code made a run, on which type of processor."""
+    if "code" not in run:
+        return "code and type of processor not recorded"
+    return f"code {run['code']} on {run['processor']} ({run['cpu']})"
 
 
 def _picture_text(results: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gems_gym.checks import Seed, checked_arguments
+from gems_gym.datasets.reader import check_is_dataset
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.offline.agents import AWACAgent, BCAgent, CQLAgent, IQLAgent, TD3PlusBCAgent
@@ -26,7 +28,8 @@ __all__ = [
 ]
 
 
-def load_replay_buffer(source: Any, *, seed: int = 0) -> SessionReplayBuffer:
+@checked_arguments
+def load_replay_buffer(source: Any, *, seed: Seed = 0) -> SessionReplayBuffer:
     """Reads a Minari dataset into a replay buffer for any algorithm of d3rlpy.
 
     Every transition of the dataset is one transition of the buffer, the last of a session included: a session
@@ -50,6 +53,7 @@ def load_replay_buffer(source: Any, *, seed: int = 0) -> SessionReplayBuffer:
         >>> algorithm = d3rlpy.algos.TD3PlusBCConfig(gamma=0.8).create(device="cpu")  # doctest: +SKIP
         >>> algorithm.fit(buffer, n_steps=10_000, n_steps_per_epoch=1_000)  # doctest: +SKIP
     """
+    check_is_dataset(source, "source")
     import_library("d3rlpy")
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 

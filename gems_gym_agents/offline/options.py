@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated
 
-from gems_gym.errors import unknown_name
-from gems_gym_agents.option_checks import is_count, is_number, is_positive
+from annotated_types import Interval, MinLen
 
-OptionsT = TypeVar("OptionsT", bound="TrainingOptions")
+from gems_gym.checks import Count, Discount, Positive, Share, Units, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,20 +21,13 @@ class TrainingOptions:
         steps_per_epoch: Updates between two lines of the log (and two evaluations), ≥ 1.
     """
 
-    batch_size: int = 256
-    hidden_units: tuple[int, ...] = (256, 256)
+    batch_size: Count = 256
+    hidden_units: Annotated[tuple[Units, ...], MinLen(1)] = (256, 256)
     layer_norm: bool = False
-    steps_per_epoch: int = 1000
+    steps_per_epoch: Count = 1000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hidden_units, str):
-            object.__setattr__(self, "hidden_units", tuple(self.hidden_units))  # JSON knows lists only
-        for name in ("batch_size", "steps_per_epoch"):
-            require_option(self, name, is_count(getattr(self, name)), "an integer ≥ 1")
-        sizes = self.hidden_units
-        valid = isinstance(sizes, tuple) and bool(sizes) and all(is_count(size) for size in sizes)
-        require_option(self, "hidden_units", valid, "a sequence of integers ≥ 1, e.g. (256, 256)")
-        require_option(self, "layer_norm", isinstance(self.layer_norm, bool), "True or False")
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +43,11 @@ class ValueOptions(TrainingOptions):
         tau: Share of the critics that moves into the target critics at each update, in (0, 1].
     """
 
-    gamma: float = 0.8
-    reward_scale: float = 0.1
-    actor_learning_rate: float = 3e-4
-    critic_learning_rate: float = 3e-4
-    tau: float = 0.005
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_option(self, "gamma", is_number(self.gamma) and 0 <= self.gamma < 1, "in [0, 1)")
-        require_option(self, "tau", is_number(self.tau) and 0 < self.tau <= 1, "in (0, 1]")
-        for name in ("reward_scale", "actor_learning_rate", "critic_learning_rate"):
-            require_option(self, name, is_positive(getattr(self, name)), "> 0")
+    gamma: Discount = 0.8
+    reward_scale: Positive = 0.1
+    actor_learning_rate: Positive = 3e-4
+    critic_learning_rate: Positive = 3e-4
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +58,7 @@ class BCOptions(TrainingOptions):
         learning_rate: Of Adam, > 0.
     """
 
-    learning_rate: float = 1e-3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_option(self, "learning_rate", is_positive(self.learning_rate), "> 0")
+    learning_rate: Positive = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +70,7 @@ class TD3PlusBCOptions(ValueOptions):
             The paper's 2.5 strays too far from the data in 32 latent dimensions.
     """
 
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_option(self, "alpha", is_positive(self.alpha), "> 0")
+    alpha: Positive = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +82,8 @@ class IQLOptions(ValueOptions):
         weight_temp: Inverse temperature of the advantage weights, > 0.
     """
 
-    expectile: float = 0.7
-    weight_temp: float = 3.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_option(self, "expectile", is_number(self.expectile) and 0 < self.expectile < 1, "in (0, 1)")
-        require_option(self, "weight_temp", is_positive(self.weight_temp), "> 0")
+    expectile: Share = 0.7
+    weight_temp: Positive = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,14 +98,9 @@ class CQLOptions(ValueOptions):
         num_action_samples: Actions sampled for the log-sum-exp, ≥ 1; the cost of an update grows with it.
     """
 
-    actor_learning_rate: float = 1e-4
-    conservative_weight: float = 0.1
-    num_action_samples: int = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_option(self, "conservative_weight", is_positive(self.conservative_weight), "> 0")
-        require_option(self, "num_action_samples", is_count(self.num_action_samples), "an integer ≥ 1")
+    actor_learning_rate: Positive = 1e-4
+    conservative_weight: Positive = 0.1
+    num_action_samples: Count = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,32 +111,4 @@ class AWACOptions(ValueOptions):
         temperature: λ of the advantage weights exp(A / λ), > 0.
     """
 
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_option(self, "temperature", is_positive(self.temperature), "> 0")
-
-
-def make_options(kind: type[OptionsT], agent: str, given: Mapping[str, Any]) -> OptionsT:
-    """Makes checked options out of keyword arguments.
-
-    Args:
-        kind: The dataclass.
-        agent: The agent's class name, for the error.
-        given: The keyword arguments.
-
-    Raises:
-        ValueError: If a name is unknown (it shows the nearest) or a value is out of its range.
-    """
-    known = [field.name for field in fields(kind)]
-    for name in given:
-        if name not in known:
-            raise unknown_name(f"option of {agent}", name, known)
-    return kind(**given)
-
-
-def require_option(options: TrainingOptions, name: str, valid: bool, wanted: str) -> None:
-    """Raises a ``ValueError`` that names the option and its value, unless it is valid."""
-    if not valid:
-        raise ValueError(f"option {name} must be {wanted}, got {getattr(options, name)!r}")
+    temperature: Positive = 1.0

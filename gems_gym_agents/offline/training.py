@@ -8,16 +8,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from gems_gym import __version__
+from gems_gym.checks import Count, Seed, checked_arguments, make_checked
 from gems_gym.datasets import open_dataset
+from gems_gym.datasets.reader import check_is_dataset
+from gems_gym.machine import check_device
 from gems_gym.output import plain
 from gems_gym.unfinished import discard_unfinished
 from gems_gym.whole_files import write_json
 from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
 from gems_gym_agents.library_state import borrowed_global_state, import_library
 from gems_gym_agents.offline.loop import Progress, TrainingLoop
-from gems_gym_agents.offline.options import TrainingOptions, make_options
+from gems_gym_agents.offline.options import TrainingOptions
 from gems_gym_agents.offline.reporting import training_report
-from gems_gym_agents.option_checks import is_count
 
 if TYPE_CHECKING:
     from gems_gym.policies.actor import Actor
@@ -53,7 +56,7 @@ class OfflineAgent(abc.ABC):
     has_q_function: ClassVar[bool] = False
 
     def __init__(self, **options: Any) -> None:
-        self.options = make_options(self.options_class, type(self).__name__, options)
+        self.options = make_checked(self.options_class, f"option of {type(self).__name__}", options)
         self._progress = Progress()
         self._record: dict[str, Any] = {}
         self._finished = False
@@ -85,12 +88,13 @@ class OfflineAgent(abc.ABC):
             hidden_units=list(self.options.hidden_units), use_layer_norm=self.options.layer_norm
         )
 
+    @checked_arguments
     def fit(
         self,
         source: Any,
         *,
-        steps: int,
-        seed: int,
+        steps: Count,
+        seed: Seed,
         directory: Path | None = None,
         device: str = "cpu",
         evaluate: Evaluate | None = None,
@@ -121,18 +125,17 @@ class OfflineAgent(abc.ABC):
                 or a loss becomes NaN.
             ImportError: If d3rlpy or Minari is not installed; it names the extra.
         """
-        for name, count in (("steps", steps), ("save_every", save_every)):
-            if not (is_count(count) or (name == "save_every" and count is None)):
-                raise ValueError(f"{name} must be an integer ≥ 1, got {count!r}")
+        check_is_dataset(source, "source")
         d3rlpy = import_library("d3rlpy")
         check_device(device)
+        d3rlpy = import_library("d3rlpy")
         from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
         from gems_gym_agents.offline.unfinished import UnfinishedTraining
 
         dataset = open_dataset(source)
         buffer = SessionReplayBuffer.from_minari(dataset, seed=seed)
         self._record = {"steps": steps, "seed": seed, "dataset": describe_dataset(dataset)}
-        self._finished = False
+        self._progress, self._finished = Progress(), False
         with borrowed_global_state(device):
             d3rlpy.seed(seed)
             algorithm = self.config(d3rlpy).create(device=device)
@@ -161,6 +164,7 @@ class OfflineAgent(abc.ABC):
         """
         return self._fitted(self._progress.best).act(observations)
 
+    @checked_arguments
     def save(self, directory: Path) -> None:
         """Writes ``policy.safetensors`` and ``training.json`` (options, dataset, seed, log).
 
@@ -184,6 +188,7 @@ class OfflineAgent(abc.ABC):
             discard_unfinished(directory)
 
     @classmethod
+    @checked_arguments
     def load(cls, directory: Path) -> Actor:
         """Reads a saved policy, for acting only; needs neither d3rlpy nor torch."""
         from gems_gym.policies.actor import Actor
@@ -211,7 +216,10 @@ class OfflineAgent(abc.ABC):
                 "rows_sha256": buffer.rows_sha256,
                 "device": torch.device(device).type,
                 "validation_users": getattr(evaluate, "user_seeds", None),
-                "versions": {name: version(name) for name in ("gems-gym", "d3rlpy", "torch")},
+                "versions": {
+                    "gems-gym": __version__,
+                    **{name: version(name) for name in ("d3rlpy", "torch")},
+                },
             }
         )
 
@@ -222,22 +230,6 @@ def _way_back(progress: Progress) -> str:
         return ""
     step, score = progress.best_record["best_step"], progress.best_record["best_score"]
     return f". The best policy until then, with a score of {score:.4g}, comes out again with steps={step}"
-
-
-def check_device(device: str) -> None:
-    """Checks that a torch device exists.
-
-    Raises:
-        ValueError: If it is not a device, or an accelerator that is not there.
-    """
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise ValueError(f"device must be a torch device such as 'cpu' or 'cuda', got {device!r}") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r}: torch sees no CUDA device here; use 'cpu'")
 
 
 def describe_dataset(dataset: Any) -> dict[str, Any]:

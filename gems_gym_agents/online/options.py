@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from gems_gym_agents.option_checks import is_count, is_number, is_positive
+from annotated_types import Interval
+
+from gems_gym.checks import Count, Discount, Positive, Probability, Units, WholeNumber, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,43 +43,29 @@ class SACOptions:
 
     agent: ClassVar[str] = "sac"
 
-    gamma: float = 0.8
-    initial_entropy: float = 0.05
+    gamma: Discount = 0.8
+    initial_entropy: Positive = 0.05
     target_entropy: float | None = None
-    net_arch: tuple[int, ...] = (128, 128)
+    net_arch: tuple[Units, ...] = (128, 128)
     layer_norm: bool = True
-    learning_rate: float = 1e-3
-    tau: float = 0.005
-    batch_size: int = 256
-    gradient_steps: int = 4
-    learning_starts: int = 10_000
+    learning_rate: Positive = 1e-3
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
+    batch_size: Count = 256
+    gradient_steps: Count = 4
+    learning_starts: WholeNumber = 10_000
     hold_random_actions: bool = False
-    buffer_size: int = 300_000
-    reward_scale: float = 1.0
-    validate_every: int = 50_000
-    starts: int = 1
-    averaged_share: float = 0.5
+    buffer_size: Count = 300_000
+    reward_scale: Positive = 1.0
+    validate_every: Count = 50_000
+    starts: Annotated[int, Interval(ge=1, le=1024)] = 1
+    averaged_share: Probability = 0.5
 
     def __post_init__(self) -> None:
-        if isinstance(self.net_arch, Sequence) and not isinstance(self.net_arch, str):
-            object.__setattr__(self, "net_arch", tuple(self.net_arch))  # JSON knows lists only
-        _check("gamma", self.gamma, is_number(self.gamma) and 0.0 <= self.gamma < 1.0, "in [0, 1)")
-        share = self.averaged_share
-        _check("averaged_share", share, is_number(share) and 0.0 <= share <= 1.0, "in [0, 1]")
-        _check("tau", self.tau, is_number(self.tau) and 0.0 < self.tau <= 1.0, "in (0, 1]")
-        for name in ("initial_entropy", "learning_rate", "reward_scale"):
-            _check(name, getattr(self, name), is_positive(getattr(self, name)), "a positive number")
-        for name in ("batch_size", "gradient_steps", "buffer_size", "validate_every", "starts"):
-            _check(name, getattr(self, name), is_count(getattr(self, name)), "a whole number of at least 1")
-        random = self.learning_starts
-        _check("learning_starts", random, random == 0 or is_count(random), "a whole number of at least 0")
-        target = self.target_entropy
-        _check("target_entropy", target, target is None or is_number(target), "a finite number or None")
-        for name in ("layer_norm", "hold_random_actions"):
-            _check(name, getattr(self, name), isinstance(getattr(self, name), bool), "true or false")
-        units = isinstance(self.net_arch, tuple) and all(map(is_count, self.net_arch))
-        _check("net_arch", self.net_arch, units, "whole numbers of at least 1")
-        _check("batch_size", self.batch_size, self.batch_size <= self.buffer_size, "at most buffer_size")
+        check_fields(self)
+        if self.batch_size > self.buffer_size:
+            raise ValueError(
+                f"batch_size must be at most buffer_size={self.buffer_size}, got {self.batch_size}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,20 +80,5 @@ class EndToEndOptions(SACOptions):
 
     agent: ClassVar[str] = "sac_end_to_end"
 
-    window: int = 5
+    window: Count = 5
     pretrained: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(
-            "window",
-            self.window,
-            isinstance(self.window, int) and self.window >= 1,
-            "a whole number of at least 1",
-        )
-        _check("pretrained", self.pretrained, isinstance(self.pretrained, bool), "true or false")
-
-
-def _check(name: str, value: object, holds: bool, right: str) -> None:
-    if not holds:
-        raise ValueError(f"{name}={value!r}: it must be {right}")

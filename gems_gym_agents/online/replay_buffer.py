@@ -9,6 +9,8 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
+from gems_gym.machine import check_fits_memory
+
 
 class ScaledReplayBuffer(ReplayBuffer):
     """A ``ReplayBuffer`` that stores rewards times ``reward_scale``.
@@ -35,6 +37,8 @@ class ScaledReplayBuffer(ReplayBuffer):
         handle_timeout_termination: bool = True,
         reward_scale: float = 1.0,
     ) -> None:
+        numbers = 2 * spaces.flatdim(observation_space) + spaces.flatdim(action_space) + 3
+        check_fits_memory(f"buffer_size={buffer_size}", 4 * numbers * buffer_size)
         super().__init__(
             buffer_size,
             observation_space,

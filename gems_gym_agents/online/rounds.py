@@ -51,12 +51,13 @@ def plan_rounds(env: VectorEnv, *, validate_every: int, steps: int, starts: int)
     sessions = env.num_envs * length  # one of each user
     every = -(-validate_every // sessions) * sessions
     last = -(-steps // env.num_envs) * env.num_envs
-    ends = [*range(every, last, every), last]
-    if len(ends) * env.num_envs > USERS_PER_SEED:
+    count = -(-last // every)
+    if count * env.num_envs > USERS_PER_SEED:
         raise ValueError(
-            f"validate_every={validate_every}: {len(ends)} rounds, each with {env.num_envs} new users, need more than "
+            f"validate_every={validate_every}: {count} rounds, each with {env.num_envs} new users, need more than "
             f"the {USERS_PER_SEED} users of a seed; validate less often"
         )
+    ends = [*range(every, last, every), last]
     counts = [*starts_in_rounds(starts, len(ends)), 1]
     return [
         Round(number=number, first=first, end=end, starts=counts[number], left=counts[number + 1])

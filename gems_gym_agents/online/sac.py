@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from gymnasium.vector import VectorEnv
 
 from gems_gym.beliefs import BeliefEncoder
-from gems_gym.errors import unknown_name
+from gems_gym.checks import Count, Positive, Seed, checked_arguments, make_checked
+from gems_gym.machine import check_device
 from gems_gym.policies.actor import Actor
 from gems_gym.unfinished import discard_unfinished
 from gems_gym.whole_files import write_json
@@ -49,11 +50,7 @@ class SACAgent:
     presets: ClassVar[Mapping[str, SACOptions]] = SAC_PRESETS
 
     def __init__(self, **options: Any) -> None:
-        known = [field.name for field in fields(self.options_class)]
-        for name in options:
-            if name not in known:
-                raise unknown_name(f"option of {self.options_class.agent}", name, known)
-        self.options = self.options_class(**options)
+        self.options = make_checked(self.options_class, f"option of {self.options_class.agent}", options)
         self.checkpoints: list[Checkpoint] = []
         self._seed: int | None = None
         self._chosen: Checkpoint | None = None
@@ -65,17 +62,18 @@ class SACAgent:
         """Interactions of the last ``fit`` up to its last kept policy, those of dropped starts included."""
         return self._dropped + (self.checkpoints[-1].interactions if self.checkpoints else 0)
 
+    @checked_arguments
     def fit(
         self,
         source: VectorEnv,
         *,
-        steps: int,
-        seed: int,
+        steps: Count,
+        seed: Seed,
         directory: Path | None = None,
         device: str = "cpu",
         evaluate: Evaluate | None = None,
         progress: bool = True,
-        keep_growth: float | None = None,
+        keep_growth: Positive | None = None,
     ) -> None:
         """Trains; afterwards the agent acts as its best policy on validation users, else as its last.
 
@@ -114,6 +112,7 @@ class SACAgent:
             )
         if self.options.starts > 1 and evaluate is None:
             raise ValueError(f"starts={self.options.starts}: only with evaluate, by which they are compared")
+        check_device(device)
         import_library("stable_baselines3")
         from gems_gym_agents.online.training import train_sac
 
@@ -150,6 +149,7 @@ class SACAgent:
         """(num_users, observation_size) -> (num_users, action_size) in [-1, 1], without exploration."""
         return self.actor.act(observations)
 
+    @checked_arguments
     def save(self, directory: Path) -> None:
         """Writes ``policy.safetensors`` and ``sac.json`` (options, seed, curve, which policy was chosen).
 
@@ -174,6 +174,7 @@ class SACAgent:
             discard_unfinished(directory)
 
     @classmethod
+    @checked_arguments
     def load(cls, directory: Path) -> Actor:
         """Reads the policy that ``save`` wrote; needs neither torch nor stable-baselines3."""
         return Actor.load(Path(directory) / POLICY_FILE)

@@ -169,7 +169,7 @@ def test_no_noise_is_no_noise():
 
 
 def test_bad_noise_is_refused():
-    with pytest.raises(ValueError, match="standard_deviation=-1"):
+    with pytest.raises(ValueError, match="standard_deviation must be a finite number ≥ 0, got -1"):
         NoisyActor(small_actor(), -1.0)
     with pytest.raises(ValueError, match="one each"):
         NoisyActor(small_actor(), 0.1).act(OBSERVATIONS)

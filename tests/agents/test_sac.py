@@ -328,22 +328,23 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match=r"unknown option of sac 'gama': did you mean 'gamma'"):
         SACAgent(gama=0.9)
     for options, message in [
-        ({"gamma": 1.0}, r"gamma=1.0: it must be in \[0, 1\)"),
-        ({"tau": 0.0}, "tau=0.0"),
-        ({"learning_rate": -1e-3}, "learning_rate=-0.001"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"net_arch": (128, 0)}, "net_arch"),
-        ({"net_arch": "wide"}, "net_arch='wide'"),
-        ({"starts": 0}, "starts=0: it must be a whole number of at least 1"),
-        ({"gamma": "high"}, "gamma='high'"),
-        ({"averaged_share": 1.5}, r"averaged_share=1.5: it must be in \[0, 1\]"),
-        ({"learning_starts": -1}, "learning_starts=-1"),
-        ({"learning_starts": "late"}, "learning_starts='late'"),
-        ({"layer_norm": 1}, "layer_norm=1"),
-        ({"target_entropy": "auto"}, "target_entropy='auto'"),
+        ({"gamma": 1.0}, r"gamma must be a number in \[0, 1\), got 1.0"),
+        ({"tau": 0.0}, r"tau must be a number in \(0, 1\], got 0.0"),
+        ({"learning_rate": -1e-3}, "learning_rate must be a finite number > 0, got -0.001"),
+        ({"batch_size": 0}, "batch_size must be an integer ≥ 1, got 0"),
+        ({"net_arch": (128, 0)}, r"net_arch must be a sequence of integers from 1 to 65536, got \(128, 0\)"),
+        ({"net_arch": "wide"}, "net_arch must be .*'wide'"),
+        ({"starts": 0}, "starts must be an integer from 1 to 1024, got 0"),
+        ({"gamma": "high"}, "gamma must be .*'high'"),
+        ({"averaged_share": 1.5}, r"averaged_share must be a number in \[0, 1\], got 1.5"),
+        ({"learning_starts": -1}, "learning_starts must be an integer ≥ 0, got -1"),
+        ({"learning_starts": "late"}, "learning_starts must be .*'late'"),
+        ({"layer_norm": 1}, "layer_norm must be True or False, got 1"),
+        ({"target_entropy": "auto"}, "target_entropy must be a finite number or None, got 'auto'"),
+        ({"target_entropy": float("nan")}, "target_entropy must be a finite number or None, got nan"),
         ({"batch_size": 512, "buffer_size": 256}, "at most buffer_size"),
     ]:
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, TypeError), match=message):
             SACAgent(**options)
     with pytest.raises(ValueError, match="learning_starts=64 interactions are random"):
         fitted(steps=64)
@@ -351,9 +352,12 @@ def test_bad_arguments_are_named():
         fitted(starts=2)
     with pytest.raises(RuntimeError, match="call fit first"):
         SACAgent().act(OBSERVATIONS)
-    for device, message in [("cdua", "a torch device such as"), ("cuda:9999", "no CUDA device")]:
+    for device, message in [
+        ("cdua", "a torch device such as 'cpu' or 'cuda'"),
+        ("cuda:9999", "one that torch sees here"),
+    ]:
         if device == "cdua" or not torch.cuda.is_available():
-            with pytest.raises(ValueError, match=f"device='{device}': .*{message}"):
+            with pytest.raises(ValueError, match=f"device must be {message}, got '{device}'"):
                 SACAgent(**SMALL).fit(TargetVectorEnv(8), steps=80, seed=0, device=device, progress=False)
 
 

@@ -19,7 +19,7 @@ from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.presets import SAC_PRESETS
 from gems_gym_agents.online.sac import SACAgent
 from gems_gym_agents.training_world import dataset_world
-from tests.datasets.small_world import collect_latents, small_belief, small_ranker
+from tests.datasets.small_world import WORLD, collect_latents, small_belief, small_ranker
 
 SMALL = ("--option", "learning_starts=10", "--option", "net_arch=[8]", "--option", "validate_every=20")
 ASKED = (
@@ -213,3 +213,15 @@ def test_agents_say_what_they_learn_from(run, dataset):
     code, _, err = run("train", "sac", *asked)
     assert code == 2
     assert "'sac' learns from environments: give --env and no --dataset" in err
+
+
+def test_an_agent_records_the_world_of_its_dataset(dataset, run, tmp_path):
+    """Its folder has the ranker and the belief: it must not need the dataset's copies, which may be gone."""
+    pytest.importorskip("d3rlpy")
+    code, _, err = run(
+        "train", "bc", "--dataset", "my/latent-v0", "--steps", 1, "--validation-users", 2, "--out", "bc"
+    )
+    assert code == 0, err
+    spec = json.loads(json.loads((tmp_path / "bc/agent.json").read_text())["env_spec"])
+    assert spec["id"] == "GemsSlate-diffuse_topdown-v0"
+    assert spec["kwargs"] == {"preset": "diffuse_topdown", **WORLD}

@@ -19,6 +19,7 @@ from gems_gym.policies.actor import Actor
 from gems_gym.rankers import load_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.trained_agents import check_acts_in, open_trained_agent
+from tests.processes import in_another_process
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -219,3 +220,19 @@ def test_a_wheel_holds_them_and_loads_them(tmp_path):
     assert Path(file).is_relative_to(tmp_path / "site")
     assert sha256 == shipped.manifest()["gems-focused_mix"].sha256
     assert count == len(shipped.names())
+
+
+def _record(directory: Path, writer: int) -> None:
+    for number in range(30):
+        name = f"{writer}-{number}"
+        entry = shipped.Entry(file=name, sha256="", kind="ranker/gems", preset="", command="", metrics={})
+        shipped.record(directory, name, entry)
+
+
+def test_writers_of_one_manifest_lose_no_entry(tmp_path):
+    processes = [in_another_process(_record, tmp_path, writer) for writer in range(4)]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert len(shipped.manifest(tmp_path)) == 120
+    assert [file.name for file in tmp_path.iterdir()] == [shipped.MANIFEST]

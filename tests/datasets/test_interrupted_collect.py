@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -19,6 +20,7 @@ from gems_gym.datasets import DatasetWriter, compute_content_hash
 from gems_gym.datasets.chunks import REQUEST
 from gems_gym.policies.actor import NoisyActor
 from tests.datasets.small_world import NoisyLatents, collect_latents, collect_slates
+from tests.processes import in_another_process
 
 EPISODES, CHUNK = 34, 4
 HIDDEN = ".unfinished-small+latent-v0"
@@ -45,13 +47,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def chunk_files(root: Path) -> list[Path]:
     return sorted((root / HIDDEN / "chunks").glob("*.npz"))
-
-
-def in_another_process(work: Callable[..., None], *arguments: Any) -> multiprocessing.Process:
-    """Forked, so that it need not import and compile anything."""
-    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
-    process.start()
-    return process
 
 
 def assert_whole(root: Path, content_hash: str) -> None:
@@ -251,6 +246,20 @@ def test_a_full_disk_is_told_and_what_is_there_is_kept(
     assert again.storage.metadata["content_hash"] == expected == compute_content_hash(again)
 
 
+def test_a_disk_that_is_really_full_is_told_and_keeps_the_finished_sessions(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = small_disk / "datasets"
+    with monkeypatch.context() as patched:
+        patched.setenv("MINARI_DATASETS_PATH", str(root))
+        with pytest.raises(OSError, match=re.escape(str(root / HIDDEN))) as raised:
+            collect_slates("small/latent-v0", episodes=400)
+        capfd.readouterr()
+        assert "\n" not in str(raised.value)
+        assert sorted(root.iterdir()) == [root / HIDDEN]  # with the sessions that are kept
+        assert [one.name for one in (root / HIDDEN).iterdir()] == ["chunks"]
+
+
 def test_a_damaged_chunk_is_played_again(datasets_root: Path, uninterrupted: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         hash_of(policy=Failing(KeyboardInterrupt()), policy_name="NoisyLatents")
@@ -323,6 +332,16 @@ def test_more_or_fewer_episodes_take_what_fits(unfinished: Path, uninterrupted: 
 def test_kept_files_without_a_request_are_not_trusted(unfinished: Path, uninterrupted: str) -> None:
     (unfinished / "chunks" / REQUEST).unlink()
     assert hash_of() == uninterrupted
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"env_id": "Gem', b"[1]", b"\xff"])
+def test_a_damaged_request_is_told_and_the_sessions_beside_it_dropped(
+    unfinished: Path, uninterrupted: str, capsys: pytest.CaptureFixture[str], torn: bytes
+) -> None:
+    (unfinished / "chunks" / REQUEST).write_bytes(torn)
+    assert hash_of() == uninterrupted
+    told = " ".join(capsys.readouterr().err.split())
+    assert "request.json is damaged: the sessions beside it are not kept" in told
 
 
 def test_a_whole_dataset_is_replaced_on_demand(datasets_root: Path, uninterrupted: str) -> None:

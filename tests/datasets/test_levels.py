@@ -145,9 +145,9 @@ def test_a_latent_environment_has_levels_too() -> None:
     [
         ("experts", {}, "unknown level 'experts': did you mean 'expert'"),
         ("random", {"noise": 0.1}, "noise=0.1 does not go with the level 'random'"),
-        ("medium", {"noise": -0.1}, "it must be a number of at least 0"),
-        ("mixed", {"weights": (1, 0, 1)}, r"a whole number ≥ 1 for each of random, medium, expert, got \[1, 0, 1\]"),
-        ("mixed", {"weights": (1, 1)}, "whole number ≥ 1 for each"),
+        ("medium", {"noise": -0.1}, "noise must be a finite number ≥ 0 or None, got -0.1"),
+        ("mixed", {"weights": (1, 0, 1)}, r"weights must be a sequence of 3 integers ≥ 1, got \(1, 0, 1\)"),
+        ("mixed", {"weights": (1, 1)}, "weights must be a sequence of 3 integers ≥ 1"),
         ("expert", {"weights": (1, 1, 2)}, "goes with the level 'mixed' only, not with 'expert'"),
         ("mixed", {"env_id": "GemsSlate-focused_mix-v0"},
          "for the world 'focused_mix'; worlds that have one: diffuse_topdown. Make it with: gems-gym levels --env"),

@@ -94,7 +94,7 @@ def test_missing_sources_and_wrong_sizes(sources: Sources, tmp_path: Path) -> No
             ValueError, match="(32, size) was asked for".replace("(", r"\(").replace(")", r"\)")
         ):
             make_embeddings(name, Sources(32, HASH, LOG, TRUE, sources.belief))
-    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="size must be an integer from 1 to 65536 or None, got 0"):
         make_embeddings("scratch", sources, size=0)
     with pytest.raises(ValueError, match="unknown embeddings 'co_clik': did you mean 'co_click'"):
         make_embeddings("co_clik", sources)

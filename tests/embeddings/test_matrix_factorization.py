@@ -102,12 +102,12 @@ def test_settings_have_effects() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"size": 0}, "size must be at least 1, got 0"),
-        ({"patience": 0}, "patience must be at least 1"),
-        ({"max_passes": 0}, "max_passes must be at least 1"),
+        ({"size": 0}, "size must be an integer from 1 to 65536, got 0"),
+        ({"patience": 0}, "patience must be an integer ≥ 1"),
+        ({"max_passes": 0}, "max_passes must be an integer ≥ 1"),
         ({"learning_rate": 0.0}, "learning_rate must be"),
         ({"regularization": -1.0}, "regularization must be"),
-        ({"held_out": 1.0}, r"held_out must be in \(0, 1\), got 1.0"),
+        ({"held_out": 1.0}, r"held_out must be a number in \(0, 1\), got 1.0"),
     ],
 )
 def test_bad_settings(setting: dict, message: str) -> None:

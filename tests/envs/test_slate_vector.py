@@ -176,7 +176,7 @@ def test_pickle_keeps_the_sessions():
     ("arguments", "error", "words"),
     [
         ({"num_envs": 0}, ValueError, "num_envs"),
-        ({"num_envs": 2.0}, ValueError, "num_envs"),
+        ({"num_envs": 2.0}, TypeError, "num_envs"),
         ({"num_threads": 0}, ValueError, "num_threads"),
         ({"autoreset_mode": "same"}, ValueError, "did you mean 'same_step'"),
         ({"preset": "diffuse"}, ValueError, "preset 'diffuse'"),

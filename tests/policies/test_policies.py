@@ -98,7 +98,7 @@ def test_epsilon_is_the_share_of_random_items():
             random_positions.append(action != env.simulator.short_term_oracle_slates())
             observations, *_ = env.step(action)
         assert np.mean(random_positions) == pytest.approx(epsilon, abs=0.02)
-    with pytest.raises(ValueError, match=r"epsilon must be a probability.*got 2"):
+    with pytest.raises(ValueError, match=r"epsilon must be a number in \[0, 1\], got 2"):
         make_policy("eps_greedy_oracle", env, epsilon=2)
 
 
@@ -150,7 +150,7 @@ def test_the_search_for_a_constant_slate_beats_where_it_starts():
 
     start = np.random.default_rng(1).choice(200, 10, replace=False)
     assert played(ConstantSlate(env, slate)) > 1.5 * played(ConstantSlate(env, start))
-    with pytest.raises(ValueError, match="sessions must be ≥ 1000"):
+    with pytest.raises(ValueError, match="sessions must be an integer ≥ 1000"):
         find_constant_slate(env.config, env.catalog, sessions=10)
     with pytest.raises(ValueError, match="got 200"):
         ConstantSlate(env, [200] * 10)

@@ -11,10 +11,10 @@ from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batches": 0}, "batches=0"),
-        ({"size": 0}, "size=0"),
-        ({"held_out": 1.0}, r"held_out=1\.0"),
-        ({"learning_rate": -1.0}, r"learning_rate=-1\.0"),
+        ({"batches": 0}, "batches must be an integer ≥ 1, got 0"),
+        ({"size": 0}, "size must be an integer from 1 to 65536, got 0"),
+        ({"held_out": 1.0}, r"held_out must be a number in \(0, 1\), got 1\.0"),
+        ({"learning_rate": -1.0}, r"learning_rate must be a finite number > 0, got -1\.0"),
         ({"slate_input": "pooledd"}, "slate_input 'pooledd'.*'pooled'"),
         ({"item_embeddings": "coclick"}, "item_embeddings 'coclick'.*'co_click'"),
     ],

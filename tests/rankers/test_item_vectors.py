@@ -93,7 +93,7 @@ def test_unfit_files(name: str, tmp_path: Path) -> None:
     for changes, message in (
         ({"catalog_hash": None}, "lacks catalog_hash"),
         ({"sizes": {}}, "sizes.slate_size"),
-        ({"sizes": {"slate_size": 0}}, "slate_size must be a whole number ≥ 1, got 0"),
+        ({"sizes": {"slate_size": 0}}, "slate_size must be an integer from 1 to 65536, got 0"),
         *(({"options": {}}, f"options.{option}") for option in KINDS[name]),
         *(({"options": {**KINDS[name], option: "x"}}, f"{option} must be .*'x'") for option in KINDS[name]),
     ):

@@ -94,7 +94,7 @@ def test_generators_belong_to_users() -> None:
 
 def test_bad_options_and_generators() -> None:
     for temperature in (0, -1.0, np.inf, np.nan, "x", True):
-        with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
+        with pytest.raises((ValueError, TypeError), match="temperature must be a finite number > 0"):
             make(temperature=temperature)
     with pytest.raises(ValueError, match="none given.*each of the 100 users"):
         make(sample=True).rank(LATENTS)

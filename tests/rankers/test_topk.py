@@ -56,5 +56,5 @@ def test_an_item_without_direction_is_named() -> None:
     TopKRanker(vectors, SLOTS, HASH)
     with pytest.raises(ValueError, match=r"item_embeddings\[3\] is zeros"):
         TopKRanker(vectors, SLOTS, HASH, cosine=True)
-    with pytest.raises(ValueError, match="cosine"):
+    with pytest.raises(TypeError, match="cosine"):
         TopKRanker(embeddings(), SLOTS, HASH, cosine="yes")  # type: ignore[arg-type]

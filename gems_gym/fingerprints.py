@@ -1,0 +1,196 @@
+"""What numbers depend on beside settings and seed: the code that made them, and the type of the processor.
+
+The same code rounds otherwise on another type of processor (numba fuses multiplications and additions where there is an
+instruction for it; torch, MKL and OpenBLAS choose other kernels), and training turns a last bit into another policy.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import platform
+import re
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+_DIGITS = 12
+_LIBRARIES = {
+    name: name.replace("_", "-")
+    for name in ("d3rlpy", "gymnasium", "numba", "numpy", "scipy", "stable_baselines3", "torch")
+}
+"""Libraries that compute, by what they are imported as -> their distribution."""
+
+_WITHOUT_NUMBERS = re.compile(
+    r"gems_gym\.(errors|fingerprints|locks|output|pages|plugins|progress|whole_files)"
+    r"|gems_gym\.envs\.(canvas|palette|picture|rendering|video)"
+    r"|gems_gym_agents\.comparison\.(cli|curves|jobs|rows|running|tables)"
+)
+"""Modules that check, store or show, but compute nothing: a change of theirs changes no number."""
+
+_MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)+(:\w+)?")
+_NUMERIC_FEATURE = re.compile(
+    r"\+(s?sse[\w.-]*|avx[\w.-]*|fma4?|f16c|xop|amx[\w.-]*|neon|asimd|sv[e2][\w.-]*|sme[\w.-]*)"
+)
+_KERNEL_CHOICES = (
+    "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES",
+    "NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE",
+)  # fmt: skip
+
+
+def made_by(*modules: str) -> dict[str, str]:
+    """``code`` and ``cpu``: the fingerprints to keep beside a result.
+
+    Args:
+        modules: See :func:`code_fingerprint`.
+    """
+    return {"code": code_fingerprint(*modules), "cpu": cpu_type()["fingerprint"]}
+
+
+@cache
+def code_fingerprint(*modules: str) -> str:
+    """Identifies the code of modules and of all that they import from their own packages, directly or not.
+
+    Comments, docstrings and layout do not count, nor do modules that compute nothing. Imports inside functions count,
+    and so do texts that name a module (``"package.module:Class"``). What is loaded by a plugin's name is no import:
+    name its module here.
+
+    Args:
+        modules: Full names, e.g. ``"gems_gym.pretraining.gru_belief"``.
+
+    Returns:
+        12 hexadecimal digits, of the code and of the versions of the libraries that it computes with.
+
+    Raises:
+        ModuleNotFoundError: No module of that name, or one without source.
+    """
+    found = _reachable(modules)
+    digest = hashlib.sha256()
+    for name in sorted(found):
+        digest.update(f"{name}\n{ast.dump(_without_docstrings(found[name]))}\n".encode())
+    imported = {module.split(".")[0] for name in found for module, _ in _imports(name)}
+    for library in sorted(imported & _LIBRARIES.keys()):
+        digest.update(f"{library} {_version(_LIBRARIES[library])}\n".encode())
+    return digest.hexdigest()[:_DIGITS]
+
+
+@cache
+def cpu_type() -> dict[str, Any]:
+    """The type of the processor, as far as it decides how numbers are rounded.
+
+    Returns:
+        ``fingerprint``, e.g. "znver4-0f3a91c2"; ``processor``, as the system calls it; ``features``, the instruction
+        sets for numbers that it has, as LLVM calls them; ``kernels``, the environment variables that make libraries use
+        others than these.
+    """
+    from numba.core.codegen import get_host_cpu_features, ll
+
+    features = sorted(_NUMERIC_FEATURE.findall(get_host_cpu_features()))
+    kernels = {name: os.environ[name] for name in _KERNEL_CHOICES if os.environ.get(name)}
+    name, vendor = ll.get_host_cpu_name(), _cpu_info("vendor_id")
+    identity = repr((platform.machine(), vendor, name, features, sorted(kernels.items())))
+    return {
+        "fingerprint": f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}",
+        "processor": _cpu_info("model name") or platform.processor() or platform.machine(),
+        "features": features,
+        "kernels": kernels,
+    }
+
+
+def _reachable(modules: tuple[str, ...]) -> dict[str, ast.Module]:
+    tops = {name.split(".")[0] for name in ("gems_gym", *modules)}
+    found: dict[str, ast.Module] = {}
+    left = list(modules)
+    while left:
+        name = left.pop()
+        if name in found or _WITHOUT_NUMBERS.fullmatch(name):
+            continue
+        found[name] = _parsed(name)
+        left += [_owner(module, member) for module, member in _imports(name) if module.split(".")[0] in tops]
+    return found
+
+
+@cache
+def _imports(name: str) -> list[tuple[str, str]]:
+    """(module, name of a member or nothing) of each import of a module."""
+    found = []
+    for node in ast.walk(_parsed(name)):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found += [(node.module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            module = node.value.split(":")[0]
+            if _MODULE_NAME.fullmatch(node.value) and _file(module):
+                found.append((module, ""))
+    return found
+
+
+def _owner(module: str, member: str) -> str:
+    """The module that a member is of: a submodule, or where a package's own ``__init__`` imports it from."""
+    if member and _file(f"{module}.{member}"):
+        return f"{module}.{member}"
+    file = _file(module)
+    if member and file is not None and file.name == "__init__.py":
+        for node in ast.walk(_parsed(module)):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = {alias.asname or alias.name for alias in node.names}
+                if member in names:
+                    return _owner(node.module, member)
+    return module
+
+
+@cache
+def _file(module: str) -> Path | None:
+    top, *parts = module.split(".")
+    spec = find_spec(top)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder).joinpath(*parts)
+        for file in (path / "__init__.py", path.with_suffix(".py")):
+            if file.is_file():
+                return file
+    return None
+
+
+@cache
+def _parsed(module: str) -> ast.Module:
+    file = _file(module)
+    if file is None:
+        raise ModuleNotFoundError(f"there is no source of the module {module!r}", name=module)
+    return ast.parse(file.read_bytes())
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """Remove docstrings, in place."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [one for one in node.body if not _is_text(one)] or [ast.Pass()]
+    return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:  # imported by a function that was never called
+        return "not installed"
+
+
+@cache
+def _cpu_info(key: str) -> str:
+    """A line of what Linux says about the processor; nothing elsewhere."""
+    try:
+        found = re.search(rf"^{key}\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        return ""
+    return found[1] if found else ""

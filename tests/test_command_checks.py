@@ -1,0 +1,106 @@
+"""Options of commands are checked before any work: exit code 2, one line that names the option, and no file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+WORLD = ("--env", "GemsSlate-diffuse_topdown-v0")
+LATENT = ("--env", "GemsSlateLatent-diffuse_topdown-v0")
+RANKER = ("pretrain", "ranker", *WORLD)
+BELIEF = ("pretrain", "belief", *WORLD)
+OFFLINE = ("--steps", 5, "--dataset", "aa/bb-v0", "--out", "out")
+ONLINE = ("--steps", 20_000, *LATENT, "--out", "out")
+COLLECT = ("collect", *WORLD, "--policy", "random", "--dataset-id", "aa/bb-v0")
+HUGE = 10**12
+
+CASES = [
+    ((*RANKER, "--out", "x", "--option", "deduplicate=no"), "deduplicate must be True or False, got 'no'"),
+    ((*RANKER, "--out", "x", "--option", "latent_size=2.5"), "latent_size must be an integer"),
+    ((*RANKER, "--out", "x", "--option", "frozen=nope"), "frozen must be True or False or None"),
+    ((*RANKER, "--out", "x", "--option", "beta=NaN"), "beta must be a finite number"),
+    ((*RANKER, "--out", "x", "--option", "batches=1e400"), "batches must be an integer"),
+    ((*RANKER, "--out", "x", "--option", "bta=1"), "unknown option of the ranker 'gems': 'bta': did you mean 'beta'"),
+    ((*RANKER, "--out", "x", "--batches", -1), "batches must be an integer ≥ 1"),
+    ((*RANKER, "--out", "x", "--sessions", HUGE), "sessions must be an integer from 1 to 1048576"),
+    ((*RANKER, "--out", "x", "--seed", -1), "seed must be an integer from 0"),
+    ((*RANKER, "--out", "x", "--device", "é"), "device must be a torch device"),
+    ((*RANKER, "--out", "folder"), "--out must be a file to write, got the folder 'folder'"),
+    ((*RANKER, "--out", ""), "--out must be a file to write, got the folder '.'"),
+    ((*RANKER, "--out", "file/x"), "--out 'file/x' can't be written"),
+    ((*RANKER, "--out", "x", "--log", "folder"), "--log must be a file"),
+    ((*RANKER, "--out", "x", "--log", "file"), "log: 'file' is no .npz file of arrays"),
+    ((*RANKER, "--out", "x", "--item-embeddings", "file"), "item_embeddings: 'file' is no .npy file"),
+    ((*RANKER, "--out", "x", "--item-embeddings", "folder"), "item_embeddings: 'folder' is a folder"),
+    ((*RANKER, "--out", "x", "--item-embeddings", "huge.npy"), "item_embeddings: 'huge.npy' is no .npy file"),
+    ((*RANKER, "--out", "x", "--item-vectors", "file"), "file is not a gems-gym artefact"),
+    ((*BELIEF, "--out", "folder"), "--out must be a file to write"),
+    ((*BELIEF, "--out", "x", "--device", "cuda:99999"), "device must be"),
+    ((*BELIEF, "--out", "x", "--batches", 0), "batches must be an integer ≥ 1"),
+    (("pretrain", "embeddings", *WORLD, "--out", "x", "--size", 0), "size must be an integer from 1"),
+    (("pretrain", "embeddings", *WORLD, "--out", "folder"), "--out must be a file to write"),
+    (("pretrain", "ship", "--out", "file"), "--out must be a folder to write to, got the file 'file'"),
+    (("train", "bc", *OFFLINE, "--option", "hidden_units=5"), "hidden_units must be a filled sequence of integers"),
+    (("train", "iql", *OFFLINE, "--option", "expectile=NaN"), r"expectile must be a number in (0, 1), got nan"),
+    (("train", "cql", *OFFLINE, "--option", "conservative_weight=Infinity"), "conservative_weight must be a finite"),
+    (("train", "awac", *OFFLINE, "--option", "temprature=1"), "did you mean 'temperature'"),
+    (("train", "td3_plus_bc", *OFFLINE, "--option", "alpha=x"), "alpha must be a finite number > 0, got 'x'"),
+    (("train", "bc", *OFFLINE, "--device", "é"), "device must be a torch device"),
+    (("train", "bc", *OFFLINE[:4], "--out", "file"), "--out must be a folder to write to"),
+    (("train", "bc", *OFFLINE[:4], "--out", "file/x"), "--out 'file/x' can't be written"),
+    (("train", "bc", "--steps", 0, *OFFLINE[2:]), "steps must be an integer ≥ 1, got 0"),
+    (("train", "bc", "--steps", 10**30, *OFFLINE[2:]), "steps must be an integer from 1 to 9223372036854775807"),
+    (("train", "bc", *OFFLINE, "--validation-users", HUGE), "validation_users must be an integer from 1"),
+    (("train", "sac", *ONLINE, "--option", "gamma=1"), "gamma must be a number in [0, 1), got 1"),
+    (("train", "sac", *ONLINE, "--option", "buffer_size=1e15"), "buffer_size must be an integer"),
+    (("train", "sac", *ONLINE, "--option", f"buffer_size={10**14}"), f"buffer_size={10**14} takes at least"),
+    (("train", "sac", *ONLINE, "--option", "validate_every=1", "--steps", HUGE), "validate less often"),
+    (("train", "sac_end_to_end", *ONLINE, "--option", "window=0"), "window must be an integer ≥ 1, got 0"),
+    (("train", "sac", *ONLINE, "--num-envs", 0), "num_envs must be an integer ≥ 1, got 0"),
+    (("train", "sac", *ONLINE, "--num-envs", HUGE), f"num_envs={HUGE} takes at least"),
+    ((*COLLECT, "--episodes", 0), "episodes must be an integer from 1 to 1048576, got 0"),
+    ((*COLLECT, "--episodes", HUGE), "episodes must be an integer from 1 to 1048576"),
+    ((*COLLECT, "--episodes", 1, "--num-envs", -5), "num_envs must be an integer ≥ 1, got -5"),
+    ((*COLLECT, "--episodes", 1, "--workers", 0), "workers must be an integer from 1 to 1024, got 0"),
+    ((*COLLECT, "--episodes", 1, "--noise", "nan"), "noise must be a finite number ≥ 0 or None, got nan"),
+    (("evaluate", "random", *WORLD, "--episodes", 0), "episodes must be an integer from 1 to 1048576, got 0"),
+    (("evaluate", "random", *WORLD, "--num-envs", 0), "num_envs must be an integer ≥ 1, got 0"),
+    (("evaluate", "agent", *WORLD), "is no record of a trained agent"),
+    (("evaluate", "random", *WORLD, "--item-embeddings", "file"), "item_embeddings: 'file' is no .npy file"),
+    (("compare", "own", "--jobs", 0), "jobs must be an integer from 1 to 1024, got 0"),
+    (("compare", "own", "--seeds", "-1"), "--seeds must be a sequence of integers from 0"),
+    (("compare", "own", "--out", "file"), "--out must be a folder to write to"),
+    (("quickstart", "--out", "file"), "--out must be a folder to write to"),
+    (("quickstart", "--episodes", 0), "episodes must be an integer from 1"),
+    (("levels", "--out", "file"), "--out must be a folder to write to"),
+    (("levels", "--out", "x", "--runs", "file"), "--runs must be a folder to write to"),
+    (("dataset", "report", "aa/bb-v0", "--out", "folder"), "--out must be a file to write"),
+    (("dataset", "export", "aa/bb-v0", "--out", "folder"), "--out must be a file to write"),
+    (("dataset", "import", "file", "--dataset-id", "aa/bb-v0"), "file: 'file' is no .npz file of arrays"),
+    (("dataset", "subset", "aa/cc-v0", "--dataset-id", "aa/bb-v0", "--episodes", 0), "episodes must be an integer ≥ 1"),
+    (
+        ("dataset", "subset", "aa/cc-v0", "--dataset-id", "aa/bb-v0", "--min-return", "nan"),
+        "min_return must be a finite number or None, got nan",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), CASES, ids=lambda one: " ".join(map(str, one[-3:])) if one else None
+)
+def test_a_wrong_option_is_told_at_once(arguments, words, program, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("no such thing")
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "agent.json").write_text("[]")
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 20), }\n"
+    (tmp_path / "huge.npy").write_bytes(b"\x93NUMPY\x01\x00" + np.uint16(len(header)).tobytes() + header)
+    before = sorted(path for path in tmp_path.rglob("*") if path.name != "minari")
+    code, out, err = program(*arguments)
+    assert (code, out) == (2, "")
+    told = " ".join(err.split())  # a narrow terminal wraps lines
+    assert told.startswith("error: ")
+    assert words in told
+    assert "Traceback" not in err
+    assert sorted(path for path in tmp_path.rglob("*") if path.name != "minari") == before
