@@ -37,11 +37,11 @@ def report(
     """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; side by side."""
     from gems_gym.datasets.report import report_dataset
     from gems_gym.datasets.report_picture import draw_report
-    from gems_gym.datasets.stored import open_dataset
+    from gems_gym.datasets.stored import open_recording
     from gems_gym.pictures import check_picture
 
     check_picture(out)
-    opened = [open_dataset(identifier) for identifier in dict.fromkeys(identifiers)]
+    opened = [open_recording(identifier) for identifier in dict.fromkeys(identifiers)]
     reports = [report_dataset(one) for one in opened]
     if out is not None:
         draw_report(reports, out)
@@ -61,11 +61,12 @@ def verify(identifiers: Ids, as_json: Json = False) -> None:
 
     Exit code 1, and a line on stderr for each thing that fails.
     """
-    from gems_gym.datasets.stored import open_dataset
+    from gems_gym.dataset_folders import data_folder
     from gems_gym.datasets.verify import verify_dataset
 
-    opened = [open_dataset(identifier) for identifier in dict.fromkeys(identifiers)]
-    found = [verify_dataset(one) for one in opened]
+    for identifier in identifiers:
+        data_folder(identifier)  # a mistyped id is told before the others are read
+    found = [verify_dataset(identifier) for identifier in dict.fromkeys(identifiers)]
     passed = all(one.passed for one in found)
     columns = {
         one.dataset_id: {

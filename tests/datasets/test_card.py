@@ -40,7 +40,7 @@ def test_what_it_says() -> None:
         metadata["description"],
         metadata["content_hash"],
         metadata["ranker_sha256"],
-        ENV_ID,
+        dataset.env_spec.id,
         "'num_items': 40",
         "| policy | NoisyLatents |",
         "| users | logging, seed 3 |",
