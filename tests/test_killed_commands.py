@@ -32,6 +32,7 @@ _SAC = [
     f"--option={one}"
     for one in ("net_arch=[16,16]", "batch_size=32", "learning_starts=200", "validate_every=400")
 ]
+_USERS = ["--validation-users", "10"]
 _OFFLINE = [
     "--dataset",
     "killed/agent-v0",
