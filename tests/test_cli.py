@@ -257,7 +257,7 @@ def test_embeddings_report(run, tiny_env, tmp_path):
     [
         (("info", "GemsSlate-diffuse_mx-v0"), "GemsSlate-diffuse_m"),
         (("evaluate", "randm", "--env", ENV), "did you mean 'random'"),
-        (("evaluate", "random", "--env", ENV, "--episodes", "0"), "≥ 1"),
+        (("evaluate", "random", "--env", ENV, "--episodes", "0"), "integer from 1"),
         (("evaluate", "random", "--env", ENV, "--split", "tset"), "did you mean 'test'"),
         (("evaluate", "random", "--env", ENV, "--item-embeddings", "no.npy"), "no.npy"),
         (("evaluate", ".", "--env", ENV), "holds no trained agent"),
@@ -279,7 +279,7 @@ def test_embeddings_report(run, tiny_env, tmp_path):
         (("train", "sac", "--env", ENV, "--steps", "1", "--out", "x"), "--ranker"),
         (("train", "sac", "--env", ENV, "--steps", "1", "--out", "x", "--option", "gama=1"), "'gamma'"),
         (("train", "sac", "--env", ENV, "--steps", "1", "--out", "x", "--option", "gamma"), "name=value"),
-        (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--sessions", "0"), "num_sessions"),
+        (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--sessions", "0"), "sessions must be an integer"),
         (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--option", "bta=1"), "'beta'"),
         (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--kind", "topk"), "--item-vectors"),
         (("pretrain", "embeddings", "--env", ENV, "--out", "e.safetensors", "--kind", "idel"), "'ideal'"),

@@ -14,7 +14,7 @@ from gems_gym import plugins
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.output import note, plain
 from gems_gym.trained_agents import AgentPolicy
-from gems_gym.unfinished import discard_unfinished, is_unfinished
+from gems_gym.unfinished import UNFINISHED_FOLDER, discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym.whole_files import read_json_object, write_json
 from gems_gym_agents.base import Act
@@ -61,7 +61,7 @@ def fit(run: Run[Any, Any], source: Any, make_users: MakeUsers) -> tuple[Any, Wa
     """
     settings, file = plain({**run.settings(), "made_by": run.made_by()}), run.folder / _SETTINGS_FILE
     if read_json_object(file) != settings:
-        if is_unfinished(run.folder):
+        if (run.folder / UNFINISHED_FOLDER).is_dir():
             note(
                 f"{run.name}: begins again, as its unfinished training is of other settings, code or processor"
             )
@@ -96,7 +96,9 @@ class WatchedScore(ValidationScore):
 
     def __init__(self, make_env: MakeUsers, user_seeds: Sequence[int], folder: Path) -> None:
         self._clock_file = folder / _CLOCK_FILE
-        earlier = read_json_object(self._clock_file, ["seconds"]) if is_unfinished(folder) else None
+        earlier = (
+            read_json_object(self._clock_file, ["seconds"]) if (folder / UNFINISHED_FOLDER).is_dir() else None
+        )
         self._before = float(earlier["seconds"]) if earlier else 0.0
         self._start = time.process_time()
         super().__init__(make_env, user_seeds)

@@ -99,7 +99,7 @@ class OfflineAgent(abc.ABC):
         device: str = "cpu",
         evaluate: Evaluate | None = None,
         progress: bool = True,
-        save_every: int | None = None,
+        save_every: Count | None = None,
     ) -> None:
         """Trains for exactly ``steps`` gradient updates, from scratch or from where the same training was interrupted.
 

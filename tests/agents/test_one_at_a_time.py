@@ -11,9 +11,8 @@ pytest.importorskip("stable_baselines3")
 
 from gems_gym.locks import locked_folder
 from gems_gym.trained_agents import open_trained_agent
+from gems_gym.unfinished import UnfinishedRun, discard_unfinished
 from gems_gym_agents.levels import Training
-from gems_gym_agents.online.checkpoints import discard_unfinished
-from gems_gym_agents.online.unfinished import UnfinishedRun
 from tests.processes import held_elsewhere, in_another_process, wait_until
 
 PROGRAM = "from gems_gym.cli import main; main()"
@@ -88,7 +87,7 @@ def test_one_process_trains_the_levels_of_a_world(program, tmp_path):
     assert f"is being written by another process, {holder.pid} " in told
 
 
-@pytest.mark.parametrize("work", [discard_unfinished, lambda run: UnfinishedRun(run, {})])
+@pytest.mark.parametrize("work", [discard_unfinished, lambda run: UnfinishedRun(run, "unfinished/test", {})])
 def test_a_link_in_place_of_an_unfinished_run_is_refused(tmp_path, work):
     """Going on with one removes files that it doesn't know."""
     (tmp_path / "victim").mkdir()

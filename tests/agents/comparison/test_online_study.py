@@ -102,7 +102,7 @@ def test_the_clock_of_an_interrupted_training_goes_on_with_it(tmp_path):
     first = score()
     first(act)
     assert 0 < first.cpu_seconds < 60
-    (tmp_path / "cpu_seconds.json").write_text("1000.0")
+    (tmp_path / "cpu_seconds.json").write_text('{"seconds": 1000.0}')
     assert score().cpu_seconds < 60  # the agent begins anew
     (tmp_path / UNFINISHED_FOLDER).mkdir()
     (tmp_path / UNFINISHED_FOLDER / STATE_FILE).touch()

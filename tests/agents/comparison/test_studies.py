@@ -37,7 +37,7 @@ def test_the_published_variant_says_everything_itself():
     assert dataclasses.asdict(GEMS_PRESETS["published"].settings) == {
         "item_embeddings": "scratch", "frozen": None, "embedding_size": 20, "latent_size": 32,
         "hidden_sizes": (512, 256), "beta": 1.0, "click_weight": 0.5, "batch_size": 256, "batches": 4_000,
-        "learning_rate": 1e-3, "coordinates": "box", "deduplicate": False, "held_out": 0.1,
+        "learning_rate": 1e-3, "coordinates": "box", "deduplicate": False, "held_out": 0.1, "keep": "last",
     }  # fmt: skip
     assert SAC_GEMS_PUBLISHED.ranker.preset == "published"
     assert SAC_GEMS_PUBLISHED.options == {} and SAC_GEMS_PUBLISHED.ranker.settings == {}
