@@ -6,18 +6,21 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CHECKED := gems_gym gems_gym_agents
 
-.PHONY: help quickstart test lint types format benchmark clean
+.PHONY: help quickstart test test-slow lint types format benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \2/p' $(MAKEFILE_LIST) | column -t -l 3 2>/dev/null \
-		|| sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1  \2/p' $(MAKEFILE_LIST) | column -t -l 3 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
 
-quickstart: $(VENV)/.installed-all ## log, pretrain, train, collect, learn offline, evaluate: the whole road
+quickstart: $(VENV)/.installed-all ## log, pretrain, train, collect, learn offline, evaluate: the whole pipeline
 	$(BIN)/gems-gym quickstart
 
-test: $(VENV)/.installed-dev ## every test, on two processes
-	$(BIN)/python -m pytest -n 2
+test: $(VENV)/.installed-dev ## every test but the slow ones, on two processes
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.installed-dev ## the slow tests: killed commands, corrupt files, the quickstart's table
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(VENV)/.installed-dev ## style and likely mistakes
 	$(BIN)/ruff check .
