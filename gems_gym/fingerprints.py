@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _DIGITS = 12
+_OWN_PACKAGES = ("gems_gym", "gems_gym_agents")
 _LIBRARIES = {
     name: name.replace("_", "-")
     for name in ("d3rlpy", "gymnasium", "numba", "numpy", "scipy", "stable_baselines3", "torch")
@@ -25,9 +26,10 @@ _LIBRARIES = {
 """Libraries that compute, by what they are imported as -> their distribution."""
 
 _WITHOUT_NUMBERS = re.compile(
-    r"gems_gym\.(errors|fingerprints|locks|output|pages|plugins|progress|whole_files)"
+    r"gems_gym\.(array_files|check_words|checks|dataset_folders|errors|fingerprints|folders|locks|machine|output)"
+    r"|gems_gym\.(pages|plugins|progress|unfinished|whole_files)|gems_gym\.datasets\.card"
     r"|gems_gym\.envs\.(canvas|palette|picture|rendering|video)"
-    r"|gems_gym_agents\.comparison\.(cli|curves|jobs|rows|running|tables)"
+    r"|gems_gym_agents\.comparison\.(cli|curves|jobs|published|rows|running|tables)"
 )
 """Modules that check, store or show, but compute nothing: a change of theirs changes no number."""
 
@@ -101,7 +103,7 @@ def cpu_type() -> dict[str, Any]:
 
 
 def _reachable(modules: tuple[str, ...]) -> dict[str, ast.Module]:
-    tops = {name.split(".")[0] for name in ("gems_gym", *modules)}
+    tops = {name.split(".")[0] for name in (*_OWN_PACKAGES, *modules)}
     found: dict[str, ast.Module] = {}
     left = list(modules)
     while left:
@@ -124,7 +126,8 @@ def _imports(name: str) -> list[tuple[str, str]]:
             found += [(node.module, alias.name) for alias in node.names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             module = node.value.split(":")[0]
-            if _MODULE_NAME.fullmatch(node.value) and _file(module):
+            ours = module.split(".")[0] in (name.split(".")[0], *_OWN_PACKAGES)
+            if ours and _MODULE_NAME.fullmatch(node.value) and _file(module):
                 found.append((module, ""))
     return found
 

@@ -34,7 +34,7 @@ def package(tmp_path, monkeypatch):
         "helper": "def twice(x):\n    from small_package import deep\n    return 2 * x + deep.ZERO\n",
         "deep": "ZERO = 0\nNAMED = 'small_package.named:Thing'\n",
         "named": "class Thing:\n    number = 1\n",
-        "members": "member = 0\n",
+        "members": "member = 0\nFILE = '__main__.py'\n",
         "shown": "import matplotlib\n",
         "other": "unused = 1\n",
     }
@@ -50,6 +50,7 @@ def package(tmp_path, monkeypatch):
     for module, text in texts.items():
         write(module, text)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)  # as in a program that is no module
     return write, fingerprint
 
 
@@ -60,7 +61,7 @@ def package(tmp_path, monkeypatch):
         ("helper", "def twice(x):\n    from small_package import deep\n    return x + x + deep.ZERO\n"),
         ("deep", "ZERO = 1\nNAMED = 'small_package.named:Thing'\n"),
         ("named", "class Thing:\n    number = 2\n"),
-        ("members", "member = 1\n"),
+        ("members", "member = 1\nFILE = '__main__.py'\n"),
         ("shown", "import numpy\n"),
     ],
 )
