@@ -107,7 +107,8 @@ class DatasetWriter:
             fewer if they are long (:data:`~gems_gym.datasets.sessions.CHUNK_BYTES`).
 
     Raises:
-        ValueError: If the id is malformed or in use, or another process is writing it.
+        ValueError: If the id is malformed or in use, or another process is writing it; that one is named.
+        OSError: If a symbolic link is in the way, which is not followed.
 
     Examples:
         >>> with DatasetWriter("toy/one-v0", space, actions, env.spec) as writer:  # doctest: +SKIP
@@ -146,7 +147,7 @@ class DatasetWriter:
         with ExitStack() as held:
             root: Path = require("minari.storage").get_dataset_path()
             self.directory = held.enter_context(unfinished_folder(root, self.dataset_id))
-            # another process may have finished one while this one was waiting for its turn
+            # another process may have finished it since the first check
             check_new_dataset_id(self.dataset_id, overwrite=self._overwrite)
             self._create_storage(self.directory / NEW / "data")
             self._held = held.pop_all()
@@ -172,7 +173,7 @@ class DatasetWriter:
         # hdf5 adds 27 kB to the numbers of a session, for all the names and chunks of its arrays
         self._check_room(2 * sessions.nbytes + 2**16 * len(sessions))
         episode_buffer = require("minari.data_collector").EpisodeBuffer
-        session_bytes = sessions.nbytes // len(sessions)
+        session_bytes = sessions.nbytes // max(len(sessions), 1)
         for episode in sessions.episodes():
             self._content.add(episode)
             self._pending.append(episode_buffer(**episode))
