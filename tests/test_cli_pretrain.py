@@ -67,7 +67,7 @@ def test_options_go_before_the_preset(run, tiny_env):
     [
         (("--env", ENV, *OUT, "--preset", "pubished"), "'pubished': did you mean 'published'?"),
         (("--env", ENV, *OUT, "--sessions", "0"), "sessions must be an integer from 1 to 1048576 or None, got 0"),
-        (("--env", ENV, *OUT, "--preset", "published", "--sessions", "0"), "num_sessions must be at least one"),
+        (("--env", ENV, *OUT, "--preset", "published", "--sessions", "0"), "sessions must be an integer from 1"),
         (("--env", ENV, *OUT, "--option", "hidden_sizes=[8]"), "hidden_sizes must be a sequence of 2 integers"),
         (("--env", ENV, *OUT, "--search-sessions", "5000"), "--search-sessions goes with --report only"),
         (("--env", ENV, "--report", "--preset", "published"), "--preset does not go with --report"),

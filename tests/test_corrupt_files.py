@@ -298,6 +298,7 @@ def raw_errors(folder: Path) -> Iterator[tuple[str, str]]:
             yield name, ""
 
 
+@pytest.mark.slow
 def test_every_corrupt_file_is_named(tmp_path: Path) -> None:
     found = [*raw_errors(tmp_path)]
     assert len(found) > 2_000

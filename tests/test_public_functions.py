@@ -407,6 +407,7 @@ def _as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         names.update(before)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_every_wrong_argument_is_named() -> None:
     found = {name: [*raw_errors(name)] for name in cases()}
     assert not {name: errors for name, errors in found.items() if errors}
