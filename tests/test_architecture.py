@@ -21,6 +21,7 @@ HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 # Parts of gems_gym that anybody may import, and that import no other part.
 COMMON = {
     "array_files",
+    "check_values",
     "check_words",
     "checks",
     "compilation",
