@@ -20,8 +20,8 @@ HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
 
 # Parts of gems_gym that anybody may import, and that import no other part.
 COMMON = {
-    "array_files", "check_words", "checks", "compilation", "dataset_folders", "errors", "fingerprints", "folders",
-    "intervals", "locks", "machine", "pictures", "plugins", "progress", "selection", "whole_files",
+    "array_files", "check_values", "check_words", "checks", "compilation", "dataset_folders", "errors", "fingerprints",
+    "folders", "intervals", "locks", "machine", "pictures", "plugins", "progress", "selection", "whole_files",
 }  # fmt: skip
 
 # Part of gems_gym -> the other parts of it that it may import.

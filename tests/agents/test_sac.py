@@ -371,5 +371,5 @@ def test_environments_that_sac_cannot_use_are_refused():
     agent = SACAgent(**SMALL)
     with pytest.raises(ValueError, match="VectorLatentAction"):
         agent.fit(WideActions(), steps=100, seed=0, progress=False)
-    with pytest.raises(TypeError, match="source must be a VectorEnv"):
+    with pytest.raises(TypeError, match="source must be a VectorEnv, got"):
         agent.fit("GemsSlate-diffuse_mix-v0", steps=100, seed=0, progress=False)
