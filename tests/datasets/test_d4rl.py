@@ -210,7 +210,7 @@ def test_a_file_that_lacks_an_array_or_is_none(tmp_path: Path) -> None:
     objects = {name: getattr(file, name) for name in ARRAYS} | {"actions": np.array([{}, {}])}
     np.savez(tmp_path / "objects.npz", **objects)
     for name, message in (
-        ("few.npz", "it lacks actions, next_observations, terminals, timeouts; it has observations, rewards"),
+        ("few.npz", "it lacks actions, next_observations, terminals; it has observations, rewards"),
         ("array.npy", "no .npz file of arrays"),
         ("text.npz", "no .npz file of arrays"),
         ("half.npz", "no .npz file of arrays"),
