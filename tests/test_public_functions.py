@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gems_gym
-from gems_gym import embeddings, rankers, simulator, wrappers
+from gems_gym import embeddings, policies, rankers, simulator, wrappers
 from gems_gym.artifacts import load_artifact, save_artifact, shipped
 from gems_gym.beliefs import GruBelief, load_belief
 from gems_gym.config import SlateConfig, resolve_config
@@ -58,7 +58,7 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
     "encoder": ("unknown shipped belief", "a belief was expected"), "family": ("unknown shipped",),
     "name": ("unknown policy", "unknown ranker", "unknown embeddings"), "ranker": ("unknown shipped",),
     "tensors": ("tensor",), "slates": ("action",), "actions": ("action",), "users": ("user",), "user_seeds": ("seed",),
-    "options": ("reset option",), "which": ("rngs", "preferences", "slates"),
+    "options": ("reset option", "option"), "table": ("embeddings", "artefact"), "which": ("rngs", "preferences", "slates"),
 }  # fmt: skip
 """Argument -> what else it is called in errors."""
 
@@ -184,6 +184,7 @@ def cases() -> dict[str, Case]:
         ),
         "SlateVectorEnv.reset": (_env(vector=True).reset, {"seed": 0, "options": {}}),
         "SlateVectorEnv.step": (lambda actions: _env(vector=True).step(actions), {"actions": slates}),
+        "check_policy_options": (policies.check_policy_options, {"name": "random", "options": []}),
         "make_policy": (make_policy, {"name": "random", "env": _env()}),
         "make_policy.reset": (make_policy("random", _env(vector=True)).reset, {"seeds": [0, 1]}),
         "find_constant_slate": (
