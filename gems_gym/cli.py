@@ -46,7 +46,7 @@ OWN_COMMANDS = (
     ),
     LazyCommand(
         "dataset",
-        "Report on a dataset, export, import, relabel, merge or cut it.",
+        "Report on datasets, verify, export, import, relabel, merge or cut them.",
         "gems_gym.cli_datasets:dataset",
     ),
     LazyCommand(

@@ -14,6 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym.config import SlateConfig, resolve_config
 from gems_gym.errors import unknown_name
 from gems_gym.locks import locked_folder
+from gems_gym.machine import check_out_folder
 from gems_gym.registration import LATENT_PRESETS, environment_id, world_keywords
 
 ALL = "all"
@@ -109,6 +110,7 @@ def alone_in_its_folder(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def locking(*, out: Path, **given: Any) -> None:
+        check_out_folder(out)
         with locked_folder(out, f"--out {out}"):
             command(out=out, **given)
 

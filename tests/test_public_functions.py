@@ -325,6 +325,7 @@ def cases() -> dict[str, Case]:
             {"dataset_id": "a/bb-v0", "overwrite": False},
         ),
         "artifact_file": (datasets.artifact_file, {"dataset": "a/aa-v0", "name": "ranker.safetensors"}),
+        "open_dataset": (datasets.open_dataset, {"dataset": "a/aa-v0"}),
         "dataset_ranker": (datasets.dataset_ranker, {"dataset": "a/aa-v0"}),
         "dataset_belief": (datasets.dataset_belief, {"dataset": "a/aa-v0"}),
         "compute_content_hash": (datasets.compute_content_hash, {"dataset": "a/aa-v0"}),

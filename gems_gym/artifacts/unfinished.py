@@ -7,7 +7,6 @@ that is killed at any moment leaves a folder to resume from.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -187,6 +186,8 @@ def _locked_folder(folder: Path) -> int:
             continue  # removed by a process that has just finished
         except OSError as error:
             raise ValueError(f"{folder} must be a folder, and no link to one: {error.strerror}") from error
+        import fcntl  # POSIX only
+
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,9 @@ ARTEFACTS = ("ranker", "belief")
 
 VECTORS = ("observations", "actions", "next_observations")
 FLAGS = ("terminals", "timeouts")
+
+_NEEDED = ARRAYS[:-1]
+"""Arrays without which a file is refused at once; where sessions end can be told otherwise."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _MOST_COMPRESSED = 1100
@@ -82,7 +84,7 @@ class D4rlFile:
             arrays = read_npz(
                 path,
                 name="file",
-                needed=set(ARRAYS) - {"timeouts"},
+                needed=_NEEDED,
                 optional=("timeouts", "metadata", *ARTEFACTS),
             )
         missing = [name for name in ARRAYS if name not in arrays]
@@ -193,21 +195,14 @@ def _is_hdf5(path: Path) -> bool:
         return file.read(len(_HDF5)) == _HDF5
 
 
-def _known(names: Iterable[str]) -> list[str]:
-    """Which of a file's names are read."""
-    there = list(names)
-    missing = [name for name in ARRAYS if name not in there]
-    if missing not in ([], ["timeouts"]):
-        raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(there)}")
-    return [name for name in (*ARRAYS, "metadata", *ARTEFACTS) if name in there]
-
-
 def _read_hdf5(path: Path) -> dict[str, NDArray[Any]]:
     """Reads the arrays that stand in the file itself: HDF5 can point to other files, and declare what it lacks."""
     h5py = require("h5py")
     arrays, room = {}, _MOST_COMPRESSED * path.stat().st_size
     with h5py.File(path, "r") as file:
-        for name in set(_known(file)) & set(ARRAYS):  # D4RL's own files have a group of metadata
+        if missing := [name for name in _NEEDED if name not in file]:
+            raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(file)}")
+        for name in (one for one in ARRAYS if one in file):  # D4RL's own files have a group of metadata, too
             stored = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
             if not isinstance(stored, h5py.Dataset) or stored.external or stored.is_virtual:
                 raise ValueError(f"{name} must be an array in the file itself")

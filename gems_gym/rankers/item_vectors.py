@@ -12,9 +12,6 @@ from gems_gym.checks import Units, as_array, checked
 from gems_gym.embeddings.base import EmbeddingTable
 from gems_gym.rankers.stored import StoredRanker, check_enough_items, checked_latents
 
-LARGEST_SLATE = 10_000
-"""Items in the longest slate: a file says how many there are, and a latent may hold a query for each."""
-
 
 class ItemVectorRanker(StoredRanker):
     """Base of rankers made of item embeddings and a few options.
@@ -50,8 +47,6 @@ class ItemVectorRanker(StoredRanker):
         embeddings = self.tensors["item_embeddings"]
         if embeddings.ndim != 2 or 0 in embeddings.shape:
             raise ValueError(f"item_embeddings has shape {embeddings.shape}; (num_items, E) was expected")
-        if type(slate_size) is not int or not 1 <= slate_size <= LARGEST_SLATE:
-            raise ValueError(f"slate_size must be a whole number in [1, {LARGEST_SLATE}], got {slate_size!r}")
         slate_size = checked("slate_size", slate_size, Units)
         self.num_items, self.embedding_size = embeddings.shape
         if self.always_distinct:

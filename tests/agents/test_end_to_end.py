@@ -302,7 +302,7 @@ def test_bad_arguments_are_named(ranker, belief):
         EndToEndSACAgent(windw=3)
     with pytest.raises(ValueError, match="window must be an integer ≥ 1, got 0"):
         EndToEndSACAgent(window=0)
-    with pytest.raises(ValueError, match="pretrained=1"):
+    with pytest.raises(TypeError, match="pretrained must be True or False, got 1"):
         EndToEndSACAgent(pretrained=1)
     with pytest.raises(RuntimeError, match="call fit first"):
         _ = EndToEndSACAgent().belief

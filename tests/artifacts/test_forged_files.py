@@ -158,8 +158,8 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     ("kind", "change", "words"),
     [
         ("ranker/gems", {"sizes": {"num_items": 10**9}}, "records the sizes"),
-        ("ranker/gems", {"sizes": 5}, "lacks sizes"),
-        ("ranker/gems", {"options": [1]}, "lacks options"),
+        ("ranker/gems", {"sizes": 5}, "options and sizes in its header must be JSON objects"),
+        ("ranker/gems", {"options": [1]}, "options and sizes in its header must be JSON objects"),
         ("ranker/gems", {"float16": 5}, "float16=5"),
         ("ranker/gems", {"float16": ["nothing"]}, "float16="),
         ("ranker/gems", {"catalog_hash": 5}, "lacks catalog_hash"),

@@ -208,12 +208,16 @@ def test_hdf5_that_points_elsewhere_is_refused(source, tmp_path: Path) -> None:
     def linked(file: h5py.File) -> None:
         file["rewards"] = h5py.ExternalLink(tmp_path / "external.hdf5", "rewards")
 
+    def none(file: h5py.File) -> None:
+        file["reward"] = arrays["rewards"]
+
     def huge(file: h5py.File) -> None:
         file.create_dataset("rewards", (10**12,), "f4", chunks=True)
 
     for name, put, message in (
         ("external.hdf5", external, "rewards must be an array in the file itself"),
         ("linked.hdf5", linked, "rewards must be an array in the file itself"),
+        ("none.hdf5", none, "it lacks rewards; it has actions, .*reward"),
         ("huge.hdf5", huge, r"rewards has shape \(1000000000000,\), for which the file is too small"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -86,10 +86,10 @@ def test_what_it_is_known_as():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"epsilon": -0.1}, r"epsilon must be a probability in \[0, 1\], got -0.1"),
-        ({"epsilon": 2}, r"epsilon must be a probability in \[0, 1\], got 2"),
-        ({"epsilon": float("nan")}, r"epsilon must be a probability in \[0, 1\], got nan"),
-        ({"sessions": 1_023}, "sessions must be ≥ 1024 for a search, got 1023"),
+        ({"epsilon": -0.1}, "epsilon must be .*got -0.1"),
+        ({"epsilon": 2}, "epsilon must be .*got 2"),
+        ({"epsilon": float("nan")}, "epsilon must be .*got nan"),
+        ({"sessions": 1_023}, "sessions must be an integer ≥ 1024, got 1023"),
     ],
 )
 def test_bad_options(option, message):

@@ -105,5 +105,5 @@ def test_what_does_not_fit_is_refused_before_any_work(world: SlateEnv) -> None:
     other = GemsRanker.random(num_items=60, slate_size=5, catalog_hash="other", seed=0)
     with pytest.raises(ValueError, match="other is for the catalogue other, not for"):
         compare(world, other=other)
-    with pytest.raises(ValueError, match="num_sessions must be at least one per policy, 1; got 0"):
+    with pytest.raises(ValueError, match="log_sessions must be an integer from 1 to 1048576, got 0"):
         compare_rankers({"ranker": gems(world)}, world.config, world.catalog, **{**BRIEF, "log_sessions": 0})
