@@ -13,11 +13,11 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
+from gems_gym.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym_agents.comparison.cli import write_results
 from gems_gym_agents.comparison.results import collect_results
 from gems_gym_agents.comparison.running import run_study
 from gems_gym_agents.comparison.tables import markdown_section
-from gems_gym_agents.online.checkpoints import UNFINISHED_FOLDER
 from tests.agents.tiny_study import IDEAL, ONLINE
 
 ROOT = Path(__file__).parents[3]
@@ -73,11 +73,12 @@ def wait_for(condition, seconds: float) -> float:
     return time.monotonic() - begun
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 def test_what_a_killed_study_leaves_ends_within_a_second_and_a_rerun_resumes(tmp_path):
     folder = tmp_path / "study"
     driver = start("LONG", folder)
-    state = folder / RUN / UNFINISHED_FOLDER / "state.safetensors"
+    state = folder / RUN / UNFINISHED_FOLDER / STATE_FILE
     wait_for(state.is_file, 120)
     assert processes_that_hold(folder)
     driver.send_signal(signal.SIGKILL)
@@ -95,6 +96,7 @@ def test_what_a_killed_study_leaves_ends_within_a_second_and_a_rerun_resumes(tmp
         wait_for(lambda: not processes_that_hold(folder), 5)
 
 
+@pytest.mark.slow
 def test_two_studies_in_one_folder_make_everything_once(tmp_path):
     folder = tmp_path / "study"
     both = [start("STUDY", folder) for _ in range(2)]
@@ -114,16 +116,21 @@ def test_a_torn_result_is_made_again_with_a_note(study, capsys, torn):
     assert "result.json" in capsys.readouterr().err.replace("\n", "")
 
 
-@pytest.mark.parametrize("file", ["settings.json", "cpu_seconds.json"])
-def test_torn_files_of_an_unfinished_training_are_replaced(study, file):
-    before = result_in(study)
+def unfinished(study: Path) -> None:
+    """Make the finished run an unfinished one, whose state nobody can resume from."""
     (study / RUN / "result.json").unlink()
     (study / RUN / UNFINISHED_FOLDER).mkdir(exist_ok=True)
-    (study / RUN / file).write_text('{"opt')
+    (study / RUN / UNFINISHED_FOLDER / STATE_FILE).touch()
+
+
+def test_torn_settings_of_an_unfinished_training_are_replaced(study):
+    before, file = result_in(study), study / RUN / "settings.json"
+    unfinished(study)
+    file.write_text('{"opt')
     assert run_study(STUDY, study) == {}
     assert result_in(study)["test"] == before["test"]
-    assert file in (study / RUN / "log.txt").read_text().replace("\n", "")
-    assert json.loads((study / RUN / file).read_text())
+    assert "settings.json" in (study / RUN / "log.txt").read_text().replace("\n", "")
+    assert json.loads(file.read_text())["steps"] == 1_800
 
 
 def test_torn_references_are_measured_again(study):
@@ -162,8 +169,7 @@ def test_results_of_other_code_are_marked_and_made_again_on_demand(study, capsys
 
 
 def test_an_unfinished_training_of_other_code_begins_again(study):
-    (study / RUN / "result.json").unlink()
-    (study / RUN / UNFINISHED_FOLDER).mkdir(exist_ok=True)
+    unfinished(study)
     settings = json.loads((study / RUN / "settings.json").read_text())
     settings["made_by"]["code"] = "0123456789ab"
     (study / RUN / "settings.json").write_text(json.dumps(settings))

@@ -107,6 +107,9 @@ def test_the_clock_of_an_interrupted_training_goes_on_with_it(tmp_path):
     (tmp_path / UNFINISHED_FOLDER).mkdir()
     (tmp_path / UNFINISHED_FOLDER / STATE_FILE).touch()
     assert 1000 <= score().cpu_seconds < 1060
+    for torn in ("", "1000.0", '{"sec'):
+        (tmp_path / "cpu_seconds.json").write_text(torn)
+        assert score().cpu_seconds < 60
 
 
 def test_results_of_other_settings_are_not_mixed(study_folder):
