@@ -18,8 +18,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Yields:
         A binary file to write to.
+
+    Raises:
+        ValueError: ``path`` is there and no ordinary file: a folder, or a device such as ``/dev/null``, which would be
+            replaced.
     """
     path = Path(path)
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     temporary = Path(name)
@@ -31,6 +36,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except BaseException:  # Ctrl-C included
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises a ValueError unless a file can be put at a path: nothing is there, or an ordinary file."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a device or the like"
+        raise ValueError(f"{path} is {what}; the name of a file was expected")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
