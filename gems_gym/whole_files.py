@@ -27,10 +27,11 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Raises:
         OSError: The file can't be written; it names the file.
+        ValueError: ``path`` is there and no ordinary file: a folder, or a device such as ``/dev/null``, which would be
+            replaced.
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"path {str(path)!r} is a folder; a file was to be written")
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with naming_file(path), ExitStack() as at_end:
         descriptor, temporary = _open_temporary(path)
@@ -66,6 +67,13 @@ def naming_file(path: str | os.PathLike[str]) -> Iterator[None]:
         elif error.filename is None:
             raise OSError(f"{path} can't be written: {error}") from error
         raise
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises a ValueError unless a file can be put at a path: nothing is there, or an ordinary file."""
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a device or the like"
+        raise ValueError(f"{path} is {what}; the name of a file was expected")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

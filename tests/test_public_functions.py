@@ -58,7 +58,8 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
     "encoder": ("unknown shipped belief", "a belief was expected"), "family": ("unknown shipped",),
     "name": ("unknown policy", "unknown ranker", "unknown embeddings"), "ranker": ("unknown shipped",),
     "tensors": ("tensor",), "slates": ("action",), "actions": ("action",), "users": ("user",), "user_seeds": ("seed",),
-    "options": ("reset option", "option"), "table": ("embeddings", "artefact"), "which": ("rngs", "preferences", "slates"),
+    "options": ("reset option", "option"), "table": ("embeddings", "artefact"),
+    "which": ("rngs", "preferences", "slates"),
 }  # fmt: skip
 """Argument -> what else it is called in errors."""
 

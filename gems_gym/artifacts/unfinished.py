@@ -21,7 +21,7 @@ import numpy as np
 
 from gems_gym.artifacts.files import load_artifact, save_artifact, versions
 from gems_gym.progress import stderr
-from gems_gym.whole_files import read_json, write_json
+from gems_gym.whole_files import check_replaceable, read_json, write_json
 
 _SETTINGS, _STATE, _KIND = "settings.json", "state.safetensors", "unfinished/state"
 
@@ -64,7 +64,12 @@ class Unfinished:
 
     @classmethod
     def of_file(cls, path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Unfinished:
-        """The unfinished work on a file, ``.NAME.unfinished`` beside it."""
+        """The unfinished work on a file, ``.NAME.unfinished`` beside it.
+
+        Raises:
+            ValueError: What is there is no ordinary file, so it can't be replaced by one.
+        """
+        check_replaceable(path)
         return cls(path.with_name(f".{path.name}.unfinished"), settings, overwrite=overwrite)
 
     def __enter__(self) -> Unfinished:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.whole_files import write_json
 
 SETTINGS = {"steps": 3, "world": {"items": 7, "sizes": (2, 3)}}
 
@@ -119,6 +120,18 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no link"), Unfinished(tmp_path / "work", {}, overwrite=True):
         raise AssertionError
     assert (tmp_path / "other" / "precious").read_text() == "text"
+
+
+def test_a_device_or_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "device")
+    (tmp_path / "folder").mkdir()
+    for name, words in (("device", "is a device"), ("folder", "is a folder")):
+        with pytest.raises(ValueError, match=words):
+            Unfinished.of_file(tmp_path / name, {})
+        with pytest.raises(ValueError, match=words):
+            write_json(tmp_path / name, {})
+    assert (tmp_path / "device").is_fifo()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["device", "folder"]
 
 
 def test_one_process_at_a_time(folder: Path) -> None:
