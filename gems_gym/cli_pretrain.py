@@ -1,8 +1,8 @@
 """``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -170,7 +170,6 @@ def ranker(
         return
     require("torch")
     from gems_gym.pretraining.gems_vae import pretrain_gems
-    from gems_gym.pretraining.training import Upkeep
 
     recipe = _preset("ranker 'gems'", preset, GEMS_PRESETS)
     if batches is not None:
@@ -187,12 +186,10 @@ def ranker(
         "device": device,
     }
     with _unfinished(out, made_in, logged, overwrite, trained_on) as work:
-        session_log = logged.session_log(*made_in, work)
-        upkeep = Upkeep(unfinished=work, log_dir=log_dir, **_given({"save_every": save_every}))
-        trained, metrics = pretrain_gems(
-            session_log, made_in[0].num_items, settings, seed=seed, device=device, upkeep=upkeep
+        train = partial(pretrain_gems, settings=settings, seed=seed, device=device)
+        sha256, metrics = _train(
+            train, work, logged.session_log(*made_in, work), made_in[0], out, log_dir, save_every
         )
-        sha256 = work.publish(trained.save, out)
     _report(sha256, out, asdict(settings), metrics, as_json)
 
 
@@ -247,7 +244,6 @@ def belief(
     world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
     _check_places(out, log, device)
     from gems_gym.pretraining.gru_belief import pretrain_belief
-    from gems_gym.pretraining.training import Upkeep
 
     recipe = _preset("belief", preset, BELIEF_PRESETS)
     settings = recipe.settings if batches is None else replace(recipe.settings, batches=batches)
@@ -255,12 +251,10 @@ def belief(
     logged = LogPlan.of_preset(world.id, log, recipe, sessions, seed)
     trained_on = {"belief": as_recorded(settings), "device": device}
     with _unfinished(out, made_in, logged, overwrite, trained_on) as work:
-        session_log = logged.session_log(*made_in, work)
-        upkeep = Upkeep(unfinished=work, log_dir=log_dir, **_given({"save_every": save_every}))
-        trained, metrics = pretrain_belief(
-            session_log, made_in[0].num_items, settings, seed=seed, device=device, upkeep=upkeep
+        train = partial(pretrain_belief, settings=settings, seed=seed, device=device)
+        sha256, metrics = _train(
+            train, work, logged.session_log(*made_in, work), made_in[0], out, log_dir, save_every
         )
-        sha256 = work.publish(trained.save, out)
     _report(sha256, out, asdict(settings), metrics, as_json)
 
 
@@ -422,6 +416,23 @@ def _preset(
     if name is not None and name not in presets:
         raise unknown_name(f"preset of the {kind}", name, presets)
     return presets[name or "default"]
+
+
+def _train(
+    train: Callable[..., tuple[Any, dict[str, Any]]],
+    work: Unfinished,
+    log: SessionLog,
+    config: SlateConfig,
+    out: Path,
+    log_dir: Path | None,
+    save_every: int | None,
+) -> tuple[str, dict[str, Any]]:
+    """Train on a log, or resume, and write the file; its sha256 and what was measured."""
+    from gems_gym.pretraining.training import Upkeep
+
+    upkeep = Upkeep(unfinished=work, log_dir=log_dir, **_given({"save_every": save_every}))
+    trained, metrics = train(log, config.num_items, upkeep=upkeep)
+    return work.publish(trained.save, out), metrics
 
 
 def _unfinished(

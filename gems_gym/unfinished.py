@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts.unfinished import differing
 from gems_gym.folders import refuse_link, remove_folder
 
 UNFINISHED_FOLDER = "unfinished"
@@ -116,19 +117,8 @@ class UnfinishedRun:
 
 def check_same(saved: Mapping[str, Any], given: Mapping[str, Any], directory: Path) -> None:
     """Raise a ``ValueError`` that names the arguments that differ, unless none does."""
-    before, now = dict(_flat(saved)), dict(_flat(given))
-    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    if names:
-        differences = ", ".join(f"{name}={before.get(name)!r} (now {now.get(name)!r})" for name in names)
+    if differences := ", ".join(differing(saved, given)):
         raise ValueError(
             f"{str(directory)!r} holds an unfinished run with {differences}; give the same arguments to resume it, "
             f"{_START_ANEW}"
         )
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, one in value.items():
-        if isinstance(one, dict):
-            yield from _flat(one, f"{prefix}{name}.")
-        else:
-            yield prefix + name, list(one) if isinstance(one, tuple) else one  # as JSON has it

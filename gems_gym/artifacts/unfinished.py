@@ -135,7 +135,7 @@ class Unfinished:
         elif recorded.is_file():
             try:
                 before = read_json(recorded)
-                differences = _differences(before, self.settings)
+                differences = differing(before, self.settings)
                 if not differences and (self.folder / _STATE).is_file():
                     state = load_artifact(self.folder / _STATE, _KIND)
                     self._state = state.tensors, state.header["values"]
@@ -203,8 +203,8 @@ def _locked_folder(folder: Path) -> int:
         os.close(descriptor)  # the lock of a folder that was removed in the meantime protects nothing
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two nested dicts, in words."""
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two nested dicts, in words: ``options.beta=0.2 (now 1.0)``."""
     one, other = dict(_flat(before)), dict(_flat(now))
     names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
     return [f"{name}={one.get(name)!r} (now {other.get(name)!r})" for name in names]
@@ -215,4 +215,4 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
         if isinstance(one, dict):
             yield from _flat(one, f"{prefix}{name}.")
         else:
-            yield prefix + name, one
+            yield prefix + name, list(one) if isinstance(one, tuple) else one  # as JSON has it

@@ -23,7 +23,14 @@ from gems_gym.artifacts.recorded import recorded_name
 from gems_gym.config import SlateConfig, resolve_config
 from gems_gym.envs.rendering import RENDER_MODES
 from gems_gym.errors import unknown_name
-from gems_gym.registration import is_latent, is_slate, latent_spec, slate_spec
+from gems_gym.registration import (
+    is_latent,
+    is_slate,
+    is_slate_world,
+    latent_spec,
+    slate_spec,
+    world_keywords,
+)
 
 PARTS = ("ranker", "belief")
 """What a latent environment has beside its world."""
@@ -56,7 +63,7 @@ def check_spec(spec: EnvSpec) -> None:
         TypeError: If a keyword has a wrong type.
     """
     _check_ours(spec)
-    known = ["preset", "item_embeddings", "render_mode", *_WORLD, *(PARTS if is_latent(spec) else ())]
+    known = ["preset", "render_mode", *world_keywords(spec)]
     for name in spec.kwargs:
         if name not in known:
             raise TypeError(str(unknown_name(f"keyword of {spec.id}", name, known)))
@@ -128,7 +135,7 @@ def recorded_spec(spec: EnvSpec, artefacts: Mapping[str, Path], dataset_id: str)
 
 
 def _check_ours(spec: EnvSpec) -> None:
-    if not is_latent(spec) and not is_slate(spec):
+    if not is_slate_world(spec):
         raise ValueError(
             f"environment {spec.id!r} is none of gems-gym's (its entry point is {spec.entry_point!r}): datasets are "
             "recorded, and opened again, with GemsSlate and GemsSlateLatent environments and presets of one's own"
