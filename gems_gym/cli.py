@@ -138,7 +138,18 @@ def main() -> None:
         root.commands.setdefault(command.name, command)  # no plugin takes the place of our own
     try:
         root(prog_name="gems-gym")
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError, gymnasium.error.Error) as error:
+    except MemoryError as error:
+        _tell(f"error: not enough memory{f' ({error})' if str(error) else ''}", error)
+        sys.exit(2)
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        ImportError,
+        RuntimeError,
+        ArithmeticError,
+        gymnasium.error.Error,
+    ) as error:
         _tell(f"error: {error}", error)
         sys.exit(2)
 

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import gymnasium
@@ -219,7 +219,7 @@ def _open_folder(directory: Path, checkpoint: int | None) -> TrainedAgent:
             f"resumes a training that was interrupted there"
         )
     record = _read_record(record_file)
-    for name, sha256 in record.get("files_sha256", {}).items():  # agents of older versions have none
+    for name, sha256 in record["files_sha256"].items():
         found = _sha256(directory / name) if (directory / name).is_file() else None
         if found != sha256:
             raise _not_of_the_agent(directory, name, found, sha256)
@@ -295,7 +295,15 @@ def _read_record(file: Path) -> dict[str, Any]:
         raise ValueError(
             f"{str(file)!r} is no record of a trained agent: it needs the texts {', '.join(needed)}"
         )
+    hashes = record.setdefault("files_sha256", {})  # agents of older versions have none
+    if not isinstance(hashes, dict) or not all(_names_a_file_within(name) for name in hashes):
+        raise ValueError(f"{str(file)!r}: files_sha256 must map files of the agent's folder to their sha256")
     return record
+
+
+def _names_a_file_within(name: str) -> bool:
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 class AgentPolicy:

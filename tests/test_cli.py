@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gems_gym import cli
 from gems_gym.rankers import load_ranker
 
 ENV = "GemsSlate-diffuse_mix-v0"
@@ -296,3 +297,20 @@ def test_mistakes_get_one_clear_line_and_leave_nothing(run, tmp_path, arguments,
     assert "Traceback" not in err
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert left == []
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError("4 GiB asked for"), "error: not enough memory (4 GiB asked for)"),
+        (FloatingPointError("overflow"), "error: overflow"),
+        (OverflowError("too large"), "error: too large"),
+    ],
+)
+def test_what_the_machine_can_not_do_is_one_line(program, monkeypatch, error, line):
+    def fails(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_dataset_info", fails)
+    code, _, told = program("info", "a/b-v0")
+    assert code == 2 and told.splitlines() == [line]

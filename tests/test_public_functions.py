@@ -49,11 +49,12 @@ UNCHECKED = {"check_slates": {"shape", "num_items"}, "check_users": {"shape", "t
 
 NAMED_BY: dict[str, tuple[str, ...]] = {
     "num_items": ("slate_size", "size"), "item_embeddings": ("slate_size", "num_items", "no file"),
-    "path": ("is no file", "no such file", "is a a/b", "there is no file"), "kind": ("artefact",),
+    "path": ("is no file", "no such file", "is a folder", "is a a/b", "there is no file"), "kind": ("artefact",),
     "directory": ("path=",), "name_or_file": ("unknown shipped",), "name_or_path": ("no trained agent", "is a a/b"),
     "dataset": ("unknown local dataset",), "datasets": ("unknown local dataset",), "source": ("dataset",),
     "config": ("unknown preset", "unknown SlateConfig", "preset .*must"), "preset": ("unknown SlateConfig",),
     "overrides": ("unknown SlateConfig",), "world": ("unknown preset", "preset must"), "shares": ("unknown policy",),
+    "env_kwargs": ("unknown keyword of",),
     "env_id": ("[Ee]nvironment", "Malformed"), "env": ("[Ee]nvironment", "Malformed"),
     "encoder": ("unknown shipped belief", "a belief was expected"), "family": ("unknown shipped",),
     "name": ("unknown policy", "unknown ranker", "unknown embeddings"), "ranker": ("unknown shipped",),

@@ -118,6 +118,7 @@ def make_policy(name: str, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, An
     return plugins.load(plugins.POLICIES, name)(env, **options)
 
 
+@checked_arguments
 def check_policy_options(name: str, options: Iterable[str]) -> None:
     """Raise a clear error unless a policy has options of these names.
 

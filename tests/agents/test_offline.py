@@ -314,6 +314,7 @@ def test_options_reach_d3rlpy() -> None:
     assert config.reward_scaler.multiplier == 0.25
     assert config.critic_encoder_factory.hidden_units == [256, 256]
     assert CQLAgent(num_action_samples=3, conservative_weight=2).config(d3rlpy).n_action_samples == 3
+    assert CQLAgent().config(d3rlpy).conservative_weight == 0.1  # 5 sends |Q| to ten times its bound
     assert IQLAgent(expectile=0.9).config(d3rlpy).expectile == 0.9
     assert AWACAgent(temperature=0.5).config(d3rlpy).lam == 0.5
     assert BCAgent(learning_rate=0.1).config(d3rlpy).learning_rate == 0.1

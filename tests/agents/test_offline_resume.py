@@ -254,5 +254,5 @@ def test_killed_at_random_moments_training_ends_with_the_same_bytes(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", AGENTS)
-def test_killed_a_dozen_times(agent: str, tmp_path: Path) -> None:
-    killed(tmp_path, 12, 1, agent)
+def test_each_agent_killed_four_times(agent: str, tmp_path: Path) -> None:
+    killed(tmp_path, 4, 1, agent)
