@@ -22,9 +22,10 @@ test: $(VENV)/.installed-dev ## every test but the slow ones, on two processes
 test-slow: $(VENV)/.installed-dev ## the slow tests: killed commands, corrupt files, the quickstart's table
 	$(BIN)/python -m pytest -n 2 -m slow
 
-lint: $(VENV)/.installed-dev ## style and likely mistakes
+lint: $(VENV)/.installed-dev ## style, likely mistakes, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/.installed-dev ## type hints
 	$(BIN)/mypy $(CHECKED)

@@ -20,12 +20,12 @@ import numpy as np
 
 import gems_gym
 from gems_gym import PRESETS, SlateConfig
+from gems_gym.common.files import read_json, write_json
+from gems_gym.common.pages import fill_parts, markdown_table, rewrite_page
 from gems_gym.envs import SlateEnv, SlateVectorEnv
-from gems_gym.pages import fill_parts, markdown_table, rewrite_page
 from gems_gym.policies import make_policy
 from gems_gym.registration import VERSIONS, environment_id
 from gems_gym.user_splits import user_seeds
-from gems_gym.whole_files import read_json, write_json
 
 HERE = Path(__file__).parent
 PAGE = HERE / "environments.md"
@@ -168,7 +168,7 @@ def returns() -> str:
 
 def measured() -> dict[str, Any]:
     """Play the table of returns."""
-    from gems_gym.progress import track
+    from gems_gym.common.progress import track
 
     results: dict[str, Any] = {}
     with track("returns", len(PRESETS) * len(POLICIES) * len(VERSIONS)) as advance:

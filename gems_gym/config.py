@@ -15,9 +15,9 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from gems_gym import plugins
-from gems_gym.checks import Count, NonNegative, Probability, WholeNumber, check_fields, checked
+from gems_gym.common.checks import Count, NonNegative, Probability, WholeNumber, check_fields, checked
+from gems_gym.common.machine import check_fits_memory
 from gems_gym.errors import unknown_name
-from gems_gym.machine import check_fits_memory
 
 PRESET_NAME = re.compile(r"[A-Za-z0-9_]+")
 

@@ -12,7 +12,7 @@ from annotated_types import Interval
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
-from gems_gym.checks import checked_arguments
+from gems_gym.common.checks import checked_arguments
 from gems_gym.config import PRESET_NAME, PRESETS, SlateConfig, check_preset, preset_config, preset_names
 
 VERSIONS = (0, 1)

@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
 
-from gems_gym.checks import as_array, checked
+from gems_gym.common.checks import as_array, checked
 from gems_gym.config import SlateConfig
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from gems_gym import __version__, plugins
 from gems_gym.artifacts import same_content, shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.checks import checked_arguments
+from gems_gym.common.checks import checked_arguments
+from gems_gym.common.files import read_json, write_json
+from gems_gym.common.fingerprints import made_by
 from gems_gym.errors import unknown_name
-from gems_gym.fingerprints import made_by
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, is_slate_world, slate_spec, world_keywords
-from gems_gym.whole_files import read_json, write_json
 from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
 
 RECORD_FILE = "agent.json"
@@ -112,7 +112,7 @@ def save_trained_agent(
     goes first. So a killed process leaves the old agent, the new one, or a folder that :func:`open_trained_agent`
     refuses because it has no record.
 
-    The record holds the fingerprints of the agent's code and of the processor (:mod:`gems_gym.fingerprints`).
+    The record holds the fingerprints of the agent's code and of the processor (:mod:`gems_gym.common.fingerprints`).
 
     Args:
         directory: The folder; made if need be.

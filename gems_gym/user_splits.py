@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 
 from annotated_types import Interval
 
-from gems_gym.checks import WholeNumber, checked_arguments
+from gems_gym.common.checks import WholeNumber, checked_arguments
 
 UserSplit = Literal["training", "validation", "test", "logging"]
 SPLITS: tuple[UserSplit, ...] = get_args(UserSplit)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.networks import FeedForward
+from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
 
 

@@ -12,8 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
-from gems_gym.checks import Count, checked_arguments
-from gems_gym.command_options import (
+from gems_gym.commands.options import (
     ALL,
     Checkpoint,
     EnvOption,
@@ -26,8 +25,9 @@ from gems_gym.command_options import (
     read_options,
     read_seeds,
 )
-from gems_gym.machine import check_device, check_out_folder
-from gems_gym.output import key_value_table, note, rows_table, show_result
+from gems_gym.commands.output import key_value_table, note, rows_table, show_result
+from gems_gym.common.checks import Count, checked_arguments
+from gems_gym.common.machine import check_device, check_out_folder
 from gems_gym.policies import Policy, make_policy
 from gems_gym.registration import environment_id, is_latent, latent_environment_ids, slate_spec
 from gems_gym.trained_agents import (

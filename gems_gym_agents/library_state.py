@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from gems_gym.common.machine import check_device
 from gems_gym.errors import require
-from gems_gym.machine import check_device
 
 
 def import_library(name: str) -> ModuleType:

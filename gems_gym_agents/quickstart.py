@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
 from gems_gym.beliefs import load_belief
-from gems_gym.command_options import changed_parameters
+from gems_gym.commands.options import changed_parameters
+from gems_gym.commands.output import note, plain
+from gems_gym.common.files import write_json
+from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.datasets import collect
 from gems_gym.envs import SlateEnv
 from gems_gym.errors import missing_dependency, require
-from gems_gym.fingerprints import cpu_type, made_by
-from gems_gym.output import note, plain
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
@@ -29,7 +30,6 @@ from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
 from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
-from gems_gym.whole_files import write_json
 from gems_gym_agents.evaluation import (
     NUM_ENVS,
     Evaluation,
@@ -334,7 +334,7 @@ class _Road:
 
 
 def _logging_modules(shares: Mapping[str, float]) -> set[str]:
-    """The modules that log, for :func:`gems_gym.fingerprints.code_fingerprint`."""
+    """The modules that log, for :func:`gems_gym.common.fingerprints.code_fingerprint`."""
     policies = {plugins.module_of(plugins.POLICIES, name) for name in shares}
     return {"gems_gym.pretraining.session_log"} | policies
 

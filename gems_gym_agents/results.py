@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from gems_gym.pictures import new_figure, save_figure
+from gems_gym.common.pictures import new_figure, save_figure
 from gems_gym_agents.evaluation import Evaluation, References
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gems_gym import __version__
-from gems_gym.fingerprints import made_by
-from gems_gym.output import note, plain
-from gems_gym.whole_files import read_json_object, write_json
+from gems_gym.commands.output import note, plain
+from gems_gym.common.files import read_json_object, write_json
+from gems_gym.common.fingerprints import made_by
 
 _RECORD = ("key", "files", "seconds", "cpu_seconds", "result")
 _CHANGES = {
@@ -60,7 +60,7 @@ class Stages:
             files: What it writes, relative to the folder.
             make: Does the work; what it returns is kept with the stage (JSON-able).
             still_whole: Asked before reuse, with what ``make`` returned, where a stage makes more than files.
-            modules: The modules that do the work, see :func:`gems_gym.fingerprints.code_fingerprint`.
+            modules: The modules that do the work, see :func:`gems_gym.common.fingerprints.code_fingerprint`.
 
         Returns:
             What ``make`` returned, and ``fingerprint``.

@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium
 import pytest
 
-from gems_gym import cli
 from gems_gym.beliefs import GruBelief
+from gems_gym.commands import program as cli
 from gems_gym.envs import SlateEnv
 from gems_gym.rankers import GemsRanker
 

@@ -29,7 +29,12 @@ def surroundings(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> di
 
 
 def run(surroundings: dict[str, str], *arguments: object, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "from gems_gym.cli import main; main()", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-c",
+        "from gems_gym.commands.program import main; main()",
+        *map(str, arguments),
+    ]
     return subprocess.run(command, env=surroundings, capture_output=True, timeout=300, check=False, **options)
 
 
@@ -64,7 +69,12 @@ def test_progress_bars_and_evaluation(surroundings, tmp_path: Path) -> None:
     """Bars are drawn on terminals only: stderr is one here."""
     terminal, its_end = pty.openpty()
     arguments = ("evaluate", "random", "--env", ENV, "--episodes", 20)
-    command = [sys.executable, "-c", "from gems_gym.cli import main; main()", *map(str, arguments)]
+    command = [
+        sys.executable,
+        "-c",
+        "from gems_gym.commands.program import main; main()",
+        *map(str, arguments),
+    ]
     with os.fdopen(terminal, "rb", buffering=0) as screen:
         done = subprocess.Popen(
             command,

@@ -1,4 +1,4 @@
-"""gems_gym.checks: what a hint takes, and the words for what it does not."""
+"""gems_gym.common.checks: what a hint takes, and the words for what it does not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from annotated_types import Ge, Gt, Interval, Le, MinLen
 
-from gems_gym.checks import Count, Probability, check_fields, checked, checked_arguments, make_checked
+from gems_gym.common.checks import Count, Probability, check_fields, checked, checked_arguments, make_checked
 
 SEVERAL = Annotated[tuple[Count, ...], MinLen(1)]
 

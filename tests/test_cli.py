@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gems_gym import cli
+from gems_gym.commands import program as cli
 from gems_gym.rankers import load_ranker
 
 ENV = "GemsSlate-diffuse_mix-v0"
@@ -41,8 +41,8 @@ def test_the_installed_program_answers():
 
 def test_listing_loads_no_learning_library():
     code = (
-        "import sys; from gems_gym import cli; sys.argv = ['gems-gym', 'list', '--json']\n"
-        "try: cli.main()\nexcept SystemExit: pass\n"
+        "import sys; from gems_gym.commands import program; sys.argv = ['gems-gym', 'list', '--json']\n"
+        "try: program.main()\nexcept SystemExit: pass\n"
         "assert not {'torch', 'd3rlpy', 'stable_baselines3', 'minari'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -9,7 +9,7 @@ import pytest
 
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import load_belief
-from gems_gym.command_options import changed_parameters, chosen_world, chosen_worlds, in_world, read_options
+from gems_gym.commands.options import changed_parameters, chosen_world, chosen_worlds, in_world, read_options
 from gems_gym.config import PRESETS
 from gems_gym.embeddings import load_embeddings
 from gems_gym.rankers import load_ranker, make_ranker

@@ -21,7 +21,7 @@ SUFFIXES = ("nbi", "nbc")  # numba's index and data files
 
 KERNELS = [f"kernel_{number}" for number in range(len(DAMAGES) * len(SUFFIXES))]
 
-MODULE = "from gems_gym.compilation import compiled\n" + "".join(
+MODULE = "from gems_gym.common.compilation import compiled\n" + "".join(
     f"@compiled\ndef {name}(number):\n    return number + {index}\n" for index, name in enumerate(KERNELS)
 )
 

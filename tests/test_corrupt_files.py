@@ -14,11 +14,11 @@ import pytest
 
 from gems_gym.artifacts import load_artifact, save_artifact
 from gems_gym.beliefs import GruBelief, load_belief
+from gems_gym.common.networks import FeedForward
 from gems_gym.config import SlateConfig
 from gems_gym.datasets.d4rl import D4rlFile
 from gems_gym.embeddings import EmbeddingTable, load_embeddings
 from gems_gym.envs import SlateEnv
-from gems_gym.networks import FeedForward
 from gems_gym.policies.actor import Actor
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import GemsRanker, TopKRanker, WknnRanker, load_ranker

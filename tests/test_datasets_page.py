@@ -9,7 +9,7 @@ from typing import Any
 import minari
 import pytest
 
-from gems_gym import cli
+from gems_gym.commands import program as cli
 
 PAGE = (Path(__file__).parent.parent / "docs" / "datasets.md").read_text()
 SMALL = {

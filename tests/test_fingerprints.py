@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from gems_gym import fingerprints
-from gems_gym.fingerprints import code_fingerprint, cpu_type
+from gems_gym.common import fingerprints
+from gems_gym.common.fingerprints import code_fingerprint, cpu_type
 
 CODE = '''"""What it does."""
 
@@ -106,7 +106,9 @@ def test_our_own_code_is_followed_where_it_matters_only():
         "gems_gym.beliefs.gru",
     } <= modules.keys()
     assert not [
-        name for name in modules if name.startswith(("gems_gym_agents", "gems_gym.rankers", "gems_gym.cli"))
+        name
+        for name in modules
+        if name.startswith(("gems_gym_agents", "gems_gym.rankers", "gems_gym.commands.program"))
     ]
     start = time.process_time()
     code_fingerprint("gems_gym_agents.comparison.online", "gems_gym_agents.online.sac")
@@ -121,9 +123,7 @@ def test_the_processor_is_told_apart_by_what_it_computes_with():
     found = cpu_type()
     assert re.fullmatch(r"[\w.-]+-[0-9a-f]{8}", found["fingerprint"])
     assert found["processor"] and found["kernels"].keys() <= set(fingerprints._KERNEL_CHOICES)
-    code = (
-        "from gems_gym.fingerprints import cpu_type; print(cpu_type()['fingerprint'], *cpu_type()['kernels'])"
-    )
+    code = "from gems_gym.common.fingerprints import cpu_type; print(cpu_type()['fingerprint'], *cpu_type()['kernels'])"
     other = subprocess.run(
         [sys.executable, "-c", code],
         env={"OPENBLAS_CORETYPE": "Haswell"},

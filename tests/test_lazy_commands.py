@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gems_gym import __version__
-from gems_gym.cli import OWN_COMMANDS
-from gems_gym.lazy_commands import plugin_commands
+from gems_gym.commands.lazy import plugin_commands
+from gems_gym.commands.program import OWN_COMMANDS
 from tests.plugins.installing import environment_with, install
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -50,7 +50,7 @@ def test_broken_commands_leave_the_others_alone(run: Run) -> None:
 def test_help_shows_every_command_with_its_owner_and_imports_none(run: Run) -> None:
     code = """if True:
         import sys
-        from gems_gym import cli
+        from gems_gym.commands import program as cli
         sys.argv = ["gems-gym", "--help"]
         try:
             cli.main()
@@ -68,7 +68,12 @@ def test_help_shows_every_command_with_its_owner_and_imports_none(run: Run) -> N
         r"pretrain +Train a ranker, a belief or item embeddings",
     ):
         assert any(re.search(words, line) for line in shown), words
-    for name in ("gems_gym_dummy_plugin", "gems_gym_agents", "gems_gym.cli_pretrain", "gems_gym.cli_collect"):
+    for name in (
+        "gems_gym_dummy_plugin",
+        "gems_gym_agents",
+        "gems_gym.commands.pretrain",
+        "gems_gym.commands.collect",
+    ):
         assert name not in modules.split()
 
 
@@ -113,7 +118,7 @@ def test_the_program_needs_no_posix_module(tmp_path: Path) -> None:
         import sys
         import numba  # before anything is blocked: what a library needs is for it to say
         sys.modules.update(dict.fromkeys({NOT_ON_WINDOWS!r}))
-        from gems_gym import cli
+        from gems_gym.commands import program as cli
         for arguments in (
             ["--version"],
             ["--help"],

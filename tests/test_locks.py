@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gems_gym import locks
-from gems_gym.locks import InUseError, locked, locked_folder
+from gems_gym.common import locks
+from gems_gym.common.locks import InUseError, locked, locked_folder
 from tests.processes import held_elsewhere, in_another_process
 
 

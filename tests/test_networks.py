@@ -1,4 +1,4 @@
-"""gems_gym.networks: the numbers of torch, and the same bits whatever the number of rows."""
+"""gems_gym.common.networks: the numbers of torch, and the same bits whatever the number of rows."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gems_gym.networks import FeedForward, dense
+from gems_gym.common.networks import FeedForward, dense
 
 SPEC = [["linear"], ["layer_norm"], ["relu"], ["linear"], ["relu"], ["linear"], ["tanh"]]
 
@@ -61,7 +61,7 @@ def test_bits_do_not_depend_on_the_batch(network: FeedForward, num_rows: int) ->
 DIGEST = """
 import hashlib
 import numpy as np
-from gems_gym.networks import dense
+from gems_gym.common.networks import dense
 rng = np.random.default_rng(0)
 shapes = ((1, 20, 256), (10, 20, 100), (33, 21, 7), (17, 1, 1))
 results = (dense(*(rng.standard_normal(one, dtype=np.float32) for one in ((n, i), (i, o), o))) for n, i, o in shapes)

@@ -1,10 +1,10 @@
-"""gems_gym.pictures: the format follows the suffix, and the same figure is the same file."""
+"""gems_gym.common.pictures: the format follows the suffix, and the same figure is the same file."""
 
 from pathlib import Path
 
 import pytest
 
-from gems_gym.pictures import check_picture, new_figure, save_figure
+from gems_gym.common.pictures import check_picture, new_figure, save_figure
 
 BEGINNINGS = {".png": b"\x89PNG", ".pdf": b"%PDF-", ".svg": b"<?xml", ".PDF": b"%PDF-"}
 

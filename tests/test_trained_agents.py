@@ -12,11 +12,11 @@ import pytest
 
 from gems_gym import trained_agents
 from gems_gym.beliefs import GruBelief
-from gems_gym.networks import FeedForward
+from gems_gym.common.files import write_json
+from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import GemsRanker
 from gems_gym.trained_agents import open_trained_agent, save_trained_agent
-from gems_gym.whole_files import write_json
 
 BELIEFS = np.linspace(-1, 1, 60, dtype=np.float32).reshape(3, 20)
 

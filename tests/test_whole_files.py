@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gems_gym.whole_files import naming_file, whole_file, write_json
+from gems_gym.common.files import naming_file, whole_file, write_json
 from tests.processes import held_elsewhere, in_another_process, is_killed, kill_myself
 
 

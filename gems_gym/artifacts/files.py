@@ -34,8 +34,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
-from gems_gym.checks import checked_arguments
-from gems_gym.whole_files import whole_file
+from gems_gym.common.checks import checked_arguments
+from gems_gym.common.files import whole_file
 
 FORMAT_VERSION = 1
 """Raised when older readers could misread a file."""

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from gems_gym.artifacts.files import ArtifactError
-from gems_gym.dataset_folders import ARTIFACTS, data_folder, dataset_file, read_metadata
+from gems_gym.common.dataset_folders import ARTIFACTS, data_folder, dataset_file, read_metadata
 
 _NAME = re.compile(r"dataset:(?P<dataset_id>.+)/(?P<part>ranker|belief)")
 

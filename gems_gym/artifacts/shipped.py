@@ -14,10 +14,10 @@ from typing import Any
 
 from gems_gym.artifacts.files import ArtifactError
 from gems_gym.artifacts.recorded import is_recorded_name, recorded_path
-from gems_gym.checks import checked_arguments
+from gems_gym.common.checks import checked_arguments
+from gems_gym.common.files import read_json, write_json
+from gems_gym.common.locks import locked
 from gems_gym.errors import unknown_name
-from gems_gym.locks import locked
-from gems_gym.whole_files import read_json, write_json
 
 DIRECTORY = Path(__file__).with_name("shipped")
 """Where the shipped files and their manifest lie, installed or not."""

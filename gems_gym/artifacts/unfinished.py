@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from gems_gym.artifacts.files import load_artifact, save_artifact, versions
-from gems_gym.progress import stderr
-from gems_gym.whole_files import check_replaceable, read_json, write_json
+from gems_gym.common.files import check_replaceable, read_json, write_json
+from gems_gym.common.progress import stderr
 
 _SETTINGS, _STATE, _KIND = "settings.json", "state.safetensors", "unfinished/state"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gems_gym import plugins
 from gems_gym.artifacts import Artifact, load_artifact, shipped
-from gems_gym.checks import checked_arguments
+from gems_gym.common.checks import checked_arguments
 
 
 @runtime_checkable

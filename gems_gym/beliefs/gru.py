@@ -21,8 +21,8 @@ from gems_gym.artifacts import (
     load_artifact,
     save_artifact,
 )
-from gems_gym.checks import Count, Seed, Units, WholeNumber, as_array, checked_arguments
-from gems_gym.compilation import compiled_with
+from gems_gym.common.checks import Count, Seed, Units, WholeNumber, as_array, checked_arguments
+from gems_gym.common.compilation import compiled_with
 
 _TENSORS = ("item_embeddings", "weight_items", "weight_clicks", "weight_hh", "bias_ih", "bias_hh")
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.array_files import read_npz
+from gems_gym.common.array_files import read_npz
+from gems_gym.common.files import read_json, whole_file, write_json
+from gems_gym.common.folders import remove_folder
+from gems_gym.common.progress import stderr
 from gems_gym.datasets.sessions import Sessions
-from gems_gym.folders import remove_folder
-from gems_gym.progress import stderr
-from gems_gym.whole_files import read_json, whole_file, write_json
 
 REQUEST = "request.json"
 """File among them that says what they are chunks of."""

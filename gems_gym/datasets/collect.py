@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.checks import Count, Threads, checked_arguments
+from gems_gym.common.checks import Count, Threads, checked_arguments
+from gems_gym.common.fingerprints import cpu_type, made_by
+from gems_gym.common.folders import scratch_folder
+from gems_gym.common.progress import track
 from gems_gym.datasets.chunks import Chunks
 from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player, session_nbytes
 from gems_gym.datasets.sessions import Sessions, episode_digest, sessions_at_once
@@ -28,10 +31,7 @@ from gems_gym.datasets.world import (
     measure_reference_scores,
 )
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
-from gems_gym.fingerprints import cpu_type, made_by
-from gems_gym.folders import scratch_folder
 from gems_gym.policies import Policy
-from gems_gym.progress import track
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent
 from gems_gym.user_splits import Users, UserSeed, UserSplit, user_seeds

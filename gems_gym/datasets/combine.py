@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gems_gym.artifacts import load_artifact
-from gems_gym.checks import Count, Seed, checked_arguments
+from gems_gym.common.checks import Count, Seed, checked_arguments
+from gems_gym.common.progress import track
 from gems_gym.datasets.stored import carried_metadata, open_recording, origin, own_artefacts, read_sessions
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.errors import require
-from gems_gym.progress import track
 from gems_gym.registration import slate_spec
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.array_files import read_npz
-from gems_gym.check_words import shown
+from gems_gym.common.array_files import read_npz
+from gems_gym.common.check_words import shown
+from gems_gym.common.files import whole_file
 from gems_gym.errors import require
-from gems_gym.whole_files import whole_file
 
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminals", "timeouts")
 ARTEFACTS = ("ranker", "belief")

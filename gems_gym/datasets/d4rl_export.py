@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
-from gems_gym.checks import checked_arguments
+from gems_gym.common.checks import checked_arguments
 from gems_gym.datasets.d4rl import D4rlFile
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import carried_metadata, open_recording, own_artefacts, read_sessions

@@ -11,7 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import shipped
-from gems_gym.checks import Count, NonNegative, checked_arguments
+from gems_gym.common.checks import Count, NonNegative, checked_arguments
 from gems_gym.datasets.collect import collect
 from gems_gym.datasets.world import environment_spec
 from gems_gym.errors import unknown_name

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.intervals import t_interval
 from gems_gym.datasets.sessions import Sessions
-from gems_gym.intervals import t_interval
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 30

@@ -18,7 +18,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from gems_gym.dataset_folders import data_folder, dataset_file, read_metadata
+from gems_gym.common.dataset_folders import data_folder, dataset_file, read_metadata
 from gems_gym.datasets.recorded_spec import rebuilt_spec
 from gems_gym.errors import require
 

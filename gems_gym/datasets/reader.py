@@ -10,9 +10,9 @@ import gymnasium
 
 from gems_gym.artifacts.recorded import recorded_copy
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.check_words import shown
-from gems_gym.checks import checked
-from gems_gym.dataset_folders import ARTIFACTS
+from gems_gym.common.check_words import shown
+from gems_gym.common.checks import checked
+from gems_gym.common.dataset_folders import ARTIFACTS
 from gems_gym.datasets.opening import environment_of, open_dataset
 from gems_gym.datasets.sessions import ContentHash
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 import numpy as np
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.checks import checked_arguments
+from gems_gym.common.checks import checked_arguments
+from gems_gym.common.folders import scratch_folder
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     carried_metadata,
@@ -22,7 +23,6 @@ from gems_gym.datasets.stored import (
 )
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, AnyPath, Artefact, as_artefact
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
-from gems_gym.folders import scratch_folder
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.wrappers import BeliefObservation, LatentAction
 

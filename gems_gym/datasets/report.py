@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 from numpy.typing import NDArray
 
-from gems_gym.checks import checked_arguments
+from gems_gym.common.checks import checked_arguments
 from gems_gym.datasets.measures import (
     Coverage,
     CoverageMeasures,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gems_gym.common.pictures import new_figure, save_figure
 from gems_gym.datasets.measures import Coverage, Returns, Slates
 from gems_gym.datasets.report import DatasetReport
-from gems_gym.pictures import new_figure, save_figure
 
 PANELS = ("returns", "steps", "ranks", "topics", "items", "coverage")
 FROM_ZERO = [PANELS.index("steps"), PANELS.index("coverage")]

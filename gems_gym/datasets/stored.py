@@ -10,11 +10,11 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym.common.progress import track
 from gems_gym.datasets.opening import open_dataset
 from gems_gym.datasets.reader import artifact_file, dataset_belief, dataset_ranker
 from gems_gym.datasets.sessions import Sessions, sessions_at_once
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
-from gems_gym.progress import track
 from gems_gym.registration import slate_spec
 
 if TYPE_CHECKING:

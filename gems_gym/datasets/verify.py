@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gems_gym.artifacts import ArtifactError
-from gems_gym.dataset_folders import data_folder
+from gems_gym.common.dataset_folders import data_folder
+from gems_gym.common.progress import track
 from gems_gym.datasets.reader import dataset_belief, dataset_ranker
 from gems_gym.datasets.sessions import ContentHash, Sessions
 from gems_gym.datasets.stored import NO_SEED, dataset_world, open_recording, stacked
 from gems_gym.datasets.verify_sessions import Check, SessionChecks
-from gems_gym.progress import track
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
 
 if TYPE_CHECKING:

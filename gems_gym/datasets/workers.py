@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from gems_gym.beliefs import load_belief
+from gems_gym.common.progress import told_to
 from gems_gym.datasets.chunks import Chunks
 from gems_gym.datasets.players import MakePolicy, name_of, open_player
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, as_artefact, environment_spec
 from gems_gym.policies import Policy
-from gems_gym.progress import told_to
 from gems_gym.rankers import load_ranker
 
 _KINDS = {kind.__name__: kind for kind in (ValueError, TypeError, OSError, ImportError, MemoryError)}

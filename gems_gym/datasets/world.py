@@ -16,10 +16,10 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym.artifacts import shipped
-from gems_gym.checks import checked_arguments
+from gems_gym.common.checks import checked_arguments
+from gems_gym.common.progress import track
 from gems_gym.datasets.recorded_spec import check_spec
 from gems_gym.policies import make_policy
-from gems_gym.progress import track
 from gems_gym.registration import slate_spec
 from gems_gym.rollouts import play_sessions
 from gems_gym.user_splits import user_seeds

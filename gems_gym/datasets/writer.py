@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
-from gems_gym.dataset_folders import ARTIFACTS
+from gems_gym.common.dataset_folders import ARTIFACTS
+from gems_gym.common.files import naming_file
+from gems_gym.common.folders import refuse_link
 from gems_gym.datasets.card import AUTHOR, running_command, write_card
 from gems_gym.datasets.recorded_spec import recorded_spec
 from gems_gym.datasets.sessions import CHUNK_BYTES, ContentHash, Sessions
@@ -23,8 +25,6 @@ from gems_gym.datasets.unfinished import (
     unfinished_folder,
 )
 from gems_gym.errors import require
-from gems_gym.folders import refuse_link
-from gems_gym.whole_files import naming_file
 
 if TYPE_CHECKING:
     import minari

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gems_gym import plugins
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact, shipped
-from gems_gym.checks import Count, Seed, Units, as_array, check_fields, checked, checked_arguments
+from gems_gym.common.checks import Count, Seed, Units, as_array, check_fields, checked, checked_arguments
 
 DEFAULT_SIZE = 20
 """Numbers in a learned embedding: those of the simulator's own (10 topics of 2), and of arXiv 2301.08632."""

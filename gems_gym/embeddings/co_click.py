@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.sparse.linalg import ArpackError, eigsh
 
-from gems_gym.checks import Count, Units, checked_arguments
+from gems_gym.common.checks import Count, Units, checked_arguments
 from gems_gym.embeddings.base import (
     DEFAULT_SIZE,
     ClickLog,

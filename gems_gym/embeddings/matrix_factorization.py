@@ -11,8 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import Count, NonNegative, Positive, Seed, Share, Units, check_fields, checked_arguments
-from gems_gym.compilation import compiled, inlined
+from gems_gym.common.checks import (
+    Count,
+    NonNegative,
+    Positive,
+    Seed,
+    Share,
+    Units,
+    check_fields,
+    checked_arguments,
+)
+from gems_gym.common.compilation import compiled, inlined
 from gems_gym.embeddings.base import (
     DEFAULT_SIZE,
     ClickLog,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.cluster import vq
 
 from gems_gym import plugins
+from gems_gym.common.progress import track
 from gems_gym.embeddings.base import EmbeddingKind, Sources, make_embeddings
-from gems_gym.progress import track
 
 _RESTARTS = 20
 """k-means is started so often; the clustering with the smallest spread is the one that counts."""

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import Count, Seed, Units, checked_arguments
+from gems_gym.common.checks import Count, Seed, Units, checked_arguments
 from gems_gym.embeddings.base import DEFAULT_SIZE, EmbeddingKind, Sources
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import Count, Units, checked_arguments
+from gems_gym.common.checks import Count, Units, checked_arguments
 from gems_gym.embeddings.base import DEFAULT_SIZE, ClickLog, EmbeddingKind, LogRecipe, Sources, unit_scale
 from gems_gym.embeddings.co_click import co_clicks, leading_eigenvectors, mutual_information, with_signs
 

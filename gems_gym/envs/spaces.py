@@ -8,7 +8,7 @@ from annotated_types import Ge
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from gems_gym.checks import as_array, checked
+from gems_gym.common.checks import as_array, checked
 from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
 from gems_gym.simulator.checks import check_slates, check_users

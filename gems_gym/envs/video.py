@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.files import whole_file
 from gems_gym.envs.canvas import PALE, Canvas
 from gems_gym.envs.rendering import RENDER_FPS
 from gems_gym.errors import require
-from gems_gym.whole_files import whole_file
 
 _TITLE_HEIGHT, _GAP = 40, 8
 _GIF_COLORS = 128

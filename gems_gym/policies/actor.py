@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
-from gems_gym.checks import NonNegative, checked
-from gems_gym.networks import FeedForward
+from gems_gym.common.checks import NonNegative, checked
+from gems_gym.common.networks import FeedForward
 from gems_gym.policies.base import Policy, policy_rng
 
 KIND = "policy/actor"

@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
-from gems_gym.checks import checked, checked_arguments
+from gems_gym.common.checks import checked, checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym.simulator import SlateSimulator
 

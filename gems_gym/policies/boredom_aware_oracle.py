@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.compilation import compiled
+from gems_gym.common.compilation import compiled
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.simulator.kernels import next_scores
 from gems_gym.simulator.state import Dynamics, Users

@@ -9,11 +9,11 @@ from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.checks import LARGEST, checked_arguments
+from gems_gym.common.checks import LARGEST, checked_arguments
+from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.policies.paired_sessions import PairedSessions
-from gems_gym.progress import track
 from gems_gym.simulator import Catalog, check_slates
 from gems_gym.user_splits import UserSeed, user_seeds
 

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.checks import Probability, checked_arguments
+from gems_gym.common.checks import Probability, checked_arguments
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.policies.boredom_aware_oracle import BoredomAwareOracle
 from gems_gym.policies.drawing import DrawingPolicy

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.compilation import compiled
+from gems_gym.common.compilation import compiled
 from gems_gym.policies.drawing import DrawingPolicy
 
 

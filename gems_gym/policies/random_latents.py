@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import Units, checked
+from gems_gym.common.checks import Units, checked
 from gems_gym.policies.base import policy_rng
 
 

@@ -57,7 +57,7 @@ class SlateSearch:
         Args:
             users: Plays the slates; as many as there are.
             rounds: Candidates of each slate; the slates themselves are played once more, at the start.
-            advance: Called with the number of sessions after each round (see :func:`gems_gym.progress.track`).
+            advance: Called with the number of sessions after each round (see :func:`gems_gym.common.progress.track`).
         """
         sessions = users.num_slates * users.num_users
         by_position = users.clicks_by_position(self.slates).mean(axis=1)  # (num_slates, slate_size)

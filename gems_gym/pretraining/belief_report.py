@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
-from gems_gym.checks import checked_arguments
+from gems_gym.common.checks import checked_arguments
+from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.pretraining.click_metrics import auc, click_report
 from gems_gym.pretraining.click_probe import ClickProbe
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
-from gems_gym.progress import track
 from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed, user_seeds
 

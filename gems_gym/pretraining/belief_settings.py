@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gems_gym.checks import Count, Positive, Share, Units, check_fields
+from gems_gym.common.checks import Count, Positive, Share, Units, check_fields
 from gems_gym.pretraining.presets import Keep, PretrainingPreset
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from gems_gym.whole_files import whole_file
+from gems_gym.common.files import whole_file
 
 
 class LearningCurve:

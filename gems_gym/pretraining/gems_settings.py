@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gems_gym.artifacts import shipped
-from gems_gym.checks import Count, NonNegative, Positive, Share, Units, check_fields
+from gems_gym.common.checks import Count, NonNegative, Positive, Share, Units, check_fields
 from gems_gym.embeddings import EmbeddingTable, load_embeddings
 from gems_gym.pretraining.presets import Keep, PretrainingPreset
 

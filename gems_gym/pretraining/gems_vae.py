@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gems_gym.checks import Count, Seed, checked_arguments
+from gems_gym.common.checks import Count, Seed, checked_arguments
+from gems_gym.common.machine import check_device
 from gems_gym.embeddings import co_click_embeddings
-from gems_gym.machine import check_device
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
 from gems_gym.pretraining.gems_settings import GemsSettings
 from gems_gym.pretraining.presets import as_recorded

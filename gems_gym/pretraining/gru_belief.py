@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from gems_gym.beliefs.gru import GruBelief
-from gems_gym.checks import Count, Seed, checked_arguments
+from gems_gym.common.checks import Count, Seed, checked_arguments
+from gems_gym.common.machine import check_device
 from gems_gym.embeddings.co_click import co_click_embeddings
-from gems_gym.machine import check_device
 from gems_gym.pretraining.belief_settings import BeliefSettings
 from gems_gym.pretraining.click_head import ClickHead, click_loss, draw_linear_weights
 from gems_gym.pretraining.click_metrics import click_report

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.common.progress import stderr
 from gems_gym.config import SlateConfig
 from gems_gym.pretraining.presets import PretrainingPreset
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log, kept_session_log
-from gems_gym.progress import stderr
 from gems_gym.simulator import Catalog
 
 

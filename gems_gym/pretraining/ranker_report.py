@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import Count, checked_arguments
+from gems_gym.common.checks import Count, checked_arguments
+from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
 from gems_gym.policies.constant_slate import find_constant_slate
 from gems_gym.pretraining.reach import Reach, check_searchable, ranker_reach, slate_reach
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
-from gems_gym.progress import track
 from gems_gym.rankers import Ranker
 from gems_gym.simulator import Catalog
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed

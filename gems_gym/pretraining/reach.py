@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.intervals import t_interval
+from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
-from gems_gym.intervals import t_interval
 from gems_gym.policies.paired_sessions import PairedSessions
-from gems_gym.progress import track
 from gems_gym.rankers import Ranker
 from gems_gym.simulator import Catalog
 from gems_gym.user_splits import user_seeds

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.pictures import new_figure, save_figure
+from gems_gym.common.pictures import new_figure, save_figure
 
 
 def draw_rankers(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:

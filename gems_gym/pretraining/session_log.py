@@ -12,17 +12,17 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from gems_gym import plugins
-from gems_gym.array_files import check_form, read_npz
 from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym.checks import Count, Positive, checked_arguments
+from gems_gym.common.array_files import check_form, read_npz
+from gems_gym.common.checks import Count, Positive, checked_arguments
+from gems_gym.common.files import whole_file
+from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import Policy, make_policy
-from gems_gym.progress import track
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.simulator import ItemEmbeddings
 from gems_gym.user_splits import Users, UserSeed, user_seeds
-from gems_gym.whole_files import whole_file
 
 _ARRAYS = ("slates", "clicks", "click_probabilities", "policy")
 _FORMS = {

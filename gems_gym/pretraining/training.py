@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.common.progress import track
 from gems_gym.pretraining.curve import LearningCurve
 from gems_gym.pretraining.presets import Keep
 from gems_gym.pretraining.session_log import SessionLog
-from gems_gym.progress import track
 
 VALIDATIONS = 20
 """How often the held-out loss is measured in a training."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from gems_gym import plugins
 from gems_gym.artifacts import Artifact, load_artifact, shipped
-from gems_gym.checks import Units, checked_arguments
+from gems_gym.common.checks import Units, checked_arguments
 from gems_gym.embeddings.base import EmbeddingTable, load_embeddings
 from gems_gym.errors import unknown_name
 

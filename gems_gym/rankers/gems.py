@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from gems_gym.checks import Count, Seed, Units, checked, checked_arguments
-from gems_gym.networks import FeedForward, dense
+from gems_gym.common.checks import Count, Seed, Units, checked, checked_arguments
+from gems_gym.common.networks import FeedForward, dense
 from gems_gym.rankers.kernels import best_per_slot
 from gems_gym.rankers.stored import (
     StoredRanker,

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import Units, as_array, checked
+from gems_gym.common.checks import Units, as_array, checked
 from gems_gym.embeddings.base import EmbeddingTable
 from gems_gym.rankers.stored import StoredRanker, check_enough_items, checked_latents
 

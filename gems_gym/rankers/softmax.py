@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import Positive, checked
+from gems_gym.common.checks import Positive, checked
 from gems_gym.rankers.item_vectors import ItemVectorRanker
 from gems_gym.rankers.kernels import best_of_each, draw_items
 from gems_gym.rankers.stored import check_enough_items, checked_latents

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from gems_gym.artifacts import Artifact, ArtifactError, content_sha256, load_artifact, save_artifact
-from gems_gym.checks import as_array, checked_arguments
+from gems_gym.common.checks import as_array, checked_arguments
 
 
 class StoredRanker:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import checked
+from gems_gym.common.checks import checked
 from gems_gym.rankers.item_vectors import ItemVectorRanker
 from gems_gym.rankers.kernels import best_of_each
 from gems_gym.rankers.stored import checked_latents

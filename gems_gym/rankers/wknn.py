@@ -12,7 +12,7 @@ import numpy as np
 from annotated_types import Interval
 from numpy.typing import NDArray
 
-from gems_gym.checks import checked
+from gems_gym.common.checks import checked
 from gems_gym.rankers.item_vectors import SlotQueryRanker
 from gems_gym.rankers.kernels import best_of_each, best_per_slot
 from gems_gym.rankers.stored import checked_sessions

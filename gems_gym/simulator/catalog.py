@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.array_files import read_npy
-from gems_gym.checks import Count, as_array, check_fields, checked
+from gems_gym.common.array_files import read_npy
+from gems_gym.common.checks import Count, as_array, check_fields, checked
 from gems_gym.config import SlateConfig, resolve_config
 
 ItemEmbeddings = NDArray[np.floating[Any]] | str | Path

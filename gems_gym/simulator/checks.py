@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.check_words import shown
-from gems_gym.checks import as_array
+from gems_gym.common.check_words import shown
+from gems_gym.common.checks import as_array
 
 
 def check_slates(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.checks import Count, Threads, checked_arguments
-from gems_gym.compilation import announced_if_long
+from gems_gym.common.checks import Count, Threads, checked_arguments
+from gems_gym.common.compilation import announced_if_long
+from gems_gym.common.machine import check_fits_memory
 from gems_gym.config import SlateConfig
-from gems_gym.machine import check_fits_memory
 from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
 from gems_gym.simulator.checks import (

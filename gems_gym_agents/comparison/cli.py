@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from gems_gym.checks import Threads, checked_arguments
-from gems_gym.command_options import read_seeds
+from gems_gym.commands.options import read_seeds
+from gems_gym.commands.output import note, show_result
+from gems_gym.common.checks import Threads, checked_arguments
+from gems_gym.common.files import whole_file, write_json
+from gems_gym.common.locks import locked_folder
+from gems_gym.common.machine import check_out_folder
 from gems_gym.errors import missing_dependency, unknown_name
-from gems_gym.locks import locked_folder
-from gems_gym.machine import check_out_folder
-from gems_gym.output import note, show_result
-from gems_gym.whole_files import whole_file, write_json
 from gems_gym_agents.comparison.studies import DATASETS, STUDIES
 
 

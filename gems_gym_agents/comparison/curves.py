@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.pictures import new_figure, save_figure
+from gems_gym.common.pictures import new_figure, save_figure
 from gems_gym_agents.comparison.results import is_offline, runs_in
 from gems_gym_agents.comparison.rows import q_shares, rows_of
 

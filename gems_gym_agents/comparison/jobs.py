@@ -20,8 +20,8 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from gems_gym.output import note
-from gems_gym.progress import stderr, told_to
+from gems_gym.commands.output import note
+from gems_gym.common.progress import stderr, told_to
 
 _THREADS: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _REPORT_EVERY = 0.2  # seconds between two reports of a job's progress

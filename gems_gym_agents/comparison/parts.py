@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gems_gym import plugins
+from gems_gym.common.locks import locked
 from gems_gym.embeddings import Sources, make_embeddings
-from gems_gym.locks import locked
 from gems_gym.pretraining.belief_settings import BeliefSettings
 from gems_gym.pretraining.gems_vae import GemsSettings, pretrain_gems
 from gems_gym.pretraining.gru_belief import pretrain_belief
@@ -60,7 +60,7 @@ class Parts:
         return {**made, "cpu_seconds": stages.cpu_seconds[recipe.name], "sha256": sha256}
 
     def modules(self, recipe: PartRecipe) -> set[str]:
-        """The modules that make a part, for :func:`gems_gym.fingerprints.code_fingerprint`."""
+        """The modules that make a part, for :func:`gems_gym.common.fingerprints.code_fingerprint`."""
         logging = self.settings(recipe).get("shares", {})
         found = {"gems_gym.pretraining.session_log"} if logging else set()
         found |= {plugins.module_of(plugins.POLICIES, name) for name in logging}

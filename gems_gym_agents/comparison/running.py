@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from gems_gym.commands.output import note
+from gems_gym.common.locks import locked_folder
 from gems_gym.errors import unknown_name
-from gems_gym.locks import locked_folder
-from gems_gym.output import note
 from gems_gym_agents.comparison.jobs import Job, do_jobs
 from gems_gym_agents.comparison.offline import OfflineRun
 from gems_gym_agents.comparison.online import OnlineRun

@@ -16,14 +16,14 @@ from gymnasium.vector import VectorEnv
 
 from gems_gym import __version__
 from gems_gym.beliefs import BeliefEncoder
+from gems_gym.commands.output import plain
+from gems_gym.common.files import read_json_object, write_json
+from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.config import SlateConfig
-from gems_gym.fingerprints import cpu_type, made_by
-from gems_gym.output import plain
 from gems_gym.rankers import Ranker
 from gems_gym.registration import environment_id
 from gems_gym.simulator import Catalog, resolve_world
 from gems_gym.trained_agents import latent_vector_env
-from gems_gym.whole_files import read_json_object, write_json
 from gems_gym_agents.comparison.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
 
 RESULT_FILE = "result.json"
@@ -110,7 +110,7 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
 
     @abc.abstractmethod
     def modules(self) -> set[str]:
-        """The modules that make the result, for :func:`gems_gym.fingerprints.code_fingerprint`."""
+        """The modules that make the result, for :func:`gems_gym.common.fingerprints.code_fingerprint`."""
 
     @abc.abstractmethod
     def play(self) -> str:

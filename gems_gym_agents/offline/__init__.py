@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gems_gym.checks import Seed, checked_arguments
+from gems_gym.common.checks import Seed, checked_arguments
 from gems_gym.datasets.reader import check_is_dataset
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import import_library

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Interval, MinLen
 
-from gems_gym.checks import Count, Discount, Positive, Share, Units, check_fields
+from gems_gym.common.checks import Count, Discount, Positive, Share, Units, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gems_gym.common.progress import track
 from gems_gym.errors import require
-from gems_gym.progress import track
 
 SHOWN = {
     "q_abs_max": "max |Q| {:.3g}",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from gems_gym.networks import FeedForward
+from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
 from gems_gym.unfinished import UnfinishedRun
 from gems_gym_agents.library_state import generator_states, set_generator_states

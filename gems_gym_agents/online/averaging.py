@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gems_gym.beliefs import GruBelief
-from gems_gym.networks import FeedForward
+from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
 
 

@@ -73,7 +73,7 @@ class ProgressCallback(BaseCallback):
     """Moves a progress bar on, with clicks per session of the last finished sessions and the best validation score.
 
     Args:
-        advance: of :func:`gems_gym.progress.track`.
+        advance: of :func:`gems_gym.common.progress.track`.
         end: interactions at which ``learn`` ends.
         recorder: knows the best policy so far.
     """

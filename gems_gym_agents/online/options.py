@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Interval
 
-from gems_gym.checks import Count, Discount, Positive, Probability, Units, WholeNumber, check_fields
+from gems_gym.common.checks import Count, Discount, Positive, Probability, Units, WholeNumber, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)

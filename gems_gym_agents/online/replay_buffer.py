@@ -9,7 +9,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 
-from gems_gym.machine import check_fits_memory
+from gems_gym.common.machine import check_fits_memory
 
 
 class ScaledReplayBuffer(ReplayBuffer):

@@ -79,7 +79,7 @@ class Trainee:
 
         Args:
             present: the round; seeds and users are its own.
-            advance: of :func:`gems_gym.progress.track`.
+            advance: of :func:`gems_gym.common.progress.track`.
         """
         model = self.model
         assert model.env is not None

@@ -15,8 +15,8 @@ import torch
 from gymnasium.vector import VectorEnv
 
 from gems_gym import __version__
-from gems_gym.output import plain
-from gems_gym.progress import track
+from gems_gym.commands.output import plain
+from gems_gym.common.progress import track
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.checkpoints import CheckpointRecorder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gems_gym.artifacts import ArtifactError, save_artifact
-from gems_gym.networks import FeedForward
+from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor, NoisyActor, add_exploration_noise
 from gems_gym_agents.actors import actor_from_modules
 from gems_gym_agents.base import Policy

@@ -12,8 +12,8 @@ pytest.importorskip("stable_baselines3")
 
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import GruBelief
+from gems_gym.common.networks import FeedForward
 from gems_gym.envs import SlateVectorEnv
-from gems_gym.networks import FeedForward
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import GemsRanker
 from gems_gym_agents import levels

@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
-from gems_gym.locks import locked_folder
+from gems_gym.common.locks import locked_folder
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym.unfinished import UnfinishedRun, discard_unfinished
 from gems_gym_agents.levels import Training
 from tests.processes import held_elsewhere, in_another_process, wait_until
 
-PROGRAM = "from gems_gym.cli import main; main()"
+PROGRAM = "from gems_gym.commands.program import main; main()"
 TRAIN = (
     "train", "sac", "--env", "GemsSlateLatent-diffuse_topdown-v0", "--steps", 200, "--num-envs", 2,
     "--validation-users", 2, "--out", "run",

@@ -314,7 +314,7 @@ def test_ctrl_c_keeps_what_there_is(tmp_path):
 
 def test_progress_goes_to_stderr_only(capsys, monkeypatch):
     monkeypatch.setattr(
-        "gems_gym.progress.stderr", Console(stderr=True)
+        "gems_gym.common.progress.stderr", Console(stderr=True)
     )  # the one made at import missed capsys
     agent = SACAgent(**SMALL)
     agent.fit(TargetVectorEnv(8), steps=800, seed=0, evaluate=closeness)

@@ -21,8 +21,8 @@ from safetensors.numpy import save as safetensors_bytes
 
 from gems_gym.artifacts import ArtifactError, files, load_artifact, save_artifact
 from gems_gym.beliefs import GruBelief, load_belief
+from gems_gym.common.networks import FeedForward
 from gems_gym.embeddings import EmbeddingTable, load_embeddings
-from gems_gym.networks import FeedForward
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import GemsRanker, KHeadArgmaxRanker, SoftmaxRanker, TopKRanker, WknnRanker, load_ranker
 

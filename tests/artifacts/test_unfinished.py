@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym.whole_files import write_json
+from gems_gym.common.files import write_json
 
 SETTINGS = {"steps": 3, "world": {"items": 7, "sizes": (2, 3)}}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gems_gym.artifacts import shipped
-from gems_gym.networks import FeedForward
+from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import KIND, Actor
 from tests.datasets.small_world import small_belief, small_ranker
 

@@ -516,7 +516,9 @@ def test_the_dataset_itself_opens(attack: Attack) -> None:
 def test_a_file_chooses_no_wrappers_and_limits(attack: Attack) -> None:
     """What is not refused is not used either."""
     inside = {"name": "Inside", "entry_point": "gems_gym.wrappers:LatentAction", "kwargs": None}
-    attack.spec(max_episode_steps=2, additional_wrappers=[inside], entry_point="gems_gym.cli:main")
+    attack.spec(
+        max_episode_steps=2, additional_wrappers=[inside], entry_point="gems_gym.commands.program:main"
+    )
     spec = open_dataset(ID).env_spec
     assert (spec.max_episode_steps, spec.additional_wrappers) == (None, ())
     assert spec.entry_point == "gems_gym.envs.latent:LatentSlateEnv"

@@ -10,6 +10,7 @@ import minari
 import numpy as np
 import pytest
 
+from gems_gym.common.networks import FeedForward
 from gems_gym.datasets import (
     DatasetWriter,
     artifact_file,
@@ -19,7 +20,6 @@ from gems_gym.datasets import (
     dataset_ranker,
     recover_latent_environment,
 )
-from gems_gym.networks import FeedForward
 from gems_gym.policies.actor import Actor, NoisyActor
 from gems_gym.rankers import GemsRanker, load_ranker
 from gems_gym.user_splits import user_seeds

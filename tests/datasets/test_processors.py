@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gems_gym.fingerprints import cpu_type
+from gems_gym.common.fingerprints import cpu_type
 
 pytest.importorskip("minari")
 

@@ -14,7 +14,8 @@ from typing import Any
 import minari
 import pytest
 
-from gems_gym import folders, locks
+from gems_gym.common import folders, locks
+from gems_gym.common.locks import InUseError
 from gems_gym.datasets import (
     compute_content_hash,
     export_d4rl,
@@ -26,7 +27,6 @@ from gems_gym.datasets import (
     writer,
 )
 from gems_gym.datasets.unfinished import unfinished_folder
-from gems_gym.locks import InUseError
 from tests.datasets.small_world import collect_latents, small_ranker
 from tests.processes import held_elsewhere, in_another_process, is_killed, kill_myself
 

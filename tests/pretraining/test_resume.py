@@ -273,7 +273,7 @@ COMMANDS = {
 
 
 def command(kind: str, out: Path, *options: str) -> list[str]:
-    program = "import sys; from gems_gym.cli import main; sys.argv[0] = 'gems-gym'; main()"
+    program = "import sys; from gems_gym.commands.program import main; sys.argv[0] = 'gems-gym'; main()"
     arguments = ["pretrain", kind, "--env", ENV, *COMMANDS[kind], "--save-every", "5", "--out", str(out)]
     return [sys.executable, "-c", program, *arguments, *options]
 

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("minari")
 pytest.importorskip("d3rlpy")
 
-from gems_gym import cli
+from gems_gym.commands import program as cli
 from gems_gym.datasets import collect
 from gems_gym_agents.comparison import learning, offline
 from gems_gym_agents.comparison.cli import write_results

@@ -13,7 +13,7 @@ from typing import IO, Any
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from gems_gym.machine import check_fits_memory
+from gems_gym.common.machine import check_fits_memory
 
 _SMALL = 2**26
 """Bytes of an array that may be compressed as far as it goes."""

@@ -11,11 +11,11 @@ from gymnasium.envs.registration import EnvSpec
 from typer.core import TyperGroup
 
 from gems_gym import __version__, plugins
-from gems_gym.command_options import EnvOption, chosen_world, refuse
-from gems_gym.lazy_commands import LazyCommand, plugin_commands
-from gems_gym.output import key_value_table, note, show_result
+from gems_gym.commands.lazy import LazyCommand, plugin_commands
+from gems_gym.commands.options import EnvOption, chosen_world, refuse
+from gems_gym.commands.output import key_value_table, note, show_result
+from gems_gym.commands.terminals import print_anywhere
 from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
-from gems_gym.terminals import print_anywhere
 
 
 class Program(TyperGroup):
@@ -42,17 +42,17 @@ OWN_COMMANDS = (
     LazyCommand(
         "pretrain",
         "Train a ranker, a belief or item embeddings on logged sessions.",
-        "gems_gym.cli_pretrain:pretrain",
+        "gems_gym.commands.pretrain:pretrain",
     ),
     LazyCommand(
         "dataset",
         "Report on datasets, verify, export, import, relabel, merge or cut them.",
-        "gems_gym.cli_datasets:dataset",
+        "gems_gym.commands.datasets:dataset",
     ),
     LazyCommand(
         "collect",
         "Play sessions with a policy and write them as a Minari dataset.",
-        "gems_gym.cli_collect:collect",
+        "gems_gym.commands.collect:collect",
     ),
 )
 """The commands of gems_gym itself; other packages, gems_gym_agents among them, register theirs by entry point."""

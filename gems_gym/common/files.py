@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from gems_gym.locks import HAS_FLOCK, lock_open_file, remove_unlocked
-from gems_gym.progress import stderr
+from gems_gym.common.locks import HAS_FLOCK, lock_open_file, remove_unlocked
+from gems_gym.common.progress import stderr
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def wanted(hint: Any, value: object = None, plural: bool = False) -> str:
     """What a hint wants.
 
     Args:
-        hint: See :func:`gems_gym.checks.checked`.
+        hint: See :func:`gems_gym.common.checks.checked`.
         value: What was given instead: an upper bound of :data:`LARGEST` is worth a word only beside larger ones.
         plural: Whether there are to be several.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import numpy as np
 
-from gems_gym.check_words import UNIONS, bounds_of, holds, spread
+from gems_gym.common.check_words import UNIONS, bounds_of, holds, spread
 
 
 class WrongTypeError(TypeError):

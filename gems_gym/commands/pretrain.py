@@ -11,16 +11,16 @@ from annotated_types import Ge, Interval
 
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym.checks import checked_arguments, make_checked
-from gems_gym.cli_reports import report_beliefs, report_rankers, world_of
-from gems_gym.command_options import EnvOption, chosen_world, read_options, refuse
+from gems_gym.commands.options import EnvOption, chosen_world, read_options, refuse
+from gems_gym.commands.output import key_value_table, rows_table, show_result
+from gems_gym.commands.reports import report_beliefs, report_rankers, world_of
+from gems_gym.common.checks import checked_arguments, make_checked
+from gems_gym.common.folders import scratch_folder
+from gems_gym.common.machine import check_device, check_out_file, check_out_folder
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
-from gems_gym.folders import scratch_folder
-from gems_gym.machine import check_device, check_out_file, check_out_folder
-from gems_gym.output import key_value_table, rows_table, show_result
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.log_plan import LogPlan

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gems_gym.machine import check_out_file
-from gems_gym.output import columns_table, key_value_table, note, show_result
+from gems_gym.commands.output import columns_table, key_value_table, note, show_result
+from gems_gym.common.machine import check_out_file
 
 if TYPE_CHECKING:
     from gems_gym.datasets.measures import Coverage, Slates
@@ -35,10 +35,10 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; side by side."""
+    from gems_gym.common.pictures import check_picture
     from gems_gym.datasets.report import report_dataset
     from gems_gym.datasets.report_picture import draw_report
     from gems_gym.datasets.stored import open_recording
-    from gems_gym.pictures import check_picture
 
     check_picture(out)
     opened = [open_recording(identifier) for identifier in dict.fromkeys(identifiers)]
@@ -61,7 +61,7 @@ def verify(identifiers: Ids, as_json: Json = False) -> None:
 
     Exit code 1, and a line on stderr for each thing that fails.
     """
-    from gems_gym.dataset_folders import data_folder
+    from gems_gym.common.dataset_folders import data_folder
     from gems_gym.datasets.verify import verify_dataset
 
     for identifier in identifiers:

@@ -9,11 +9,11 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import load_belief
+from gems_gym.commands.output import columns_table, show_result
+from gems_gym.common.pictures import check_picture
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
-from gems_gym.output import columns_table, show_result
-from gems_gym.pictures import check_picture
 from gems_gym.pretraining.ranker_report import compare_rankers
 from gems_gym.rankers import load_ranker, make_ranker
 from gems_gym.registration import slate_spec

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from gems_gym.progress import stderr
+from gems_gym.common.progress import stderr
 
 
 def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool) -> None:

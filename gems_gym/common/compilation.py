@@ -9,7 +9,7 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache, NullCache
 
-from gems_gym.progress import stderr
+from gems_gym.common.progress import stderr
 
 _PATIENCE_SECONDS = 2.0
 

@@ -25,8 +25,8 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval
 from numpy.typing import NDArray
 
-from gems_gym.check_values import OutOfRangeError, WrongTypeError, taken_as
-from gems_gym.check_words import LARGEST, shown, wanted
+from gems_gym.common.check_values import OutOfRangeError, WrongTypeError, taken_as
+from gems_gym.common.check_words import LARGEST, shown, wanted
 from gems_gym.errors import unknown_name
 
 Count = Annotated[int, Interval(ge=1, le=LARGEST)]

@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from gems_gym.compilation import compiled_with
+from gems_gym.common.compilation import compiled_with
 from gems_gym.errors import unknown_name
 
 LAYERS = ("linear", "relu", "tanh", "layer_norm")

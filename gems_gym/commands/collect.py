@@ -10,8 +10,7 @@ import typer
 from annotated_types import Ge
 from gymnasium.envs.registration import EnvSpec
 
-from gems_gym.checks import Count, Threads, checked_arguments
-from gems_gym.command_options import (
+from gems_gym.commands.options import (
     Checkpoint,
     EnvOption,
     Envs,
@@ -22,7 +21,8 @@ from gems_gym.command_options import (
     read_options,
     refuse,
 )
-from gems_gym.output import key_value_table, rows_table, show_result
+from gems_gym.commands.output import key_value_table, rows_table, show_result
+from gems_gym.common.checks import Count, Threads, checked_arguments
 from gems_gym.policies import check_policy_options, make_policy
 from gems_gym.policies.actor import NoisyActor
 from gems_gym.registration import is_latent

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gems_gym.locks import LOCK_FILE, InUseError, locked
+from gems_gym.common.locks import LOCK_FILE, InUseError, locked
 
 _SCRATCH = "gems-gym-"
 _AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2

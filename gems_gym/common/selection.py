@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.compilation import compiled, compiled_with
+from gems_gym.common.compilation import compiled, compiled_with
 
 
 @compiled

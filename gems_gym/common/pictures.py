@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from gems_gym.common.files import whole_file
 from gems_gym.errors import require
-from gems_gym.whole_files import whole_file
 
 DATED = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 """Suffix of a picture's file -> the dates that are left out of it, so that the same figure is the same file."""

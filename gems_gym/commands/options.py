@@ -11,10 +11,10 @@ import gymnasium
 import typer
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym.common.locks import locked_folder
+from gems_gym.common.machine import check_out_folder
 from gems_gym.config import SlateConfig, resolve_config
 from gems_gym.errors import unknown_name
-from gems_gym.locks import locked_folder
-from gems_gym.machine import check_out_folder
 from gems_gym.registration import LATENT_PRESETS, environment_id, world_keywords
 
 ALL = "all"

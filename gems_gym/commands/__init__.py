@@ -1,0 +1,1 @@
+"""The program ``gems-gym`` and its commands."""

@@ -1,0 +1,1 @@
+"""What every part uses: checks of arguments, files, locks, progress, compiled networks; it imports no other part."""
