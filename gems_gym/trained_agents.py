@@ -4,7 +4,6 @@ As a folder it holds all of these. As one file, which is how policies are shippe
 :class:`~gems_gym.policies.actor.Actor` whose metadata name its agent, and its ranker and belief with their sha256.
 """
 
-import copy
 import hashlib
 import json
 import os
@@ -17,7 +16,6 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
@@ -26,12 +24,13 @@ from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.files import read_json, write_json
 from gems_gym.common.fingerprints import made_by
+from gems_gym.envs.recorded_spec import rebuilt_spec
 from gems_gym.errors import unknown_name
+from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import Ranker, load_ranker
-from gems_gym.registration import is_latent, is_slate_world, slate_spec, world_keywords
-from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
+from gems_gym.registration import is_latent, slate_spec
 
 RECORD_FILE = "agent.json"
 RANKER_FILE = "ranker.safetensors"
@@ -64,21 +63,14 @@ class TrainedAgent:
     belief: BeliefEncoder
     record: dict[str, Any]
 
+    def world(self, env: str | EnvSpec) -> LatentWorld:
+        """A world that the agent meets through its own ranker and belief.
 
-def latent_vector_env(
-    env: str | EnvSpec, num_envs: int, ranker: Ranker, belief: BeliefEncoder, **kwargs: Any
-) -> VectorEnv[Any, Any, Any]:
-    """Many users of a world, seen as beliefs and acted on in latents.
-
-    Args:
-        env: A registered slate environment's id, or a spec; of a latent one the world inside is taken.
-        num_envs: Users stepped together.
-        ranker: Turns latents into slates.
-        belief: Turns what was shown and clicked into beliefs.
-        **kwargs: Handed to ``gymnasium.make_vec``.
-    """
-    users = gymnasium.make_vec(slate_spec(env), num_envs=num_envs, **kwargs)
-    return VectorLatentAction(VectorBeliefObservation(users, belief), ranker)
+        Args:
+            env: A registered id or a spec; of a latent environment the slate environment inside is taken.
+        """
+        spec = gymnasium.spec(env) if isinstance(env, str) else env
+        return LatentWorld(spec, self.ranker, self.belief)
 
 
 def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
@@ -256,9 +248,7 @@ def _refuse_checkpoint(policy: object, checkpoint: int | None) -> None:
 
 
 def recorded_world(agent: TrainedAgent) -> EnvSpec:
-    """The world that an agent was trained in: an environment of ours, with the keywords in the agent's record.
-
-    Nothing else of the recorded spec counts, since whoever wrote the record could have named any function there.
+    """The world that an agent was trained in, see :func:`~gems_gym.envs.recorded_spec.rebuilt_spec`.
 
     Raises:
         ValueError: A record without an environment, or of one that is not registered here or has other keywords.
@@ -266,19 +256,11 @@ def recorded_world(agent: TrainedAgent) -> EnvSpec:
     record = agent.record
     try:
         recorded = json.loads(record["env_spec"]) if "env_spec" in record else {"id": record["env"]}
-        env_id, keywords = recorded["id"], dict(recorded.get("kwargs", {}))
-        spec = copy.deepcopy(gymnasium.registry[env_id])
+        return rebuilt_spec(recorded, "the agent's record")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            "the agent's record names no environment that is registered here; give --env"
+            f"the agent's record names no environment that can be made here ({error}); give --env"
         ) from error
-    unknown = sorted(keywords.keys() - {"preset", *world_keywords(spec)})
-    if unknown or not is_slate_world(spec):
-        raise ValueError(
-            f"the agent's record names {env_id} with {', '.join(unknown)}, which no world of gems-gym has; give --env"
-        )
-    spec.kwargs.update(keywords)
-    return spec
 
 
 def _not_of_the_agent(directory: Path, part: str, found: str | None, expected: str) -> ValueError:

@@ -28,6 +28,7 @@ from gems_gym.commands.options import (
 from gems_gym.commands.output import key_value_table, note, rows_table, show_result
 from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.common.machine import check_device, check_out_folder
+from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy, make_policy
 from gems_gym.registration import environment_id, is_latent, latent_environment_ids, slate_spec
 from gems_gym.trained_agents import (
@@ -35,7 +36,6 @@ from gems_gym.trained_agents import (
     TrainedAgent,
     check_acts_in,
     find_trained_agent,
-    latent_vector_env,
     recorded_world,
     save_trained_agent,
 )
@@ -43,7 +43,7 @@ from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import SPLITS, Users, UserSeed, UserSplit, user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.base import DivergedError
-from gems_gym_agents.training_world import dataset_world, environment_world
+from gems_gym_agents.training_world import dataset_world
 
 VALIDATION_USERS = 200
 
@@ -118,12 +118,12 @@ def train(
     if online:
         if not env or dataset is not None:
             raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
-        world = environment_world(chosen_world(env, env_option), ranker, belief)
+        world, recorded = LatentWorld.of(chosen_world(env, env_option), ranker, belief), None
     else:
         if dataset is None:
             raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
         wanted = chosen_world(env, env_option) if env else None
-        world = dataset_world(dataset, wanted, ranker, belief)
+        world, recorded = dataset_world(dataset, wanted, ranker, belief)
     preset = getattr(agent_class, "presets", {}).get(world.preset)
     learner = agent_class(**({} if preset is None else vars(preset)) | options)
     score = evaluation.ValidationScore(
@@ -134,7 +134,7 @@ def train(
         discard_unfinished(out)
     elif resumes:
         note(f"resuming the unfinished run in {out}")
-    source = world.users(num_envs) if online else world.dataset
+    source = world.users(num_envs) if online else recorded
     try:
         learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score, **saving)
     except KeyboardInterrupt:
@@ -236,7 +236,7 @@ class _Scored:
             raise ValueError(f"--policy-option goes with a policy by name, and {name!r} is a trained agent")
         check_acts_in(agent, spec)
         _note_other_world(agent, spec)
-        acted_in = latent_vector_env(spec, num_envs, agent.ranker, agent.belief, autoreset_mode="disabled")
+        acted_in = agent.world(spec).users(num_envs, autoreset_mode="disabled")
         details = {} if checkpoint is None else {"checkpoint": checkpoint}
         return cls(name, spec, agent.policy, acted_in, slates, details)
 

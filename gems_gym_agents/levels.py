@@ -26,15 +26,15 @@ from gems_gym.commands.options import changed_parameters
 from gems_gym.commands.output import plain
 from gems_gym.common.files import write_json
 from gems_gym.common.locks import locked_folder
+from gems_gym.latent_world import LatentWorld
 from gems_gym.policies.actor import KIND, Actor
-from gems_gym.registration import is_latent, slate_spec
+from gems_gym.registration import is_latent
 from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import References, ValidationScore, evaluate, measure_references
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.sac import SACAgent
-from gems_gym_agents.training_world import TrainingWorld, environment_world
 
 VALIDATION_USERS = 200
 VALIDATE_EVERY = 20_000
@@ -66,7 +66,7 @@ class Training:
         seed: Decides everything random, and which validation users policies are scored on.
     """
 
-    world: TrainingWorld
+    world: LatentWorld
     steps: int
     seed: int
 
@@ -78,7 +78,7 @@ class Training:
             ValueError: Not a latent environment, or not one of a preset.
         """
         spec = gymnasium.spec(env) if isinstance(env, str) else env
-        world = environment_world(spec, None, None) if is_latent(spec) else None
+        world = LatentWorld.of(spec) if is_latent(spec) else None
         if world is None or world.preset is None:
             raise ValueError(
                 f"env {spec.id!r} names no preset with a ranker and a belief; give GemsSlateLatent-WORLD-v0"
@@ -202,9 +202,7 @@ def make_levels(training: Training, out: Path, runs: Path) -> dict[str, shipped.
         DivergedError: The training failed.
     """
     policies = training.policies(runs)
-    slates = gymnasium.make_vec(
-        slate_spec(training.world.spec), num_envs=VALIDATION_USERS, autoreset_mode="disabled"
-    )
+    slates = training.world.slates(VALIDATION_USERS, autoreset_mode="disabled")
     references = measure_references(slates, training.users)
     chosen = pick(policies, references)
     scores = {level: references.normalized_score(one.score or 0.0) for level, one in chosen.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,6 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
-from gems_gym.beliefs import load_belief
 from gems_gym.commands.options import changed_parameters
 from gems_gym.commands.output import note, plain
 from gems_gym.common.files import write_json
@@ -22,12 +21,12 @@ from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.datasets import collect
 from gems_gym.envs import SlateEnv
 from gems_gym.errors import missing_dependency, require
+from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
 from gems_gym.pretraining.session_log import collect_session_log
-from gems_gym.rankers import load_ranker
-from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
+from gems_gym.trained_agents import open_trained_agent, save_trained_agent
 from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import (
@@ -175,16 +174,16 @@ class _Road:
         modules = _logging_modules(shares) | {"gems_gym.pretraining.gems_vae"}
         return self.stages.run("ranker", inputs, ["ranker.safetensors"], make, modules=modules)
 
-    def latent_env(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
-        ranker = load_ranker(self.directory / "ranker.safetensors")
-        belief = load_belief(self.directory / "belief.safetensors")
-        return latent_vector_env(self.spec, num_envs, ranker, belief, **kwargs)
+    @cached_property
+    def latent_world(self) -> LatentWorld:
+        belief, ranker = (self.directory / f"{part}.safetensors" for part in ("belief", "ranker"))
+        return LatentWorld.of(self.spec, ranker, belief)
 
     @property
     def score(self) -> Callable[[Callable[[Any], NDArray[Any]]], float]:
         """Mean return on validation users."""
         users = user_seeds("validation", self.seed, self.settings.validation_users)
-        return ValidationScore(lambda count: self.latent_env(count, autoreset_mode="disabled"), users)
+        return ValidationScore(partial(self.latent_world.users, autoreset_mode="disabled"), users)
 
     # -- agents ------------------------------------------------------------------------------------------------
 
@@ -200,9 +199,8 @@ class _Road:
             "steps": steps,
             "seed": self.seed,
         }
-        ranker = load_ranker(self.directory / "ranker.safetensors")
-        belief = load_belief(self.directory / "belief.safetensors")
-        save_trained_agent(folder, agent, name, ranker, belief, record)
+        world = self.latent_world
+        save_trained_agent(folder, agent, name, world.ranker, world.belief, record)
         discard_unfinished(folder)
         return agent
 
@@ -212,7 +210,9 @@ class _Road:
         options = {"validate_every": max(settings.sac_interactions // 10, 1)}
 
         def make() -> dict[str, Any]:
-            agent = self.train("sac", self.latent_env(settings.sac_users), settings.sac_interactions, options)
+            agent = self.train(
+                "sac", self.latent_world.users(settings.sac_users), settings.sac_interactions, options
+            )
             collecting = _halfway(agent.checkpoints)
             collecting.actor.save(self.directory / "behaviour.safetensors")
             return {
@@ -300,7 +300,7 @@ class _Road:
         sac = self.sac
         for name in OFFLINE_AGENTS:
             self.offline(name)
-        latents = self.latent_env(num_envs, autoreset_mode="disabled")
+        latents = self.latent_world.users(num_envs, autoreset_mode="disabled")
 
         def played(name: str, policy: Policy, env: VectorEnv[Any, Any, Any]) -> Evaluation:
             return evaluate(policy, env, users, name=name, progress=True)

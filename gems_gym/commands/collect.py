@@ -26,7 +26,7 @@ from gems_gym.common.checks import Count, Threads, checked_arguments
 from gems_gym.policies import check_policy_options, make_policy
 from gems_gym.policies.actor import NoisyActor
 from gems_gym.registration import is_latent
-from gems_gym.trained_agents import check_acts_in, find_trained_agent, latent_vector_env
+from gems_gym.trained_agents import check_acts_in, find_trained_agent
 from gems_gym.user_splits import Users, UserSeed
 
 if TYPE_CHECKING:
@@ -172,9 +172,7 @@ def _policy_request(
     if policy_options:
         raise ValueError(f"--policy-option goes with a policy by name, and {name!r} is a trained agent")
     check_acts_in(agent, spec)
-    latent_vector_env(
-        spec, 1, agent.ranker, agent.belief
-    ).close()  # raises for another catalogue than the agent's
+    agent.world(spec).users(1).close()  # raises for another catalogue than the agent's
     parts: dict[str, Any] = {} if is_latent(spec) else {"ranker": agent.ranker, "belief": agent.belief}
     return partial(
         collect_sessions,

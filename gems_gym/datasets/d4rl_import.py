@@ -17,7 +17,6 @@ from gems_gym.common.folders import scratch_folder
 from gems_gym.common.progress import track
 from gems_gym.datasets.d4rl import D4rlFile
 from gems_gym.datasets.d4rl_foreign import adapt
-from gems_gym.datasets.recorded_spec import rebuilt_spec
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     CHUNK_SESSIONS,
@@ -35,6 +34,7 @@ from gems_gym.datasets.world import (
     measure_reference_scores,
 )
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
+from gems_gym.envs.recorded_spec import rebuilt_spec
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
 from gems_gym.wrappers import BeliefObservation, LatentAction

@@ -2,7 +2,7 @@
 
 ``minari.load_dataset`` makes the environment that a file names if the file names no spaces, and
 ``dataset.recover_environment()`` makes it in any case. Here the metadata are read and checked before Minari reads them,
-the environment is rebuilt from what is registered (:mod:`gems_gym.datasets.recorded_spec`), and sessions are checked
+the environment is rebuilt from what is registered (:mod:`gems_gym.envs.recorded_spec`), and sessions are checked
 before they are read (:mod:`gems_gym.datasets.storage`).
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.common.dataset_folders import data_folder, dataset_file, read_metadata
-from gems_gym.datasets.recorded_spec import rebuilt_spec
+from gems_gym.envs.recorded_spec import rebuilt_spec
 from gems_gym.errors import require
 
 if TYPE_CHECKING:

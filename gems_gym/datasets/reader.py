@@ -17,9 +17,8 @@ from gems_gym.datasets.opening import environment_of, open_dataset
 from gems_gym.datasets.sessions import ContentHash
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
 from gems_gym.errors import unknown_name
+from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import Ranker, load_ranker
-from gems_gym.registration import slate_spec
-from gems_gym.wrappers import BeliefObservation, LatentAction
 
 if TYPE_CHECKING:
     import minari
@@ -81,8 +80,7 @@ def recover_latent_environment(dataset: Dataset, **kwargs: Any) -> gymnasium.Env
     """
     opened = open_dataset(dataset)
     ranker, belief = dataset_ranker(opened), dataset_belief(opened)
-    world = gymnasium.make(slate_spec(environment_of(opened)), **kwargs)
-    return LatentAction(BeliefObservation(world, belief), ranker)
+    return LatentWorld(environment_of(opened), ranker, belief).env(**kwargs)
 
 
 def compute_content_hash(dataset: Dataset) -> str:

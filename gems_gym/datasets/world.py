@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from gymnasium.vector import VectorEnv
 from gems_gym.artifacts import shipped
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.progress import track
-from gems_gym.datasets.recorded_spec import check_spec
+from gems_gym.envs.recorded_spec import check_spec
+from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import make_policy
 from gems_gym.registration import slate_spec
 from gems_gym.rollouts import play_sessions
 from gems_gym.user_splits import user_seeds
-from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
 
 RANKER_FILE = "ranker.safetensors"
 BELIEF_FILE = "belief.safetensors"
@@ -93,7 +93,7 @@ def environment_spec(env_id: str, overrides: Mapping[str, Any] | None = None) ->
 
     Raises:
         ValueError: If an override can't be kept as JSON, such as an array: give the path of a file; and as
-            :func:`~gems_gym.datasets.recorded_spec.check_spec`.
+            :func:`~gems_gym.envs.recorded_spec.check_spec`.
         TypeError: As there.
         gymnasium.error.Error: If the id is unknown.
     """
@@ -124,13 +124,10 @@ def open_environment(
     Yields:
         The environment, without autoreset.
     """
-    env: VectorEnv[Any, Any, Any] = gymnasium.make_vec(
-        slate_spec(spec), num_envs=num_envs, autoreset_mode="disabled"
-    )
-    try:
-        if artefacts:
-            env = VectorBeliefObservation(env, artefacts[BELIEF_FILE].value)
-            env = VectorLatentAction(env, artefacts[RANKER_FILE].value)
+    if artefacts:
+        world = LatentWorld(spec, artefacts[RANKER_FILE].value, artefacts[BELIEF_FILE].value)
+        env = world.users(num_envs, autoreset_mode="disabled")
+    else:
+        env = gymnasium.make_vec(slate_spec(spec), num_envs=num_envs, autoreset_mode="disabled")
+    with closing(env):
         yield env
-    finally:
-        env.close()

@@ -15,7 +15,6 @@ from gems_gym.common.dataset_folders import ARTIFACTS
 from gems_gym.common.files import naming_file
 from gems_gym.common.folders import refuse_link
 from gems_gym.datasets.card import AUTHOR, running_command, write_card
-from gems_gym.datasets.recorded_spec import recorded_spec
 from gems_gym.datasets.sessions import CHUNK_BYTES, ContentHash, Sessions
 from gems_gym.datasets.unfinished import (
     DATASET_ID,
@@ -24,6 +23,7 @@ from gems_gym.datasets.unfinished import (
     move_into_place,
     unfinished_folder,
 )
+from gems_gym.envs.recorded_spec import recorded_spec
 from gems_gym.errors import require
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class DatasetWriter:
         observation_space: Space of one observation as written.
         action_space: Space of one action as written.
         env_spec: Spec of the environment that the sessions were played in. With artifacts, the latent environment
-            around it is recorded (:func:`~gems_gym.datasets.recorded_spec.recorded_spec`).
+            around it is recorded (:func:`~gems_gym.envs.recorded_spec.recorded_spec`).
         artifacts: The ranker's and the belief's file by the name of the copy that is stored with the data, or nothing.
         overwrite: Replaces a dataset of this id, once the new one is whole.
 

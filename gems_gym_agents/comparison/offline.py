@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gems_gym import plugins
 from gems_gym.common.dataset_folders import local_dataset_ids
 from gems_gym.common.intervals import t_interval
+from gems_gym.latent_world import LatentWorld
 from gems_gym.trained_agents import AgentPolicy, save_trained_agent
 from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.base import Act
@@ -19,13 +20,13 @@ from gems_gym_agents.comparison.learning import agent_settings, describe, fit, s
 from gems_gym_agents.comparison.runs import Run
 from gems_gym_agents.comparison.study import OfflineVariant, RecordedWorld
 from gems_gym_agents.evaluation import evaluate
-from gems_gym_agents.training_world import TrainingWorld, dataset_world
+from gems_gym_agents.training_world import dataset_world
 
 _LOGGED = ("step", "score", "q_abs_max", "q_bound")
 
 
-def open_dataset(world: RecordedWorld) -> TrainingWorld:
-    """The world's dataset with its ranker and belief.
+def open_dataset(world: RecordedWorld) -> tuple[LatentWorld, Any]:
+    """What a dataset was recorded in, with its ranker and belief, and the dataset.
 
     Raises:
         FileNotFoundError: It is not among the local ones; the message says what to do.
@@ -36,13 +37,13 @@ def open_dataset(world: RecordedWorld) -> TrainingWorld:
             f"there is no local dataset {world.dataset_id!r}; make it with 'gems-gym collect', or name others by "
             "--datasets, where {preset} and {level} stand for the world's"
         )
-    recorded = dataset_world(world.dataset_id)
+    recorded, dataset = dataset_world(world.dataset_id)
     if recorded.preset != world.preset:
         raise ValueError(
             f"the dataset {world.dataset_id!r} was recorded in the world {recorded.preset!r}; "
             f"{world.preset!r} was expected"
         )
-    return recorded
+    return recorded, dataset
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
 
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
-        content_hash = open_dataset(self.world).dataset.storage.metadata["content_hash"]
+        content_hash = open_dataset(self.world)[1].storage.metadata["content_hash"]
         return {**agent_settings(self), "dataset": self.world.dataset_id, "content_hash": content_hash}
 
     def modules(self) -> set[str]:
@@ -66,8 +67,8 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
         ``behaviour`` (mean return of the recorded sessions), ``difference_to_behaviour`` of peak and final, paired by
         recorded user, and ``cpu_seconds``.
         """
-        world = open_dataset(self.world)
-        dataset, spec = world.dataset, world.spec
+        world, dataset = open_dataset(self.world)
+        spec = world.spec
 
         def tested(count: int) -> VectorEnv[Any, Any, Any]:
             return world.users(count, autoreset_mode="disabled")

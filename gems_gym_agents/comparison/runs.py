@@ -20,10 +20,10 @@ from gems_gym.commands.output import plain
 from gems_gym.common.files import read_json_object, write_json
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.config import SlateConfig
+from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import Ranker
 from gems_gym.registration import environment_id
 from gems_gym.simulator import Catalog, resolve_world
-from gems_gym.trained_agents import latent_vector_env
 from gems_gym_agents.comparison.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
 
 RESULT_FILE = "result.json"
@@ -79,7 +79,9 @@ class OpenWorld:
         self, num_envs: int, ranker: Ranker, belief: BeliefEncoder, **kwargs: Any
     ) -> VectorEnv[Any, Any, Any]:
         """Users seen as beliefs and acted on in latents."""
-        return latent_vector_env(self.env_id, num_envs, ranker, belief, **self.env_kwargs, **kwargs)
+        return LatentWorld(gymnasium.spec(self.env_id), ranker, belief).users(
+            num_envs, **self.env_kwargs, **kwargs
+        )
 
 
 WorldT = TypeVar("WorldT", World, RecordedWorld)

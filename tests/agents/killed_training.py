@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import torch
 
 from gems_gym.beliefs import GruBelief
 from gems_gym.envs import SlateEnv
+from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import GemsRanker
-from gems_gym.trained_agents import latent_vector_env
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import ValidationScore
 from gems_gym_agents.online import training  # noqa: F401  (loads stable-baselines3 before the processes split)
@@ -39,12 +40,14 @@ def train(folder: Path) -> None:
     ranker, belief = GemsRanker.random(latent_size=4, **sizes), GruBelief.random(**sizes)
     agent = SACAgent(**OPTIONS)
     agent.fit(
-        latent_vector_env(ENV, 8, ranker, belief, **WORLD),
+        LatentWorld(gymnasium.spec(ENV), ranker, belief).users(8, **WORLD),
         steps=ROUNDS * ROUND - 80,  # the last round is a short one
         seed=3,
         directory=folder,
         evaluate=ValidationScore(
-            lambda count: latent_vector_env(ENV, count, ranker, belief, autoreset_mode="disabled", **WORLD),
+            lambda count: LatentWorld(gymnasium.spec(ENV), ranker, belief).users(
+                count, autoreset_mode="disabled", **WORLD
+            ),
             user_seeds("validation", 3, 20),
         ),
         progress=False,

@@ -17,8 +17,9 @@ import torch
 
 from gems_gym.beliefs import GruBelief, load_belief
 from gems_gym.envs import SlateEnv
+from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import GemsRanker
-from gems_gym.trained_agents import latent_vector_env, open_trained_agent, save_trained_agent
+from gems_gym.trained_agents import open_trained_agent, save_trained_agent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.evaluation import ValidationScore
@@ -63,7 +64,7 @@ def belief() -> GruBelief:
 
 
 def users(ranker, belief, count: int = USERS, **kwargs):
-    return latent_vector_env(ENV, count, ranker, belief, **WORLD, **kwargs)
+    return LatentWorld(gymnasium.spec(ENV), ranker, belief).users(count, **WORLD, **kwargs)
 
 
 def score(ranker, belief) -> ValidationScore:

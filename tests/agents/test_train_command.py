@@ -202,7 +202,7 @@ def test_another_ranker_or_belief_than_the_datasets_is_refused(dataset, tmp_path
     ):
         own.save(tmp_path / "own.safetensors")
         other.save(tmp_path / "other.safetensors")
-        world = dataset_world("my/latent-v0", **{role: str(tmp_path / "own.safetensors")})
+        world, _ = dataset_world("my/latent-v0", **{role: str(tmp_path / "own.safetensors")})
         assert world.users(3).num_envs == 3
         with pytest.raises(ValueError, match=rf"recorded with another {role} \(sha256 \w+\) than '.*other"):
             dataset_world("my/latent-v0", **{role: str(tmp_path / "other.safetensors")})

@@ -84,7 +84,7 @@ def test_the_behaviour_is_paired_by_recorded_user(played):
     some, of_some = recorded_returns(dataset, 5)
     assert set(some) < set(seeds) and some[0] == seeds[0] and some[-1] == seeds[-1]
     assert of_some.tolist() == [returns[seeds.index(seed)] for seed in some]
-    world = dataset_world(DATASET)
+    world, _ = dataset_world(DATASET)
     # the behaviour itself, played again, clicks what was recorded: the users and their randomness are the same
     again = evaluate(NoisyLatents(), world.users(40, autoreset_mode="disabled"), seeds)
     np.testing.assert_array_equal(again.returns, returns)
