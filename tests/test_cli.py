@@ -314,3 +314,12 @@ def test_what_the_machine_can_not_do_is_one_line(program, monkeypatch, error, li
     monkeypatch.setattr(cli, "_dataset_info", fails)
     code, _, told = program("info", "a/b-v0")
     assert code == 2 and told.splitlines() == [line]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("collect", "--out", ""), ("levels", "--out="), ("quickstart", "--seed", "1", "--out", "")]
+)
+def test_an_empty_value_is_refused(program, tmp_path, arguments):
+    code, _, told = program(*arguments)
+    assert code == 2 and told == "error: --out must not be empty\n"
+    assert not [*tmp_path.iterdir()]

@@ -26,7 +26,7 @@ CASES = [
     ((*RANKER, "--out", "x", "--seed", -1), "seed must be an integer from 0"),
     ((*RANKER, "--out", "x", "--device", "é"), "device must be a torch device"),
     ((*RANKER, "--out", "folder"), "--out must be a file to write, got the folder 'folder'"),
-    ((*RANKER, "--out", ""), "--out must be a file to write, got the folder '.'"),
+    ((*RANKER, "--out", ""), "--out must not be empty"),
     ((*RANKER, "--out", "file/x"), "--out 'file/x' can't be written"),
     ((*RANKER, "--out", "x", "--log", "folder"), "--log must be a file"),
     ((*RANKER, "--out", "x", "--log", "file"), "log: 'file' is no .npz file of arrays"),

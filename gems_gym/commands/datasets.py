@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gems_gym.commands.options import EnvOption, read_options
 from gems_gym.commands.output import columns_table, key_value_table, note, show_result
 from gems_gym.common.machine import check_out_file
 
@@ -117,6 +118,7 @@ def import_file(
     env: Annotated[
         str | None, typer.Option(help="Environment id, if the file was not exported by gems-gym.")
     ] = None,
+    env_option: EnvOption = None,
     ranker: Annotated[
         str | None, typer.Option(help="Ranker's file or shipped name, if the file does not hold it.")
     ] = None,
@@ -152,6 +154,7 @@ def import_file(
         file,
         dataset_id=dataset_id,
         env_id=env,
+        env_kwargs=read_options(env_option, "--env-option"),
         ranker=ranker,
         belief=belief,
         terminals_are_timeouts=terminals_are_timeouts,

@@ -1,7 +1,9 @@
 """The ``gems-gym`` program: what exists; all other commands are imported when they are called."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Annotated, Any
 
 import gymnasium
@@ -137,6 +139,7 @@ def main() -> None:
     for command in (*OWN_COMMANDS, *plugin_commands()):
         root.commands.setdefault(command.name, command)  # no plugin takes the place of our own
     try:
+        _check_not_empty(sys.argv[1:])
         root(prog_name="gems-gym")
     except MemoryError as error:
         _tell(f"error: not enough memory{f' ({error})' if str(error) else ''}", error)
@@ -152,6 +155,13 @@ def main() -> None:
     ) as error:
         _tell(f"error: {error}", error)
         sys.exit(2)
+
+
+def _check_not_empty(arguments: Sequence[str]) -> None:
+    """Refuse ``--out ""``, which an unset variable of a shell script makes, and which as a path means this folder."""
+    for option, value in pairwise(arguments):
+        if (option.startswith("--") and value == "") or (value.startswith("--") and value.endswith("=")):
+            raise ValueError(f"{(value or option).rstrip('=')} must not be empty")
 
 
 def _tell(line: str, error: BaseException) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def import_d4rl(
     *,
     dataset_id: str,
     env_id: str | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
     ranker: Ranker | AnyPath | None = None,
     belief: BeliefEncoder | AnyPath | None = None,
     terminals_are_timeouts: bool = False,
@@ -75,6 +76,7 @@ def import_d4rl(
         path: The file.
         dataset_id: The new dataset's id.
         env_id: The environment that the sessions were played in; a file of gems-gym names it itself.
+        env_kwargs: Keywords of that environment, if the file names none.
         ranker: The ranker that its actions are latents of, its file or its shipped name; a file of gems-gym holds it
             itself, and a ``GemsSlateLatent-*`` environment names it. Without ranker and belief, the dataset holds
             vectors whose meaning is not known.
@@ -104,7 +106,7 @@ def import_d4rl(
     if episode_length is not None and (type(episode_length) is not int or episode_length < 1):
         raise ValueError(f"episode_length must be an integer ≥ 1, got {episode_length!r}")
     file = D4rlFile.load(path)
-    spec = _spec_of(file, path, env_id, episode_length)
+    spec = _spec_of(file, path, env_id, env_kwargs, episode_length)
     world: Any = slate_world(spec, file.metadata.get("catalog_hash"), str(path))
     with scratch_folder() as scratch:
         artefacts = _artefacts_of(file, path, spec, {"ranker": ranker, "belief": belief}, scratch)
@@ -152,7 +154,13 @@ def _box(vectors: np.ndarray) -> gymnasium.spaces.Box:
     return gymnasium.spaces.Box(-1.0, 1.0, vectors.shape[1:], dtype=np.float32)
 
 
-def _spec_of(file: D4rlFile, path: Path, env_id: str | None, episode_length: int | None) -> EnvSpec:
+def _spec_of(
+    file: D4rlFile,
+    path: Path,
+    env_id: str | None,
+    env_kwargs: Mapping[str, Any] | None,
+    episode_length: int | None,
+) -> EnvSpec:
     """The environment's spec, from the file if it names one. What is made is what is registered here."""
     own = {} if episode_length is None else {"episode_length": episode_length}
     recorded = file.metadata.get("env_spec")
@@ -161,7 +169,11 @@ def _spec_of(file: D4rlFile, path: Path, env_id: str | None, episode_length: int
             raise ValueError(
                 f"{path} names no environment: give env, the id of the one that it was recorded in"
             )
-        return environment_spec(env_id, own)
+        return environment_spec(env_id, {**(env_kwargs or {}), **own})
+    if env_kwargs:
+        raise ValueError(
+            f"env_kwargs {sorted(env_kwargs)}: {path} names its environment, with its own keywords"
+        )
     spec = rebuilt_spec(recorded, str(path))
     if env_id is not None and slate_spec(env_id).id != slate_spec(spec).id:
         raise ValueError(f"env is {env_id!r}, but {path} was recorded in {spec.id!r}")

@@ -94,6 +94,15 @@ def test_the_same_sessions_come_in(name: str, source, run, tmp_path: Path) -> No
         np.testing.assert_allclose(back, old.actions, rtol=1e-6)
 
 
+def test_the_world_of_a_file_has_parameters_of_its_own(source, run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "file.npz", **sources_form(source, tmp_path))
+    code, _, err = run(*arguments("file.npz"), *OPTIONS, "--env-option", "omega=0.95")
+    assert code == 0, err
+    assert minari.load_dataset("small/in-v0").env_spec.kwargs["omega"] == 0.95
+    code, _, err = run("own.npz", "--dataset-id", "small/own-v0", "--env-option", "omega=0.95")
+    assert code == 2 and "names its environment" in " ".join(err.split())
+
+
 def test_latents_of_a_known_ranker_become_its_actions(source, tmp_path: Path) -> None:
     """Its bounds say which action stands for a latent: the same slates are shown, whatever the file's largest is."""
     ranker = small_ranker()
