@@ -1,4 +1,4 @@
-"""The one place that reads entry points: rankers, beliefs, embeddings, policies, agents, presets, commands.
+"""The one place that reads entry points: rankers, beliefs, embeddings, trainers, policies, agents, presets, commands.
 
 A package adds a part of its own by naming it in its metadata; ours stand in the same groups (see
 ``setup.cfg``)::
@@ -22,6 +22,7 @@ from gems_gym.errors import EXTRA_OF_MODULE, missing_dependency, unknown_name
 RANKERS = "gems_gym.rankers"
 BELIEFS = "gems_gym.beliefs"
 EMBEDDINGS = "gems_gym.embeddings"
+TRAINERS = "gems_gym.trainers"
 POLICIES = "gems_gym.policies"
 AGENTS = "gems_gym.agents"
 PRESETS = "gems_gym.presets"
@@ -31,6 +32,7 @@ GROUPS: dict[str, str] = {
     RANKERS: "ranker",
     BELIEFS: "belief",
     EMBEDDINGS: "embeddings",
+    TRAINERS: "trainer",
     POLICIES: "policy",
     AGENTS: "agent",
     PRESETS: "preset",

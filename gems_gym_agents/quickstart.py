@@ -1,6 +1,6 @@
 """The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -24,8 +24,7 @@ from gems_gym.errors import missing_dependency, require
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
-from gems_gym.pretraining.session_log import collect_session_log
+from gems_gym.pretraining.recipes import Recipe, follow, metrics_of, modules_of, trained_recipe
 from gems_gym.trained_agents import open_trained_agent, save_trained_agent
 from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
@@ -112,9 +111,9 @@ class _Road:
         self, directory: Path, spec: EnvSpec, seed: int, settings: QuickstartSettings, dataset_id: str | None
     ) -> None:
         self.directory, self.spec, self.seed, self.settings = directory, spec, seed, settings
-        preset = spec.kwargs["preset"]
+        self.preset = spec.kwargs["preset"]
         changed = changed_parameters(spec)
-        self.dataset_id = dataset_id or f"gems-slate/{preset}/quickstart-v0"
+        self.dataset_id = dataset_id or f"gems-slate/{self.preset}/quickstart-v0"
         self.stages = Stages(directory)
         self.world = cast(SlateEnv, gymnasium.make(spec).unwrapped)
         self.base = {"env": spec.id, "catalog": self.world.catalog.hash, "seed": seed}
@@ -124,55 +123,26 @@ class _Road:
 
     @cached_property
     def belief(self) -> dict[str, Any]:
-        from gems_gym.pretraining.gru_belief import pretrain_belief
-
-        shares = BELIEF_PRESETS["default"].shares
-        settings = BeliefSettings(batches=self.settings.belief_batches)
-
-        def make() -> dict[str, Any]:
-            log = collect_session_log(self.world.config, shares, self.settings.belief_sessions, self.seed)
-            belief, metrics = pretrain_belief(log, self.world.config.num_items, settings, seed=self.seed)
-            belief.save(self.directory / "belief.safetensors")
-            return {"metrics": metrics}
-
-        inputs = {
-            **self.base, "shares": shares, "sessions": self.settings.belief_sessions, **asdict(settings),
-        }  # fmt: skip
-        modules = _logging_modules(shares) | {"gems_gym.pretraining.gru_belief"}
-        return self.stages.run("belief", inputs, ["belief.safetensors"], make, modules=modules)
+        recipe, settings = trained_recipe("belief/gru", self.preset, seed=self.seed), self.settings
+        return self.pretrained("belief", recipe, settings.belief_batches, sessions=settings.belief_sessions)
 
     @cached_property
     def ranker(self) -> dict[str, Any]:
-        from gems_gym.pretraining.gems_settings import GEMS_PRESETS
-        from gems_gym.pretraining.gems_vae import pretrain_gems
-        from gems_gym.pretraining.recipes import RANKER_LOGS
+        recipe, settings = trained_recipe("ranker/gems", self.preset, seed=self.seed), self.settings
+        log = {"sessions": settings.ranker_sessions, "search_sessions": settings.search_sessions}
+        return self.pretrained("ranker", recipe, settings.ranker_batches, **log)
 
-        preset = GEMS_PRESETS["default"]
-        settings = replace(preset.settings, batches=self.settings.ranker_batches)
-        shares = preset.shares
+    def pretrained(self, name: str, recipe: Recipe, batches: int, **log: Any) -> dict[str, Any]:
+        """A part by a recipe with less of everything."""
+        recipe = replace(recipe, settings=recipe.settings | {"batches": batches}, **log)
+        file = f"{name}.safetensors"
 
         def make() -> dict[str, Any]:
-            # another block of logging users than the belief's
-            log = collect_session_log(
-                self.world.config,
-                shares,
-                self.settings.ranker_sessions,
-                self.seed + RANKER_LOGS,
-                search_sessions=self.settings.search_sessions,
-            )
-            ranker, metrics = pretrain_gems(log, self.world.config.num_items, settings, seed=self.seed)
-            ranker.save(self.directory / "ranker.safetensors")
-            return {"metrics": metrics}
+            made = follow(recipe, world=(self.world.config, self.world.catalog))
+            made.save(self.directory / file)
+            return {"metrics": metrics_of(made)}
 
-        inputs = {
-            **self.base,
-            "shares": shares,
-            "sessions": self.settings.ranker_sessions,
-            "search_sessions": self.settings.search_sessions,
-            **asdict(settings),
-        }
-        modules = _logging_modules(shares) | {"gems_gym.pretraining.gems_vae"}
-        return self.stages.run("ranker", inputs, ["ranker.safetensors"], make, modules=modules)
+        return self.stages.run(name, self.base | asdict(recipe), [file], make, modules=modules_of(recipe))
 
     @cached_property
     def latent_world(self) -> LatentWorld:
@@ -326,17 +296,11 @@ class _Road:
             "stage_seconds": self.stages.seconds, "belief_metrics": belief["metrics"],
             "ranker_metrics": ranker["metrics"], "sac_curve": sac["curve"], "behaviour": sac["behaviour"],
             "gems_gym": __version__, "processor": cpu_type()["processor"],
-            **made_by(__name__, *_logging_modules({}), *_agent_modules(*OFFLINE_AGENTS, "sac")),
+            **made_by(__name__, *_agent_modules(*OFFLINE_AGENTS, "sac")),
         }  # fmt: skip
         table = ResultsTable(self.spec.id, evaluations, measure_references(slates, users), details)
         write_json(self.directory / "results.json", plain(table.as_dict()))
         return table
-
-
-def _logging_modules(shares: Mapping[str, float]) -> set[str]:
-    """The modules that log, for :func:`gems_gym.common.fingerprints.code_fingerprint`."""
-    policies = {plugins.module_of(plugins.POLICIES, name) for name in shares}
-    return {"gems_gym.pretraining.session_log"} | policies
 
 
 def _agent_modules(*names: str) -> set[str]:

@@ -68,7 +68,8 @@ def test_own_parts_load(group: str) -> None:
     for found in plugins.describe(group):
         if found.distribution == "gems-gym":
             assert group != plugins.PRESETS, "ours are data: gems_gym.PRESETS"
-            assert callable(plugins.load(group, found.name))
+            loaded = plugins.load(group, found.name)
+            assert callable(loaded.train if group == plugins.TRAINERS else loaded)
             assert found.version == version("gems-gym")
 
 
@@ -124,6 +125,23 @@ def test_third_party_ranker_by_name(site: Path, tmp_path: Path) -> None:
         "distinct": 10,
         "box": [32],
     }
+
+
+def test_a_third_partys_ranker_is_trained_by_our_command(site: Path, tmp_path: Path) -> None:
+    code = """if True:
+        import json, sys
+        from gems_gym.commands.program import main
+        from gems_gym.rankers import load_ranker
+        world = ["--env", "GemsSlate-diffuse_topdown-v0", "--kind", "linear_hash", "--seed", "3"]
+        options = ["--sessions", "20", "--option", "tries=4", "--json"]
+        sys.argv = ["gems-gym", "pretrain", "ranker", *world, *options, "--out", sys.argv[1]]
+        try:
+            main()
+        except SystemExit as ended:
+            assert not ended.code
+        print(json.dumps([load_ranker(sys.argv[-1]).seed, load_ranker(sys.argv[-1]).kind]))"""
+    seed, kind = run_with(site, code, str(tmp_path / "ranker.safetensors"))
+    assert 3 <= seed < 7 and kind == "ranker/linear_hash"
 
 
 def test_third_party_preset_by_id(site: Path) -> None:

@@ -22,10 +22,11 @@ from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddin
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
+from gems_gym.pretraining.gems_settings import GemsSettings
 from gems_gym.pretraining.log_plan import LogPlan
 from gems_gym.pretraining.presets import PretrainingPreset, Settings, as_recorded
 from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.pretraining.trainers import trained_kinds, trainer_of
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.simulator import Catalog
@@ -95,7 +96,9 @@ def ranker(
     out: OutIfNew = None,
     kind: Annotated[
         str,
-        typer.Option(help="gems is trained; topk, k_head_argmax, wknn, softmax need --item-vectors only."),
+        typer.Option(
+            help="gems and plugins' trainers are trained; topk, k_head_argmax, wknn, softmax need --item-vectors only."
+        ),
     ] = "gems",
     item_vectors: Annotated[
         str | None,
@@ -109,7 +112,8 @@ def ranker(
         list[str] | None, typer.Option(help="name=value (JSON) of a ranker's option; may be repeated.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Recipe of a GeMS ranker: default, or published, to compare with.")
+        str | None,
+        typer.Option(help="Recipe of a trained ranker: default; of GeMS also published, to compare with."),
     ] = None,
     log: Log = None,
     sessions: Sessions = None,
@@ -128,7 +132,7 @@ def ranker(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train a GeMS ranker on logged slates and clicks, or make another kind of ranker from item embeddings.
+    """Train a ranker on logged slates and clicks, GeMS by default, or make another kind from item embeddings.
 
     With --report, measure rankers by themselves: the clicks of the best latent that never changes, how well they keep
     the slates that they encode, duplicates, coverage of the catalogue, speed.
@@ -157,8 +161,9 @@ def ranker(
     world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
     _check_places(out, log, device)
     options = read_options(option or [])
-    if kind != "gems":
-        refuse("goes with --kind gems only", save_every=save_every, log_dir=log_dir)
+    trained = f"ranker/{kind}" in trained_kinds()
+    if not trained:
+        refuse("goes with a kind that is trained", preset=preset, save_every=save_every, log_dir=log_dir)
         config, catalog = world_of(world)
         if item_vectors is None:
             raise ValueError(
@@ -169,16 +174,18 @@ def ranker(
         _report(made.save(out), out, options, {}, as_json)
         return
     require("torch")
-    from gems_gym.pretraining.gems_vae import pretrain_gems
-
-    recipe = _preset("ranker 'gems'", preset, GEMS_PRESETS)
+    trainer = trainer_of(f"ranker/{kind}")
+    recipe = _preset(f"ranker {kind!r}", preset, trainer.presets)
     if batches is not None:
         options["batches"] = batches
     if item_vectors is not None:
         options["item_embeddings"] = item_vectors
-    settings = make_checked(GemsSettings, "option of the ranker 'gems':", vars(recipe.settings) | options)
+    settings = make_checked(
+        type(recipe.settings), f"option of the ranker {kind!r}:", vars(recipe.settings) | options
+    )
     made_in = world_of(world)
-    settings.load_item_vectors(made_in[0].num_items, made_in[1].hash)  # refused now, if they do not fit
+    if isinstance(settings, GemsSettings):
+        settings.load_item_vectors(made_in[0].num_items, made_in[1].hash)  # refused now, if they do not fit
     logged = LogPlan.of_preset(world.id, log, recipe, sessions, seed)
     trained_on = {
         "ranker": as_recorded(settings),
@@ -186,7 +193,7 @@ def ranker(
         "device": device,
     }
     with _unfinished(out, made_in, logged, overwrite, trained_on) as work:
-        train = partial(pretrain_gems, settings=settings, seed=seed, device=device)
+        train = partial(trainer.train, settings=settings, seed=seed, device=device)
         sha256, metrics = _train(
             train, work, logged.session_log(*made_in, work), made_in[0], out, log_dir, save_every
         )

@@ -19,10 +19,11 @@ from gems_gym.common.checks import Count, Seed, checked_arguments
 from gems_gym.common.machine import check_device
 from gems_gym.embeddings import co_click_embeddings
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
-from gems_gym.pretraining.gems_settings import GemsSettings
+from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.presets import as_recorded
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.threads import torch_threads
+from gems_gym.pretraining.trainers import Trainer
 from gems_gym.pretraining.training import Upkeep, train
 from gems_gym.rankers.gems import GemsRanker
 
@@ -270,3 +271,6 @@ def _measure(vae: GemsVae, slates: Tensor, clicks: Tensor) -> dict[str, float]:
         "active_dimensions": float((mean.var(dim=0) > _ACTIVE_VARIANCE).sum().item()),
         "duplicates": duplicates / len(slates),
     }
+
+
+TRAINER = Trainer(pretrain_gems, GEMS_PRESETS)

@@ -20,13 +20,14 @@ from gems_gym.beliefs.gru import GruBelief
 from gems_gym.common.checks import Count, Seed, checked_arguments
 from gems_gym.common.machine import check_device
 from gems_gym.embeddings.co_click import co_click_embeddings
-from gems_gym.pretraining.belief_settings import BeliefSettings
+from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
 from gems_gym.pretraining.click_head import ClickHead, click_loss, draw_linear_weights
 from gems_gym.pretraining.click_metrics import click_report
 from gems_gym.pretraining.gru_unroll import GruUnroll
 from gems_gym.pretraining.presets import as_recorded
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.threads import torch_threads
+from gems_gym.pretraining.trainers import Trainer
 from gems_gym.pretraining.training import Upkeep, train
 
 _MOST_HELD_OUT = 1000
@@ -287,3 +288,6 @@ def _check_log(log: SessionLog, num_items: int) -> None:
     highest = int(log.slates.max())
     if highest >= num_items or int(log.slates.min()) < 0:
         raise ValueError(f"log shows item {highest}, but num_items={num_items}: ids are 0 … {num_items - 1}")
+
+
+TRAINER = Trainer(pretrain_belief, BELIEF_PRESETS)

@@ -25,7 +25,7 @@ def as_recorded(settings: Any) -> dict[str, Any]:
     file.
     """
     fields = asdict(settings)
-    if fields["keep"] == "last":
+    if fields.get("keep") == "last":
         del fields["keep"]
     return fields
 

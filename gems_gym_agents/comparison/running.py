@@ -14,11 +14,18 @@ from gems_gym.errors import unknown_name
 from gems_gym_agents.comparison.jobs import Job, do_jobs
 from gems_gym_agents.comparison.offline import OfflineRun
 from gems_gym_agents.comparison.online import OnlineRun
-from gems_gym_agents.comparison.parts import PartRecipe, Parts
+from gems_gym_agents.comparison.parts import Parts
 from gems_gym_agents.comparison.references import measure_references, read_references
 from gems_gym_agents.comparison.runs import OpenWorld
 from gems_gym_agents.comparison.studies import DATASETS
-from gems_gym_agents.comparison.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
+from gems_gym_agents.comparison.study import (
+    OfflineVariant,
+    OnlineVariant,
+    PartRecipe,
+    RecordedWorld,
+    Study,
+    World,
+)
 
 
 @dataclass(frozen=True)
@@ -182,14 +189,13 @@ def _play(run: OnlineRun | OfflineRun) -> str:
 
 
 def _part_jobs(run: OnlineRun) -> list[Job]:
-    recipes: tuple[PartRecipe, PartRecipe] = (run.variant.belief, run.variant.ranker)
     return [
         Job(
             f"{run.world.name} {recipe.name} seed {run.seed}",
             partial(_make_part, run.parts, recipe),
             run.folder.parent / f"{recipe.name}.log",
         )
-        for recipe in recipes
+        for recipe in (run.variant.belief, run.variant.ranker)
     ]
 
 

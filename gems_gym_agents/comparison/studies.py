@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym_agents.comparison.published import PUBLISHED
 from gems_gym_agents.comparison.study import (
-    BeliefRecipe,
-    GemsRecipe,
-    ItemVectorRecipe,
     OfflineVariant,
     OnlineVariant,
+    PartRecipe,
     RecordedWorld,
     Study,
     World,
@@ -24,25 +23,32 @@ takes it as a file."""
 DATASETS = "gems-slate/{preset}/{level}-v0"
 """Ids of the datasets that recorded worlds are read from."""
 
+
+def _topk(name: str, embeddings: str, **options: Any) -> PartRecipe:
+    return PartRecipe(name=name, kind="ranker/topk", settings={"embeddings": embeddings, "options": options})
+
+
+_GEMS = PartRecipe(name="gems", kind="ranker/gems")
+
 SAC_GEMS_PUBLISHED = OnlineVariant(
     name="sac_gems_published",
     description="SAC+GeMS with a ranker by the published recipe (ε-greedy oracle's log, β 1, duplicates), our SAC",
-    ranker=GemsRecipe(name="gems_published", preset="published"),
+    ranker=PartRecipe(name="gems_published", kind="ranker/gems", preset="published"),
     published_as="SAC+GeMS",
 )
 SAC_GEMS = OnlineVariant(
     name="sac_gems",
     description="SAC+GeMS by our recipe: the defaults of every part",
-    ranker=GemsRecipe(),
+    ranker=_GEMS,
     published_as="SAC+GeMS",
 )
-_UNPRIVILEGED_BELIEF = BeliefRecipe(name="belief_unprivileged", preset="unprivileged")
+_UNPRIVILEGED_BELIEF = PartRecipe(name="belief_unprivileged", kind="belief/gru", preset="unprivileged")
 _EIGHT_STARTS = {"gamma": 0.9, "hold_random_actions": True, "starts": 8}
 SAC_GEMS_EIGHT_STARTS = OnlineVariant(
     name="sac_gems_eight_starts",
     description="SAC+GeMS by our recipe, with a belief that nobody privileged logged for, and SAC from eight starts",
     belief=_UNPRIVILEGED_BELIEF,
-    ranker=GemsRecipe(),
+    ranker=_GEMS,
     options=_EIGHT_STARTS,
     steps=300_000,
     published_as="SAC+GeMS",
@@ -50,14 +56,14 @@ SAC_GEMS_EIGHT_STARTS = OnlineVariant(
 SAC_TOPK_IDEAL = OnlineVariant(
     name="sac_topk_ideal",
     description="SAC+TopK on the simulator's own item embeddings, our SAC",
-    ranker=ItemVectorRecipe(name="topk_ideal", embeddings="ideal"),
+    ranker=_topk("topk_ideal", "ideal"),
     privileged=True,
     published_as="SAC+TopK (ideal)",
 )
 SAC_TOPK_MF = OnlineVariant(
     name="sac_topk_mf",
     description="SAC+TopK on item embeddings by matrix factorisation of logged clicks, our SAC",
-    ranker=ItemVectorRecipe(name="topk_mf", embeddings="matrix_factorization"),
+    ranker=_topk("topk_mf", "matrix_factorization"),
     published_as="SAC+TopK (MF)",
 )
 SAC_TOPK_CO_CLICK = OnlineVariant(
@@ -65,7 +71,7 @@ SAC_TOPK_CO_CLICK = OnlineVariant(
     description="SAC+TopK by cosine on embeddings from which items the same people click in short sessions of random "
     "slates, with a belief that nobody privileged logged for, and SAC from eight starts",
     belief=_UNPRIVILEGED_BELIEF,
-    ranker=ItemVectorRecipe(name="topk_co_click", embeddings="session_co_click", options={"cosine": True}),
+    ranker=_topk("topk_co_click", "session_co_click", cosine=True),
     options=_EIGHT_STARTS,
     steps=300_000,
     published_as="SAC+TopK (MF)",

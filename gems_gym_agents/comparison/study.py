@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
 from gems_gym_agents.comparison.published import PublishedReturn
 
 
@@ -53,58 +54,46 @@ class RecordedWorld:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainedRecipe:
-    """How a belief or a GeMS ranker is pretrained; what is not given is as in a preset of ours.
+class PartRecipe:
+    """How a study's belief or ranker is made in any of its worlds; what is not given is as in a preset of ours.
 
     Attributes:
         name: of the recipe, in folders; variants that name the same one share what it made.
-        preset: a member of ``BELIEF_PRESETS`` or ``GEMS_PRESETS`` (:mod:`gems_gym.pretraining`).
+        kind: what is made: a trainer's kind, "belief/gru" or "ranker/gems", or a kind of ranker that is made of item
+            embeddings, "ranker/topk".
+        preset: one of the trainer's presets.
         sessions: sessions logged.
         search_sessions: sessions played before by logging policies that search.
-        settings: fields of ``BeliefSettings`` or ``GemsSettings``.
+        settings: fields of the trainer's settings; or of a ranker of item embeddings their kind, ``embeddings``, and
+            its ``options``.
     """
 
     name: str
+    kind: str
     preset: str = "default"
     sessions: int | None = None
     search_sessions: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def recipe(self, preset: str, seed: int) -> Recipe:
+        """The recipe in a world with a seed.
 
-@dataclass(frozen=True, kw_only=True)
-class BeliefRecipe(PretrainedRecipe):
-    """How a GRU belief is pretrained."""
-
-    name: str = "belief"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GemsRecipe(PretrainedRecipe):
-    """How a GeMS ranker is pretrained."""
-
-    name: str = "gems"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ItemVectorRecipe:
-    """A ranker that is made of item embeddings.
-
-    Attributes:
-        name: of the recipe, in folders.
-        embeddings: their kind, a name in the entry-point group ``gems_gym.embeddings``; it says who logs for them.
-        ranker: a name in the entry-point group ``gems_gym.rankers``.
-        options: the ranker's own.
-        sessions: sessions logged, where embeddings are learned from a log; None: as many as their kind's recipe says.
-    """
-
-    name: str
-    embeddings: str
-    ranker: str = "topk"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    sessions: int | None = None
+        Args:
+            preset: The world's preset.
+            seed: Decides everything random.
+        """
+        if "embeddings" in self.settings:
+            options = self.settings.get("options")
+            recipe = item_vector_recipe(self.kind, self.settings["embeddings"], preset, options, seed=seed)
+        else:
+            recipe = trained_recipe(self.kind, preset, self.preset, seed=seed)
+            recipe = replace(recipe, settings={**recipe.settings, **self.settings})
+        given: dict[str, Any] = {"sessions": self.sessions, "search_sessions": self.search_sessions}
+        return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
-RankerRecipe = GemsRecipe | ItemVectorRecipe
+BELIEF = PartRecipe(name="belief", kind="belief/gru")
+"""A GRU belief, pretrained by our defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +115,8 @@ class OnlineVariant:
 
     name: str
     description: str
-    ranker: RankerRecipe
-    belief: BeliefRecipe = BeliefRecipe()
+    ranker: PartRecipe
+    belief: PartRecipe = BELIEF
     agent: str = "sac"
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 200_000
@@ -185,7 +174,7 @@ class Study:
     published: tuple[PublishedReturn, ...] = ()
 
     def __post_init__(self) -> None:
-        recipes: dict[str, BeliefRecipe | RankerRecipe] = {}
+        recipes: dict[str, PartRecipe] = {}
         for variant in self.variants:
             for recipe in (variant.belief, variant.ranker) if isinstance(variant, OnlineVariant) else ():
                 if recipes.setdefault(recipe.name, recipe) != recipe:

@@ -6,11 +6,9 @@ from typing import Any
 
 from gems_gym_agents.comparison.published import PublishedReturn
 from gems_gym_agents.comparison.study import (
-    BeliefRecipe,
-    GemsRecipe,
-    ItemVectorRecipe,
     OfflineVariant,
     OnlineVariant,
+    PartRecipe,
     RecordedWorld,
     Study,
     World,
@@ -18,19 +16,21 @@ from gems_gym_agents.comparison.study import (
 
 WORLD: dict[str, Any] = {"num_items": 80, "slate_size": 5, "episode_length": 12}
 SAC: dict[str, Any] = {"learning_starts": 100, "validate_every": 600, "net_arch": (16,), "batch_size": 32}
-BELIEF = BeliefRecipe(sessions=60, settings={"batches": 10})
+BELIEF = PartRecipe(name="belief", kind="belief/gru", sessions=60, settings={"batches": 10})
 USERS: dict[str, int] = {"test_users": 30, "validation_users": 20, "constant_slate_sessions": 1_000}
 
 
-def online_variant(name: str, ranker: GemsRecipe | ItemVectorRecipe, **changes: Any) -> OnlineVariant:
+def online_variant(name: str, ranker: PartRecipe, **changes: Any) -> OnlineVariant:
     settings = {"belief": BELIEF, "options": SAC, "steps": 1_800, "num_envs": 50, "published_as": "SAC+GeMS"}
     return OnlineVariant(name=name, description=f"{name} in brief", ranker=ranker, **(settings | changes))
 
 
 GEMS = online_variant(
-    "gems", GemsRecipe(name="vae", sessions=60, search_sessions=1_024, settings={"batches": 10})
+    "gems",
+    PartRecipe(name="vae", kind="ranker/gems", sessions=60, search_sessions=1_024, settings={"batches": 10}),
 )
-IDEAL = online_variant("ideal", ItemVectorRecipe(name="topk_ideal", embeddings="ideal"), privileged=True)
+TOPK_IDEAL = PartRecipe(name="topk_ideal", kind="ranker/topk", settings={"embeddings": "ideal"})
+IDEAL = online_variant("ideal", TOPK_IDEAL, privileged=True)
 
 ONLINE = Study(
     name="own",

@@ -5,10 +5,15 @@ from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.rankers import load_ranker
 from gems_gym_agents.comparison.parts import Parts
 from gems_gym_agents.comparison.runs import OpenWorld
-from gems_gym_agents.comparison.study import BeliefRecipe, ItemVectorRecipe
+from gems_gym_agents.comparison.study import PartRecipe
 from tests.agents.tiny_study import ONLINE
 
-RECIPE = ItemVectorRecipe(name="short", embeddings="session_co_click", options={"cosine": True}, sessions=300)
+RECIPE = PartRecipe(
+    name="short",
+    kind="ranker/topk",
+    settings={"embeddings": "session_co_click", "options": {"cosine": True}},
+    sessions=300,
+)
 
 
 def test_a_ranker_of_item_vectors_from_short_sessions(tmp_path):
@@ -24,7 +29,7 @@ def test_a_ranker_of_item_vectors_from_short_sessions(tmp_path):
 def test_a_belief_that_nobody_privileged_logged_for(tmp_path):
     parts = Parts(OpenWorld(ONLINE.worlds[0]), 0, tmp_path)
     few = {"sessions": 60, "search_sessions": 1_024, "settings": {"batches": 10}}
-    recipe = BeliefRecipe(preset="unprivileged", **few)
+    recipe = PartRecipe(name="belief", kind="belief/gru", preset="unprivileged", **few)
     assert parts.make(recipe)["logged_interactions"] == (60 + 1_024) * 12
     logged = load_belief(parts.file(recipe)).header["log"]
     assert logged == {"policies": list(BELIEF_PRESETS["unprivileged"].shares), "sessions": 60}
@@ -33,8 +38,13 @@ def test_a_belief_that_nobody_privileged_logged_for(tmp_path):
 def test_what_is_logged_is_among_the_settings(tmp_path):
     parts = Parts(OpenWorld(ONLINE.worlds[0]), 0, tmp_path)
     short = parts.settings(RECIPE)
-    assert (short["shares"], short["sessions"], short["session_length"]) == ({"random": 1.0}, 300, 20)
-    published = parts.settings(ItemVectorRecipe(name="mf", embeddings="matrix_factorization"))
-    assert (published["shares"], published["sessions"]) == ({"eps_greedy_oracle": 1.0}, 5_000)
-    assert published["session_length"] == 12
-    assert "sessions" not in parts.settings(ItemVectorRecipe(name="ideal", embeddings="ideal"))
+    assert (short["shares"], short["sessions"], short["session_length"]) == ([["random", 1.0]], 300, 20)
+    published = parts.settings(topk("matrix_factorization"))
+    assert (published["shares"], published["sessions"]) == ([["eps_greedy_oracle", 1.0]], 5_000)
+    assert published["session_length"] is None  # as many as in the world
+    ideal = parts.settings(topk("ideal"))
+    assert (ideal["shares"], ideal["sessions"]) == ([], 0)
+
+
+def topk(embeddings):
+    return PartRecipe(name=embeddings, kind="ranker/topk", settings={"embeddings": embeddings})

@@ -17,7 +17,7 @@ from gems_gym_agents.comparison.studies import (
     SAC_TOPK_CO_CLICK,
     STUDIES,
 )
-from gems_gym_agents.comparison.study import BeliefRecipe, ItemVectorRecipe
+from gems_gym_agents.comparison.study import PartRecipe
 from gems_gym_agents.online.presets import SAC_PRESETS
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
@@ -69,8 +69,9 @@ def test_the_published_worlds_follow_the_recipes_of_the_diffuse_ones(tmp_path):
     assert published.variant is SAC_GEMS and published.world.preset == "focused_topdown"
     own = next(run for run in runs_of(STUDIES["own"], tmp_path) if run.world.name == "diffuse_topdown")
     ranker, belief = published.settings()["ranker"], published.settings()["belief"]
-    assert {**ranker, "world": 0} == {**own.settings()["ranker"], "world": 0}
-    assert {**belief, "world": 0} == {**own.settings()["belief"], "world": 0}
+    for part, found in (("ranker", ranker), ("belief", belief)):
+        assert found["preset"] == "focused_topdown"
+        assert {**found, "world": 0, "preset": 0} == {**own.settings()[part], "world": 0, "preset": 0}
     assert ranker["world"]["env"] == "GemsSlate-focused_topdown-v0"
 
 
@@ -118,10 +119,14 @@ def test_datasets_are_named_by_a_pattern(tmp_path, monkeypatch):
 
 
 def test_two_recipes_with_one_name_are_refused():
-    other = online_variant("other", ItemVectorRecipe(name="vae", embeddings="ideal"))
+    other = online_variant(
+        "other", PartRecipe(name="vae", kind="ranker/topk", settings={"embeddings": "ideal"})
+    )
     with pytest.raises(ValueError, match="two recipes of the study 'own' are called 'vae'"):
         dataclasses.replace(ONLINE, variants=(GEMS, other))
-    belief = dataclasses.replace(GEMS, name="again", belief=BeliefRecipe(sessions=61))
+    belief = dataclasses.replace(
+        GEMS, name="again", belief=PartRecipe(name="belief", kind="belief/gru", sessions=61)
+    )
     with pytest.raises(ValueError, match="called 'belief'"):
         dataclasses.replace(ONLINE, variants=(GEMS, belief))
 

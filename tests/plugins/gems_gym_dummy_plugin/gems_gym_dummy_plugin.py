@@ -1,4 +1,4 @@
-"""A ranker, a policy, an agent, a preset and a command for gems-gym, as small as they can be: a package to copy from.
+"""A trainable ranker, a policy, an agent, a preset and a command for gems-gym, as small as can be: a package to copy from.
 
 None of them inherits anything: gems-gym asks for methods and attributes only, and finds the objects by the
 entry points in this package's ``setup.cfg``.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +19,9 @@ from gems_gym import SlateConfig
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact
 from gems_gym.config import preset_config
 from gems_gym.datasets import open_dataset
+from gems_gym.pretraining.presets import PretrainingPreset
+from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.pretraining.trainers import Trainer
 
 IMPATIENT = SlateConfig(boredom_threshold=2, boredom_timeout=8, episode_length=30)
 """A world whose users are bored soon and for long: ``gymnasium.make("GemsSlate-impatient-v0")``."""
@@ -64,6 +68,46 @@ class LinearHashRanker:
         ranker = cls(**header["sizes"], catalog_hash=header["catalog_hash"], seed=header["seed"])
         ranker.sha256 = artifact.sha256
         return ranker
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearHashSettings:
+    """How a :class:`LinearHashRanker` is trained: the best of so many random ones."""
+
+    tries: int = 8
+
+
+def train_linear_hash(
+    log: SessionLog,
+    num_items: int,
+    settings: LinearHashSettings,
+    *,
+    seed: int,
+    device: str = "cpu",
+    progress: bool = True,
+    upkeep: Any = None,
+) -> tuple[LinearHashRanker, dict[str, Any]]:
+    """Chooses the ranker that shows the items that were clicked most."""
+    clicks = np.bincount(log.slates[log.clicks > 0], minlength=num_items)  # (num_items,)
+    latents = np.random.default_rng(seed).uniform(-1, 1, (100, 32))
+    tried = [
+        LinearHashRanker(num_items, log.slates.shape[-1], log.catalog_hash, seed=seed + number)
+        for number in range(settings.tries)
+    ]
+    scores = [float(clicks[ranker.rank(latents)].mean()) for ranker in tried]
+    best = int(np.argmax(scores))
+    return tried[best], {"clicks_per_item": scores[best]}
+
+
+TRAINER = Trainer(
+    train_linear_hash,
+    {
+        "default": PretrainingPreset(
+            shares={"random": 1.0}, sessions=50, search_sessions=None, settings=LinearHashSettings()
+        )
+    },
+)
+"""``gems-gym pretrain ranker --kind linear_hash`` trains one."""
 
 
 class MostClicked:
