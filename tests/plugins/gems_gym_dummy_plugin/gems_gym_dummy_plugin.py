@@ -1,4 +1,4 @@
-"""A trainable ranker, a policy, an agent, a preset and a command for gems-gym, as small as can be: a package to copy from.
+"""A trainable ranker, a policy, an agent, a preset and a command for gems-gym, as small as can be: copy from it.
 
 None of them inherits anything: gems-gym asks for methods and attributes only, and finds the objects by the
 entry points in this package's ``setup.cfg``.
