@@ -15,7 +15,7 @@ import pytest
 import gems_gym
 from gems_gym import embeddings, policies, rankers, simulator, wrappers
 from gems_gym.artifacts import load_artifact, save_artifact, shipped
-from gems_gym.beliefs import GruBelief, load_belief
+from gems_gym.beliefs import GruBelief, LastObservation, NoBelief, load_belief
 from gems_gym.config import SlateConfig, resolve_config
 from gems_gym.embeddings import EmbeddingTable, Sources
 from gems_gym.envs import SlateEnv, SlateVectorEnv
@@ -129,9 +129,18 @@ def cases() -> dict[str, Case]:
         "GruBelief": (GruBelief, {"tensors": belief.tensors, "catalog_hash": "x", "header": {}}),
         "GruBelief.random": (GruBelief.random, sized | {"size": 20, "embedding_size": 20}),
         "GruBelief.initial": (belief.initial, {"num_users": 2}),
+        "NoBelief": (NoBelief, {name: sized[name] for name in ("num_items", "slate_size", "catalog_hash")}),
+        "LastObservation": (
+            LastObservation,
+            {name: sized[name] for name in ("num_items", "slate_size", "catalog_hash")},
+        ),
+        "LastObservation.update": (
+            LastObservation(num_items=30, slate_size=4, catalog_hash="x").update,
+            {"state": np.zeros((2, 8), np.float32), "slates": slates, "clicks": clicks},
+        ),
         "GruBelief.update": (
             belief.update,
-            {"belief": belief.initial(2), "slates": slates, "clicks": clicks},
+            {"state": belief.initial(2), "slates": slates, "clicks": clicks},
         ),
         "GemsRanker": (rankers.GemsRanker, {"tensors": ranker.tensors, "catalog_hash": "x"}),
         "GemsRanker.random": (

@@ -2,5 +2,6 @@
 
 from gems_gym.beliefs.base import BeliefEncoder, load_belief
 from gems_gym.beliefs.gru import GruBelief
+from gems_gym.beliefs.untrained import LastObservation, NoBelief
 
-__all__ = ["BeliefEncoder", "GruBelief", "load_belief"]
+__all__ = ["BeliefEncoder", "GruBelief", "LastObservation", "NoBelief", "load_belief"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 
@@ -12,14 +12,19 @@ from gems_gym import plugins
 from gems_gym.artifacts import Artifact, load_artifact, shipped
 from gems_gym.common.checks import checked_arguments
 
+State: TypeAlias = Any
+"""What a belief encoder remembers of sessions: an array with a row for each user, or a dict of such arrays."""
+
 
 @runtime_checkable
 class BeliefEncoder(Protocol):
     """Folds the slates a user was shown, and the clicks on them, into a belief of a fixed size.
 
-    The first observation of a session (the first slate) is the first input:
-    ``belief = encoder.update(encoder.initial(num_users), first_slates, first_clicks)``. A row of a result depends on
-    the same row of the inputs only, bit for bit, however many users are updated together.
+    What it has to remember of a session is its *state*, whatever that is: an array with a row for each user, or a dict
+    of such arrays. The belief is read out of it. The first observation of a session (the first slate) is the first
+    input: ``state = encoder.update(encoder.initial(num_users), first_slates, first_clicks)``, and the belief after it
+    is ``encoder.read(state)``. A row of a result depends on the same row of the inputs only, bit for bit, however many
+    users are updated together.
 
     Attributes:
         kind: the artefact kind, "belief/name".
@@ -37,26 +42,59 @@ class BeliefEncoder(Protocol):
     catalog_hash: str
     sha256: str | None
 
-    def initial(self, num_users: int) -> np.ndarray:
-        """The belief before anything was seen: zeros, ``(num_users, size)`` float32."""
+    def initial(self, num_users: int) -> State:
+        """The state before anything was seen."""
         ...
 
-    def update(self, belief: np.ndarray, slates: np.ndarray, clicks: np.ndarray) -> np.ndarray:
-        """The belief after one more observation.
+    def update(self, state: State, slates: np.ndarray, clicks: np.ndarray) -> State:
+        """The state after one more observation.
 
         Args:
-            belief: ``(num_users, size)`` float32 in [-1, 1].
+            state: From :meth:`initial` or an earlier update; it is left alone.
             slates: ``(num_users, slate_size)`` item ids.
             clicks: ``(num_users, slate_size)`` zeros and ones.
 
         Returns:
-            ``(num_users, size)`` float32 in [-1, 1], a new array.
+            New arrays.
         """
+        ...
+
+    def read(self, state: State) -> np.ndarray:
+        """The belief that a state stands for: ``(num_users, size)`` float32 in [-1, 1]."""
         ...
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Writes the encoder as an artefact and returns the sha256 of the file."""
         ...
+
+
+def rows_of(state: State, rows: np.ndarray) -> State:
+    """The states of some users.
+
+    Args:
+        state: Of all users.
+        rows: Indices of theirs, ``(num_chosen,)``.
+    """
+    if isinstance(state, dict):
+        return {name: array[rows] for name, array in state.items()}
+    return state[rows]
+
+
+def rows_chosen(chosen: np.ndarray, state: State, other: State) -> State:
+    """Each user's state out of one of two.
+
+    Args:
+        chosen: ``(num_users,)`` bool: where True the first.
+        state: The first.
+        other: The second, of the same form.
+    """
+    if isinstance(state, dict):
+        return {name: _where(chosen, array, other[name]) for name, array in state.items()}
+    return _where(chosen, state, other)
+
+
+def _where(chosen: np.ndarray, array: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.where(chosen.reshape(-1, *[1] * (array.ndim - 1)), array, other)
 
 
 @checked_arguments

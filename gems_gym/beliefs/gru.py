@@ -152,11 +152,15 @@ class GruBelief:
         """The belief before the first slate was seen: ``(num_users, size)`` float32 zeros."""
         return np.zeros((num_users, self.size), dtype=np.float32)
 
-    def update(self, belief: np.ndarray, slates: np.ndarray, clicks: np.ndarray) -> np.ndarray:
+    def read(self, state: np.ndarray) -> np.ndarray:
+        """The belief is the state itself."""
+        return state
+
+    def update(self, state: np.ndarray, slates: np.ndarray, clicks: np.ndarray) -> np.ndarray:
         """The belief after one more observation.
 
         Args:
-            belief: ``(num_users, size)`` float32 in [-1, 1], from :meth:`initial` or an earlier update.
+            state: ``(num_users, size)`` float32 in [-1, 1], from :meth:`initial` or an earlier update.
             slates: ``(num_users, slate_size)`` integer item ids, ``0 … num_items - 1``.
             clicks: ``(num_users, slate_size)`` zeros and ones (integer or bool).
 
@@ -166,10 +170,10 @@ class GruBelief:
         Raises:
             ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
-        belief = as_array(belief, "belief")
+        belief = as_array(state, "state")
         if belief.ndim != 2 or belief.shape[1] != self.size or belief.dtype != np.float32:
             raise ValueError(
-                f"belief has shape {belief.shape} and dtype {belief.dtype}; "
+                f"state has shape {belief.shape} and dtype {belief.dtype}; "
                 f"(num_users, {self.size}) float32 was expected"
             )
         slates = self._checked("slates", slates, len(belief), "iu")

@@ -21,7 +21,6 @@ from gems_gym.config import SlateConfig
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.pretraining.gems_settings import GemsSettings
 from gems_gym.pretraining.log_plan import LogPlan
 from gems_gym.pretraining.presets import PretrainingPreset, Settings, as_recorded
@@ -206,6 +205,12 @@ def belief(
     env: EnvIfNew = None,
     env_option: EnvOption = None,
     out: OutIfNew = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="gru and plugins' trainers are trained; none and last_observation remember nothing."
+        ),
+    ] = "gru",
     preset: Annotated[
         str | None,
         typer.Option(help="default, or unprivileged: nobody logs who knows what no recommender could."),
@@ -224,7 +229,7 @@ def belief(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train a GRU belief to predict clicks, on sessions of a mixture of policies.
+    """Train a belief, a GRU by default, to predict clicks on sessions of a mixture of policies.
 
     With --report, measure beliefs by themselves: how well clicks and boredom to come can be read off them.
     """
@@ -250,15 +255,24 @@ def belief(
         return
     world, out = chosen_world(_needed("env", env), env_option, item_embeddings), _needed("out", out)
     _check_places(out, log, device)
-    from gems_gym.pretraining.gru_belief import pretrain_belief
-
-    recipe = _preset("belief", preset, BELIEF_PRESETS)
+    if f"belief/{kind}" not in trained_kinds():
+        refuse(
+            f"goes with a kind that is trained, and {kind} is none",
+            preset=preset, log=log, sessions=sessions, batches=batches, save_every=save_every, log_dir=log_dir,
+        )  # fmt: skip
+        config, catalog = world_of(world)
+        sizes = {"num_items": config.num_items, "slate_size": config.slate_size}
+        made = plugins.load(plugins.BELIEFS, kind)(**sizes, catalog_hash=catalog.hash)
+        _report(made.save(out), out, {"kind": kind}, {}, as_json)
+        return
+    trainer = trainer_of(f"belief/{kind}")
+    recipe = _preset("belief", preset, trainer.presets)
     settings = recipe.settings if batches is None else replace(recipe.settings, batches=batches)
     made_in = world_of(world)
     logged = LogPlan.of_preset(world.id, log, recipe, sessions, seed)
-    trained_on = {"belief": as_recorded(settings), "device": device}
+    trained_on = {"belief": as_recorded(settings), "kind": kind, "device": device}
     with _unfinished(out, made_in, logged, overwrite, trained_on) as work:
-        train = partial(pretrain_belief, settings=settings, seed=seed, device=device)
+        train = partial(trainer.train, settings=settings, seed=seed, device=device)
         sha256, metrics = _train(
             train, work, logged.session_log(*made_in, work), made_in[0], out, log_dir, save_every
         )

@@ -191,8 +191,8 @@ def encoded(slates: np.ndarray, clicks: np.ndarray, ranker: Encodes) -> np.ndarr
 def recomputed_beliefs(sessions: Sessions, encoder: BeliefEncoder) -> np.ndarray:
     """Beliefs ``(num_sessions, num_steps + 1, size)``, as the environment's wrapper would have shown them."""
     slates, clicks = (sessions.infos[name] for name in ("slate", "clicks"))
-    belief, rows = encoder.initial(len(sessions)), []
+    state, rows = encoder.initial(len(sessions)), []
     for t in range(slates.shape[1]):
-        belief = encoder.update(belief, slates[:, t], clicks[:, t])
-        rows.append(belief)
+        state = encoder.update(state, slates[:, t], clicks[:, t])
+        rows.append(encoder.read(state))
     return np.stack(rows, axis=1)

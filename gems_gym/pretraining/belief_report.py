@@ -123,7 +123,7 @@ def _played_again(
     for step in range(config.episode_length):
         for name, encoder in beliefs.items():
             now[name] = encoder.update(now[name], log.slates[:, step], log.clicks[:, step])
-            states[name][:, step] = now[name]
+            states[name][:, step] = encoder.read(now[name])
         recent[:, step] = _recent_clicks(simulator)
         bored[:, step] = simulator.step(log.slates[:, step + 1].astype(np.int64)).bored
     return _Session(states, recent, bored)

@@ -11,7 +11,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from gems_gym.beliefs.base import BeliefEncoder, load_belief
+from gems_gym.beliefs.base import BeliefEncoder, State, load_belief, rows_chosen, rows_of
 from gems_gym.wrappers._checks import check_fits
 
 
@@ -62,7 +62,7 @@ class BeliefObservation(gym.Wrapper, RecordConstructorArgs):
         check_fits(self.encoder, "encoder", env)
         _check_shows_slates(env.observation_space)
         self.observation_space = belief_box(self.encoder)
-        self._belief: np.ndarray | None = None  # (1, size)
+        self._state: State | None = None  # of one user
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -73,16 +73,16 @@ class BeliefObservation(gym.Wrapper, RecordConstructorArgs):
 
     def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """Steps the environment; the belief takes in the slate just shown and its clicks."""
-        if self._belief is None:
+        if self._state is None:
             raise gym.error.ResetNeeded(
                 "step() was called before the first reset(); call env.reset(seed=...) first"
             )
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return self._fold(self._belief, observation), reward, terminated, truncated, info
+        return self._fold(self._state, observation), reward, terminated, truncated, info
 
-    def _fold(self, belief: np.ndarray, observation: dict[str, np.ndarray]) -> np.ndarray:
-        self._belief = self.encoder.update(belief, observation["slate"][None], observation["clicks"][None])
-        return self._belief[0].copy()  # the caller may write into its own
+    def _fold(self, state: State, observation: dict[str, np.ndarray]) -> np.ndarray:
+        self._state = self.encoder.update(state, observation["slate"][None], observation["clicks"][None])
+        return self.encoder.read(self._state)[0].copy()  # the caller may write into its own
 
 
 class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
@@ -134,7 +134,7 @@ class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
         self._mode = mode
         self.single_observation_space = belief_box(self.encoder)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._beliefs: np.ndarray | None = None  # (num_envs, size)
+        self._states: State | None = None  # of all users
         self._ended = np.zeros(
             self.num_envs, dtype=np.bool_
         )  # (num_envs,) sessions that ended in the last step
@@ -147,15 +147,15 @@ class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
         # Copied before the environment sees it: it may take the mask out of the options, or write into it.
         started = np.ones(self.num_envs, dtype=np.bool_) if mask is None else np.array(mask)
         observations, infos = self.env.reset(seed=cast(int | None, seed), options=options)  # lists too
-        previous = self.encoder.initial(self.num_envs) if self._beliefs is None else self._beliefs
+        previous = self.encoder.initial(self.num_envs) if self._states is None else self._states
         first = self._update(self.encoder.initial(self.num_envs), observations)
-        self._beliefs = np.where(started[:, None], first, previous)
+        self._states = rows_chosen(started, first, previous)
         self._ended &= ~started
-        return self._beliefs.copy(), infos
+        return self.encoder.read(self._states).copy(), infos
 
     def step(self, actions: Any) -> tuple[np.ndarray, Any, Any, Any, dict[str, Any]]:
         """Steps every environment; each belief takes in the slate just shown to its user and the clicks on it."""
-        if self._beliefs is None:
+        if self._states is None:
             raise gym.error.ResetNeeded(
                 "step() was called before the first reset(); call envs.reset(seed=...) first"
             )
@@ -163,27 +163,28 @@ class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
         ended = np.logical_or(terminations, truncations)
         # Rows of `observations` that are the first of a new session start from nothing.
         starts = {AutoresetMode.SAME_STEP: ended, AutoresetMode.NEXT_STEP: self._ended}.get(self._mode)
-        previous = self._beliefs
+        before = previous = self._states
         if starts is not None and starts.any():
-            self._beliefs = np.where(starts[:, None], np.float32(0.0), previous)
-        self._beliefs = self._update(self._beliefs, observations)
+            before = rows_chosen(starts, self.encoder.initial(self.num_envs), previous)
+        self._states = self._update(before, observations)
         self._ended = ended
         if "final_obs" in infos:
             infos = {**infos, "final_obs": self._final_beliefs(previous, infos)}
-        return self._beliefs.copy(), rewards, terminations, truncations, infos
+        return self.encoder.read(self._states).copy(), rewards, terminations, truncations, infos
 
-    def _final_beliefs(self, previous: np.ndarray, infos: dict[str, Any]) -> np.ndarray:
+    def _final_beliefs(self, previous: State, infos: dict[str, Any]) -> np.ndarray:
         """The last beliefs of the sessions that ended: an object array of ``(size,)`` float32 or None."""
         rows = np.flatnonzero(infos["_final_obs"])
         final = [infos["final_obs"][row] for row in rows]
         stacked = {key: np.stack([observation[key] for observation in final]) for key in ("slate", "clicks")}
         beliefs = np.full(self.num_envs, None, dtype=object)
-        for row, belief in zip(rows, self._update(previous[rows], stacked), strict=True):
+        last = self.encoder.read(self._update(rows_of(previous, rows), stacked))
+        for row, belief in zip(rows, last, strict=True):
             beliefs[row] = belief
         return beliefs
 
-    def _update(self, beliefs: np.ndarray, observations: dict[str, np.ndarray]) -> np.ndarray:
-        return self.encoder.update(beliefs, observations["slate"], observations["clicks"])
+    def _update(self, states: State, observations: dict[str, np.ndarray]) -> State:
+        return self.encoder.update(states, observations["slate"], observations["clicks"])
 
 
 def belief_box(encoder: BeliefEncoder) -> gym.spaces.Box:
@@ -194,11 +195,12 @@ def belief_box(encoder: BeliefEncoder) -> gym.spaces.Box:
 def _as_encoder(encoder: BeliefEncoder | str | os.PathLike[str]) -> BeliefEncoder:
     if isinstance(encoder, str | os.PathLike):
         return load_belief(encoder)
-    if not (callable(getattr(encoder, "update", None)) and callable(getattr(encoder, "initial", None))):
+    methods = ("initial", "update", "read")
+    if missing := [name for name in methods if not callable(getattr(encoder, name, None))]:
         kind = getattr(encoder, "kind", type(encoder).__name__)
         raise TypeError(
-            f"encoder={encoder!r} is a {kind}, which has no initial() and update(); a belief encoder was expected, for "
-            f"example gems_gym.beliefs.load_belief(file)"
+            f"encoder={encoder!r} is a {kind}, which has no {'() and no '.join(missing)}(); a belief encoder was "
+            f"expected, for example gems_gym.beliefs.load_belief(file)"
         )
     return encoder
 

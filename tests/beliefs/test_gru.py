@@ -121,13 +121,13 @@ def test_which_item_was_clicked_matters() -> None:
         ({"slates": np.zeros((3, 6))}, "slates has shape .* float64"),
         ({"clicks": np.full((3, 6), 2)}, r"clicks\[0\] = .* zeros and ones"),
         ({"clicks": np.zeros((2, 6), dtype=int)}, r"clicks has shape \(2, 6\)"),
-        ({"belief": np.zeros((3, 19), dtype=np.float32)}, r"belief has shape \(3, 19\)"),
-        ({"belief": np.zeros((3, 20))}, "belief has .* float64"),
+        ({"state": np.zeros((3, 19), dtype=np.float32)}, r"state has shape \(3, 19\)"),
+        ({"state": np.zeros((3, 20))}, "state has .* float64"),
     ],
 )
 def test_bad_input_is_a_clear_error(change: dict[str, np.ndarray], message: str) -> None:
     good: dict[str, np.ndarray] = {
-        "belief": np.zeros((3, 20), dtype=np.float32),
+        "state": np.zeros((3, 20), dtype=np.float32),
         "slates": np.zeros((3, 6), dtype=np.int64),
         "clicks": np.zeros((3, 6), dtype=np.int8),
     }

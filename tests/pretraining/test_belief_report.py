@@ -30,6 +30,9 @@ class Counts:
         clicked = (self.topics[slates] * clicks[..., None]).sum(axis=1)
         return (0.8 * belief + 0.02 * clicked).astype(np.float32)
 
+    def read(self, state: np.ndarray) -> np.ndarray:
+        return state
+
     def save(self, path: object) -> str:
         raise NotImplementedError
 
