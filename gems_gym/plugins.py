@@ -1,4 +1,4 @@
-"""The one place that reads entry points: rankers, beliefs, embeddings, trainers, policies, agents, presets, commands.
+"""The one place that reads entry points: rankers, beliefs, trainers, agents, commands and the rest of :data:`GROUPS`.
 
 A package adds a part of its own by naming it in its metadata; ours stand in the same groups (see
 ``setup.cfg``)::
@@ -26,6 +26,7 @@ TRAINERS = "gems_gym.trainers"
 POLICIES = "gems_gym.policies"
 AGENTS = "gems_gym.agents"
 PRESETS = "gems_gym.presets"
+EXECUTORS = "gems_gym.executors"
 COMMANDS = "gems_gym.commands"
 
 GROUPS: dict[str, str] = {
@@ -36,6 +37,7 @@ GROUPS: dict[str, str] = {
     POLICIES: "policy",
     AGENTS: "agent",
     PRESETS: "preset",
+    EXECUTORS: "executor",
     COMMANDS: "command",
 }
 """Every entry-point group that gems-gym reads -> what one member is called in messages."""

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gems_gym import plugins
 from gems_gym.commands.options import read_seeds
 from gems_gym.commands.output import note, show_result
 from gems_gym.common.checks import Threads, checked_arguments
 from gems_gym.common.files import whole_file, write_json
 from gems_gym.common.locks import locked_folder
 from gems_gym.common.machine import check_out_folder
-from gems_gym.errors import missing_dependency, unknown_name
-from gems_gym_agents.comparison.studies import DATASETS, STUDIES
+from gems_gym.errors import missing_dependency, require, unknown_name
+from gems_gym_agents.comparison.studies import DATASETS, STUDIES, read_study
 
 
 @checked_arguments
 def compare(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help=f"One of {', '.join(STUDIES)}.")],
+    study: Annotated[
+        str,
+        typer.Argument(metavar="STUDY", help=f"One of {', '.join(STUDIES)}, or the .toml file of another."),
+    ],
     item_embeddings: Annotated[
         Path | None, typer.Option(help="The catalogue of the study 'published', an .npy file.")
     ] = None,
@@ -37,6 +42,13 @@ def compare(
         str | None, typer.Option(help="Run these only (others than the study's too), e.g. 0,1.")
     ] = None,
     jobs: Annotated[Threads, typer.Option(help="Runs at the same time, one thread each.")] = 1,
+    executor: Annotated[
+        str, typer.Option(help="What does the runs: local, on this machine; ray, on a cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="With --executor ray: the cluster's address, or auto. If not given, this machine."),
+    ] = None,
     rerun_stale: Annotated[
         bool, typer.Option(help="Run again what other code or another type of processor finished.")
     ] = False,
@@ -50,24 +62,30 @@ def compare(
     A finished run is not repeated: after an interruption the same command resumes. The folder gets results.json,
     table.md and curves.png, of all that is finished there. Exit code 1 if a run failed.
     """
-    if study not in STUDIES:
+    if study not in STUDIES and not study.endswith(".toml"):
         raise unknown_name("study", study, STUDIES)
+    do_jobs = plugins.load(plugins.EXECUTORS, executor)
+    if executor == "ray":
+        require("ray", extra="cluster")
+        do_jobs = partial(do_jobs, address=ray_address)
+    elif ray_address is not None:
+        raise ValueError(f"--ray-address {ray_address} goes with --executor ray")
     for module in ("torch", "stable_baselines3", "d3rlpy", "minari", "matplotlib"):
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")
     from gems_gym_agents.comparison.running import Selection, on_this_machine, run_study
 
-    out = out or Path("runs/compare") / study
+    chosen = STUDIES[study] if study in STUDIES else read_study(Path(study))
+    out = out or Path("runs/compare") / chosen.name
     check_out_folder(out)
-    whole = on_this_machine(STUDIES[study], item_embeddings, datasets)
+    whole = on_this_machine(chosen, item_embeddings, datasets)
     selection = Selection(_names(worlds), _names(variants), None if seeds is None else read_seeds(seeds))
-    out = out or Path("runs/compare") / study
     given = {"item-embeddings": item_embeddings and item_embeddings.name, "datasets": datasets}
     options = [
         f"--{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DATASETS
     ]
     with locked_folder(out, f"--out {out}"):
-        failures = run_study(selection.of(whole), out, jobs, rerun_stale=rerun_stale)
+        failures = run_study(selection.of(whole), out, jobs, rerun_stale=rerun_stale, executor=do_jobs)
         results = write_results(whole, out, " ".join(["gems-gym compare", study, *options]))
     show_result(*_shown(results, failures, out), as_json)
     for name, reason in failures.items():

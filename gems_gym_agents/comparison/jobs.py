@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
@@ -23,7 +24,13 @@ from rich.table import Column
 from gems_gym.commands.output import note
 from gems_gym.common.progress import stderr, told_to
 
-_THREADS: Mapping[str, str] = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ONE_THREAD: Mapping[str, str] = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+"""Environment variables of every job: its result must not depend on the number of cores."""
+
 _REPORT_EVERY = 0.2  # seconds between two reports of a job's progress
 _PATIENCE = 10.0  # seconds that an interrupted job has to tidy up
 _PATIENCE_OF_ORPHANS = 0.5  # the same, of a job whose parent was killed
@@ -31,19 +38,69 @@ _PATIENCE_OF_ORPHANS = 0.5  # the same, of a job whose parent was killed
 
 @dataclass(frozen=True)
 class Job:
-    """Something to be done in a process of its own.
+    """Something to be done in a process of its own, here or on another machine.
 
     Attributes:
         name: What it is called in messages.
-        work: Does it, and returns a line for people; a function that a process can be handed.
+        function: Does it, and returns a line for people: ``module:name`` of a function of ``request``.
+        request: What it is asked for; JSON types only, so that nothing is shared that could run code.
         log: The file that gets what it writes to stdout and stderr.
         needs: Names of the jobs that must have been done before; those that are not among the jobs have been.
     """
 
     name: str
-    work: Callable[[], str]
+    function: str
+    request: Mapping[str, Any]
     log: Path
     needs: tuple[str, ...] = ()
+
+    def do(self) -> str:
+        """Do it here."""
+        module, _, name = self.function.partition(":")
+        done: str = getattr(import_module(module), name)(self.request)
+        return done
+
+
+Executor: TypeAlias = Callable[[str, Sequence[Job], int], dict[str, str]]
+"""Does jobs, with the arguments and the result of :func:`do_jobs`: what the group ``gems_gym.executors`` names."""
+
+
+class Schedule:
+    """Which jobs wait, in which order, and which have failed.
+
+    Args:
+        jobs: In the order to begin them in.
+
+    Attributes:
+        waiting: Those that have not begun.
+        failures: Name of each job that failed -> why.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.waiting = list(jobs)
+        self.failures: dict[str, str] = {}
+
+    def next_ready(self, running: Iterable[Job]) -> Job | None:
+        """Take the first job that needs none of those that are not done, None if there is none.
+
+        Args:
+            running: Those that have begun and not ended.
+        """
+        open_jobs = {job.name for job in (*self.waiting, *running)}
+        for job in self.waiting:
+            if not open_jobs.intersection(job.needs):
+                self.waiting.remove(job)
+                return job
+        return None
+
+    def fail(self, job: Job, reason: str) -> Iterator[tuple[Job, str]]:
+        """Note that a job failed; yields those that can't be done without it, with the reason."""
+        self.failures[job.name] = f"{reason} (see {job.log})"
+        for other in [one for one in self.waiting if job.name in one.needs]:
+            self.waiting.remove(other)
+            why = f"not done, as it needs {job.name!r}"
+            yield other, why
+            yield from self.fail(other, why)
 
 
 def do_jobs(title: str, jobs: Sequence[Job], processes: int) -> dict[str, str]:
@@ -60,7 +117,7 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int) -> dict[str, str]:
     Returns:
         Name of each job that failed -> why.
     """
-    crew = _Crew(jobs)
+    crew = _Processes(jobs)
     with Progress(*_columns(), console=stderr, expand=True) as bars:
         total = bars.add_task(title, total=len(jobs), note=f"{len(jobs)} to do")
         try:
@@ -68,12 +125,12 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int) -> dict[str, str]:
                 while len(crew.running) < processes and (job := crew.next_ready()) is not None:
                     crew.start(job, bars)
                 for job, outcome in crew.listen(bars):
-                    bars.update(total, advance=1, note=f"{len(crew.waiting) + len(crew.running)} to do")
+                    bars.update(total, advance=1, note=f"{crew.left} to do")
                     note(f"{job.name}: {outcome}")
         except BaseException:  # Ctrl-C included
             crew.stop()
             raise
-    return crew.failures
+    return crew.schedule.failures
 
 
 def _columns() -> tuple[Any, ...]:
@@ -85,36 +142,35 @@ def _columns() -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-class _Crew:
-    """The jobs that wait, run, and failed."""
+class _Processes:
+    """The jobs that run in processes of their own, and those that wait."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         # One server imports what all jobs need, once; each job is forked from it.
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(["gems_gym_agents.comparison.preloaded"])
-        self.waiting = list(jobs)
+        self.schedule = Schedule(jobs)
         self.running: dict[Connection, tuple[Job, Any, TaskID]] = {}
-        self.failures: dict[str, str] = {}
+
+    @property
+    def left(self) -> int:
+        """How many jobs have not ended."""
+        return len(self.schedule.waiting) + len(self.running)
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing left to do."""
-        return not self.waiting and not self.running
+        return self.left == 0
 
     def next_ready(self) -> Job | None:
-        """Take the first job that needs none of those that are not done, None if there is none."""
-        open_jobs = {job.name for job in self.waiting} | {job.name for job, _, _ in self.running.values()}
-        for job in self.waiting:
-            if not open_jobs.intersection(job.needs):
-                self.waiting.remove(job)
-                return job
-        return None
+        """Take the first job that can begin, None if there is none."""
+        return self.schedule.next_ready(job for job, _, _ in self.running.values())
 
     def start(self, job: Job, bars: Progress) -> None:
         """Begin a job in a process of its own."""
         mine, its = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_work, args=(job, its), name=job.name)
-        with _environment(_THREADS):
+        with _environment(ONE_THREAD):
             process.start()
         its.close()  # so that its end of the pipe is closed when the process ends, whatever ends it
         self.running[mine] = (job, process, bars.add_task(job.name, total=None, note="starting"))
@@ -138,15 +194,7 @@ class _Crew:
             del self.running[ready]
             yield job, news[0]
             if kind == "failed":
-                yield from self._fail(job, news[0])
-
-    def _fail(self, job: Job, reason: str) -> Iterator[tuple[Job, str]]:
-        self.failures[job.name] = f"{reason} (see {job.log})"
-        for other in [one for one in self.waiting if job.name in one.needs]:
-            self.waiting.remove(other)
-            reason = f"not done, as it needs {job.name!r}"
-            yield other, reason
-            yield from self._fail(other, reason)
+                yield from self.schedule.fail(job, news[0])
 
     def stop(self) -> None:
         """End all processes."""
@@ -189,7 +237,7 @@ def _work(job: Job, reports: Connection) -> None:
         os.dup2(log.fileno(), 2)
     try:
         with told_to(_Reporter(reports)):
-            reports.send(("done", job.work()))
+            reports.send(("done", job.do()))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGTERM)
     except Exception as error:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from gems_gym.commands.output import note
 from gems_gym.common.locks import locked_folder
 from gems_gym.errors import unknown_name
-from gems_gym_agents.comparison.jobs import Job, do_jobs
+from gems_gym_agents.comparison.jobs import Executor, Job, do_jobs
 from gems_gym_agents.comparison.offline import OfflineRun
 from gems_gym_agents.comparison.online import OnlineRun
-from gems_gym_agents.comparison.parts import Parts
 from gems_gym_agents.comparison.references import measure_references, read_references
 from gems_gym_agents.comparison.runs import OpenWorld
 from gems_gym_agents.comparison.studies import DATASETS
 from gems_gym_agents.comparison.study import (
     OfflineVariant,
     OnlineVariant,
-    PartRecipe,
     RecordedWorld,
     Study,
     World,
+    as_data,
+    study_of_data,
 )
 
 
@@ -120,7 +119,9 @@ def finished_runs(study: Study, out: Path) -> list[tuple[OnlineRun | OfflineRun,
     return [(run, result) for run in runs if (result := run.result()) is not None]
 
 
-def run_study(study: Study, out: Path, processes: int = 1, *, rerun_stale: bool = False) -> dict[str, str]:
+def run_study(
+    study: Study, out: Path, processes: int = 1, *, rerun_stale: bool = False, executor: Executor = do_jobs
+) -> dict[str, str]:
     """Run what is not finished yet of a study.
 
     Args:
@@ -129,6 +130,7 @@ def run_study(study: Study, out: Path, processes: int = 1, *, rerun_stale: bool 
         processes: How many run at once.
         rerun_stale: Also runs what other code, or another type of processor, finished. Otherwise a note names it, and
             every table says what made its numbers.
+        executor: Does the jobs.
 
     Returns:
         Name of each job that failed -> why.
@@ -156,14 +158,15 @@ def run_study(study: Study, out: Path, processes: int = 1, *, rerun_stale: bool 
     if len(left) < len(runs):
         note(f"{study.name}: {len(runs) - len(left)} of {len(runs)} runs are finished already")
     jobs = [*_reference_jobs(study, out), *_run_jobs(left)]
-    return do_jobs(study.name, jobs, processes) if jobs else {}
+    return executor(study.name, jobs, processes) if jobs else {}
 
 
 def _reference_jobs(study: Study, out: Path) -> list[Job]:
     return [
         Job(
             f"{world.name} references",
-            partial(measure_references, study, world, out),
+            f"{__name__}:measure_references_of",
+            _request(study, out, worlds=[world.name]),
             out / world.name / "references.log",
         )
         for world in study.worlds
@@ -175,29 +178,55 @@ def _run_jobs(runs: Sequence[OnlineRun | OfflineRun]) -> list[Job]:
     """Each run after its parts; a part that several need is one job."""
     jobs: dict[str, Job] = {}
     for run in runs:
-        parts = _part_jobs(run) if isinstance(run, OnlineRun) else []
+        request = _request(
+            run.study, run.out, worlds=[run.world.name], variants=[run.variant.name], seeds=[run.seed]
+        )
+        parts = _part_jobs(run, request) if isinstance(run, OnlineRun) else []
         jobs |= {part.name: part for part in parts if part.name not in jobs}
         needs = tuple(part.name for part in parts)
-        jobs[run.name] = Job(run.name, partial(_play, run), run.folder / "log.txt", needs)
+        jobs[run.name] = Job(run.name, f"{__name__}:play", request, run.folder / "log.txt", needs)
     return list(jobs.values())
 
 
-def _play(run: OnlineRun | OfflineRun) -> str:
-    """Play a run once no other process does: neither one beside this study, nor what is left of one that was killed."""
+def _part_jobs(run: OnlineRun, request: Mapping[str, Any]) -> list[Job]:
+    return [
+        Job(
+            f"{run.world.name} {recipe.name} seed {run.seed}",
+            f"{__name__}:make_part",
+            {**request, "part": part},
+            run.folder.parent / f"{recipe.name}.log",
+        )
+        for part, recipe in (("belief", run.variant.belief), ("ranker", run.variant.ranker))
+    ]
+
+
+def _request(study: Study, out: Path, **chosen: Any) -> dict[str, Any]:
+    """What a job is asked for: a part of a study, and its folder."""
+    return {"study": as_data(Selection(**chosen).of(study)), "out": str(out.absolute())}
+
+
+def measure_references_of(request: Mapping[str, Any]) -> str:
+    """A job: the policies that need no training, in the request's world; returns a line for people."""
+    study = study_of_data(request["study"])
+    return measure_references(study, cast(World, study.worlds[0]), Path(request["out"]))
+
+
+def make_part(request: Mapping[str, Any]) -> str:
+    """A job: the belief or the ranker of the request's run; returns a line for people."""
+    run = cast(OnlineRun, _run_of(request))
+    made = run.parts.make(getattr(run.variant, request["part"]))
+    return f"{made['cpu_seconds'] / 60:.1f} CPU-minutes"
+
+
+def play(request: Mapping[str, Any]) -> str:
+    """A job: the request's run, once no other process plays it; returns a line for people.
+
+    Such a process may be one beside this study, or what is left of one that was killed.
+    """
+    run = _run_of(request)
     with locked_folder(run.folder, f"the run {run.folder}", wait=True):
         return run.play() if run.result() is None else "finished by another process"
 
 
-def _part_jobs(run: OnlineRun) -> list[Job]:
-    return [
-        Job(
-            f"{run.world.name} {recipe.name} seed {run.seed}",
-            partial(_make_part, run.parts, recipe),
-            run.folder.parent / f"{recipe.name}.log",
-        )
-        for recipe in (run.variant.belief, run.variant.ranker)
-    ]
-
-
-def _make_part(parts: Parts, recipe: PartRecipe) -> str:
-    return f"{parts.make(recipe)['cpu_seconds'] / 60:.1f} CPU-minutes"
+def _run_of(request: Mapping[str, Any]) -> OnlineRun | OfflineRun:
+    return runs_of(study_of_data(request["study"]), Path(request["out"]))[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gems_gym.registration import LATENT_PRESETS
@@ -14,6 +16,7 @@ from gems_gym_agents.comparison.study import (
     RecordedWorld,
     Study,
     World,
+    study_of_data,
 )
 
 PUBLISHED_CATALOG_HASH = "212a266fbf9beec659614231a718faa9ea70dd2f1f8c7881c90312c5313f5444"
@@ -129,3 +132,19 @@ _STUDIES = (
 )
 STUDIES: Mapping[str, Study] = {study.name: study for study in _STUDIES}
 """The studies by name."""
+
+
+def read_study(file: Path) -> Study:
+    """A study from a TOML file, see :func:`~gems_gym_agents.comparison.study.study_of_data`.
+
+    Our variants may be named in it.
+
+    Raises:
+        FileNotFoundError: No file.
+        ValueError: No TOML, or not a study; the text names the file and the field.
+    """
+    try:
+        given = tomllib.loads(file.read_text("utf-8"))
+        return study_of_data(given, [variant for study in _STUDIES for variant in study.variants])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file}: {error}") from error

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from typing import Any, TypeVar
 
+from gems_gym.commands.output import plain
+from gems_gym.common.checks import Count, Seed, check_fields, make_checked
+from gems_gym.errors import unknown_name
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
 from gems_gym_agents.comparison.published import PublishedReturn
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,9 @@ class World:
     item_embeddings: str | None = None
     recipes_of: str | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedWorld:
@@ -46,6 +54,9 @@ class RecordedWorld:
     preset: str
     level: str
     dataset_id: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def recipes_of(self) -> str:
@@ -71,9 +82,12 @@ class PartRecipe:
     name: str
     kind: str
     preset: str = "default"
-    sessions: int | None = None
-    search_sessions: int | None = None
+    sessions: Count | None = None
+    search_sessions: Count | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def recipe(self, preset: str, seed: int) -> Recipe:
         """The recipe in a world with a seed.
@@ -119,10 +133,13 @@ class OnlineVariant:
     belief: PartRecipe = BELIEF
     agent: str = "sac"
     options: Mapping[str, Any] = field(default_factory=dict)
-    steps: int = 200_000
-    num_envs: int = 100
+    steps: Count = 200_000
+    num_envs: Count = 100
     privileged: bool = False
     published_as: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +158,10 @@ class OfflineVariant:
     description: str
     agent: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    steps: int = 20_000
+    steps: Count = 20_000
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,15 +187,87 @@ class Study:
     title: str
     worlds: tuple[World, ...] | tuple[RecordedWorld, ...]
     variants: tuple[OnlineVariant, ...] | tuple[OfflineVariant, ...]
-    seeds: tuple[int, ...]
-    test_users: int = 500
-    validation_users: int = 200
-    constant_slate_sessions: int = 1_000_000
+    seeds: tuple[Seed, ...]
+    test_users: Count = 500
+    validation_users: Count = 200
+    constant_slate_sessions: Count = 1_000_000
     published: tuple[PublishedReturn, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         recipes: dict[str, PartRecipe] = {}
         for variant in self.variants:
             for recipe in (variant.belief, variant.ranker) if isinstance(variant, OnlineVariant) else ():
                 if recipes.setdefault(recipe.name, recipe) != recipe:
                     raise ValueError(f"two recipes of the study {self.name!r} are called {recipe.name!r}")
+
+
+def as_data(study: Study) -> dict[str, Any]:
+    """A study in JSON types; :func:`study_of_data` makes it again."""
+    data: dict[str, Any] = plain(asdict(study))
+    return data
+
+
+def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | OfflineVariant] = ()) -> Study:
+    """Make a study of JSON or TOML.
+
+    Args:
+        given: The fields of :class:`Study`. A world may be a preset's name; a variant may be the name of a known one.
+        known: Variants that may be named.
+
+    Raises:
+        ValueError: An unknown or missing field, or a value out of its range; the text names it.
+        TypeError: A value of a wrong type.
+    """
+    variants = {one.name: one for one in known}
+
+    def world(one: Any) -> World | RecordedWorld:
+        if isinstance(one, str):
+            return World(name=one, preset=one)
+        kind: Any = RecordedWorld if isinstance(one, Mapping) and "level" in one else World
+        made: World | RecordedWorld = _made(kind, "a study's world", one)
+        return made
+
+    def variant(one: Any) -> OnlineVariant | OfflineVariant:
+        if isinstance(one, str):
+            if one not in variants:
+                raise unknown_name("variant", one, variants)
+            return variants[one]
+        if not isinstance(one, Mapping) or "ranker" not in one:
+            return _made(OfflineVariant, "a study's variant", one)
+        parts = {
+            part: _made(PartRecipe, f"a variant's {part}", one[part])
+            for part in ("ranker", "belief")
+            if part in one
+        }
+        return _made(OnlineVariant, "a study's variant", {**one, **parts})
+
+    lists = {
+        "worlds": tuple(world(one) for one in given.get("worlds", ())),
+        "variants": tuple(variant(one) for one in given.get("variants", ())),
+        "published": tuple(
+            _made(PublishedReturn, "a published return", one) for one in given.get("published", ())
+        ),
+    }
+    study = _made(Study, "a study", {**given, **lists, "seeds": tuple(given.get("seeds", ()))})
+    recorded = {isinstance(one, RecordedWorld) for one in study.worlds}
+    offline = {isinstance(one, OfflineVariant) for one in study.variants}
+    if len(recorded) != 1 or recorded != offline or not study.seeds:
+        raise ValueError(
+            f"the study {study.name!r} needs seeds, worlds and variants: agents that learn from users with worlds, or "
+            f"agents that learn from datasets with recorded worlds (those with a level)"
+        )
+    return study
+
+
+def _made(kind: type[_T], what: str, given: Mapping[str, Any]) -> _T:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{what} must be a table of fields, got {given!r:.200}")
+    missing = [
+        one.name
+        for one in fields(kind)  # type: ignore[arg-type]
+        if one.default is MISSING and one.default_factory is MISSING and one.name not in given
+    ]
+    if missing:
+        raise ValueError(f"{what} lacks {', '.join(missing)}: {dict(given)!r:.200}")
+    return make_checked(kind, f"field of {what}:", given)

@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,9 @@ from gems_gym.common.progress import track
 from gems_gym_agents.comparison.jobs import Job, do_jobs
 
 
-def touch(file: Path, *wanted: Path) -> str:
-    assert all(one.exists() for one in wanted), "a job that was needed is not done"
+def touch(request) -> str:
+    file = Path(request["file"])
+    assert all(Path(one).exists() for one in request["wanted"]), "a job that was needed is not done"
     note(f"making {file.name}")
     with track("touching", 3) as advance:
         for _ in range(3):
@@ -25,16 +25,17 @@ def touch(file: Path, *wanted: Path) -> str:
     return f"made {file.name}"
 
 
-def fail() -> str:
+def fail(_: object) -> str:
     raise ValueError("no luck")
 
 
-def die() -> str:
+def die(_: object) -> str:
     os.kill(os.getpid(), signal.SIGKILL)
     return "never"
 
 
-def work_until_stopped(folder: Path) -> str:
+def work_until_stopped(request) -> str:
+    folder = Path(request["folder"])
     (folder / "begun").touch()
     try:
         time.sleep(60)
@@ -44,8 +45,8 @@ def work_until_stopped(folder: Path) -> str:
 
 
 def make(folder: Path, name: str, *needs: str) -> Job:
-    wanted = [folder / need for need in needs]
-    return Job(name, partial(touch, folder / name, *wanted), folder / f"{name}.log", needs)
+    request = {"file": str(folder / name), "wanted": [str(folder / need) for need in needs]}
+    return Job(name, f"{__name__}:touch", request, folder / f"{name}.log", needs)
 
 
 def test_every_job_is_done_after_what_it_needs(tmp_path, capsys):
@@ -61,8 +62,8 @@ def test_every_job_is_done_after_what_it_needs(tmp_path, capsys):
 
 def test_failures_stop_only_those_that_need_them(tmp_path):
     jobs = [
-        Job("unlucky", fail, tmp_path / "unlucky.log"),
-        Job("killed", die, tmp_path / "killed.log"),
+        Job("unlucky", f"{__name__}:fail", {}, tmp_path / "unlucky.log"),
+        Job("killed", f"{__name__}:die", {}, tmp_path / "killed.log"),
         make(tmp_path, "after", "unlucky"),
         make(tmp_path, "later", "after"),
         make(tmp_path, "other"),
@@ -83,7 +84,7 @@ def test_ctrl_c_ends_all_processes_and_lets_them_tidy_up(tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press).start()
-    job = Job("long", partial(work_until_stopped, tmp_path), tmp_path / "long.log")
+    job = Job("long", f"{__name__}:work_until_stopped", {"folder": str(tmp_path)}, tmp_path / "long.log")
     with pytest.raises(KeyboardInterrupt):
         do_jobs("one", [job, make(tmp_path, "next")], 1)
     assert (tmp_path / "tidied").exists() and not (tmp_path / "next").exists()

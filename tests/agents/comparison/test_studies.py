@@ -1,6 +1,8 @@
 """Studies as data: complete, and said to be wrong before anything runs."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ from gems_gym_agents.comparison.studies import (
     SAC_GEMS_PUBLISHED,
     SAC_TOPK_CO_CLICK,
     STUDIES,
+    read_study,
 )
-from gems_gym_agents.comparison.study import PartRecipe
+from gems_gym_agents.comparison.study import PartRecipe, as_data, study_of_data
 from gems_gym_agents.online.presets import SAC_PRESETS
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
@@ -138,3 +141,62 @@ def test_an_unknown_option_is_said_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match="--jobs must be at least 1, got 0"):
         run_study(ONLINE, tmp_path / "out", 0)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_study_survives_json():
+    for study in (*STUDIES.values(), ONLINE):
+        again = study_of_data(json.loads(json.dumps(as_data(study))))
+        assert as_data(again) == as_data(study)
+        assert [type(one) for one in again.variants] == [type(one) for one in study.variants]
+
+
+MINE = """
+name = "mine"
+title = "Mine"
+seeds = [0]
+worlds = ["diffuse_mix"]
+variants = ["sac_gems"]
+"""
+
+
+def test_a_study_in_a_file_names_presets_and_our_variants(tmp_path):
+    (tmp_path / "mine.toml").write_text(MINE)
+    study = read_study(tmp_path / "mine.toml")
+    assert study.variants == (SAC_GEMS,) and study.worlds[0].preset == "diffuse_mix"
+    page = (Path(__file__).parents[3] / "docs/cluster.md").read_text()
+    whole, variant = (part.partition("```")[0] for part in page.split("```toml\n")[1:])
+    (tmp_path / "page.toml").write_text(whole + variant.replace("[[variants]]", "[[more]]"))
+    with pytest.raises(ValueError, match="page.toml: unknown field of a study: 'more'"):
+        read_study(tmp_path / "page.toml")
+    (tmp_path / "page.toml").write_text(whole)
+    assert len(runs_of(read_study(tmp_path / "page.toml"), tmp_path)) == 2 * 2 * 5
+    (tmp_path / "page.toml").write_text(MINE.replace('variants = ["sac_gems"]', "") + variant)
+    assert read_study(tmp_path / "page.toml").variants[0].ranker.kind == "ranker/topk"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("seeds = [0]", "seeds = [-1]"), "seeds"),
+        (("seeds = [0]", "seds = [0]"), "'seds': did you mean 'seeds'"),
+        (("title", "titel"), "lacks title"),
+        (('"sac_gems"', '"sac_gms"'), "did you mean 'sac_gems'"),
+        (('["diffuse_mix"]', "[]"), "needs seeds, worlds and variants"),
+        (('["diffuse_mix"]', '[{name = "a", preset = "b", level = "c"}]'), "recorded worlds"),
+        (('["diffuse_mix"]', "[3]"), "world must be a table of fields, got 3"),
+        (('"sac_gems"', '{name = "x", description = "", agent = "bc", steps = 0}'), "steps must be"),
+        (("name", "name name"), "mine.toml"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said(program, tmp_path, change, words):
+    (tmp_path / "mine.toml").write_text(MINE.replace(*change, 1))
+    code, _, told = program("compare", "mine.toml")
+    assert code == 2 and words in " ".join(told.split()) and "mine.toml" in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_address_goes_with_ray(program):
+    code, _, told = program("compare", "own", "--ray-address", "auto")
+    assert code == 2 and "--ray-address auto goes with --executor ray" in told
+    code, _, told = program("compare", "own", "--executor", "rya")
+    assert code == 2 and "did you mean 'ray'" in told
