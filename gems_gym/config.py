@@ -8,7 +8,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from annotated_types import Ge, Interval
@@ -209,7 +209,7 @@ def preset_config(name: str) -> SlateConfig:
         )
     config = plugins.load(plugins.PRESETS, name)
     check_preset(name, config)
-    return config
+    return cast(SlateConfig, config)
 
 
 def check_preset(name: str, config: object) -> None:

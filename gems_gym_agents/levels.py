@@ -106,7 +106,7 @@ class Training:
         given = "".join(
             f" --env-option {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in changed.items()
         )
-        return plain(
+        found: dict[str, Any] = plain(
             {
                 "preset": world.preset,
                 "env": spec.id,
@@ -123,6 +123,7 @@ class Training:
                 **({"env_options": changed} if changed else {}),
             }
         )
+        return found
 
     def policies(self, folder: Path) -> list[Checkpoint]:
         """Train, or resume what is there; of a finished training, read what it left.

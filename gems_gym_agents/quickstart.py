@@ -221,7 +221,8 @@ class _Road:
 
         def still_whole(result: dict[str, Any]) -> bool:
             local = minari.list_local_datasets()
-            return local.get(self.dataset_id, {}).get("content_hash") == result["content_hash"]
+            found: bool = local.get(self.dataset_id, {}).get("content_hash") == result["content_hash"]
+            return found
 
         inputs = {
             "dataset_id": self.dataset_id, "sessions": self.settings.dataset_sessions,

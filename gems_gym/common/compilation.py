@@ -4,7 +4,7 @@ import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 from numba.core.caching import FunctionCache, NullCache
@@ -16,12 +16,15 @@ _PATIENCE_SECONDS = 2.0
 _noted = False  # in this process, the user has been told that compiled code is not kept on disk
 
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
 class _DiskCache(FunctionCache):
     """numba's cache on disk; if it can't be read or written, the code is compiled in memory instead."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception as error:  # a truncated pickle can raise anything
             _note_once(
                 f"the compiled code in {self.cache_path} can't be read ({error!r}): it is compiled again"
@@ -32,7 +35,7 @@ class _DiskCache(FunctionCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
-            super().save_overload(sig, data)
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except Exception as error:  # a full disk above all; or another process damaged the index meanwhile
             _note_once(f"compiled code can't be kept in {self.cache_path} ({error!r}): {_EVERY_PROCESS}")
 
@@ -47,21 +50,22 @@ class _NoCache(NullCache):
 _EVERY_PROCESS = "every process compiles again; NUMBA_CACHE_DIR may name a writable folder"
 
 
-def compiled_with(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def compiled_with(**options: Any) -> Callable[[_F], _F]:
     """Decorator for functions that numba compiles, and whose compiled code is kept on disk where that is possible.
 
     Args:
         **options: Those of ``numba.njit``, without ``cache``.
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
+    def decorate(function: _F) -> _F:
         kernel: Any = numba.njit(**options)(function)
         if kernel is not function:  # which it is if NUMBA_DISABLE_JIT is set
             try:
                 kernel._cache = _DiskCache(function)
             except RuntimeError:  # no locator available
                 kernel._cache = _NoCache()
-        return kernel
+        compiled_function: _F = kernel
+        return compiled_function
 
     return decorate
 

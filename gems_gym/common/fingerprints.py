@@ -89,7 +89,7 @@ def cpu_type() -> dict[str, Any]:
         sets for numbers that it has, as LLVM calls them; ``kernels``, the environment variables that make libraries use
         others than these.
     """
-    from numba.core.codegen import get_host_cpu_features, ll
+    from numba.core.codegen import get_host_cpu_features, ll  # type: ignore[attr-defined]  # llvmlite, by numba's name
 
     features = sorted(_NUMERIC_FEATURE.findall(get_host_cpu_features()))
     kernels = {name: os.environ[name] for name in _KERNEL_CHOICES if os.environ.get(name)}

@@ -11,4 +11,5 @@ def t_interval(values: NDArray[np.float64], confidence: float = 0.95) -> float:
     if count < 2:
         return float("inf")
     standard_error = float(values.std(ddof=1)) / count**0.5
-    return float(stdtrit(count - 1, 0.5 + confidence / 2)) * standard_error
+    found: float = float(stdtrit(count - 1, 0.5 + confidence / 2)) * standard_error
+    return found

@@ -26,7 +26,7 @@ def best_items(scores: NDArray[np.floating[Any]], best: NDArray[np.int64]) -> No
 @compiled_with(nogil=True, fastmath={"nnan", "nsz"})
 def largest(values: NDArray[np.floating[Any]]) -> float:
     """The maximum; the flags (no NaN, signs of zeros ignored) let the loop use vector instructions."""
-    found = values[0]
+    found: float = values[0]
     for value in values:
         found = max(found, value)
     return found

@@ -45,12 +45,14 @@ def dataset_ranker(dataset: Dataset) -> Ranker:
         ValueError: If the dataset has no ranker (it is a slate dataset).
         ArtifactError: If the copy is missing, or is not the file whose sha256 the metadata hold.
     """
-    return _load(dataset, "ranker", load_ranker)
+    found: Ranker = _load(dataset, "ranker", load_ranker)
+    return found
 
 
 def dataset_belief(dataset: Dataset) -> BeliefEncoder:
     """Loads the belief encoder of a latent dataset; arguments and errors as :func:`dataset_ranker`."""
-    return _load(dataset, "belief", load_belief)
+    found: BeliefEncoder = _load(dataset, "belief", load_belief)
+    return found
 
 
 def artifact_file(dataset: Dataset, name: str) -> Path:

@@ -81,7 +81,7 @@ class Sessions:
             infos=within("infos/"),
         )
 
-    def check(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+    def check(self, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> None:
         """Checks every array against the spaces, since Minari writes whatever it is given.
 
         Args:
@@ -171,7 +171,7 @@ def join_sessions(parts: Sequence[Sessions]) -> Sessions:
     )
 
 
-def check_rows(name: str, values: np.ndarray, leading: tuple[int, int], space: gymnasium.Space) -> None:
+def check_rows(name: str, values: np.ndarray, leading: tuple[int, int], space: gymnasium.Space[Any]) -> None:
     """Checks one array of ``leading`` rows of elements of an array space.
 
     Args:
@@ -195,7 +195,7 @@ def check_rows(name: str, values: np.ndarray, leading: tuple[int, int], space: g
         )
 
 
-def space_bounds(space: gymnasium.Space) -> tuple[Any, Any]:
+def space_bounds(space: gymnasium.Space[Any]) -> tuple[Any, Any]:
     """Returns the lowest and the highest value of an array space, to be broadcast over its elements.
 
     Raises:

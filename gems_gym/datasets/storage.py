@@ -33,7 +33,7 @@ _LARGEST_ATTRIBUTE = 2**16
 _NUMBERS = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM)  # truth values are an enumeration
 
 
-class CheckedStorage(HDF5Storage):
+class CheckedStorage(HDF5Storage):  # type: ignore[misc]  # the library has no types
     """A dataset's data file whose environment is not the file's to choose.
 
     Args:

@@ -130,7 +130,7 @@ def _received(reports: Connection, process: BaseProcess) -> int | None:
         raise _KINDS.get(kind, RuntimeError)(message) from WorkerError(where)
     if report is None:
         process.join()
-    return report
+    return cast("int | None", report)
 
 
 def _cause(exit_code: int | None) -> str:

@@ -121,8 +121,8 @@ class DatasetWriter:
     def __init__(
         self,
         dataset_id: str,
-        observation_space: gymnasium.Space,
-        action_space: gymnasium.Space,
+        observation_space: gymnasium.Space[Any],
+        action_space: gymnasium.Space[Any],
         env_spec: EnvSpec,
         artifacts: dict[str, Path] | None = None,
         *,

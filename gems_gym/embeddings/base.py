@@ -235,7 +235,8 @@ def check_catalog(what: str, own_hash: object, wanted: str) -> None:
 
 def unit_scale(embeddings: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """The embeddings as float32, scaled as a whole to a root mean square of 1."""
-    return (embeddings / np.sqrt(np.mean(embeddings**2))).astype(np.float32)
+    found: NDArray[np.float32] = (embeddings / np.sqrt(np.mean(embeddings**2))).astype(np.float32)
+    return found
 
 
 def clicked_items(

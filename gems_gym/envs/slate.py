@@ -170,7 +170,8 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             int64 ``(slate_size,)``.
         """
         self._status.check_running()
-        return self.simulator.short_term_oracle_slates()[0]
+        found: NDArray[np.int64] = self.simulator.short_term_oracle_slates()[0]
+        return found
 
     def render(self) -> Frame | None:
         """The session as it stands.

@@ -115,7 +115,8 @@ def make_policy(name: str, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, An
         ValueError: An unknown name or option; the message names the nearest.
     """
     check_policy_options(name, options)
-    return plugins.load(plugins.POLICIES, name)(env, **options)
+    found: Policy = plugins.load(plugins.POLICIES, name)(env, **options)
+    return found
 
 
 @checked_arguments

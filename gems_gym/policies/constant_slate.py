@@ -9,7 +9,8 @@ from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.common.checks import LARGEST, checked_arguments
+from gems_gym.common.check_words import LARGEST
+from gems_gym.common.checks import checked_arguments
 from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
 from gems_gym.policies.base import SlatePolicy

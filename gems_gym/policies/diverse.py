@@ -36,4 +36,5 @@ class DiverseRandom(RandomPolicy):
         sizes = np.array([len(items) for items in self._items_by_topic])
         starts = np.cumsum(sizes) - sizes
         places = starts[topics] + (uniforms * sizes[topics]).astype(np.int64)
-        return np.concatenate(self._items_by_topic)[places]
+        found: NDArray[np.int64] = np.concatenate(self._items_by_topic)[places]
+        return found

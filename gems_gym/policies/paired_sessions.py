@@ -76,4 +76,5 @@ class PairedSessions:
 
     def clicks(self, slates: NDArray[np.int64]) -> NDArray[np.float64]:
         """Clicks of each session, float64 ``(num_slates, num_users)``, of slates as above."""
-        return self.clicks_by_position(slates).sum(axis=2)
+        found: NDArray[np.float64] = self.clicks_by_position(slates).sum(axis=2)
+        return found

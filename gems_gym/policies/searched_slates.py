@@ -9,7 +9,8 @@ from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.common.checks import LARGEST, Probability, checked_arguments
+from gems_gym.common.check_words import LARGEST
+from gems_gym.common.checks import Probability, checked_arguments
 from gems_gym.common.progress import track
 from gems_gym.policies.drawing import DrawingPolicy
 from gems_gym.policies.paired_sessions import PairedSessions

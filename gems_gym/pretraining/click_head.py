@@ -37,7 +37,8 @@ class ClickHead(nn.Module):
 
     def item_features(self, item_embeddings: Tensor) -> Tensor:
         """``(num_items, embedding_size)`` to ``(num_items, num_features + 1)``; the last one is the item's bias."""
-        return self.item_tower(item_embeddings)
+        found: Tensor = self.item_tower(item_embeddings)
+        return found
 
     def forward(self, beliefs: Tensor, features: Tensor) -> Tensor:
         """Log-probabilities of clicks.

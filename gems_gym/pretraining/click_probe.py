@@ -75,4 +75,5 @@ class ClickProbe:
             return torch.cat([self._log_probabilities(*part).exp() for part in parts]).numpy()
 
     def _log_probabilities(self, beliefs: Tensor, slates: Tensor) -> Tensor:
-        return self._head(beliefs, self._head.item_features(self._items)[slates])
+        found: Tensor = self._head(beliefs, self._head.item_features(self._items)[slates])
+        return found

@@ -5,7 +5,7 @@ Deffayet, Thonet, Renders, de Rijke, *Generative Slate Recommendation with Reinf
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +98,8 @@ def item_cross_entropy(slots: Tensor, item_embeddings: Tensor, items: Tensor) ->
         item_embeddings: ``(num_items, embedding_size)``.
         items: int64 ``(N,)``.
     """
-    return _ItemCrossEntropy.apply(slots, item_embeddings.detach(), items)
+    found: Tensor = _ItemCrossEntropy.apply(slots, item_embeddings.detach(), items)  # type: ignore[no-untyped-call]
+    return found
 
 
 class _ItemCrossEntropy(torch.autograd.Function):
@@ -139,7 +140,7 @@ def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     bound = inputs**-0.5
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
     nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-    return layer
+    return cast(nn.Linear, layer)
 
 
 def _mlp(sizes: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:

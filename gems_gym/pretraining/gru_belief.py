@@ -151,8 +151,9 @@ class GruBeliefModel(nn.Module):
         table = torch.cat([self.item_embeddings, self.head.item_features(self.item_embeddings)], dim=1)
         rows = nn.functional.embedding(slates, table)  # (steps + 1, sessions, slate_size, …)
         gates = self.gates(rows[:-1, ..., :width], clicks[:-1])
-        beliefs = GruUnroll.apply(gates, self.recurrence.weight, self.recurrence.bias)
-        return self.head(beliefs, rows[1:, ..., width:])
+        beliefs = GruUnroll.apply(gates, self.recurrence.weight, self.recurrence.bias)  # type: ignore[no-untyped-call]
+        found: Tensor = self.head(beliefs, rows[1:, ..., width:])
+        return found
 
     def gates(self, embedded: Tensor, clicks: Tensor) -> Tensor:
         """What slates and clicks give to the gates: ``(steps, sessions, slate_size, E)`` to ``(…, 3 * size)``."""
@@ -161,7 +162,8 @@ class GruBeliefModel(nn.Module):
         else:
             weights = torch.stack([self.slot_weights[0] * (1 - clicks), self.slot_weights[1] * clicks], dim=2)
             items = (weights @ embedded).flatten(2)  # (steps, sessions, 2 * E)
-        return self.to_gates(items) + self.clicks_to_gates(clicks)
+        found: Tensor = self.to_gates(items) + self.clicks_to_gates(clicks)
+        return found
 
     @torch.no_grad()
     def tensors(self) -> dict[str, np.ndarray]:

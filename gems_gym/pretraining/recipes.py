@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import Unfinished
@@ -244,4 +244,4 @@ def _of_item_vectors(
         return dataclasses.replace(made, header=header)
     ranker: Any = make_ranker(name, made, config.slate_size, **recipe.settings["options"])
     ranker.header |= {key: header[key] for key in ("metrics", "log") if key in header}
-    return ranker
+    return cast("EmbeddingTable | Ranker", ranker)

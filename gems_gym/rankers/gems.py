@@ -215,7 +215,8 @@ class GemsRanker(GemsDecoder):
         Raises:
             ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
-        return np.clip(self.to_actions(self.posterior(slates, clicks)[0]), -1, 1)
+        found: np.ndarray = np.clip(self.to_actions(self.posterior(slates, clicks)[0]), -1, 1)
+        return found
 
     def to_actions(self, latents: np.ndarray) -> np.ndarray:
         """The actions that stand for latents, the inverse of ``centre + actions @ basis``.

@@ -6,7 +6,7 @@ as in the baseline "SAC+WkNN" of arXiv 2301.08632.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, cast
 
 import numpy as np
 from annotated_types import Interval
@@ -142,7 +142,7 @@ class WknnRanker(SlotQueryRanker):
                 f"critic gave values of shape {values.shape}, {np.isnan(values).sum()} of them NaN; numbers of shape "
                 f"{shape} were expected"
             )
-        return values
+        return cast(np.ndarray, values)
 
     def encode(self, slates: np.ndarray, clicks: np.ndarray) -> np.ndarray:
         """The latents that point at the items of slates; clicks are checked and have no effect.
@@ -159,4 +159,5 @@ class WknnRanker(SlotQueryRanker):
             ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
         slates, _ = checked_sessions(slates, clicks, self.slate_size, self.num_items)
-        return self._coordinates[slates].reshape(len(slates), self.action_size)
+        found: np.ndarray = self._coordinates[slates].reshape(len(slates), self.action_size)
+        return found

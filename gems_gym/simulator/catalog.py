@@ -42,18 +42,21 @@ class Catalog:
     @property
     def num_items(self) -> int:
         """Items in the catalogue."""
-        return self.item_embeddings.shape[0]
+        found: int = self.item_embeddings.shape[0]
+        return found
 
     @cached_property
     def block_norms(self) -> NDArray[np.float64]:
         """Euclidean norm of every item's block per topic, ``(num_items, num_topics)``."""
         blocks = self.item_embeddings.astype(np.float64).reshape(self.num_items, -1, self.topic_size)
-        return np.sqrt((blocks**2).sum(axis=2))
+        found: NDArray[np.float64] = np.sqrt((blocks**2).sum(axis=2))
+        return found
 
     @cached_property
     def item_topics(self) -> NDArray[np.int64]:
         """Topic with the largest block norm per item (the lowest of equals), ``(num_items,)``."""
-        return self.block_norms.argmax(axis=1)
+        found: NDArray[np.int64] = self.block_norms.argmax(axis=1)
+        return found
 
     @cached_property
     def max_score(self) -> float:

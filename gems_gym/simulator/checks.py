@@ -77,7 +77,8 @@ def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: st
         raise ValueError(f"{name} must not be all zero: such a user prefers nothing")
     array /= largest
     blocks = array.reshape(shape[0], -1, topic_size)
-    return array / np.sqrt((blocks**2).sum(axis=2)).sum(axis=1)[:, None]
+    found: NDArray[np.float64] = array / np.sqrt((blocks**2).sum(axis=2)).sum(axis=1)[:, None]
+    return found
 
 
 def check_rngs(rngs: Any, count: int) -> None:

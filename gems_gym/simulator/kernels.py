@@ -285,7 +285,8 @@ def step_users(
     for row in range(which.shape[0]):
         for s in range(slates.shape[1]):
             if slates[row, s] < 0 or slates[row, s] >= dynamics.items.shape[0]:
-                return row * slates.shape[1] + s
+                found: int = row * slates.shape[1] + s
+                return found
     scratch = _scratch(dynamics)
     for row in range(which.shape[0]):
         u = which[row]

@@ -82,7 +82,8 @@ class BeliefObservation(gym.Wrapper, RecordConstructorArgs):
 
     def _fold(self, state: State, observation: dict[str, np.ndarray]) -> np.ndarray:
         self._state = self.encoder.update(state, observation["slate"][None], observation["clicks"][None])
-        return self.encoder.read(self._state)[0].copy()  # the caller may write into its own
+        found: np.ndarray = self.encoder.read(self._state)[0].copy()  # the caller may write into its own
+        return found
 
 
 class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
@@ -205,7 +206,7 @@ def _as_encoder(encoder: BeliefEncoder | str | os.PathLike[str]) -> BeliefEncode
     return encoder
 
 
-def _check_shows_slates(space: gym.Space) -> None:
+def _check_shows_slates(space: gym.Space[Any]) -> None:
     if not (isinstance(space, gym.spaces.Dict) and {"slate", "clicks"} <= set(space.spaces)):
         raise TypeError(
             f"the environment's observation space is {space}; a Dict of 'slate' and 'clicks' was expected. "

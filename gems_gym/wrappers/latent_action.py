@@ -75,7 +75,8 @@ class LatentAction(gym.ActionWrapper, RecordConstructorArgs):
     def action(self, action: np.ndarray) -> np.ndarray:
         """The slate for a latent: ``(n,)`` floats in [-1, 1] to ``(slate_size,)`` int64 item ids."""
         latents = check_latents(action, (self.ranker.action_size,))
-        return self._draws.rank(latents[None])[0]
+        found: np.ndarray = self._draws.rank(latents[None])[0]
+        return found
 
 
 class VectorLatentAction(VectorActionWrapper, RecordConstructorArgs):
@@ -163,7 +164,7 @@ def check_latents(latents: Any, shape: tuple[int, ...]) -> np.ndarray:
         raise ValueError(
             f"action{list(where)} = {latents[where]}; latents are finite and in [-1, 1] (clip them first)"
         )
-    return latents
+    return cast(np.ndarray, latents)
 
 
 def _as_ranker(ranker: Ranker | str | os.PathLike[str]) -> Ranker:
@@ -178,7 +179,7 @@ def _as_ranker(ranker: Ranker | str | os.PathLike[str]) -> Ranker:
     return ranker
 
 
-def _check_takes_slates(space: gym.Space, expected: type[gym.Space]) -> None:
+def _check_takes_slates(space: gym.Space[Any], expected: type[gym.Space[Any]]) -> None:
     if not isinstance(space, expected):
         raise TypeError(
             f"the environment's action space is {space}; slates, a {expected.__name__}, were expected. "

@@ -96,7 +96,7 @@ def _with_catalog(world: Any, item_embeddings: Path | None) -> World:
             f"--item-embeddings {item_embeddings} is another catalogue (hash {found}) than the world {world.name!r} is "
             f"on (hash {world.catalog_hash})"
         )
-    return complete
+    return cast(World, complete)
 
 
 def runs_of(study: Study, out: Path) -> list[OnlineRun | OfflineRun]:

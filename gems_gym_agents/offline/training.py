@@ -208,7 +208,7 @@ class OfflineAgent(abc.ABC):
         """Everything that decides the result of a training, JSON types only."""
         import torch
 
-        return plain(
+        found: dict[str, Any] = plain(
             {
                 "agent": type(self).__name__,
                 "options": asdict(self.options),
@@ -222,6 +222,7 @@ class OfflineAgent(abc.ABC):
                 },
             }
         )
+        return found
 
 
 def _way_back(progress: Progress) -> str:

@@ -39,7 +39,7 @@ class GruFeatures(BaseFeaturesExtractor):
     """
 
     def __init__(
-        self, observation_space: spaces.Space, layout: MomentLayout, belief: GruBelief, pretrained: bool
+        self, observation_space: spaces.Space[Any], layout: MomentLayout, belief: GruBelief, pretrained: bool
     ) -> None:
         super().__init__(observation_space, features_dim=belief.size)
         self.layout, self.catalog_hash = layout, belief.catalog_hash
@@ -59,9 +59,10 @@ class GruFeatures(BaseFeaturesExtractor):
         embedded = nn.functional.embedding(moments[..., self.layout.slate].long(), self.gru.item_embeddings)
         gates = self.gru.gates(embedded, moments[..., self.layout.clicks])
         before = moments[0, :, self.layout.state(self.which)]
-        beliefs = GruUnroll.apply(gates, self.gru.recurrence.weight, self.gru.recurrence.bias, before)
+        beliefs = GruUnroll.apply(gates, self.gru.recurrence.weight, self.gru.recurrence.bias, before)  # type: ignore[no-untyped-call]
         last = (moments[..., self.layout.step] >= 0).sum(0) - 1  # (batch,)
-        return beliefs[last, torch.arange(len(observations), device=last.device)]
+        found: Tensor = beliefs[last, torch.arange(len(observations), device=last.device)]
+        return found
 
     def belief(self, header: dict[str, Any] | None = None) -> GruBelief:
         """The GRU as it is now, as a belief encoder that follows whole sessions without torch."""

@@ -124,7 +124,7 @@ def run_arguments(
     options: SACOptions, env: VectorEnv, recorder: CheckpointRecorder, steps: int, seed: int, device: str
 ) -> dict[str, Any]:
     """Everything that decides the result of a run, JSON types only."""
-    return plain(
+    found: dict[str, Any] = plain(
         {
             "agent": options.agent,
             "options": asdict(options),
@@ -141,6 +141,7 @@ def run_arguments(
             },
         }
     )
+    return found
 
 
 def describe_world(env: VectorEnv) -> dict[str, Any]:

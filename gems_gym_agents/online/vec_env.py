@@ -102,7 +102,8 @@ class GymnasiumVecEnv(VecEnv):
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self._returns[:] = 0.0
         self._lengths[:] = 0
-        return copy.deepcopy(observations)
+        found: VecEnvObs = copy.deepcopy(observations)
+        return found
 
     def step_async(self, actions: np.ndarray) -> None:
         """Takes the actions (num_users, action_size) that :meth:`step_wait` executes."""

@@ -57,4 +57,5 @@ class WindowReplayBuffer(ScaledReplayBuffer):
         windows = self.observations[places % self.buffer_size, users[:, None]]  # (batch, window, width)
         windows[np.arange(len(rows)), lengths - 1] = last
         windows[..., self.layout.step][np.arange(self.window) >= lengths[:, None]] = -1.0
-        return windows.reshape(len(rows), -1)
+        found: np.ndarray = windows.reshape(len(rows), -1)
+        return found

@@ -164,6 +164,9 @@ def test_a_forged_record_runs_nothing(agent, tmp_path, tiny_env, forged):
     opened.record["env_spec"] = json.dumps(
         {"id": tiny_env, "entry_point": "os:system", "kwargs": {}, "additional_wrappers": [{"name": "w"}]}
     )
+    with pytest.raises(ValueError, match="names code that is not gems-gym's"):
+        recorded_world(opened)
+    opened.record["env_spec"] = json.dumps({"id": tiny_env, "entry_point": "gems_gym.x:Y", "kwargs": {}})
     assert recorded_world(opened) == gymnasium.spec(tiny_env), "only the id and the keywords count"
     assert not (tmp_path / "ran").exists()
 
