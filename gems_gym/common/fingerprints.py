@@ -62,7 +62,7 @@ def code_fingerprint(*modules: str) -> str:
     name its module here.
 
     Args:
-        modules: Full names, e.g. ``"gems_gym.pretraining.gru_belief"``.
+        modules: Full names, e.g. ``"gems_gym.pretraining.gru"``.
 
     Returns:
         12 hexadecimal digits, of the code and of the versions of the libraries that it computes with.

@@ -13,9 +13,8 @@ from gems_gym.beliefs import BeliefEncoder
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
-from gems_gym.pretraining.click_metrics import auc, click_report
-from gems_gym.pretraining.click_probe import ClickProbe
+from gems_gym.pretraining.belief import BELIEF_PRESETS
+from gems_gym.pretraining.click_prediction import ClickProbe, auc, click_report
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed, user_seeds
@@ -64,8 +63,8 @@ def compare_beliefs(
         progress: whether to show progress bars on stderr.
 
     Returns:
-        Name -> ``clicks`` (see :func:`~gems_gym.pretraining.click_metrics.click_report`), ``boredom_auc``, a mean over
-        topics (one half: no better than chance), ``boredom_auc_by_topic`` (None for a topic that bored nobody or
+        Name -> ``clicks`` (see :func:`~gems_gym.pretraining.click_prediction.click_report`), ``boredom_auc``, a mean
+        over topics (one half: no better than chance), ``boredom_auc_by_topic`` (None for a topic that bored nobody or
         everybody) and ``size``. And for :data:`RECENT_CLICKS`, which no belief can know, these without ``clicks``.
 
     Raises:
