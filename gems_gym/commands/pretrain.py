@@ -15,7 +15,7 @@ from gems_gym.commands.options import EnvOption, chosen_world, read_options, ref
 from gems_gym.commands.output import key_value_table, rows_table, show_result
 from gems_gym.commands.reports import report_beliefs, report_rankers, world_of
 from gems_gym.common.checks import checked_arguments, make_checked
-from gems_gym.common.folders import scratch_folder
+from gems_gym.common.files import scratch_folder
 from gems_gym.common.machine import check_device, check_out_file, check_out_folder
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from gems_gym.common.array_files import read_npz
-from gems_gym.common.files import read_json, whole_file, write_json
-from gems_gym.common.folders import remove_folder
+from gems_gym.common.files import read_json, remove_folder, whole_file, write_json
 from gems_gym.common.progress import stderr
 from gems_gym.datasets.sessions import Sessions
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.intervals import t_interval
+from gems_gym.common.arrays import t_interval
 from gems_gym.datasets.sessions import Sessions
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

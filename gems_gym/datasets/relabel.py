@@ -10,7 +10,7 @@ import numpy as np
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import checked_arguments
-from gems_gym.common.folders import scratch_folder
+from gems_gym.common.files import scratch_folder
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.stored import (
     carried_metadata,

@@ -2,7 +2,7 @@
 
 One process at a time writes a dataset. The finished one is moved into its place in one step; an older one there is
 exchanged for it, so that one of the two is there at every instant. Where the system can't exchange folders
-(:func:`gems_gym.common.folders.exchange`), the older one is moved aside first; if the process is killed before the
+(:func:`gems_gym.common.files.exchange`), the older one is moved aside first; if the process is killed before the
 new one is in its place, the next one that writes any dataset in the same datasets folder moves the older one back.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from gems_gym.common.folders import exchange, is_own_folder, refuse_link, remove_folder
+from gems_gym.common.files import exchange, is_own_folder, refuse_link, remove_folder
 from gems_gym.common.locks import LOCK_FILE, InUseError, locked, locked_folder
 
 DATASET_ID = re.compile(r"(?:[-_A-Za-z0-9]{2,}/)*[-_A-Za-z0-9]+-v\d+")
