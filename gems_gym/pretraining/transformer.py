@@ -58,16 +58,22 @@ def pretrain_transformer(
     Arguments, results and errors as of :func:`~gems_gym.pretraining.belief.train_belief`; ``settings`` are the default
     preset's if None.
     """
-    settings = settings or TransformerSettings()
     return train_belief(
-        TransformerBeliefModel, TransformerBelief, log, num_items, settings, seed, device, progress, upkeep
+        TransformerBeliefModel,
+        log,
+        num_items,
+        settings or TransformerSettings(),
+        seed=seed,
+        device=device,
+        progress=progress,
+        upkeep=upkeep,
     )
 
 
 class TransformerBeliefModel(BeliefModel):
     """The transformer while it is trained; see :class:`~gems_gym.beliefs.transformer.TransformerBelief`."""
 
-    bias = "bias_input"
+    encoder = TransformerBelief
 
     def __init__(self, num_items: int, slate_size: int, settings: TransformerSettings) -> None:
         super().__init__(num_items, slate_size, settings, outputs=settings.width)
