@@ -15,10 +15,9 @@ from gems_gym.common.checks import Count, Threads, checked_arguments
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.common.folders import scratch_folder
 from gems_gym.common.progress import track
-from gems_gym.datasets.chunks import Chunks
 from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player, session_nbytes
 from gems_gym.datasets.sessions import Sessions, episode_digest, sessions_at_once
-from gems_gym.datasets.unfinished import CHUNKS
+from gems_gym.datasets.unfinished import CHUNKS, Chunks
 from gems_gym.datasets.workers import Job, check_can_be_handed_over, play_in_processes
 from gems_gym.datasets.world import (
     BELIEF_FILE,

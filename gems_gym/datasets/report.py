@@ -17,8 +17,8 @@ from gems_gym.datasets.measures import (
     SlateMeasures,
     Slates,
 )
+from gems_gym.datasets.reader import dataset_world, open_recording, read_sessions
 from gems_gym.datasets.sessions import Sessions
-from gems_gym.datasets.stored import dataset_world, open_recording, read_sessions
 
 if TYPE_CHECKING:
     from gems_gym.datasets.reader import Dataset
@@ -73,7 +73,7 @@ def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
         ImportError: If Minari is not installed; it names the extra.
     """
     opened = open_recording(dataset)
-    world: Any = dataset_world(opened).unwrapped
+    world = dataset_world(opened)
     slates: SlateMeasures | None = SlateMeasures(
         world.catalog.item_topics, world.config.num_topics, world.config.slate_size
     )

@@ -16,9 +16,6 @@ from h5py.h5d import DatasetID
 from h5py.h5g import GroupID
 from minari.dataset._storages.hdf5_storage import HDF5Storage
 
-DATA_FILE = "main_data.hdf5"
-"""Minari's name for the file with all sessions."""
-
 LARGEST_RATIO = 20
 """How many times a file's size its numbers may take in memory; Minari's files are not compressed, and take 1."""
 
