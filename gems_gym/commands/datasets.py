@@ -10,8 +10,7 @@ from gems_gym.commands.output import columns_table, key_value_table, note, show_
 from gems_gym.common.machine import check_out_file
 
 if TYPE_CHECKING:
-    from gems_gym.datasets.measures import Coverage, Slates
-    from gems_gym.datasets.report import DatasetReport
+    from gems_gym.datasets.report import Coverage, DatasetReport, Slates
 
 dataset = typer.Typer(
     help="Report on datasets, verify, export, import, relabel, merge or cut them.", no_args_is_help=True
@@ -38,8 +37,7 @@ def report(
     """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; side by side."""
     from gems_gym.common.pictures import check_picture
     from gems_gym.datasets.reader import open_recording
-    from gems_gym.datasets.report import report_dataset
-    from gems_gym.datasets.report_picture import draw_report
+    from gems_gym.datasets.report import draw_report, report_dataset
 
     check_picture(out)
     opened = [open_recording(identifier) for identifier in dict.fromkeys(identifiers)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym.artifacts.files import versions
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import Count, Threads, checked_arguments
 from gems_gym.common.fingerprints import cpu_type, made_by
@@ -273,7 +273,7 @@ def _describe(
         "catalog_hash": player.env.unwrapped.catalog.hash,  # type: ignore[attr-defined]
         "ranker_sha256": ranker.sha256 if ranker else None,
         "belief_sha256": belief.sha256 if belief else None,
-        "gems_gym_version": _own_version(),
+        "gems_gym_version": versions()["gems_gym"],
     }
     if taken := sorted(own.keys() & more.keys()):
         raise ValueError(
@@ -301,10 +301,3 @@ def _made_by() -> dict[str, Any]:
         "processor": cpu["processor"],
         "cpu_features": cpu["features"],
     }
-
-
-def _own_version() -> str:
-    try:
-        return version("gems-gym")
-    except PackageNotFoundError:  # run from a source tree that was not installed
-        return "unknown"

@@ -147,7 +147,7 @@ class D4rlFile:
                 "it has no timeouts, and no terminal is True, so that nothing marks where a session ends: "
                 f"--episode-length {length} (episode_length={length}) cuts it into sessions of so many steps"
             )
-        ends = np.arange(1, len(self.timeouts) + 1) % length == 0  # (N,)
+        ends = _ends(len(self.timeouts), length)
         wrong = np.flatnonzero(self.timeouts != ends)
         if len(wrong):
             row = int(wrong[0])
@@ -273,88 +273,62 @@ def adapt(
         return file, []
     file, steps = _as_float32_and_flags(file)
     file.check_forms(action_size=None if ranker is None else ranker.action_size)
+    rows, has_terminals = len(file.timeouts), bool(file.terminals.any())
     if terminals_are_timeouts:
-        file, step = _take_terminals_as_timeouts(file)
-        steps.append(step)
-    if episode_length is not None and "timeouts" in file.lacks and not file.terminals.any():
-        file, step = _cut_by_length(file, episode_length)
-        steps.append(step)
+        taken = int(file.terminals.sum())
+        steps.append(f"terminals: {taken:,} of {rows:,} rows are taken as ends by time (timeouts)")
+        file = replace(
+            file,
+            terminals=np.zeros_like(file.terminals),
+            timeouts=file.terminals | file.timeouts,
+            lacks=() if has_terminals else file.lacks,
+        )
+    if episode_length is not None and "timeouts" in file.lacks and not has_terminals:
+        steps.append(
+            f"timeouts: the file has none; its {rows:,} rows are cut into sessions of {episode_length} steps"
+        )
+        file = replace(file, timeouts=_ends(rows, episode_length), lacks=())
     if rescale_actions:
-        file, step = _rescale_to_box(file, ranker)
-        steps.append(step)
+        file, step = _rescaled(file, ranker)
+        steps.append(f"actions: {step}")
     return file, steps
+
+
+def _ends(rows: int, length: int) -> NDArray[np.bool_]:
+    """Which rows are the last of sessions of one length, ``(rows,)``."""
+    return np.arange(1, rows + 1) % length == 0
 
 
 def _as_float32_and_flags(file: D4rlFile) -> tuple[D4rlFile, list[str]]:
     """Gives arrays the dtypes and shapes of D4RL's form, where another program's say the same in others.
 
-    Args:
-        file: The file as it was read.
-
     Returns:
         The file, and a sentence for each array that was changed. An array of no numbers, and flags other than
-        0 and 1, stay for :meth:`~gems_gym.datasets.d4rl.D4rlFile.check` to refuse.
+        0 and 1, stay for :meth:`~gems_gym.datasets.d4rl_file.D4rlFile.check` to refuse.
     """
     changed: dict[str, Any] = {}
     steps = []
     for name in ARRAYS:
-        values = getattr(file, name)
-        flat = values[:, 0] if name in ("rewards", *FLAGS) and values.shape[1:] == (1,) else values
-        dtype = np.dtype(np.bool_ if name in FLAGS else np.float32)
-        if values.dtype.kind not in "biuf" or (name in FLAGS and not np.isin(flat, (0, 1)).all()):
+        values, is_flag = getattr(file, name), name in FLAGS
+        flat = values[:, 0] if name not in VECTORS and values.shape[1:] == (1,) else values
+        if values.dtype.kind not in "biuf" or (is_flag and not np.isin(flat, (0, 1)).all()):
             continue
         with np.errstate(over="ignore"):  # what becomes infinite is refused by the check
-            new = flat.astype(dtype)
-        if values.dtype != dtype or values.shape != new.shape:
+            new = flat.astype(np.bool_ if is_flag else np.float32)
+        if values.dtype != new.dtype or values.shape != new.shape:
             changed[name] = new
-            rounded = np.abs(new - flat).max(initial=0.0) if name not in FLAGS else 0.0
+            rounded = 0.0 if is_flag else np.abs(new - flat).max(initial=0.0)
             loss = f", rounded by at most {rounded:.1g}" if rounded else ""
-            steps.append(f"{name}: from {values.dtype} {values.shape} to {dtype} {new.shape}{loss}")
+            steps.append(f"{name}: from {values.dtype} {values.shape} to {new.dtype} {new.shape}{loss}")
     return replace(file, **changed), steps
 
 
-def _take_terminals_as_timeouts(file: D4rlFile) -> tuple[D4rlFile, str]:
-    """Takes terminals as the ends of sessions by time, through which learning bootstraps.
-
-    Args:
-        file: The file as it was read; its terminals are flags.
-
-    Returns:
-        The file without terminals, whose timeouts are its own and what were its terminals; and what was done.
-    """
-    ends = file.terminals | file.timeouts  # (N,)
-    step = (
-        f"terminals: {int(file.terminals.sum()):,} of {len(ends):,} rows are taken as ends by time (timeouts)"
-    )
-    lacks = () if file.terminals.any() else file.lacks
-    return replace(file, terminals=np.zeros_like(ends), timeouts=ends, lacks=lacks), step
-
-
-def _cut_by_length(file: D4rlFile, length: int) -> tuple[D4rlFile, str]:
-    """Cuts the rows of a file that marks no ends into sessions of one length.
-
-    Args:
-        file: The file as it was read, without timeouts.
-        length: Steps in a session.
-
-    Returns:
-        The file with timeouts, and what was done.
-    """
-    ends = np.arange(1, len(file.timeouts) + 1) % length == 0  # (N,)
-    step = f"timeouts: the file has none; its {len(ends):,} rows are cut into sessions of {length} steps"
-    return replace(file, timeouts=ends, lacks=()), step
-
-
-def _rescale_to_box(file: D4rlFile, ranker: Any | None) -> tuple[D4rlFile, str]:
+def _rescaled(file: D4rlFile, ranker: Any | None) -> tuple[D4rlFile, str]:
     """Brings actions into the box [-1, 1] that agents act in.
 
     Without a ranker they are divided by one number, the largest absolute value: directions and relative distances stay.
     With a ranker the box is the ranker's own: the file's actions are taken as latents, as its decoder takes them, and
     become the actions that stand for them (``ranker.to_actions``).
-
-    Args:
-        file: Its actions are float32 ``(N, action_size)``.
-        ranker: The ranker whose latents they are, if it is known.
 
     Returns:
         The file, and what was done. Without a ranker its metadata hold ``action_scale``: actions times this number are
@@ -364,17 +338,19 @@ def _rescale_to_box(file: D4rlFile, ranker: Any | None) -> tuple[D4rlFile, str]:
         ValueError: The ranker can't tell which actions stand for latents, or a latent lies outside its bounds.
     """
     if not np.isfinite(file.actions).all():
-        return file, "actions: not rescaled"  # the check names the number
+        return file, "not rescaled"  # the check names the number
     if ranker is not None:
-        step = "actions: taken as latents of the ranker, and mapped into [-1, 1] by its bounds"
+        step = "taken as latents of the ranker, and mapped into [-1, 1] by its bounds"
         return replace(file, actions=_within_bounds(file.actions, ranker)), step
     scale = max(float(np.abs(file.actions).max()), 1.0)
     before = file.metadata.get("action_scale", 1.0)  # of a dataset that was rescaled, exported and changed
     metadata = file.metadata | {"action_scale": scale * before}
     step = (
-        f"divided by {scale:.9g}, the largest of them" if scale > 1.0 else "not rescaled, they lie in [-1, 1]"
+        "not rescaled, they lie in [-1, 1]"
+        if scale == 1.0
+        else f"divided by {scale:.9g}, the largest of them"
     )
-    return replace(file, actions=file.actions / np.float32(scale), metadata=metadata), f"actions: {step}"
+    return replace(file, actions=file.actions / np.float32(scale), metadata=metadata), step
 
 
 def _within_bounds(latents: NDArray[np.float32], ranker: Any) -> NDArray[np.float32]:
