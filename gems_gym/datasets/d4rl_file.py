@@ -296,7 +296,8 @@ def adapt(
 
 def _ends(rows: int, length: int) -> NDArray[np.bool_]:
     """Which rows are the last of sessions of one length, ``(rows,)``."""
-    return np.arange(1, rows + 1) % length == 0
+    ends: NDArray[np.bool_] = np.arange(1, rows + 1) % length == 0
+    return ends
 
 
 def _as_float32_and_flags(file: D4rlFile) -> tuple[D4rlFile, list[str]]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -188,22 +187,21 @@ class _Checks:
     """Checks of sessions. Each raises a ValueError that says what is wrong first, of one session or of many.
 
     Attributes:
-        observation_space: Space of an observation.
-        action_space: Space of an action.
+        dataset: The dataset.
         world: The slate environment that the sessions were played in; None if it can't be made.
         ranker: The dataset's copy; None if there is none, or it is damaged.
         belief: Likewise.
-        is_latent: Whether the dataset was recorded with ranker and belief.
-        is_relabelled: Whether its actions are what its ranker gives the shown slates.
     """
 
-    observation_space: gymnasium.Space[Any]
-    action_space: gymnasium.Space[Any]
+    dataset: minari.MinariDataset
     world: Any
     ranker: Any
     belief: Any
-    is_latent: bool
-    is_relabelled: bool
+
+    @property
+    def is_latent(self) -> bool:
+        """Whether the dataset was recorded with ranker and belief."""
+        return self.dataset.storage.metadata.get("ranker_sha256") is not None
 
     def form(self, episode: dict[str, Any]) -> None:
         """One session's lengths, shapes, dtypes and end."""
@@ -212,8 +210,8 @@ class _Checks:
             raise ValueError(
                 f"it has {steps} steps, the environment's have {self.world.config.episode_length}"
             )
-        check_form("actions", episode["actions"], (steps,), self.action_space)
-        for name, values, space in observed_arrays(episode["observations"], self.observation_space):
+        check_form("actions", episode["actions"], (steps,), self.dataset.action_space)
+        for name, values, space in observed_arrays(episode["observations"], self.dataset.observation_space):
             check_form(name, values, (steps + 1,), space)
         for name, values in episode["infos"].items():
             if len(values) != steps + 1:
@@ -246,12 +244,12 @@ class _Checks:
     def observations(self, sessions: Sessions) -> None:
         """All lie in their space."""
         num_sessions, num_steps = sessions.rewards.shape
-        for name, values, space in observed_arrays(sessions.observations, self.observation_space):
+        for name, values, space in observed_arrays(sessions.observations, self.dataset.observation_space):
             check_rows(name, values, (num_sessions, num_steps + 1), space)
 
     def actions(self, sessions: Sessions) -> None:
         """All lie in their space."""
-        check_rows("actions", sessions.actions, sessions.rewards.shape, self.action_space)
+        check_rows("actions", sessions.actions, sessions.rewards.shape, self.dataset.action_space)
 
     def clicks(self, sessions: Sessions) -> None:
         """Clicks are 0 or 1."""
@@ -282,7 +280,7 @@ class _Checks:
     def shown(self, sessions: Sessions) -> None:
         """An action's slate is the one that its session shows next."""
         slates = sessions.infos["slate"][:, 1:]  # (num_sessions, num_steps, slate_size)
-        if self.is_latent and self.is_relabelled:
+        if self.is_latent and _was_made_by(self.dataset.storage.metadata, "relabel"):
             clicks = sessions.infos["clicks"][:, 1:]
             actions = encoded(slates, clicks, self.ranker)
             wrong = (np.abs(actions - sessions.actions) > TOLERANCE).any(axis=2)
@@ -327,13 +325,7 @@ def _checks_of(dataset: minari.MinariDataset, findings: _Findings) -> _Checks:
             continue
         with findings.check(name):
             found[name] = load(dataset)
-    return _Checks(
-        observation_space=dataset.observation_space,
-        action_space=dataset.action_space,
-        **found,
-        is_latent=metadata.get("ranker_sha256") is not None,
-        is_relabelled=_was_made_by(metadata, "relabel"),
-    )
+    return _Checks(dataset, **found)
 
 
 def _check_episodes(first: int, episodes: list[dict[str, Any]], checks: _Checks, findings: _Findings) -> None:
