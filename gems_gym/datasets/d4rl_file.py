@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gems_gym.common.array_files import read_npz
 from gems_gym.common.check_words import shown
 from gems_gym.common.files import whole_file
+from gems_gym.datasets.sessions import first_of
 from gems_gym.errors import require
 
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminals", "timeouts")
@@ -148,9 +149,9 @@ class D4rlFile:
                 f"--episode-length {length} (episode_length={length}) cuts it into sessions of so many steps"
             )
         ends = _ends(len(self.timeouts), length)
-        wrong = np.flatnonzero(self.timeouts != ends)
-        if len(wrong):
-            row = int(wrong[0])
+        wrong = self.timeouts != ends
+        if wrong.any():
+            row = int(wrong.argmax())
             raise ValueError(
                 f"timeouts[{row}] is {self.timeouts[row]}, must be {ends[row]}: a session of this environment has "
                 f"{length} steps, so that rows {length - 1}, {2 * length - 1}, … are the last of theirs"
@@ -172,10 +173,9 @@ class D4rlFile:
 
     def _check_next(self) -> None:
         inside = ~self.timeouts[:-1]  # (N - 1,)
-        differs = (self.next_observations[:-1] != self.observations[1:]).any(axis=1) & inside
+        differs = (self.next_observations[:-1] != self.observations[1:]) & inside[:, None]  # (N - 1, size)
         if differs.any():
-            row = int(differs.argmax())
-            column = int((self.next_observations[row] != self.observations[row + 1]).argmax())
+            row, column = first_of(differs)
             raise ValueError(
                 f"next_observations[{row}, {column}] is {self.next_observations[row, column]}, but "
                 f"observations[{row + 1}, {column}], which comes next in this session, is "
@@ -239,7 +239,7 @@ def _check_numbers(name: str, values: NDArray[np.float32], in_box: bool) -> None
     # not (size <= limit) is true for NaN as well
     wrong = ~(np.abs(values) <= 1.0) if in_box else ~np.isfinite(values)
     if wrong.any():
-        where = tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), values.shape))
+        where = first_of(wrong)
         must = "lie in [-1, 1]" if in_box else "be finite"
         if name == "actions" and np.isfinite(values).all():
             must += "; --rescale-actions (rescale_actions=True) brings actions there, and records the scale"
@@ -365,7 +365,7 @@ def _within_bounds(latents: NDArray[np.float32], ranker: Any) -> NDArray[np.floa
     actions: NDArray[np.float32] = ranker.to_actions(latents)  # (N, action_size)
     outside = np.abs(actions) > 1.0 + _ROUNDING
     if outside.any():
-        row, column = (int(index) for index in np.unravel_index(int(outside.argmax()), outside.shape))
+        row, column = first_of(outside)
         raise ValueError(
             f"actions[{row}, {column}] would be {actions[row, column]:.4g} in the ranker's bounds, must be in [-1, 1], "
             f"as it does not in {outside.any(axis=1).mean():.1%} of the rows: give the ranker that they are latents "

@@ -62,7 +62,6 @@ _REQUIRED: dict[str, type] = {
 _NAMES = {str: "a text", int: "an integer"}
 _SPECS = ("env_spec", "eval_env_spec")
 
-
 OF_ONE_FILE = {
     "content_hash", "total_episodes", "total_steps", "data_format", "jpeg_encoding", "observation_space",
     "action_space", "env_spec", "dataset_id", "minari_version", "dataset_size", "combined_datasets", "command",

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 DATA_FILE = "main_data.hdf5"
 """Minari's name for the file with all sessions."""
@@ -219,6 +220,11 @@ def check_form(name: str, values: np.ndarray, leading: tuple[int, ...], space: g
         raise ValueError(f"sessions: {name} has shape {values.shape}, must be {expected} for {space}")
     if values.dtype != space.dtype:
         raise ValueError(f"sessions: {name} has dtype {values.dtype}, must be {space.dtype} for {space}")
+
+
+def first_of(wrong: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Where the first True stands in a mask that has one."""
+    return tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
 
 
 def ends_truncated(episode: Mapping[str, Any]) -> bool:

@@ -30,6 +30,7 @@ from gems_gym.datasets.sessions import (
     check_form,
     check_rows,
     ends_truncated,
+    first_of,
     observed_arrays,
 )
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
@@ -261,7 +262,7 @@ class _Checks:
         clicks = sessions.infos["clicks"][:, 1:].sum(axis=2)  # (num_sessions, num_steps)
         wrong = sessions.rewards != clicks
         if wrong.any():
-            where = _first(wrong)
+            where = first_of(wrong)
             raise ValueError(
                 f"rewards[{where[1]}] is {sessions.rewards[where]}, but its slate got {clicks[where]} clicks"
             )
@@ -281,18 +282,15 @@ class _Checks:
         """An action's slate is the one that its session shows next."""
         slates = sessions.infos["slate"][:, 1:]  # (num_sessions, num_steps, slate_size)
         if self.is_latent and _was_made_by(self.dataset.storage.metadata, "relabel"):
-            clicks = sessions.infos["clicks"][:, 1:]
-            actions = encoded(slates, clicks, self.ranker)
+            actions = encoded(slates, sessions.infos["clicks"][:, 1:], self.ranker)
             wrong = (np.abs(actions - sessions.actions) > TOLERANCE).any(axis=2)
             if wrong.any():
-                raise ValueError(f"actions[{_first(wrong)[1]}] is not what the ranker encodes its slate as")
+                raise ValueError(f"actions[{first_of(wrong)[1]}] is not what the ranker encodes its slate as")
             return
-        shown = sessions.actions
-        if self.is_latent:
-            shown = ranked(sessions.actions, self.ranker)
+        shown = ranked(sessions.actions, self.ranker) if self.is_latent else sessions.actions
         wrong = (shown != slates).any(axis=2)
         if wrong.any():
-            where = _first(wrong)
+            where = first_of(wrong)
             raise ValueError(
                 f"actions[{where[1]}] shows {shown[where].tolist()}, but slate[{where[1] + 1}] is "
                 f"{slates[where].tolist()}"
@@ -303,15 +301,12 @@ class _Checks:
         seen = sessions.observations
         if isinstance(seen, dict):
             for key in {"slate", "clicks"} & set(seen):
-                _refuse(
-                    seen[key], seen[key] != sessions.infos[key], f"observations[{key!r}]", "is not the info"
-                )
+                wrong = seen[key] != sessions.infos[key]
+                _refuse(seen[key], wrong, f"observations[{key!r}]", "is not the info")
             return
         expected = recomputed_beliefs(sessions, self.belief)
         wrong = ~(np.abs(seen - expected) <= TOLERANCE)  # true for NaN, too
-        _refuse(
-            seen, wrong, "observations", "is not what the belief's copy makes of the slates and clicks so far"
-        )
+        _refuse(seen, wrong, "observations", "is not what the belief's copy makes of the slates and clicks")
 
 
 def _checks_of(dataset: minari.MinariDataset, findings: _Findings) -> _Checks:
@@ -407,12 +402,8 @@ def _was_made_by(metadata: Any, step: str) -> bool:
     )
 
 
-def _first(wrong: NDArray[np.bool_]) -> tuple[int, ...]:
-    return tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
-
-
 def _refuse(values: NDArray[Any], wrong: NDArray[np.bool_], name: str, must: str) -> None:
     """Raises a ValueError for the first wrong number of ``(num_sessions, num_rows, ...)``, named by its row."""
     if wrong.any():
-        where = _first(wrong)
+        where = first_of(wrong)
         raise ValueError(f"{name}{list(where[1:])} is {values[where]}, {must}")
