@@ -49,7 +49,7 @@ _NOT_TAKEN = {
     *OF_ONE_FILE, "session_seeds", "derived_from",
     "author", "author_email", "code_permalink", "requirements", "eval_env_spec",
 }  # fmt: skip
-"""A file's metadata that a dataset of it does not get: what is told elsewhere, and what Minari would act on."""
+"""A file's metadata that a dataset of it does not get: what is recorded elsewhere, and what Minari would act on."""
 
 _LOADERS: dict[str, Callable[[AnyPath], Any]] = {"ranker": load_ranker, "belief": load_belief}
 
@@ -150,7 +150,7 @@ def import_d4rl(
             ``to_actions``, by the ranker's bounds.
         episode_length: Steps in a session, in place of the environment's own. A file that marks no ends is cut into
             sessions of this length.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws progress bars on stderr.
 
     Returns:
@@ -299,7 +299,7 @@ def _sessions_of(file: D4rlFile, seeds: list[int], length: int) -> Iterator[Sess
 
 
 def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> dict[str, Any]:
-    """What the file tells about its sessions; reference scores are measured if it has none."""
+    """What the file says about its sessions; reference scores are measured if it has none."""
     kept = {name: value for name, value in file.metadata.items() if name not in _NOT_TAKEN}
     policy = str(kept.get("policy", "unknown"))
     known = f"the policy {policy}" if "policy" in kept else "an unknown policy"

@@ -58,7 +58,7 @@ def merge(
     Args:
         datasets: Datasets, or ids of local ones, at least two, of the same environment, ranker and belief.
         dataset_id: The new dataset's id.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws progress bars on stderr.
 
     Returns:
@@ -111,14 +111,16 @@ def subset(
     Args:
         dataset: The dataset, or the id of a local one.
         dataset_id: The new dataset's id.
-        episodes: How many sessions to draw, without replacement; of one seed, fewer are among the more.
+        episodes: How many sessions to draw, without replacement; with the same random seed, a smaller draw is part of a
+            larger one.
         min_return: Only sessions with at least so many clicks; with ``episodes``, these are drawn among them.
         seed: Of the draw.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws progress bars on stderr.
 
     Returns:
-        The new dataset, with the metadata of the whole and ``derived_from``, which says what it is a part of.
+        The new dataset, with the metadata of the dataset that it is a part of, and ``derived_from``, which names that
+        dataset.
 
     Raises:
         ValueError: If an id is wrong, neither ``episodes`` nor ``min_return`` is given, or there are not so many
@@ -171,7 +173,7 @@ def relabel(
         ranker: A ranker with ``encode``, its file or its shipped name; a copy is stored with the data.
         dataset_id: The new dataset's id.
         belief: Likewise a belief encoder; needed for a slate dataset. A latent dataset keeps its own if None.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws a progress bar on stderr.
 
     Returns:
@@ -332,7 +334,7 @@ def _encoding(ranker: Any) -> Encodes:
     if not callable(getattr(ranker, "encode", None)):
         kind = getattr(ranker, "kind", type(ranker).__name__)
         raise ValueError(
-            f"the ranker {kind} has no encode(slates, clicks), so that nobody can tell which latents stand for the "
+            f"the ranker {kind} has no encode(slates, clicks), so that it is unknown which latents stand for the "
             "shown slates; give one that has, such as a gems or a wknn ranker"
         )
     return cast(Encodes, ranker)

@@ -33,7 +33,7 @@ NEW = "dataset"
 """In the hidden folder: the dataset that is being written, and the older one once the two are exchanged."""
 
 CHUNKS = "chunks"
-"""In the hidden folder: the finished sessions of a collection, which a later call resumes from."""
+"""In the hidden folder: the finished sessions of a collection, which a later call resumes with."""
 
 REQUEST = "request.json"
 """File among these that says what they are sessions of."""
@@ -67,7 +67,7 @@ def unfinished_folder(root: Path, dataset_id: str) -> Iterator[Path]:
             try:
                 yield folder
             finally:
-                with suppress(OSError):  # the error that ended the block is the one to be told
+                with suppress(OSError):  # the error that ended the block is the one to report
                     _clear(folder, root / dataset_id)
     finally:
         with suppress(OSError):  # it isn't empty
@@ -98,7 +98,7 @@ def move_into_place(folder: Path, target: Path, *, overwrite: bool) -> None:
 def clear_killed_writers(root: Path) -> None:
     """Removes what processes that were killed left of the datasets that they were writing.
 
-    Finished sessions of collections stay, to be resumed from; so do the folders of other users and of running
+    Finished sessions of collections stay, for resuming; so do the folders of other users and of running
     processes, and symbolic links.
 
     Args:
@@ -200,7 +200,7 @@ class Chunks:
             )
             raise ValueError(
                 f"an unfinished collection of this dataset's id was begun with other arguments: {differences}; give "
-                "the same again to resume it, or --overwrite (overwrite=True) to begin anew"
+                "the same arguments again to resume it, or --overwrite (overwrite=True) to begin anew"
             )
         if names:
             self.discard()

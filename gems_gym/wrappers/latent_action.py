@@ -16,7 +16,7 @@ from gems_gym.rankers.base import Ranker, SamplingRanker, load_ranker
 from gems_gym.wrappers._checks import fitting_part, users_started
 
 _STREAM = 0x51A7E
-"""Tells this stream from whatever else is seeded with the same number."""
+"""Tells this stream apart from others that are seeded with the same number."""
 
 
 class LatentAction(gym.ActionWrapper, RecordConstructorArgs):
@@ -141,7 +141,7 @@ class VectorLatentAction(VectorActionWrapper, RecordConstructorArgs):
 class _SlateDraws:
     """Ranks for a fixed number of users, each with a random stream of its own if the ranker draws.
 
-    A user's stream starts anew where a reset gives the user a seed, and goes on where it gives none, as environments'
+    A user's stream starts anew where a reset gives the user a seed, and continues where it gives none, as environments'
     own random numbers do. So a user's slates do not depend on how many others are stepped together.
 
     Args:
