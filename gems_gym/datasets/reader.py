@@ -169,10 +169,9 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
 
 def read_episodes(storage: Any, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
     """Reads episodes as Minari's storage does, with their users' ``seed``, and with infos that are a dict."""
-    for episode, described in zip(
-        storage.get_episodes(indices), storage.get_episode_metadata(indices), strict=True
-    ):
-        yield {**episode, "seed": described.get("seed", NO_SEED), "infos": episode["infos"] or {}}
+    episodes, described = storage.get_episodes(indices), storage.get_episode_metadata(indices)
+    for episode, about in zip(episodes, described, strict=True):
+        yield {**episode, "seed": about.get("seed", NO_SEED), "infos": episode["infos"] or {}}
 
 
 def check_is_dataset(dataset: Any, name: str = "dataset") -> None:
