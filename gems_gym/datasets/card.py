@@ -10,8 +10,6 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
 
-from gems_gym.common.pages import markdown_table
-
 CARD = "README.md"
 """Name of the card's file, beside the dataset's folder ``data``; Minari ignores it, and no hash covers it."""
 
@@ -49,13 +47,13 @@ def write_card(directory: Path, spec: EnvSpec, metadata: Mapping[str, Any]) -> N
     """
     files = [file for file in (directory / "data").rglob("*") if file.is_file()]
     megabytes = sum(file.stat().st_size for file in files) / 1e6
-    rows = [(name, value) for name, value in _rows(spec, metadata, megabytes).items() if value]
+    rows = {name: value for name, value in _rows(spec, metadata, megabytes).items() if value}
     licence = _licence(spec, metadata)
     front = f"---\nlicense: {'mit' if licence.startswith('MIT') else 'other'}\n---\n"
     parts = [
         f"{front}# {metadata['dataset_id']}",
         _plain(metadata.get("description", "")),
-        markdown_table(("", ""), rows),
+        "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]),
         f"Licence: {licence}.",
         _LOADING.format(dataset_id=metadata["dataset_id"]),
     ]
@@ -109,9 +107,11 @@ def _licence(spec: EnvSpec, metadata: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object) -> str:
-    """A value as text of a table's cell, whose bars are escaped by the table: what others wrote can't break out."""
-    return " ".join(str(value).split()).replace("`", "'").replace("<", "&lt;")
+    """A value as text of a table's cell: what others wrote can't break out of it."""
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    return text.replace("`", "'").replace("<", "&lt;")
 
 
 def _code(value: object) -> str:
-    return "`" + " ".join(str(value).split()).replace("`", "'") + "`"
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    return "`" + text.replace("`", "'") + "`"
