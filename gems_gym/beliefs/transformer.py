@@ -120,8 +120,8 @@ class TransformerBelief(TrainedBelief):
         seed: Seed,
         size: Units = 20,
         embedding_size: Units = 20,
-        width: Units = 64,
-        layers: Units = 2,
+        width: Units = 32,
+        layers: Units = 1,
         heads: Units = 4,
         context: Units = 100,
     ) -> TransformerBelief:

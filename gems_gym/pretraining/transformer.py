@@ -29,9 +29,9 @@ class TransformerSettings(BeliefSettings):
         context: Newest observations that a layer attends to.
     """
 
-    learning_rate: Positive = 3e-3
-    width: Units = 64
-    layers: Units = 2
+    learning_rate: Positive = 1e-2
+    width: Units = 32
+    layers: Units = 1
     heads: Units = 4
     context: Units = 100
 

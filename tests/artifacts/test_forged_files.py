@@ -46,7 +46,9 @@ MADE: dict[str, tuple[Callable[[], Any], Callable[[Path], Any]]] = {
     "ranker/softmax": (lambda: SoftmaxRanker(VECTORS, 3, "ca" * 32), load_ranker),
     "belief/gru": (lambda: GruBelief.random(size=4, embedding_size=4, **SIZES), load_belief),
     "belief/transformer": (
-        lambda: TransformerBelief.random(size=4, embedding_size=4, width=4, heads=2, context=3, **SIZES),
+        lambda: TransformerBelief.random(
+            size=4, embedding_size=4, width=4, layers=2, heads=2, context=3, **SIZES
+        ),
         load_belief,
     ),
     "policy/actor": (_actor, Actor.load),

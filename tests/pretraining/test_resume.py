@@ -45,6 +45,7 @@ TRANSFORMER = functools.partial(
     embedding_size=6,
     size=7,
     width=8,
+    layers=2,
     heads=2,
     context=5,
 )
