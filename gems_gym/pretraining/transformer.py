@@ -1,4 +1,9 @@
-"""The transformer belief's training: its network, over whole sessions at once."""
+"""The transformer belief's training: its network, over all steps of a session at once.
+
+It predicts clicks about as well as the GRU. On 4,000 sessions of ``diffuse_mix`` (the default preset's log, seed 0, one
+run each), the log-loss of held-out clicks was 0.1746 with the GRU, 0.1769 with this one and 0.1755 with two layers, for
+46, 61 and 79 seconds of training on one core; a step of 256 users took 0.8, 6 and 29 µs a user.
+"""
 
 from __future__ import annotations
 
