@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gems_gym_agents.offline.options import AWACOptions, BCOptions, CQLOptions, IQLOptions, TD3PlusBCOptions
-from gems_gym_agents.online.options import EndToEndOptions, SACOptions
+from gems_gym_agents.online.end_to_end import EndToEndOptions
+from gems_gym_agents.online.sac import SACOptions
 
 KINDS = (AWACOptions, BCOptions, CQLOptions, IQLOptions, TD3PlusBCOptions, SACOptions, EndToEndOptions)
 NUMBERS = [
