@@ -11,13 +11,17 @@ A part that is saved in a file is found again by its kind, so its package has to
 for the checks to pass. :func:`replay_session` plays recorded sessions again.
 """
 
+from gems_gym.testing.agents import check_agent
 from gems_gym.testing.beliefs import check_belief
+from gems_gym.testing.policies import check_policy
 from gems_gym.testing.rankers import check_ranker
 from gems_gym.testing.replay import replay_session
 from gems_gym.testing.worlds import check_world
 
 __all__ = [
+    "check_agent",
     "check_belief",
+    "check_policy",
     "check_ranker",
     "check_world",
     "replay_session",
