@@ -26,6 +26,7 @@ TRAINERS = "gems_gym.trainers"
 POLICIES = "gems_gym.policies"
 AGENTS = "gems_gym.agents"
 PRESETS = "gems_gym.presets"
+CLICK_MODELS = "gems_gym.click_models"
 EXECUTORS = "gems_gym.executors"
 COMMANDS = "gems_gym.commands"
 
@@ -37,6 +38,7 @@ GROUPS: dict[str, str] = {
     POLICIES: "policy",
     AGENTS: "agent",
     PRESETS: "preset",
+    CLICK_MODELS: "click model",
     EXECUTORS: "executor",
     COMMANDS: "command",
 }
