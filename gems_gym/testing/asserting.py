@@ -1,14 +1,27 @@
-"""What the checks have in common: sameness bit for bit, refusals, and files."""
+"""What the checks have in common: environments by id, sameness bit for bit, refusals, and files."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
+
+
+def spec_of(env: str | EnvSpec) -> EnvSpec:
+    """The spec of an environment: of an id, or of ``module:id`` once the module is imported, which registers it."""
+    if isinstance(env, EnvSpec):
+        return env
+    module, _, env_id = env.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.spec(env_id)
 
 
 def is_same(found: Any, expected: Any) -> bool:

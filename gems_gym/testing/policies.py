@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy, make_policy
 from gems_gym.registration import is_latent
-from gems_gym.testing.asserting import assert_form, assert_refused, assert_within, is_same
+from gems_gym.testing.asserting import assert_form, assert_refused, assert_within, is_same, spec_of
 
 MakePolicy: TypeAlias = Callable[[Any], Policy]
 """Makes a policy for an environment, single or vector: a policy's class, or a function."""
@@ -78,7 +78,7 @@ def as_world(world: str | EnvSpec | LatentWorld | None) -> LatentWorld:
     """The world that is meant: its slates, or its beliefs and latents."""
     if isinstance(world, LatentWorld):
         return world
-    spec = small_spec() if world is None else gymnasium.spec(world) if isinstance(world, str) else world
+    spec = small_spec() if world is None else spec_of(world)
     return LatentWorld.of(spec) if is_latent(spec) else LatentWorld(spec, None, None)
 
 

@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.envs.spaces import INFO_KEYS
-from gems_gym.testing.asserting import assert_refused, is_same
+from gems_gym.testing.asserting import assert_refused, is_same, spec_of
 
 _Told = tuple[Any, float, bool, dict[str, Any]]
 """Of one user at one step: observation, reward, truncated, info."""
@@ -32,7 +32,8 @@ def check_world(env: str | EnvSpec, *, num_users: int = 3, seed: int = 0, **kwar
     survive JSON.
 
     Args:
-        env: The id of a registered environment, or a spec: of slates, or of beliefs and latents.
+        env: The id of a registered environment, ``module:id`` of one that a module registers, or a spec: of slates, or
+            of beliefs and latents.
         num_users: Users stepped together, at least 2.
         seed: Of the first user, and of the actions.
         **kwargs: Handed to the environment: ``episode_length=5`` makes a quick check.
@@ -44,7 +45,7 @@ def check_world(env: str | EnvSpec, *, num_users: int = 3, seed: int = 0, **kwar
         >>> import gems_gym
         >>> check_world("GemsSlate-diffuse_mix-v0", num_items=40, episode_length=4)
     """
-    spec = gymnasium.spec(env) if isinstance(env, str) else env
+    spec = spec_of(env)
     user = gymnasium.make(spec, **kwargs)
     _check_gymnasium(spec, kwargs)
     _check_spaces(user)
