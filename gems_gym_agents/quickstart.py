@@ -14,8 +14,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
-from gems_gym.commands.options import changed_parameters
 from gems_gym.commands.output import note, plain
+from gems_gym.commands.worlds import changed_parameters
 from gems_gym.common.files import write_json
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.datasets import collect

@@ -91,7 +91,7 @@ def test_a_selection_narrows_and_knows_names():
 
 
 def test_the_catalogue_is_asked_for_and_checked(tmp_path):
-    with pytest.raises(ValueError, match="'published' is on a catalogue .* give --item-embeddings FILE"):
+    with pytest.raises(ValueError, match="'published' is on a catalogue .* give --catalogue FILE"):
         on_this_machine(STUDIES["published"])
     file = tmp_path / "items.npy"
     np.save(file, np.random.default_rng(0).random((1000, 20), dtype=np.float32))
@@ -99,7 +99,7 @@ def test_the_catalogue_is_asked_for_and_checked(tmp_path):
         ValueError, match="is another catalogue .hash [0-9a-f]{64}. than the world 'focused_to"
     ):
         on_this_machine(STUDIES["published"], file)
-    with pytest.raises(ValueError, match="leave --item-embeddings out"):
+    with pytest.raises(ValueError, match="leave --catalogue out"):
         on_this_machine(STUDIES["own"], file)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         on_this_machine(STUDIES["published"], tmp_path / "nothing.npy")
