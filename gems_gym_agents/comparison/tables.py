@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from gems_gym.common.pages import markdown_table
+from gems_gym.commands.output import markdown_table
 from gems_gym_agents.comparison.results import is_offline
 from gems_gym_agents.comparison.rows import OfflineRow, Row, offline_rows_of, rows_of
 
