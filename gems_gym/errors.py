@@ -1,6 +1,6 @@
 """Errors that say what is wrong, which value was given, and what would be right.
 
-Two helpers are shared by the whole package, so that the same mistake reads the same everywhere: a name that
+Two helpers are shared by all of the package, so that the same mistake reads the same everywhere: a name that
 nobody knows (:func:`unknown_name`), and an optional dependency that is not installed (:func:`require`).
 """
 

@@ -199,7 +199,9 @@ def register_environments() -> None:
     Of plugins' presets only the names are read; what they stand for is imported when such an environment is made.
     """
     for name in preset_names():
-        if PRESET_NAME.fullmatch(name):  # a plugin's name that can't be in an id is told when it is asked for
+        if PRESET_NAME.fullmatch(
+            name
+        ):  # a plugin's name that can't be in an id is reported when it is asked for
             _register(name)
     for preset in LATENT_PRESETS:
         if latent_environment_id(preset) not in gymnasium.registry:

@@ -174,7 +174,7 @@ def open_trained_agent(name_or_path: str | os.PathLike[str], checkpoint: int | N
             that was chosen on validation users if None.
 
     Raises:
-        FileNotFoundError: A folder without a whole agent.
+        FileNotFoundError: A folder without a complete agent.
         ValueError: A damaged or altered file, an agent that no installed package knows, a ranker or belief that is
             not the one that the agent was trained with, or a checkpoint that does not exist (the message lists those
             that do).

@@ -1,4 +1,4 @@
-"""The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
+"""The pipeline once: log, pretrain, train online, collect, train offline, evaluate."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -83,7 +83,7 @@ def run_quickstart(
     settings: QuickstartSettings = QuickstartSettings(),
     dataset_id: str | None = None,
 ) -> ResultsTable:
-    """Go the whole road, reusing what an earlier run in the same folder left whole.
+    """Run the pipeline, reusing what an earlier run in the same folder finished.
 
     Args:
         directory: Folder for everything it makes; the dataset goes where Minari keeps datasets.

@@ -17,7 +17,7 @@ def read_seeds(text: str) -> list[int]:
         text: What ``--seeds`` was given.
 
     Raises:
-        ValueError: Other than whole numbers of at least 0, or one of them twice.
+        ValueError: Other than integers of at least 0, or one of them twice.
 
     Examples:
         >>> read_seeds("0,1,2")
@@ -26,7 +26,7 @@ def read_seeds(text: str) -> list[int]:
     try:
         seeds = [int(one) for one in text.split(",")]
     except ValueError as error:
-        raise ValueError(f"--seeds must be whole numbers with commas between them, got {text!r}") from error
+        raise ValueError(f"--seeds must be integers with commas between them, got {text!r}") from error
     if min(seeds) < 0:
         raise ValueError(f"--seeds must be at least 0, got {text!r}")
     if len(set(seeds)) < len(seeds):

@@ -18,7 +18,7 @@ def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool)
 
     Args:
         result: JSON-able values (numpy scalars are fine; a number that is not finite becomes null).
-        readable: What a person sees.
+        readable: What a reader sees.
         as_json: Whether to print ``result`` as one JSON object instead of ``readable``.
     """
     if as_json:
@@ -28,7 +28,7 @@ def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool)
 
 
 def note(text: str) -> None:
-    """Tell the user something on stderr."""
+    """Print a note to the user on stderr."""
     stderr.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Finished sessions in files, chunk by chunk: what lets a collection that was killed go on where it was."""
+"""Finished sessions in files, chunk by chunk: what a collection that was killed resumes from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REQUEST = "request.json"
 
 @dataclass(frozen=True)
 class Chunks:
-    """The sessions of a dataset, cut into files that are whole or not there.
+    """The sessions of a dataset, cut into files that are complete or not there.
 
     A chunk's sessions depend on its users alone, so it does not matter which process plays it, when, or how many users
     at once. Files are named by their range of sessions: one that was cut for another number of sessions is not taken
@@ -98,7 +98,7 @@ class Chunks:
             if not overwrite:
                 raise ValueError(
                     f"an unfinished collection of this dataset's id was begun with other arguments: {differing}; give "
-                    "the same again to go on with it, or --overwrite (overwrite=True) to begin anew"
+                    "the same arguments again to resume it, or --overwrite (overwrite=True) to begin anew"
                 )
             self.discard()
         write_json(file, dict(request))

@@ -60,7 +60,7 @@ def collect(
     overwrite: bool = False,
     progress: bool = True,
 ) -> minari.MinariDataset:
-    """Plays whole sessions and writes them as a Minari dataset, which appears only when it is whole.
+    """Plays complete sessions and writes them as a Minari dataset, which appears only when it is finished.
 
     Two forms. *Latent*, where a ranker and a belief encoder are given, or the environment is a
     ``GemsSlateLatent-*`` one, which holds both: observations are beliefs ``(N + 1, 20)``,
@@ -72,9 +72,9 @@ def collect(
     arguments give the same ``content_hash`` whatever ``num_envs`` and ``workers``.
 
     Finished sessions are kept, 256 at a time (fewer if they are long), in a hidden directory beside the datasets until
-    the dataset is whole; that takes about as much room again. Interrupted or killed, even by SIGKILL, the same call
-    goes on from there and ends with the same hash. It plays some of the kept sessions again first, to see that nothing
-    has changed.
+    the dataset is finished; that takes about as much room again. After an interruption, even by SIGKILL, rerun the
+    same call to resume from there; it ends with the same hash. It plays some of the kept sessions again first, to see
+    that nothing has changed.
 
     Args:
         env_id: A registered environment, e.g. ``"GemsSlate-diffuse_topdown-v0"`` or
@@ -97,7 +97,7 @@ def collect(
         reference_scores: Mean returns that stand for 0 and 1 of Minari's normalised score; measured if ``None``, with
             the random policy and the boredom-aware oracle on 500 test users.
         metadata: More to record in the dataset's metadata, JSON values, under names that it does not have yet.
-        overwrite: Replaces a dataset of this id once the new one is whole, and drops sessions that are kept from
+        overwrite: Replaces a dataset of this id once the new one is finished, and drops sessions that are kept from
             other arguments.
         progress: Draws a progress bar on stderr.
 
@@ -112,7 +112,7 @@ def collect(
             sessions are of other arguments or come out otherwise now.
         TypeError: If the policy or an argument of the environment has a wrong type, or the policy can't be handed to
             workers.
-        OSError: If the disk is full; the same call goes on once there is room.
+        OSError: If the disk is full; rerun the same call to resume once there is room.
         RuntimeError: If a worker process died.
         ImportError: If Minari is not installed; it names the extra.
     """
@@ -235,7 +235,7 @@ def _prepare(chunks: Chunks, request: Mapping[str, Any], player: Player, overwri
 
 
 def _comes_out_again(before: Sessions, player: Player) -> bool:
-    """Whether the first users' sessions are the same when they are played again: no argument tells all of a policy."""
+    """Whether the first users' sessions are the same when they are played again: arguments alone identify no policy."""
     now = player.play(before.seeds[: player.env.num_envs])
     pairs = zip(now.episodes(), before.episodes(), strict=False)
     return all(episode_digest(one) == episode_digest(other) for one, other in pairs)
@@ -248,7 +248,7 @@ def _telling_what_is_kept(chunks: Chunks) -> Iterator[None]:
     except BaseException as error:  # Ctrl-C and a full disk above all
         if kept := chunks.num_kept_sessions():
             error.add_note(
-                f"{kept} of {len(chunks.seeds)} sessions are kept; the same command goes on from there"
+                f"{kept} of {len(chunks.seeds)} sessions are kept; rerun the same command to resume"
             )
         else:
             chunks.discard()

@@ -37,7 +37,7 @@ def merge(
     Args:
         datasets: Datasets, or ids of local ones, at least two, of the same environment, ranker and belief.
         dataset_id: The new dataset's id.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws progress bars on stderr.
 
     Returns:
@@ -90,14 +90,16 @@ def subset(
     Args:
         dataset: The dataset, or the id of a local one.
         dataset_id: The new dataset's id.
-        episodes: How many sessions to draw, without replacement; of one seed, fewer are among the more.
+        episodes: How many sessions to draw, without replacement; with the same random seed, a smaller draw is part of a
+            larger one.
         min_return: Only sessions with at least so many clicks; with ``episodes``, these are drawn among them.
         seed: Of the draw.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws progress bars on stderr.
 
     Returns:
-        The new dataset, with the metadata of the whole and ``derived_from``, which says what it is a part of.
+        The new dataset, with the metadata of the dataset that it is a part of, and ``derived_from``, which names that
+        dataset.
 
     Raises:
         ValueError: If an id is wrong, neither ``episodes`` nor ``min_return`` is given, or there are not so many

@@ -22,7 +22,7 @@ VECTORS = ("observations", "actions", "next_observations")
 FLAGS = ("terminals", "timeouts")
 
 _NEEDED = ARRAYS[:-1]
-"""Arrays without which a file is refused at once; where sessions end can be told otherwise."""
+"""Arrays without which a file is refused at once; where sessions end can be given otherwise."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _MOST_COMPRESSED = 1100
@@ -57,7 +57,7 @@ class D4rlFile:
     lacks: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
-        """Writes an .npz file without pickle, whole or not at all."""
+        """Writes an .npz file without pickle, complete or not at all."""
         files: dict[str, Any] = {
             name: np.frombuffer(data, dtype=np.uint8) for name, data in self.artefacts.items()
         }

@@ -46,7 +46,7 @@ _NOT_TAKEN = {
     *OF_ONE_FILE, "session_seeds", "derived_from",
     "author", "author_email", "code_permalink", "requirements", "eval_env_spec",
 }  # fmt: skip
-"""A file's metadata that a dataset of it does not get: what is told elsewhere, and what Minari would act on."""
+"""A file's metadata that a dataset of it does not get: what is recorded elsewhere, and what Minari would act on."""
 
 _FILES = {"ranker": RANKER_FILE, "belief": BELIEF_FILE}
 
@@ -88,7 +88,7 @@ def import_d4rl(
             ``to_actions``, by the ranker's bounds.
         episode_length: Steps in a session, in place of the environment's own. A file that marks no ends is cut into
             sessions of this length.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws progress bars on stderr.
 
     Returns:
@@ -218,10 +218,10 @@ def _artefacts_of(
 
 
 def _recorded_sha256(file: D4rlFile, part: str) -> Any:
-    told = file.metadata.get(f"{part}_sha256")
-    if told is None and part in file.artefacts:
+    recorded = file.metadata.get(f"{part}_sha256")
+    if recorded is None and part in file.artefacts:
         return hashlib.sha256(file.artefacts[part]).hexdigest()
-    return told
+    return recorded
 
 
 def _seeds_of(file: D4rlFile, length: int) -> list[int]:
@@ -252,7 +252,7 @@ def _sessions_of(file: D4rlFile, seeds: list[int], length: int) -> Iterator[Sess
 
 
 def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> dict[str, Any]:
-    """What the file tells about its sessions; reference scores are measured if it has none."""
+    """What the file says about its sessions; reference scores are measured if it has none."""
     kept = {name: value for name, value in file.metadata.items() if name not in _NOT_TAKEN}
     policy = str(kept.get("policy", "unknown"))
     known = f"the policy {policy}" if "policy" in kept else "an unknown policy"

@@ -13,7 +13,7 @@ from gems_gym.datasets.sessions import Sessions
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 30
-"""Bins of the histogram of returns, at most; each holds as many whole numbers as the others."""
+"""Bins of the histogram of returns, at most; each holds as many integers as the others."""
 
 BORDER = 1.0 - 1e-6
 """A number of an action or belief whose size is at least this counts as lying at the border of the box."""
@@ -30,7 +30,7 @@ class Returns:
         minimum: Smallest.
         quantiles: Share of sessions, as text -> the return that this share does not exceed.
         maximum: Largest.
-        bin_edges: Edges of a histogram, halfway between whole numbers.
+        bin_edges: Edges of a histogram, halfway between integers.
         bin_counts: Sessions in each bin.
         clicks_per_step: Mean reward at every step of a session.
     """

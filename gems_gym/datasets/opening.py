@@ -178,7 +178,7 @@ def _check_sizes(metadata: Mapping[str, Any], file: Path, step_bytes: int, owner
         with require("h5py").File(file) as opened:
             found = len(opened)
     except OSError as error:
-        raise ValueError(f"{owner}: {file} is no whole HDF5 file ({error})") from error
+        raise ValueError(f"{owner}: {file} is no complete HDF5 file ({error})") from error
     if episodes != found:
         raise ValueError(
             f"{owner}: total_episodes in its metadata is {episodes:,}, but {file} holds {found:,}"

@@ -63,7 +63,7 @@ def relabel(
         ranker: A ranker with ``encode``, its file or its shipped name; a copy is stored with the data.
         dataset_id: The new dataset's id.
         belief: Likewise a belief encoder; needed for a slate dataset. A latent dataset keeps its own if None.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws a progress bar on stderr.
 
     Returns:
@@ -158,7 +158,7 @@ def _encoding(ranker: Any) -> Encodes:
     if not callable(getattr(ranker, "encode", None)):
         kind = getattr(ranker, "kind", type(ranker).__name__)
         raise ValueError(
-            f"the ranker {kind} has no encode(slates, clicks), so that nobody can tell which latents stand for the "
+            f"the ranker {kind} has no encode(slates, clicks), so that it is unknown which latents stand for the "
             "shown slates; give one that has, such as a gems or a wknn ranker"
         )
     return cast(Encodes, ranker)

@@ -24,7 +24,7 @@ NEW = "dataset"
 """In the hidden folder: the dataset that is being written, and the older one once the two are exchanged."""
 
 CHUNKS = "chunks"
-"""In the hidden folder: the finished sessions of a collection, which a later call goes on with."""
+"""In the hidden folder: the finished sessions of a collection, which a later call resumes with."""
 
 _PREFIX = ".unfinished-"  # Minari lists no hidden folders
 _REPLACED = "replaced"
@@ -55,7 +55,7 @@ def unfinished_folder(root: Path, dataset_id: str) -> Iterator[Path]:
             try:
                 yield folder
             finally:
-                with suppress(OSError):  # the error that ended the block is the one to be told
+                with suppress(OSError):  # the error that ended the block is the one to report
                     _clear(folder, root / dataset_id)
     finally:
         with suppress(OSError):  # it isn't empty
@@ -86,7 +86,7 @@ def move_into_place(folder: Path, target: Path, *, overwrite: bool) -> None:
 def clear_killed_writers(root: Path) -> None:
     """Removes what processes that were killed left of the datasets that they were writing.
 
-    Finished sessions of collections stay, to go on with; so do the folders of other users and of running processes, and
+    Finished sessions of collections stay, for resuming; so do the folders of other users and of running processes, and
     symbolic links.
 
     Args:

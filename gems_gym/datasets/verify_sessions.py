@@ -131,7 +131,7 @@ class SessionChecks:
         """Without infos: rewards are numbers of clicks that a slate can get."""
         most = self.world.config.slate_size
         wrong = ~((sessions.rewards >= 0) & (sessions.rewards <= most) & (sessions.rewards % 1 == 0))
-        _refuse(sessions.rewards, wrong, "rewards", f"must be a whole number from 0 to {most}")
+        _refuse(sessions.rewards, wrong, "rewards", f"must be an integer from 0 to {most}")
 
     def slates(self, sessions: Sessions) -> None:
         """Slates hold items of the catalogue."""

@@ -1,4 +1,4 @@
-"""Writes a Minari dataset chunk by chunk; it appears under its id only when it is whole."""
+"""Writes a Minari dataset chunk by chunk; it appears under its id only when it is finished."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class DatasetWriter:
     Episodes are appended to a file in a hidden directory beside the datasets, on the same file system, and
     renamed into place by :meth:`finish`. Leaving the block without having finished, by an error or Ctrl-C,
     removes what was written. The hidden directory is the id's: one process at a time writes a dataset, and what
-    somebody else puts there stays until a dataset of this id is finished.
+    another process puts there stays until a dataset of this id is finished.
 
     Args:
         dataset_id: The new dataset's id, see :func:`check_new_dataset_id`.
@@ -99,7 +99,7 @@ class DatasetWriter:
         env_spec: Spec of the environment that the sessions were played in. With artifacts, the latent environment
             around it is recorded (:func:`~gems_gym.envs.recorded_spec.recorded_spec`).
         artifacts: The ranker's and the belief's file by the name of the copy that is stored with the data, or nothing.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
 
     Attributes:
         directory: The hidden directory; it exists within the block.
@@ -194,7 +194,7 @@ class DatasetWriter:
             The finished dataset.
 
         Raises:
-            ValueError: If nothing was appended, or if somebody else made a dataset of this id in the meantime.
+            ValueError: If nothing was appended, or if another process made a dataset of this id in the meantime.
             OSError: If the file can't be written, e.g. on a full disk.
         """
         if self._storage is None:
@@ -257,7 +257,7 @@ class DatasetWriter:
         write_card(self.directory / NEW, self._env_spec, self._storage.metadata)
 
     def _check_room(self, needed: int) -> None:
-        """Raises before h5py finds the disk full, which it tells in a hundred lines, and again when files close."""
+        """Raises before h5py finds the disk full, which it reports in a hundred lines, and again when files close."""
         free = shutil.disk_usage(self.directory).free
         if free < needed:
             raise OSError(

@@ -1,4 +1,4 @@
-"""The simulator's own item embeddings: what no recommender knows, an upper bound for those that are learned."""
+"""The simulator's own item embeddings: privileged, an upper bound for those that are learned."""
 
 import numpy as np
 from numpy.typing import NDArray

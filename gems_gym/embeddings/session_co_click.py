@@ -56,7 +56,7 @@ def _make(sources: Sources, size: int | None, seed: int) -> NDArray[np.float32]:
     return session_co_click_embeddings(sources.log, sources.num_items, size or DEFAULT_SIZE)
 
 
-# Short sessions: later in a session, boredom and drift blur what somebody likes.
+# Short sessions: later in a session, boredom and drift blur what a user likes.
 KIND = EmbeddingKind(
     _make, needs="log", log_recipe=LogRecipe(policy="random", sessions=512_000, session_length=20)
 )

@@ -242,7 +242,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
     def _record(
         self, opened: NDArray[np.bool_] | None = None, stepped: NDArray[np.bool_] | None = None
     ) -> None:
-        """Tell the renderer, if there is one, whose session has opened and who has taken a step."""
+        """Inform the renderer, if there is one, whose session has opened and who has taken a step."""
         if self._renderer is None or self.shown is None:
             return
         if opened is not None:

@@ -65,5 +65,5 @@ BELIEF_PRESETS: Mapping[str, PretrainingPreset[BeliefSettings]] = {
     ),
 }
 """Preset -> recipe: mixtures, so that a belief stays right when the agent's behaviour moves. *default*: the shipped
-beliefs', whose log is in part by policies that know what no recommender could. *unprivileged*: nobody who logs does; it
-takes twice the sessions and updates to predict clicks and boredom as well."""
+beliefs', whose log is in part by policies with privileged information. *unprivileged*: logged without privileged
+information; it takes twice the sessions and updates to predict clicks and boredom as well."""

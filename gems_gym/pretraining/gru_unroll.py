@@ -1,7 +1,7 @@
-"""A GRU over whole sessions with its own backward pass: on a CPU about three times as fast as ``torch.nn.GRU``.
+"""A GRU over complete sessions with its own backward pass: on a CPU about three times as fast as ``torch.nn.GRU``.
 
 Sessions are long (100 steps) and beliefs small (20 numbers), so ``nn.GRU`` spends its time on bookkeeping: the backward
-pass of each step's slice clears an array of the whole sequence. Here the factors of the backward recursion that do not
+pass of each step's slice clears an array of the full sequence. Here the factors of the backward recursion that do not
 depend on the incoming gradient are computed for all steps at once, which leaves three operations a step.
 """
 

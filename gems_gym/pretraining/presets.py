@@ -32,7 +32,7 @@ def as_recorded(settings: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingPreset(Generic[Settings]):
-    """A whole recipe, but for the world and the seed.
+    """How something is trained: all but the world and the seed.
 
     Attributes:
         shares: Logging policy -> share of the sessions.

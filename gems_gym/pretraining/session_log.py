@@ -83,7 +83,7 @@ class SessionLog:
         return dataclasses.replace(self, **{array: getattr(self, array)[chosen] for array in _ARRAYS})
 
     def save(self, path: Path) -> None:
-        """Write an .npz file without pickle, whole or not at all."""
+        """Write an .npz file without pickle, complete or not at all."""
         with whole_file(path) as file:
             np.savez(
                 file,

@@ -10,13 +10,13 @@ import numpy as np
 from gems_gym.rankers.base import Ranker, SamplingRanker
 
 _STREAM = 0x51A7E
-"""Tells this stream from whatever else is seeded with the same number."""
+"""Tells this stream apart from others that are seeded with the same number."""
 
 
 class SlateDraws:
     """Ranks for a fixed number of users, each with a random stream of its own if the ranker draws.
 
-    A user's stream starts anew where a reset gives the user a seed, and goes on where it gives none, as environments'
+    A user's stream starts anew where a reset gives the user a seed, and continues where it gives none, as environments'
     own random numbers do. So a user's slates do not depend on how many others are stepped together.
 
     Args:

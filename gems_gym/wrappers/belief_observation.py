@@ -119,7 +119,7 @@ class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
         """Puts a belief encoder behind a vector environment; arguments and errors as in :class:`BeliefObservation`.
 
         Raises:
-            ValueError: as there, or ``env.metadata`` names no ``autoreset_mode``: without it nobody could tell which
+            ValueError: as there, or ``env.metadata`` names no ``autoreset_mode``: without it it is unknown which
                 observation belongs to which session.
         """
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, encoder=encoder)

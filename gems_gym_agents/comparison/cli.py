@@ -88,7 +88,7 @@ def compare(
     chosen = STUDIES[study] if study in STUDIES else read_study(Path(study))
     out = out or Path("runs/compare") / chosen.name
     check_out_folder(out)
-    whole = on_this_machine(chosen, catalogue, datasets)
+    complete = on_this_machine(chosen, catalogue, datasets)
     selection = Selection(
         read_names(worlds), read_names(variants), None if seeds is None else read_seeds(seeds)
     )
@@ -97,8 +97,8 @@ def compare(
         f"--{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DATASETS
     ]
     with locked_folder(out, f"--out {out}"):
-        failures = run_study(selection.of(whole), out, jobs, rerun_stale=rerun_stale, executor=do_jobs)
-        results = write_results(whole, out, " ".join(["gems-gym compare", study, *options]))
+        failures = run_study(selection.of(complete), out, jobs, rerun_stale=rerun_stale, executor=do_jobs)
+        results = write_results(complete, out, " ".join(["gems-gym compare", study, *options]))
     show_result(*_shown(results, failures, out), as_json)
     for name, reason in failures.items():
         note(f"failed: {name}: {reason}")
@@ -121,7 +121,7 @@ def write_results(study: Any, out: Path, command: str) -> dict[str, Any]:
 
 
 def _shown(results: dict[str, Any], failures: dict[str, str], out: Path) -> tuple[dict[str, Any], Any]:
-    """The results as JSON and for a person."""
+    """The results as JSON and for a reader."""
     from dataclasses import asdict
 
     from gems_gym_agents.comparison.results import is_offline

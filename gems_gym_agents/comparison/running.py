@@ -138,7 +138,7 @@ def run_study(
     Raises:
         ValueError: A finished run of other settings, or options that an agent does not have.
         FileNotFoundError: A dataset that is not there.
-        KeyboardInterrupt: Ctrl-C, once all processes have ended; the same call goes on.
+        KeyboardInterrupt: Ctrl-C, once all processes have ended; the same call resumes.
     """
     if processes < 1:
         raise ValueError(f"--jobs must be at least 1, got {processes}")

@@ -123,7 +123,7 @@ class OnlineVariant:
         options: the agent's options, in place of those of its preset for the world.
         steps: interactions.
         num_envs: users in lockstep.
-        privileged: whether it holds what no recommender could know.
+        privileged: whether it holds privileged information.
         published_as: the policy of :data:`~gems_gym_agents.comparison.published.PUBLISHED` to stand beside.
     """
 

@@ -70,7 +70,7 @@ def terminal_tables(results: dict[str, Any]) -> RenderableType:
         tables.append(table)
     if not tables:
         return f"{results['study']}: no run is finished yet"
-    return Group(*tables, "* holds what no recommender could know")
+    return Group(*tables, "* holds privileged information")
 
 
 def markdown_section(results: dict[str, Any], picture: str) -> str:

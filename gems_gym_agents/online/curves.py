@@ -1,4 +1,4 @@
-"""The curves of a training run: SB3's logger, writing CSV and TensorBoard files that go on where they were."""
+"""The curves of a training run: SB3's logger, writing CSV and TensorBoard files that a resumed run appends to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Curves:
 
     Args:
         directory: the run's folder; ``None`` writes nothing.
-        so_far: the CSV file's text when the run that goes on here was interrupted; empty: begins anew, without the
+        so_far: the CSV file's text when the run that is resumed here was interrupted; empty: begins anew, without the
             files of an earlier run.
 
     Attributes:

@@ -22,7 +22,7 @@ from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 
 
 class HeldStartSAC(SAC):
-    """SB3's SAC, each of whose first random actions is held for a whole session of its user."""
+    """SB3's SAC, each of whose first random actions is held for a session of its user."""
 
     _held: np.ndarray  # (num_users, action_size)
 

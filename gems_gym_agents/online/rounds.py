@@ -13,7 +13,7 @@ from gems_gym.user_splits import USERS_PER_SEED
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """A stretch of training, after which policies are validated and an interrupted run goes on.
+    """A stretch of training, after which policies are validated and from which an interrupted run resumes.
 
     Attributes:
         number: from 0.
@@ -36,12 +36,12 @@ class Round:
 
 
 def plan_rounds(env: VectorEnv, *, validate_every: int, steps: int, starts: int) -> list[Round]:
-    """Rounds of ``validate_every`` interactions, rounded up to whole sessions of all users.
+    """Rounds of ``validate_every`` interactions, rounded up to complete sessions of all users.
 
     Args:
         env: what is learned in.
         validate_every: interactions.
-        steps: interactions of a start that is not dropped, rounded up to whole vector steps.
+        steps: interactions of a start that is not dropped, rounded up to complete vector steps.
         starts: how many starts begin.
 
     Raises:

@@ -57,7 +57,7 @@ def train_sac(
         options: the settings.
         env: see :func:`make_sac`.
         recorder: gets the policies, of the best start; the last one unscored if training is interrupted.
-        steps: interactions (users times steps) of a start that is not dropped, rounded up to whole vector steps.
+        steps: interactions (users times steps) of a start that is not dropped, rounded up to complete vector steps.
         seed: decides everything random.
         directory: curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run
             resumes from to ``directory/unfinished``; ``None``: nowhere.

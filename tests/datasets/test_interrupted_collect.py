@@ -201,7 +201,7 @@ def test_an_error_keeps_the_finished_chunks(
 ) -> None:
     with pytest.raises(type(error)) as raised:
         hash_of(policy=Failing(error), policy_name="NoisyLatents")
-    assert raised.value.__notes__ == ["8 of 34 sessions are kept; the same command goes on from there"]
+    assert raised.value.__notes__ == ["8 of 34 sessions are kept; rerun the same command to resume"]
     assert len(chunk_files(datasets_root)) == 2
     before = [path.stat().st_mtime_ns for path in chunk_files(datasets_root)]
     with pytest.raises(KeyboardInterrupt):  # the first batch is that of the check
@@ -394,7 +394,7 @@ def test_what_befalls_a_worker_is_told(
 ) -> None:
     with pytest.raises(error, match=message) as raised:
         hash_of(policy=InWorkers(deed), policy_name="NoisyLatents", workers=2)
-    assert raised.value.__notes__ == ["8 of 34 sessions are kept; the same command goes on from there"]
+    assert raised.value.__notes__ == ["8 of 34 sessions are kept; rerun the same command to resume"]
     if deed == "raise":
         assert "in act" in str(raised.value.__cause__)  # the worker's traceback
     assert hash_of() == uninterrupted

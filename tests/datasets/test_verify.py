@@ -166,7 +166,7 @@ def other_user(data: Path) -> None:
         (other_ranker, {"ranker"}, "is not the ranker that dataset"),
         (no_belief, {"belief"}, "has lost its belief"),
         (without_an_array, {"readable"}, "readable: session 7 can't be read"),
-        (garbage, {"opens"}, "is no whole HDF5 file"),
+        (garbage, {"opens"}, "is no complete HDF5 file"),
     ],
 )  # fmt: skip
 def test_damage_fails_under_its_name(damage, failing: set[str], words: str, run) -> None:
