@@ -1,7 +1,7 @@
 """Errors that say what is wrong, which value was given, and what would be right.
 
 Two helpers are shared by all of the package, so that the same mistake reads the same everywhere: a name that
-nobody knows (:func:`unknown_name`), and an optional dependency that is not installed (:func:`require`).
+is unknown (:func:`unknown_name`), and an optional dependency that is not installed (:func:`require`).
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def world_keywords(spec: EnvSpec) -> list[str]:
 
 
 def register_preset(name: str, config: SlateConfig) -> None:
-    """Make a world of one's own a preset, with the ids ``GemsSlate-{name}-v0`` and ``-v1``.
+    """Make a world of your own a preset, with the ids ``GemsSlate-{name}-v0`` and ``-v1``.
 
     What is registered is known in this process only. Another one (a spawned worker of ``AsyncVectorEnv``, a script
     that loads a saved spec) knows it once it has imported the module that registers it, for instance by an id that

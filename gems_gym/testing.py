@@ -1,4 +1,4 @@
-"""Checks for tests: replay recorded sessions through the simulator's own step; check parts of one's own.
+"""Checks for tests: replay recorded sessions through the simulator's own step; check parts of your own.
 
 Plugin authors and our own tests use these.
 """
@@ -124,7 +124,7 @@ def check_belief(belief: BeliefEncoder, *, steps: int = 6, num_users: int = 7, s
     """Check that a belief encoder does what every one must do, for authors of their own.
 
     Args:
-        belief: A belief encoder, one's own or ours.
+        belief: A belief encoder, yours or ours.
         steps: Observations in each session.
         num_users: Users updated together.
         seed: Of the slates and clicks.

@@ -44,7 +44,7 @@ def chosen_worlds(
     Args:
         env: Ids, ``module:id`` of one that a module registers, or "all".
         env_option: Parameters of the worlds, ``name=value``.
-        item_embeddings: One's own catalogue, an .npy file.
+        item_embeddings: Your own catalogue, an .npy file.
         everything: Ids that "all" stands for; the six published worlds if None.
 
     Returns:

@@ -68,7 +68,7 @@ def relabel(
 
     Returns:
         The new dataset. Its environment is the latent one with the new ranker and belief;
-        ``dataset.storage.metadata["derived_from"]["reconstruction"]`` holds the shares of ``slots`` and of whole
+        ``dataset.storage.metadata["derived_from"]["reconstruction"]`` holds the shares of ``slots`` and of complete
         ``slates`` that ranking the new actions gives back.
 
     Raises:
@@ -134,7 +134,7 @@ class Reconstruction:
         self.same_slots += int(same.sum())
 
     def shares(self) -> dict[str, float]:
-        """Shares of the slots, and of the whole slates, that are the same."""
+        """Shares of the slots, and of the complete slates, that are the same."""
         return {
             "slots": self.same_slots / max(self.num_slots, 1),
             "slates": self.same_slates / max(self.num_slates, 1),

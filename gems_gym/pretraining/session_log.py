@@ -158,7 +158,7 @@ def collect_session_log(
         search_sessions: Sessions that policies which search (``SlatePolicy.searches``) play before; None: as many as
             their default says.
         session_length: Steps of a session; None: as many as in the world.
-        item_embeddings: One's own catalogue.
+        item_embeddings: Your own catalogue.
         num_envs: Users stepped together; does not change the log.
         progress: Whether to show a progress bar on stderr.
 

@@ -112,7 +112,7 @@ def train(
     own_belief = getattr(learner, "belief", None)
     save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
     discard_unfinished(out)
-    validation_return = score(learner.act, own_belief)
+    validation_return = score(learner.policy, own_belief)
     result = {"agent": agent, **record, "validation_return": validation_return, "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
 
@@ -143,7 +143,11 @@ def _world(
     if agent_class.learns_from == "environment":
         if not env or dataset is not None:
             raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
-        return LatentWorld.of(chosen_world(env, env_option), ranker, belief), None
+        return LatentWorld.of(
+            chosen_world(env, env_option), ranker, belief,
+            observes=getattr(agent_class, "observes", "beliefs"),
+            actions=getattr(agent_class, "actions", "latents"),
+        ), None  # fmt: skip
     if dataset is None:
         raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
     return dataset_world(dataset, chosen_world(env, env_option) if env else None, ranker, belief)
