@@ -33,7 +33,7 @@ def environment_id(preset: str, version: Annotated[int, Interval(ge=0, le=1)] = 
 
     Args:
         preset: The preset's name.
-        version: 0 for the published dynamics, 1 for the mended ones.
+        version: 0 for the published dynamics, 1 for the corrected ones.
 
     Raises:
         ValueError: Another version.
@@ -46,7 +46,7 @@ def environment_id(preset: str, version: Annotated[int, Interval(ge=0, le=1)] = 
 
 
 def environment_ids() -> list[str]:
-    """The ids of all presets in all versions: the six published worlds, one's own, and those of installed plugins."""
+    """The ids of all presets in all versions: the six published worlds, your own, and those of installed plugins."""
     presets = [name for name in preset_names() if PRESET_NAME.fullmatch(name)]
     return [environment_id(preset, version) for preset in presets for version in VERSIONS]
 
