@@ -132,5 +132,6 @@ def missing_dependency(module: str, extra: str | None) -> ImportError:
     """
     command = f"pip install 'gems-gym[{extra}]'" if extra else f"pip install {module}"
     return ImportError(
-        f"this needs the module {module!r}, which is not installed; install it with: {command}", name=module
+        f"this requires the module {module!r}, which is not installed; install it with: {command}",
+        name=module,
     )

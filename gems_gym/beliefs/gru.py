@@ -79,7 +79,7 @@ class GruBelief:
     ) -> None:
         missing = [name for name in _TENSORS if name not in tensors]
         if missing:
-            raise ValueError(f"tensors lacks {missing}; a {self.kind} needs {list(_TENSORS)}")
+            raise ValueError(f"tensors lacks {missing}; a {self.kind} requires {list(_TENSORS)}")
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
             self.tensors = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in _TENSORS}
         self.catalog_hash = catalog_hash

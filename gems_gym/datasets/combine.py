@@ -109,7 +109,7 @@ def subset(
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
     if episodes is None and min_return is None:
-        raise ValueError("subset needs episodes, min_return or both")
+        raise ValueError("subset requires episodes, min_return or both")
     opened = part = open_recording(dataset)
     if min_return is not None:
         part = _of_return(part, min_return, progress)

@@ -151,8 +151,8 @@ def require_infos(sessions: Sessions, names: tuple[str, ...], dataset_id: str, p
     missing = [name for name in names if name not in sessions.infos]
     if missing:
         raise ValueError(
-            f"dataset {dataset_id!r} has no infos {missing}, which {purpose} needs: an npz file holds none; take the "
-            "dataset that it was exported from, or collect it again"
+            f"dataset {dataset_id!r} has no infos {missing}, which {purpose} requires: an npz file holds none; take "
+            "the dataset that it was exported from, or collect it again"
         )
 
 

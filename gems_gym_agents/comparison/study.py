@@ -254,8 +254,8 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
     offline = {isinstance(one, OfflineVariant) for one in study.variants}
     if len(recorded) != 1 or recorded != offline or not study.seeds:
         raise ValueError(
-            f"the study {study.name!r} needs seeds, worlds and variants: agents that learn from users with worlds, or "
-            f"agents that learn from datasets with recorded worlds (those with a level)"
+            f"the study {study.name!r} requires seeds, worlds and variants: agents that learn from users with worlds, "
+            f"or agents that learn from datasets with recorded worlds (those with a level)"
         )
     return study
 

@@ -181,7 +181,7 @@ def test_a_study_in_a_file_names_presets_and_our_variants(tmp_path):
         (("seeds = [0]", "seds = [0]"), "'seds': did you mean 'seeds'"),
         (("title", "titel"), "lacks title"),
         (('"sac_gems"', '"sac_gms"'), "did you mean 'sac_gems'"),
-        (('["diffuse_mix"]', "[]"), "needs seeds, worlds and variants"),
+        (('["diffuse_mix"]', "[]"), "requires seeds, worlds and variants"),
         (('["diffuse_mix"]', '[{name = "a", preset = "b", level = "c"}]'), "recorded worlds"),
         (('["diffuse_mix"]', "[3]"), "world must be a table of fields, got 3"),
         (('"sac_gems"', '{name = "x", description = "", agent = "bc", steps = 0}'), "steps must be"),
