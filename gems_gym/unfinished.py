@@ -15,7 +15,7 @@ import numpy as np
 
 from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.artifacts.unfinished import differing
-from gems_gym.common.folders import refuse_link, remove_folder
+from gems_gym.common.files import refuse_link, remove_folder
 
 UNFINISHED_FOLDER = "unfinished"
 """Where a run's directory keeps what an interrupted run resumes from."""

@@ -12,8 +12,7 @@ from gems_gym.commands.output import columns_table, key_value_table, note, show_
 from gems_gym.common.machine import check_out_file
 
 if TYPE_CHECKING:
-    from gems_gym.datasets.measures import Coverage, Slates
-    from gems_gym.datasets.report import DatasetReport
+    from gems_gym.datasets.report import Coverage, DatasetReport, Slates
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of local datasets.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")]
@@ -38,9 +37,8 @@ def report(
         gems-gym dataset report my/slates-v0 my/latents-v0 --json
     """
     from gems_gym.common.pictures import check_picture
-    from gems_gym.datasets.report import report_dataset
-    from gems_gym.datasets.report_picture import draw_report
-    from gems_gym.datasets.stored import open_recording
+    from gems_gym.datasets.reader import open_recording
+    from gems_gym.datasets.report import draw_report, report_dataset
 
     check_picture(out)
     opened = [open_recording(identifier) for identifier in dict.fromkeys(identifiers)]
@@ -100,7 +98,7 @@ def export(
     Examples:
         gems-gym dataset export my/latents-v0 --out latents.npz
     """
-    from gems_gym.datasets.d4rl_export import export_d4rl
+    from gems_gym.datasets.d4rl import export_d4rl
 
     check_out_file(out)
     file = export_d4rl(identifier, out)
@@ -159,7 +157,7 @@ def import_file(
         gems-gym dataset import other.hdf5 --dataset-id my/other-v0 \
             --env GemsSlateLatent-diffuse_mix-v0 --terminals-are-timeouts
     """
-    from gems_gym.datasets.d4rl_import import import_d4rl
+    from gems_gym.datasets.d4rl import import_d4rl
 
     made = import_d4rl(
         file,
@@ -194,7 +192,7 @@ def relabel(
         gems-gym dataset relabel my/slates-v0 --ranker gems-diffuse_mix \
             --belief gru-diffuse_mix --dataset-id my/latents-v0
     """
-    from gems_gym.datasets.relabel import relabel as make
+    from gems_gym.datasets.derive import relabel as make
 
     made = make(identifier, ranker, dataset_id=dataset_id, belief=belief, overwrite=overwrite)
     _show(_described(made), as_json)
@@ -211,7 +209,7 @@ def merge(
     Examples:
         gems-gym dataset merge my/drawn-v0 my/good-v0 --dataset-id my/mixture-v0
     """
-    from gems_gym.datasets.combine import merge as make
+    from gems_gym.datasets.derive import merge as make
 
     _show(_described(make(identifiers, dataset_id=dataset_id, overwrite=overwrite)), as_json)
 
@@ -235,7 +233,7 @@ def subset(
         gems-gym dataset subset my/latents-v0 --min-return 110 \
             --dataset-id my/good-v0
     """
-    from gems_gym.datasets.combine import subset as make
+    from gems_gym.datasets.derive import subset as make
 
     part = make(
         identifier,

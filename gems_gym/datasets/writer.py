@@ -12,10 +12,9 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.common.dataset_folders import ARTIFACTS
-from gems_gym.common.files import naming_file
-from gems_gym.common.folders import refuse_link
+from gems_gym.common.files import naming_file, refuse_link
 from gems_gym.datasets.card import AUTHOR, running_command, write_card
-from gems_gym.datasets.sessions import CHUNK_BYTES, ContentHash, Sessions
+from gems_gym.datasets.sessions import CHUNK_BYTES, CHUNK_SESSIONS, DATA_FILE, ContentHash, Sessions
 from gems_gym.datasets.unfinished import (
     DATASET_ID,
     NEW,
@@ -28,10 +27,6 @@ from gems_gym.errors import require
 
 if TYPE_CHECKING:
     import minari
-
-
-_MAIN_FILE = "main_data.hdf5"
-"""Minari's name for the file with all episodes."""
 
 
 def check_new_dataset_id(dataset_id: str, *, overwrite: bool = False) -> Path:
@@ -116,7 +111,7 @@ class DatasetWriter:
         ...     dataset = writer.finish({"algorithm_name": "random"})
     """
 
-    chunk_episodes: ClassVar[int] = 256
+    chunk_episodes: ClassVar[int] = CHUNK_SESSIONS
 
     def __init__(
         self,
@@ -236,7 +231,7 @@ class DatasetWriter:
             )
             # Minari leaves an empty file, which HDF5 takes for one of its oldest format, without the order that Minari
             # asks for: there, each episode costs a count of all before it.
-            with require("h5py").File(data_path / _MAIN_FILE, "w", track_order=True):
+            with require("h5py").File(data_path / DATA_FILE, "w", track_order=True):
                 pass
             self._storage.update_metadata(
                 {"dataset_id": self.dataset_id, "minari_version": minari.__version__}
@@ -277,7 +272,7 @@ class DatasetWriter:
             KeyError,
         ) as error:  # h5py has all of these for a failed write
             raise OSError(
-                f"dataset {self.dataset_id!r} can't be written to {self.directory / NEW / 'data' / _MAIN_FILE}: is the "
+                f"dataset {self.dataset_id!r} can't be written to {self.directory / NEW / 'data' / DATA_FILE}: is the "
                 f"disk full? ({' '.join(str(error).split())})"
             ) from error
         self._pending, self._pending_bytes = [], 0

@@ -14,8 +14,7 @@ from gems_gym.common.machine import check_fits_memory
 from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
-from gems_gym.envs.session_status import SessionStatus
-from gems_gym.envs.spaces import Arrays
+from gems_gym.envs.spaces import Arrays, SessionStatus
 from gems_gym.errors import unknown_name
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 from gems_gym.simulator.state import Shown

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.common.intervals import t_interval
+from gems_gym.common.arrays import t_interval
 from gems_gym_agents.comparison.published import PublishedReturn, published_return
 from gems_gym_agents.comparison.references import REFERENCES
 from gems_gym_agents.comparison.results import runs_in

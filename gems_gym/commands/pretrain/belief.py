@@ -23,9 +23,8 @@ from gems_gym.commands.pretrain.work import (
 from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import checked_arguments
 from gems_gym.errors import require
-from gems_gym.pretraining.log_plan import LogPlan
-from gems_gym.pretraining.presets import as_recorded
-from gems_gym.pretraining.trainers import trained_kinds, trainer_of
+from gems_gym.pretraining.session_log import LogPlan
+from gems_gym.pretraining.trainers import as_recorded, trained_kinds, trainer_of
 
 
 @checked_arguments
@@ -36,7 +35,7 @@ def belief(
     kind: Annotated[
         str,
         typer.Option(
-            help="gru, or a plugin's: trained; none, last_observation: no training, and nothing is remembered."
+            help="gru, transformer, or a plugin's: trained; none, last_observation: not trained, nothing remembered."
         ),
     ] = "gru",
     preset: Annotated[

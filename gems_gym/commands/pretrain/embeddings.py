@@ -18,8 +18,7 @@ from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import checked_arguments
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
-from gems_gym.pretraining.log_plan import LogPlan
-from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.pretraining.session_log import LogPlan, SessionLog
 from gems_gym.simulator import Catalog
 
 

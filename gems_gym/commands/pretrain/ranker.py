@@ -23,10 +23,8 @@ from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import checked_arguments, make_checked
 from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
-from gems_gym.pretraining.gems_settings import GemsSettings
-from gems_gym.pretraining.log_plan import LogPlan
-from gems_gym.pretraining.presets import as_recorded
-from gems_gym.pretraining.trainers import trained_kinds, trainer_of
+from gems_gym.pretraining.session_log import LogPlan
+from gems_gym.pretraining.trainers import as_recorded, trained_kinds, trainer_of
 from gems_gym.rankers import make_ranker
 
 
@@ -102,6 +100,8 @@ def ranker(
         _make(kind, world, embeddings, chosen, place, as_json)
         return
     require("torch")
+    from gems_gym.pretraining.gems import GemsSettings
+
     trainer = trainer_of(f"ranker/{kind}")
     recipe = chosen_recipe(f"ranker {kind!r}", preset, trainer.presets)
     chosen |= given(batches=batches, item_embeddings=embeddings)

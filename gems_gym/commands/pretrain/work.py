@@ -9,13 +9,12 @@ import typer
 
 from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.commands.output import key_value_table, show_result
-from gems_gym.common.folders import scratch_folder
+from gems_gym.common.files import scratch_folder
 from gems_gym.common.machine import check_device, check_out_file
 from gems_gym.config import SlateConfig
 from gems_gym.errors import require, unknown_name
-from gems_gym.pretraining.log_plan import LogPlan
-from gems_gym.pretraining.presets import PretrainingPreset, Settings
-from gems_gym.pretraining.trainers import Trainer
+from gems_gym.pretraining.session_log import LogPlan
+from gems_gym.pretraining.trainers import PretrainingPreset, Settings, Trainer, Upkeep
 from gems_gym.simulator import Catalog
 
 
@@ -64,8 +63,6 @@ def train_and_write(
         as_json: Whether to print JSON.
         **upkeep: ``save_every`` and ``log_dir``, where they were given.
     """
-    from gems_gym.pretraining.training import Upkeep
-
     config, catalog = wanted.world
     with wanted.unfinished(overwrite) as work:
         log = wanted.log.session_log(config, catalog, work)

@@ -1,4 +1,4 @@
-"""Datasets of datasets: several merged into one, a part of one.
+"""Datasets made of datasets: several merged into one, a part of one, the same sessions through another ranker.
 
 Which sessions a part has is Minari's to say (``filter_episodes``, ``split_dataset``), whose answers are views of the
 same file. They are written by our own writer: ``minari.combine_datasets`` drops the seeds of the sessions, the copies
@@ -9,23 +9,44 @@ final place, where a killed run leaves half a dataset, and does not see that a v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from gems_gym.artifacts import load_artifact
+from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import Count, Seed, checked_arguments
+from gems_gym.common.files import scratch_folder
 from gems_gym.common.progress import track
-from gems_gym.datasets.stored import carried_metadata, open_recording, origin, own_artefacts, read_sessions
-from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE
+from gems_gym.datasets.reader import (
+    carried_metadata,
+    dataset_world,
+    open_recording,
+    origin,
+    own_artifacts,
+    read_sessions,
+)
+from gems_gym.datasets.sessions import Sessions
+from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, AnyPath, as_artefact
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.errors import require
+from gems_gym.latent_world import LatentWorld
+from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import slate_spec
 
 if TYPE_CHECKING:
     import minari
 
     from gems_gym.datasets.reader import Dataset
+
+
+class Encodes(Ranker, Protocol):
+    """A ranker that can tell which latent action stands for a slate."""
+
+    def encode(self, slates: np.ndarray, clicks: np.ndarray) -> np.ndarray:
+        """The latents for slates and the clicks on them, ``(N, slate_size)`` each, as ``(N, action_size)``."""
+        ...
 
 
 @checked_arguments
@@ -130,6 +151,90 @@ def subset(
     return _write(dataset_id, [part], metadata, overwrite, progress)
 
 
+@checked_arguments
+def relabel(
+    dataset: Dataset,
+    ranker: Ranker | AnyPath,
+    *,
+    dataset_id: str,
+    belief: BeliefEncoder | AnyPath | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> minari.MinariDataset:
+    """Writes the sessions of a dataset with the actions that another ranker would show their slates by.
+
+    ``actions[t]`` becomes ``ranker.encode(infos["slate"][t + 1], infos["clicks"][t + 1])``. Users, slates, clicks and
+    rewards stay what they were: ranking the new actions gives the shown slates back in part only, and in which part
+    is recorded. With ``belief``, observations become the beliefs of the shown slates and clicks, so that a slate
+    dataset becomes a latent one.
+
+    Args:
+        dataset: The dataset, or the id of a local one, with infos.
+        ranker: A ranker with ``encode``, its file or its shipped name; a copy is stored with the data.
+        dataset_id: The new dataset's id.
+        belief: Likewise a belief encoder; needed for a slate dataset. A latent dataset keeps its own if None.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
+        progress: Draws a progress bar on stderr.
+
+    Returns:
+        The new dataset. Its environment is the latent one with the new ranker and belief;
+        ``dataset.storage.metadata["derived_from"]["reconstruction"]`` holds the shares of ``slots`` and of complete
+        ``slates`` that ranking the new actions gives back.
+
+    Raises:
+        ValueError: If an id is wrong, a name is unknown, the ranker has no ``encode``, ranker or belief belong to
+            another catalogue, a slate dataset comes without a belief, or a dataset has no infos.
+        ArtifactError: If the dataset's own belief is missing or altered.
+        ImportError: If Minari is not installed; it names the extra.
+    """
+    check_new_dataset_id(dataset_id, overwrite=overwrite)
+    opened = open_recording(dataset)
+    recorded = opened.storage.metadata
+    with scratch_folder() as scratch:
+        new_ranker = as_artefact(ranker, load_ranker, scratch / RANKER_FILE)
+        new_belief = as_artefact(
+            _belief_of(opened) if belief is None else belief, load_belief, scratch / BELIEF_FILE
+        )
+        encoder = _encoding(new_ranker.value)
+        dataset_world(opened)  # raises if it has another catalogue now
+        env = LatentWorld(opened.env_spec, encoder, new_belief.value).env()
+        num_slots = same_slots = same_slates = 0
+        with DatasetWriter(
+            dataset_id,
+            env.observation_space,
+            env.action_space,
+            opened.env_spec,
+            {RANKER_FILE: new_ranker.file, BELIEF_FILE: new_belief.file},
+            overwrite=overwrite,
+        ) as writer:
+            for sessions in read_sessions(opened, f"relabelling {opened.id}", progress=progress):
+                slates, clicks = _shown_in(sessions, opened.id)
+                actions = encoded(slates, clicks, encoder)
+                same = ranked(actions, encoder) == slates  # (num_sessions, num_steps, slate_size)
+                num_slots, same_slots = num_slots + same.size, same_slots + int(same.sum())
+                same_slates += int(same.all(axis=2).sum())
+                changed = replace(sessions, actions=actions)
+                if new_belief.sha256 != recorded["belief_sha256"]:
+                    changed = replace(changed, observations=recomputed_beliefs(sessions, new_belief.value))
+                writer.append(changed)
+            return writer.finish(
+                carried_metadata(opened)
+                | {
+                    "ranker_sha256": new_ranker.sha256,
+                    "belief_sha256": new_belief.sha256,
+                    "description": f"Sessions of {opened.id}, with the latents of another ranker, by gems-gym.",
+                    "derived_from": {
+                        "by": "relabel",
+                        "sources": [origin(opened) | {"ranker_sha256": recorded["ranker_sha256"]}],
+                        "reconstruction": {
+                            "slots": same_slots / num_slots,
+                            "slates": same_slates / (num_slots // encoder.slate_size),
+                        },
+                    },
+                }
+            )
+
+
 def _of_return(dataset: minari.MinariDataset, least: float, progress: bool) -> minari.MinariDataset:
     returns: list[float] = []
     with track(f"returns of {dataset.id}", dataset.total_episodes, shown=progress) as advance:
@@ -155,13 +260,13 @@ def _write(
     progress: bool,
 ) -> minari.MinariDataset:
     """Writes the sessions of parts that agree in all but their sessions."""
-    first, artefacts = parts[0], [own_artefacts(part) for part in parts]
+    first, artifacts = parts[0], own_artifacts(parts[0])
     with DatasetWriter(
         dataset_id,
         first.observation_space,
         first.action_space,
         first.env_spec,
-        artefacts[0],  # all were checked, and are the same
+        {name: artifact.path for name, artifact in artifacts.items()},
         overwrite=overwrite,
     ) as writer:
         for part in parts:
@@ -191,11 +296,7 @@ def _check_mergeable(datasets: Sequence[minari.MinariDataset]) -> None:
 def _described(dataset: minari.MinariDataset) -> dict[str, Any]:
     """What datasets must agree in to be one."""
     metadata, spec = dataset.storage.metadata, slate_spec(dataset.env_spec)
-    families = {RANKER_FILE: "ranker", BELIEF_FILE: "belief"}
-    contents = {
-        name: load_artifact(file, families[name]).content_sha256
-        for name, file in own_artefacts(dataset).items()
-    }
+    contents = {name: artifact.content_sha256 for name, artifact in own_artifacts(dataset).items()}
     return {
         "environments": (spec.id, spec.kwargs),
         "catalogues": metadata["catalog_hash"],
@@ -206,3 +307,64 @@ def _described(dataset: minari.MinariDataset) -> dict[str, Any]:
         "action spaces": dataset.action_space,
         "infos": sorted(dataset[0].infos or {}),
     }
+
+
+def _belief_of(dataset: minari.MinariDataset) -> Path:
+    copies = own_artifacts(dataset)
+    if BELIEF_FILE not in copies:
+        raise ValueError(
+            f"dataset {dataset.id!r} holds slates, and no belief: give belief, a shipped name or a file, and its "
+            "observations become beliefs"
+        )
+    return copies[BELIEF_FILE].path
+
+
+def _shown_in(sessions: Sessions, dataset_id: str) -> tuple[np.ndarray, np.ndarray]:
+    """The slates that actions showed, and the clicks on them, ``(num_sessions, num_steps, slate_size)``."""
+    missing = [name for name in ("slate", "clicks") if name not in sessions.infos]
+    if missing:
+        raise ValueError(
+            f"dataset {dataset_id!r} has no infos {missing}, which relabelling requires: an npz file holds none; take "
+            "the dataset that it was exported from, or collect it again"
+        )
+    return sessions.infos["slate"][:, 1:], sessions.infos["clicks"][:, 1:]
+
+
+def _encoding(ranker: Any) -> Encodes:
+    if not callable(getattr(ranker, "encode", None)):
+        kind = getattr(ranker, "kind", type(ranker).__name__)
+        raise ValueError(
+            f"the ranker {kind} has no encode(slates, clicks), so that it is unknown which latents stand for the "
+            "shown slates; give one that has, such as a gems or a wknn ranker"
+        )
+    return cast(Encodes, ranker)
+
+
+def encoded(slates: np.ndarray, clicks: np.ndarray, ranker: Encodes) -> np.ndarray:
+    """The actions that a ranker gives slates.
+
+    Args:
+        slates: ``(num_sessions, num_steps, slate_size)`` item ids.
+        clicks: Likewise, zeros and ones.
+        ranker: A ranker with ``encode``.
+
+    Returns:
+        float32 ``(num_sessions, num_steps, action_size)``.
+    """
+    flat = slates.reshape(-1, slates.shape[2]).astype(np.int64)  # (num_sessions * num_steps, slate_size)
+    return ranker.encode(flat, clicks.reshape(flat.shape)).reshape(*slates.shape[:2], -1)
+
+
+def ranked(actions: np.ndarray, ranker: Ranker) -> np.ndarray:
+    """The slates ``(num_sessions, num_steps, slate_size)`` of actions ``(num_sessions, num_steps, action_size)``."""
+    return ranker.rank(actions.reshape(-1, actions.shape[2])).reshape(*actions.shape[:2], -1)
+
+
+def recomputed_beliefs(sessions: Sessions, encoder: BeliefEncoder) -> np.ndarray:
+    """Beliefs ``(num_sessions, num_steps + 1, size)``, as the environment's wrapper would have shown them."""
+    slates, clicks = (sessions.infos[name] for name in ("slate", "clicks"))
+    state, rows = encoder.initial(len(sessions)), []
+    for t in range(slates.shape[1]):
+        state = encoder.update(state, slates[:, t], clicks[:, t])
+        rows.append(encoder.read(state))
+    return np.stack(rows, axis=1)
