@@ -127,7 +127,7 @@ class TrainingLoop:
             progress.best = progress.last
         else:
             with borrowed_global_state():  # whatever is drawn there does not change the training
-                line["score"] = float(self._evaluate(progress.last.act))
+                line["score"] = float(self._evaluate(progress.last))
             if line["score"] > progress.best_record.get("best_score", -math.inf):
                 progress.best = progress.last
                 progress.best_record = {"best_step": progress.step, "best_score": line["score"]}

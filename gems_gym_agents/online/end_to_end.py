@@ -50,7 +50,7 @@ class EndToEndSACAgent(SACAgent):
     Examples:
         >>> agent = EndToEndSACAgent(window=10)
         >>> agent.fit(vector_env, steps=200_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
-        >>> agent.act(agent.belief.update(beliefs, slates, clicks))  # doctest: +SKIP
+        >>> agent.policy(agent.belief.read(state))  # doctest: +SKIP
     """
 
     options_class: ClassVar[type[SACOptions]] = EndToEndOptions
