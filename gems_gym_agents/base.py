@@ -6,12 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gems_gym.policies import Policy
-
-FloatArray = NDArray[np.float32]
 
 Evaluate = Callable[..., float]
 """Scores a :class:`~gems_gym.policies.Policy` on users that training never sees: mean clicks per session, higher is

@@ -110,7 +110,7 @@ def cases() -> dict[str, Case]:
     belief, ranker = _belief(), _ranker()
     transformer = TransformerBelief.random(**sized, width=8, heads=2, context=3)
     agents = importlib.import_module("gems_gym_agents.offline")
-    online = importlib.import_module("gems_gym_agents.online.sac")
+    online = importlib.import_module("gems_gym_agents.online")
     evaluation = importlib.import_module("gems_gym_agents.evaluation")
     datasets = importlib.import_module("gems_gym.datasets")
     made: dict[str, Case] = {
@@ -381,12 +381,12 @@ def cases() -> dict[str, Case]:
             {"env": _env(vector=True, autoreset_mode="disabled"), "user_seeds": [0, 1]},
         ),
     }
-    for name in ("BCAgent", "TD3PlusBCAgent", "IQLAgent", "CQLAgent", "AWACAgent"):
+    for name in [name for name in agents.__all__ if name.endswith("Agent")]:
         kind = getattr(agents, name)
         made[name] = (kind, vars(kind().options))
         made[f"{name}.fit"] = (
             kind().fit,
-            {"source": "a/aa-v0", "steps": 5, "seed": 0, "directory": None, "device": "cpu", "evaluate": None,
+            {"source": "a/aa-v0", "steps": 9_000, "seed": 0, "directory": None, "device": "cpu", "evaluate": None,
              "progress": False},
         )  # fmt: skip
         made[f"{name}.save"] = (kind().save, {"directory": Path("out")})

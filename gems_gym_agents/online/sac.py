@@ -65,7 +65,7 @@ class SACOptions:
         buffer_size: Transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
         reward_scale: Factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
         validate_every: Interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to whole
-            sessions of all users; an interrupted run goes on from the last of them.
+            sessions of all users; an interrupted run is resumed from the last of them.
         starts: How often training begins, each time from another seed, ≥ 1. After 1, 2, 4, ... rounds of
             ``validate_every`` interactions the half with the worse policies on validation users is dropped, until one
             start is left: what SAC finds early decides much of where it ends. The interactions of all count.
@@ -211,7 +211,7 @@ class SACAgent:
             self._chosen, self._dropped = recorder.best or recorder.last, recorder.dropped
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> SAC:
-        """Makes SB3's model of one start, not trained yet: what agents with other networks define anew."""
+        """Makes SB3's model of one start, not trained yet: agents with other networks override it."""
         from gems_gym_agents.online.model import make_sac
 
         return make_sac(self.options, env, seed=seed, device=device)

@@ -243,7 +243,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """A stretch of training, after which policies are validated and an interrupted run goes on.
+    """A stretch of training, at whose end policies are validated and the state is saved.
 
     Attributes:
         number: From 0.
