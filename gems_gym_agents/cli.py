@@ -42,7 +42,7 @@ from gems_gym.trained_agents import (
 from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import SPLITS, Users, UserSeed, UserSplit, user_seeds
 from gems_gym_agents import evaluation
-from gems_gym_agents.base import DivergedError
+from gems_gym_agents.base import DivergedError, world_options
 from gems_gym_agents.training_world import dataset_world
 
 VALIDATION_USERS = 200
@@ -129,8 +129,8 @@ def train(
             raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
         wanted = chosen_world(env, env_option) if env else None
         world, recorded = dataset_world(dataset, wanted, ranker, belief)
-    preset = getattr(agent_class, "presets", {}).get(world.preset)
-    learner = agent_class(**({} if preset is None else vars(preset)) | options)
+    options_of_world = world_options(agent_class, world.preset)
+    learner = agent_class(**options_of_world | options)
     score = evaluation.ValidationScore(
         partial(world.users, autoreset_mode="disabled"),
         user_seeds("validation", seed, validation_users),
@@ -150,7 +150,7 @@ def train(
         "env": world.spec.id,
         "env_spec": world.spec.to_json(),
         "dataset": dataset,
-        "preset": None if preset is None else world.preset,
+        "preset": world.preset if options_of_world else None,
         "steps": steps,
         "seed": seed,
     }

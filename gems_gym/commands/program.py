@@ -80,7 +80,10 @@ def program(
 
 @app.command("list")
 def list_parts(as_json: Json = False) -> None:
-    """List environments, and the rankers, beliefs, policies and agents that are installed."""
+    """List environments, and the rankers, beliefs, policies and agents that are installed.
+
+    Agents that are expected to fail, in modules called negative_controls, are marked.
+    """
     environments = [*environment_ids(), *latent_environment_ids()]
     parts = {
         kind: [asdict(info) for info in plugins.describe(group)] for group, kind in plugins.GROUPS.items()
@@ -88,10 +91,15 @@ def list_parts(as_json: Json = False) -> None:
     readable = key_value_table(
         {
             "environments": "\n".join(environments),
-            **{kind: "\n".join(one["name"] for one in found) for kind, found in parts.items() if found},
+            **{kind: "\n".join(map(_shown, found)) for kind, found in parts.items() if found},
         }
     )
     show_result({"environments": environments, **parts}, readable, as_json)
+
+
+def _shown(part: dict[str, str]) -> str:
+    control = part["target"].partition(":")[0].endswith(".negative_controls")
+    return part["name"] + (" (negative control)" if control else "")
 
 
 @app.command()

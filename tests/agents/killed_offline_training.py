@@ -16,6 +16,7 @@ import numpy as np
 from gems_gym import plugins
 from gems_gym_agents.library_state import import_library
 from tests.agents.killed_training import survive
+from tests.agents.offline_agents import warmed_up
 from tests.datasets.small_world import collect_latents
 
 EPOCH, SAVE_EVERY = 40, 16
@@ -29,7 +30,9 @@ def train(name: str, steps: int, folder: Path) -> None:
     """One run; it resumes what an earlier one left in the folder."""
     import minari
 
-    agent = plugins.load(plugins.AGENTS, name)(hidden_units=(16, 16), batch_size=32, steps_per_epoch=EPOCH)
+    kind = plugins.load(plugins.AGENTS, name)
+    options = {"hidden_units": (16, 16), "batch_size": 32, "steps_per_epoch": EPOCH} | warmed_up(kind, 100)
+    agent = kind(**options)
     agent.fit(
         minari.load_dataset("killed/latent-v0"),
         steps=steps,

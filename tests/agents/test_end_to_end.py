@@ -25,11 +25,17 @@ from gems_gym.user_splits import user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.evaluation import ValidationScore
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.online.end_to_end import environment_belief, features_of, make_end_to_end
-from gems_gym_agents.online.gru_features import GruFeatures, load_pooled
-from gems_gym_agents.online.options import EndToEndOptions
-from gems_gym_agents.online.sac import EndToEndSACAgent
-from gems_gym_agents.online.session_moments import MomentLayout, SessionMoments, moment_box
+from gems_gym_agents.online.end_to_end import EndToEndOptions, EndToEndSACAgent
+from gems_gym_agents.online.end_to_end_model import (
+    GruFeatures,
+    MomentLayout,
+    SessionMoments,
+    environment_belief,
+    features_of,
+    load_pooled,
+    make_end_to_end,
+    moment_box,
+)
 from tests.agents.tiny_env import TargetVectorEnv
 
 ENV = "GemsSlate-diffuse_topdown-v0"

@@ -18,24 +18,12 @@ import torch
 
 from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym_agents.base import DivergedError
-from gems_gym_agents.offline.agents import (
-    AWACAgent,
-    BCAgent,
-    CQLAgent,
-    IQLAgent,
-    OfflineAgent,
-    TD3PlusBCAgent,
-)
+from gems_gym_agents.offline import BCAgent, CQLAgent, TD3PlusBCAgent
+from gems_gym_agents.offline.agent import OfflineAgent
 from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+from tests.agents.offline_agents import AGENTS, warmed_up
 from tests.datasets.small_world import collect_latents
 
-AGENTS = {
-    "td3_plus_bc": TD3PlusBCAgent,
-    "bc": BCAgent,
-    "iql": IQLAgent,
-    "cql": CQLAgent,
-    "awac": AWACAgent,
-}
 SMALL: dict[str, Any] = {"hidden_units": (16, 16), "batch_size": 32, "steps_per_epoch": 10}
 STEPS = 35
 BELIEFS = np.random.default_rng(0).uniform(-1, 1, (50, 4)).astype(np.float32)
@@ -64,7 +52,7 @@ def fit(
     of_fit = {"steps": STEPS, "save_every": None} | {
         name: changes.pop(name) for name in ("steps", "save_every") if name in changes
     }
-    agent = kind(**(SMALL | changes))
+    agent = kind(**(SMALL | warmed_up(kind, 15) | changes))
     agent.fit(dataset, seed=seed, directory=folder, evaluate=up_and_down, progress=False, **of_fit)
     return agent
 
