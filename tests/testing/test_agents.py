@@ -24,6 +24,7 @@ ONLINE: dict[str, Any] = {
     "steps": 80, "net_arch": (8,), "batch_size": 8, "learning_starts": 20, "validate_every": 40, "buffer_size": 200,
 }  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
+    "plas": {**OFFLINE, "warmup_steps": 2},
     "sac": ONLINE,
     "sac_end_to_end": {**ONLINE, "pretrained": False, "window": 2},
 }
