@@ -54,7 +54,7 @@ class SlateConfig:
         boredom_moving_window: Steps that a click counts as recent, ≥ 0.
         boredom_timeout: Steps that a topic stays boring, ≥ 1.
         recent_items_maxlen: Most recent clicks remembered, ≥ 1.
-        dynamics_version: 0 for the published dynamics, oddities included (``-v0``), 1 for the mended ones (``-v1``):
+        dynamics_version: 0 for the published dynamics, oddities included (``-v0``), 1 for the corrected ones (``-v1``):
             first-slate clicks are logged with a time stamp like all others, the short-term topic is that of the
             item clicked last, and a click is recent for exactly ``boredom_moving_window`` steps (one less than in 0).
         click_only_once: If true, items already clicked in the session (first slate's included) have relevance 0.

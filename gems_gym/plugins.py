@@ -88,7 +88,7 @@ def names(group: str) -> list[str]:
 
 
 def describe(group: str) -> list[PluginInfo]:
-    """Tells who registers what in a group, without importing any of it.
+    """Says who registers what in a group, without importing any of it.
 
     Args:
         group: One of :data:`GROUPS`.
@@ -186,7 +186,7 @@ def _registered(group: str) -> list[EntryPoint]:
 
 
 def _distribution(found: EntryPoint) -> tuple[str, str]:
-    """Name and version of the distribution that registers an entry point, as far as its metadata tell."""
+    """Name and version of the distribution that registers an entry point, as far as its metadata say."""
     distribution = found.dist
     if distribution is None:
         return "an unknown distribution", "unknown"

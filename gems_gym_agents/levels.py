@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from gems_gym import __version__
 from gems_gym.artifacts import shipped
-from gems_gym.commands.options import changed_parameters
 from gems_gym.commands.output import plain
+from gems_gym.commands.worlds import changed_parameters
 from gems_gym.common.files import write_json
 from gems_gym.common.locks import locked_folder
 from gems_gym.latent_world import LatentWorld

@@ -37,7 +37,7 @@ def test_rankers(run, tiny_env, sizes, tmp_path, monkeypatch):
     vectors = np.random.default_rng(0).standard_normal((80, 4)).astype(np.float32)
     EmbeddingTable(vectors, "embeddings/test", sizes["catalog_hash"]).save(tmp_path / "vectors.safetensors")
     command = ("ranker", "--env", tiny_env, "--report", "--compare", "one_ranker.safetensors", *BRIEF)
-    code, out, err = run(*command, "--item-vectors", "vectors.safetensors", "--json", "--out", "picture.png")
+    code, out, err = run(*command, "--embeddings", "vectors.safetensors", "--json", "--out", "picture.png")
     assert code == 0, err
     rows = json.loads(out)
     assert list(rows) == ["one_ranker.safetensors", "topk", "k_head_argmax"]

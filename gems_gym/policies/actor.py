@@ -93,7 +93,7 @@ class Actor:
         """Writes a safetensors artefact of the kind ``policy/actor``.
 
         Args:
-            path: the file; it appears under its name only when it is whole.
+            path: the file; it appears under its name only when it is finished.
 
         Returns:
             The file's sha256, as hex; it is kept too.

@@ -37,11 +37,11 @@ def make_agent(run: Run[Any, Any]) -> Any:
 def agent_settings(run: Run[Any, Any]) -> dict[str, Any]:
     """What the results of all runs depend on."""
     options: Any = getattr(make_agent(run), "options", None)
-    told = is_dataclass(options) and not isinstance(options, type)
+    listed = is_dataclass(options) and not isinstance(options, type)
     return {
         "agent": run.variant.agent,
-        # defaults included where the agent tells them
-        "options": asdict(options) if told else dict(run.variant.options),
+        # defaults included where the agent gives them
+        "options": asdict(options) if listed else dict(run.variant.options),
         "steps": run.variant.steps,
         "test_users": run.study.test_users,
         "validation_users": run.study.validation_users,

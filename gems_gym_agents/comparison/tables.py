@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from gems_gym import plugins
-from gems_gym.common.pages import markdown_table
+from gems_gym.commands.output import markdown_table
 from gems_gym_agents.comparison.results import is_offline
 from gems_gym_agents.comparison.rows import OfflineRow, Row, offline_rows_of, rows_of
 
@@ -88,7 +88,7 @@ def terminal_tables(results: dict[str, Any]) -> RenderableType:
         tables.append(table)
     if not tables:
         return f"{results['study']}: no run is finished yet"
-    return Group(*tables, "* holds what no recommender could know")
+    return Group(*tables, "* holds privileged information")
 
 
 def markdown_section(results: dict[str, Any], picture: str) -> str:

@@ -54,7 +54,7 @@ def load_replay_buffer(source: Any, *, seed: Seed = 0) -> SessionReplayBuffer:
     that ends by its length is truncated, and its last transition bootstraps from the observation that followed.
 
     Args:
-        source: A ``minari.MinariDataset`` (whole, filtered or split), or the id of a local one. Observations
+        source: A ``minari.MinariDataset`` (complete, filtered or split), or the id of a local one. Observations
             must be a one-dimensional ``Box`` (the beliefs of a latent dataset), actions a ``Box`` within [-1, 1].
         seed: Seed of the sampling of mini-batches.
 

@@ -29,7 +29,7 @@ from gems_gym_agents.library_state import borrowed_global_state
 
 
 class SessionReplayBuffer(ReplayBuffer):  # type: ignore[misc]  # the library has no types
-    """A read-only replay buffer over whole sessions.
+    """A read-only replay buffer over complete sessions.
 
     No object is held per transition: one million transitions of 20 observed numbers and 32 latents take 220 MB.
 

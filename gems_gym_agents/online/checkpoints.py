@@ -100,7 +100,7 @@ class CheckpointRecorder:
         ]
 
     def restore(self, curve: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Goes on from policies that are in the directory already, and removes the files of all others.
+        """Resumes from policies that are in the directory already, and removes the files of all others.
 
         Args:
             curve: What :attr:`curve` was; nothing: begins anew.

@@ -3,8 +3,8 @@
 A finished actor is an ordinary one: its GRU, as a belief encoder, and its layers, as a policy on these beliefs.
 
 In training a GRU is unrolled over the last moments of a session from its recorded state before them. So it sees what
-it will see when it follows whole sessions, except that recorded states grow old: they are those of the networks as they
-were when the session began.
+it will see when it follows complete sessions, except that recorded states grow old: they are those of the networks as
+they were when the session began.
 """
 
 from __future__ import annotations

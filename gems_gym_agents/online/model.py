@@ -106,7 +106,7 @@ class ScaledReplayBuffer(ReplayBuffer):
 
 
 class HeldStartSAC(SAC):
-    """SB3's SAC, each of whose first random actions is held for a whole session of its user."""
+    """SB3's SAC, each of whose first random actions is held for a session of its user."""
 
     _held: np.ndarray  # (num_users, action_size)
 

@@ -14,7 +14,7 @@ import gymnasium
 import minari
 
 from gems_gym.beliefs import GruBelief
-from gems_gym.commands.options import changed_parameters, chosen_world
+from gems_gym.commands.worlds import changed_parameters, chosen_world
 from gems_gym.rankers import GemsRanker
 from gems_gym.trained_agents import open_trained_agent, recorded_world
 from gems_gym_agents.levels import Training

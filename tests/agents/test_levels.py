@@ -154,7 +154,7 @@ def test_whole_precision_where_half_would_act_otherwise(folder, tmp_path, monkey
 
 
 def test_from_the_command_to_datasets(run, folder, monkeypatch):
-    asked = ("levels", "--env", ENV, "--steps", STEPS, "--seed", SEED)
+    asked = ("dev", "levels", "--env", ENV, "--steps", STEPS, "--seed", SEED)
     with monkeypatch.context() as patched:
         step, steps = SlateVectorEnv.step, []
 
@@ -201,7 +201,7 @@ def test_from_the_command_to_datasets(run, folder, monkeypatch):
 
 def test_a_failure_is_told_and_the_others_go_on(run, folder, monkeypatch):
     monkeypatch.setattr(levels, "measure_references", lambda env, users: References(20.0, 40.0))
-    code, out, err = run("levels", "--env", ENV, "--steps", STEPS, "--out", folder)
+    code, out, err = run("dev", "levels", "--env", ENV, "--steps", STEPS, "--out", folder)
     assert code == 1
     assert json.loads(out)["policies"] == {}
     assert "no better than random slates: train with more steps" in json.loads(out)["failures"][ENV]

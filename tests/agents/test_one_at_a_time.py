@@ -76,7 +76,7 @@ def test_one_process_trains_the_levels_of_a_world(program, tmp_path):
     holder = in_another_process(_train_for_long, Training.of(env, 40, 0), tmp_path / "runs", begun)
     try:
         wait_until(begun.exists, holder)
-        code, _, err = program("levels", "--env", env, "--steps", 40, "--out", "out", "--runs", "runs")
+        code, _, err = program("dev", "levels", "--env", env, "--steps", 40, "--out", "out", "--runs", "runs")
     finally:
         holder.kill()
         holder.join()

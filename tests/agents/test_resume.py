@@ -1,4 +1,4 @@
-"""Training that is killed or interrupted goes on where it was, and ends as if nothing had happened."""
+"""Training that is killed or interrupted can be resumed, and ends as if nothing had happened."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_the_same_command_goes_on(run, parts, tmp_path, tiny_env, monkeypatch):
         interrupt(patched, after=40)
         code, out, err = run(*asked, "--out", "run")
     assert (code, out) == (130, "")
-    assert "the same command resumes the training" in err
+    assert "rerun the same command to resume the training" in err
     code, _, err = run(*asked, "--out", "run", "--seed", 1)
     assert code == 2
     assert "unfinished run with seed=0 (now 1)" in err
@@ -145,7 +145,7 @@ def test_the_same_command_resumes_an_offline_training(dataset, run, tmp_path, mo
     monkeypatch.setattr(d3rlpy.algos.TD3PlusBC, "update", interrupted)
     code, out, err = run(*OFFLINE, "--save-every", 4, "--out", "run")
     assert (code, out) == (130, "")
-    assert "the same command resumes the training" in err
+    assert "rerun the same command to resume the training" in err
     code, _, err = run(*OFFLINE, "--option", "alpha=2.5", "--out", "run")
     assert code == 2
     assert "unfinished run with options.alpha=0.5 (now 2.5)" in err

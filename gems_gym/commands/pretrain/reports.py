@@ -34,7 +34,7 @@ def world_of(spec: EnvSpec) -> tuple[SlateConfig, Catalog]:
 def report_rankers(
     world: EnvSpec,
     compare: list[str],
-    item_vectors: str | None,
+    embeddings: str | None,
     out: Path | None,
     as_json: bool,
     **measuring: Any,
@@ -44,7 +44,7 @@ def report_rankers(
     Args:
         world: The world's spec.
         compare: Shipped names or files; the world's shipped rankers if empty.
-        item_vectors: Item embeddings that rankers without training are made of, for comparison: a file or a shipped
+        embeddings: Item embeddings that rankers without training are made of, for comparison: a file or a shipped
             name.
         out: Picture to draw, a .png, .pdf or .svg file.
         as_json: Whether to print JSON.
@@ -56,8 +56,8 @@ def report_rankers(
     check_picture(out)
     config, catalog = world_of(world)
     rankers = _loaded(load_ranker, "ranker", world, compare)
-    if item_vectors is not None:
-        table = load_embeddings(item_vectors, catalog.hash)
+    if embeddings is not None:
+        table = load_embeddings(embeddings, catalog.hash)
         rankers |= {name: make_ranker(name, table, config.slate_size) for name in _UNTRAINED}
     rows = compare_rankers(rankers, config, catalog, **measuring)
     if out is not None:

@@ -1,7 +1,7 @@
-"""Pages of the documentation that are partly made from data: tables, and the parts that hold them."""
+"""Pages of the documentation whose marked parts are made from data or from the code."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gems_gym.common.files import whole_file
@@ -42,16 +42,3 @@ def rewrite_page(page: Path, text: str, generator: str, *, check: bool) -> None:
             file.write(text.encode())
     elif text != page.read_text("utf-8"):
         raise SystemExit(f"{page.name} is out of date; run python docs/{Path(generator).name}")
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
-    """A Markdown table.
-
-    Args:
-        header: The columns' names.
-        rows: As many cells each.
-        numbers: Whether all columns but the first are numbers, which stand to the right.
-    """
-    rule = ["---"] + ["---:" if numbers else "---"] * (len(header) - 1)
-    lines = [header, rule, *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
