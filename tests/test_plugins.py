@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gems_gym import plugins
+from gems_gym import SlateConfig, plugins
 from gems_gym.errors import require, unknown_name
 from tests.plugins.installing import environment_with
 
@@ -241,6 +241,17 @@ def test_two_owners_of_a_name(empty_site: Path) -> None:
     register(empty_site, "usurper", "[gems_gym.rankers]\ngems = usurper:Ranker\n", usurper="Ranker = int\n")
     with pytest.raises(plugins.PluginError, match=r"'gems' is registered by gems-gym .* and usurper 0\.3"):
         plugins.load(plugins.RANKERS, "gems")
+
+
+@pytest.mark.parametrize("answer", ["[2.0] * size", "[0.5]", "['a'] * size", "[float('nan')] * size"])
+def test_a_click_model_that_gives_something_else(empty_site: Path, answer: str) -> None:
+    name = f"odd_{len(answer)}"
+    module = f"def model(size, gamma):\n    return {answer}\n"
+    register(empty_site, "odd", f"[gems_gym.click_models]\nodd = {name}:model\n", **{name: module})
+    with pytest.raises(ValueError, match="the click model 'odd' gives .*; 10 floats in .0, 1. were expected"):
+        SlateConfig(click_model="odd")
+    with pytest.raises(ValueError, match="unknown click_model 'ood': did you mean 'odd'"):
+        SlateConfig(click_model="ood")
 
 
 def import_gems_gym(site: Path, statements: str) -> subprocess.CompletedProcess[str]:
