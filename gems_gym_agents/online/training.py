@@ -25,6 +25,7 @@ from stable_baselines3.common.logger import Logger
 from gems_gym import __version__
 from gems_gym.commands.output import plain
 from gems_gym.common.progress import track
+from gems_gym.trackers import trackers
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
@@ -87,7 +88,7 @@ def train_sac(
     check_spaces(env)
     rounds = plan_rounds(env, validate_every=options.validate_every, steps=steps, starts=options.starts)
     dropped = sum(one.dropped for one in rounds)
-    with borrowed_global_state(device):
+    with borrowed_global_state(device), trackers("SAC", directory) as tracked:
         arguments = run_arguments(options, env, recorder, steps, seed, device)
         run = UnfinishedSAC(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
 
@@ -96,7 +97,7 @@ def train_sac(
             return Start(model, env, options, its_recorder, keep_growth)
 
         best = start(seed, recorder)
-        curves = Curves(directory, run.restore(best.model, recorder))
+        curves = Curves(directory, tracked, run.restore(best.model, recorder))
         starts = [best]
         if best.interactions:  # of a resumed run, which has one start left
             recorder.dropped = dropped
