@@ -26,7 +26,10 @@ TRAINERS = "gems_gym.trainers"
 POLICIES = "gems_gym.policies"
 AGENTS = "gems_gym.agents"
 PRESETS = "gems_gym.presets"
+CLICK_MODELS = "gems_gym.click_models"
 EXECUTORS = "gems_gym.executors"
+TABLE_COLUMNS = "gems_gym.table_columns"
+TRACKERS = "gems_gym.trackers"
 COMMANDS = "gems_gym.commands"
 
 GROUPS: dict[str, str] = {
@@ -37,7 +40,10 @@ GROUPS: dict[str, str] = {
     POLICIES: "policy",
     AGENTS: "agent",
     PRESETS: "preset",
+    CLICK_MODELS: "click model",
     EXECUTORS: "executor",
+    TABLE_COLUMNS: "table column",
+    TRACKERS: "tracker",
     COMMANDS: "command",
 }
 """Every entry-point group that gems-gym reads -> what one member is called in messages."""

@@ -31,7 +31,8 @@ def sizes(tiny_env):
     return {"num_items": 80, "slate_size": 5, "catalog_hash": catalog_hash, "seed": 0}
 
 
-def test_rankers(run, tiny_env, sizes, tmp_path):
+def test_rankers(run, tiny_env, sizes, tmp_path, monkeypatch):
+    monkeypatch.setattr("gems_gym.pretraining.ranker_report._RANDOM_LATENTS", 2_000)
     GemsRanker.random(latent_size=4, **sizes).save(tmp_path / "one_ranker.safetensors")
     vectors = np.random.default_rng(0).standard_normal((80, 4)).astype(np.float32)
     EmbeddingTable(vectors, "embeddings/test", sizes["catalog_hash"]).save(tmp_path / "vectors.safetensors")

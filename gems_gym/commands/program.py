@@ -101,6 +101,8 @@ def program(
 def list_parts(as_json: Json = False) -> None:
     """List environments, and the rankers, beliefs, policies and agents that are installed.
 
+    Agents that are expected to fail, in modules called negative_controls, are marked.
+
     Examples:
         gems-gym list
         gems-gym list --json
@@ -112,10 +114,15 @@ def list_parts(as_json: Json = False) -> None:
     readable = key_value_table(
         {
             "environments": "\n".join(environments),
-            **{kind: "\n".join(one["name"] for one in found) for kind, found in parts.items() if found},
+            **{kind: "\n".join(map(_shown, found)) for kind, found in parts.items() if found},
         }
     )
     show_result({"environments": environments, **parts}, readable, as_json)
+
+
+def _shown(part: dict[str, str]) -> str:
+    control = part["target"].partition(":")[0].endswith(".negative_controls")
+    return part["name"] + (" (negative control)" if control else "")
 
 
 @app.command(cls=Command)

@@ -18,6 +18,7 @@ from gems_gym.latent_world import LatentWorld
 from gems_gym.trained_agents import RECORD_FILE, save_trained_agent
 from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import Users, user_seeds
+from gems_gym_agents.base import world_options
 from gems_gym_agents.evaluation import ValidationScore
 from gems_gym_agents.training_world import dataset_world
 
@@ -84,8 +85,8 @@ def train(
     agent_class(**chosen)  # mistakes are reported before the world is made
     saving = _saving(agent, agent_class, save_every)
     world, recorded = _world(agent, agent_class, env, env_option, dataset, ranker, belief)
-    preset = getattr(agent_class, "presets", {}).get(world.preset)
-    learner = agent_class(**({} if preset is None else vars(preset)) | chosen)
+    options_of_world = world_options(agent_class, world.preset)
+    learner = agent_class(**options_of_world | chosen)
     score = ValidationScore(
         partial(world.users, autoreset_mode="disabled"),
         user_seeds("validation", seed, validation_users),
@@ -105,7 +106,7 @@ def train(
         "env": world.spec.id,
         "env_spec": world.spec.to_json(),
         "dataset": dataset,
-        "preset": None if preset is None else world.preset,
+        "preset": world.preset if options_of_world else None,
         "steps": steps,
         "seed": seed,
     }

@@ -20,8 +20,7 @@ from gems_gym_agents import levels
 from gems_gym_agents.evaluation import References
 from gems_gym_agents.levels import NoLevelsError, Training, make_levels, pick
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
-from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.online.sac import SACAgent, SACOptions
 
 ENV = "GemsSlateLatent-small-v0"
 STEPS, SEED = 720, 3
@@ -94,7 +93,7 @@ def folder(tmp_path, monkeypatch, tiny_env):
         kwargs={**latent.kwargs, **kwargs},
     )
     small = SACOptions(learning_starts=100, net_arch=(16,), batch_size=64, gradient_steps=1)
-    monkeypatch.setattr(SACAgent, "presets", {"diffuse_topdown": small})
+    monkeypatch.setattr(SACAgent, "presets", {"diffuse_topdown": small}, raising=False)
     for name, value in (("TRAINING_USERS", 10), ("VALIDATION_USERS", 8), ("VALIDATE_EVERY", 120)):
         monkeypatch.setattr(levels, name, value)
     # so that the six policies of this training hold two levels

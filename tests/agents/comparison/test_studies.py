@@ -21,7 +21,7 @@ from gems_gym_agents.comparison.studies import (
     read_study,
 )
 from gems_gym_agents.comparison.study import PartRecipe, as_data, study_of_data
-from gems_gym_agents.online.presets import SAC_PRESETS
+from gems_gym_agents.online.sac import SACOptions
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
 
@@ -62,7 +62,7 @@ def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert len({run.folder for run in runs}) == len(runs)
     gems = next(run for run in runs if run.variant is SAC_GEMS and run.world.name == "focused_mix").settings()
-    assert gems["options"]["gamma"] == SAC_PRESETS["focused_mix"].gamma
+    assert gems["options"]["gamma"] == SACOptions().gamma
     assert gems["ranker"]["settings"]["latent_size"] == 32
     assert gems["ranker"]["shares"] != gems["belief"]["shares"]
 

@@ -1,26 +1,40 @@
-"""What the offline agents share: fitting to a recorded dataset, acting, saving and loading."""
+"""What the offline agents share: options, fitting to a recorded dataset, exporting the policy, saving and loading.
+
+An agent is an options class and a subclass of :class:`OfflineAgent` or :class:`ValueAgent` with one method, ``config``;
+see :mod:`gems_gym_agents.offline.td3` for short ones.
+"""
 
 from __future__ import annotations
 
 import abc
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Interval, MinLen
 
 from gems_gym import __version__
 from gems_gym.commands.output import plain
-from gems_gym.common.checks import Count, Seed, checked_arguments, make_checked
+from gems_gym.common.checks import (
+    Count,
+    Discount,
+    Positive,
+    Seed,
+    Units,
+    check_fields,
+    checked_arguments,
+    make_checked,
+)
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.datasets import open_dataset
 from gems_gym.datasets.reader import check_is_dataset
 from gems_gym.unfinished import discard_unfinished
-from gems_gym_agents.base import DivergedError, Evaluate
+from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
 from gems_gym_agents.library_state import borrowed_global_state, import_library
-from gems_gym_agents.offline.loop import Progress, TrainingLoop
-from gems_gym_agents.offline.options import TrainingOptions
-from gems_gym_agents.offline.reporting import training_report
+from gems_gym_agents.offline.loop import Progress, TrainingLoop, training_report
 
 if TYPE_CHECKING:
     from gems_gym.policies.actor import Actor
@@ -28,6 +42,58 @@ if TYPE_CHECKING:
 
 POLICY_FILE = "policy.safetensors"
 TRAINING_FILE = "training.json"
+
+NO_ENTROPY = -30.0
+"""Log temperature without entropy bonus; −∞ would make NaN of an infinite log-probability."""
+
+EXPORT_TOLERANCE = 1e-5
+"""Largest accepted difference between an action of the exported policy and of d3rlpy's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What every offline agent has.
+
+    Attributes:
+        batch_size: Transitions of one update, ≥ 1.
+        hidden_units: Sizes of the hidden layers of actor and critics.
+        layer_norm: Puts a layer normalisation behind each hidden layer.
+        grad_clip: Largest norm of a gradient, > 0, to which longer ones are shortened; ``None``: none is.
+        steps_per_epoch: Updates between two lines of the log (and two evaluations), ≥ 1.
+    """
+
+    batch_size: Count = 256
+    hidden_units: Annotated[tuple[Units, ...], MinLen(1)] = (256, 256)
+    layer_norm: bool = False
+    grad_clip: Positive | None = None
+    steps_per_epoch: Count = 1000
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueOptions(TrainingOptions):
+    """What every agent with Q-functions has.
+
+    Attributes:
+        gamma: Discount factor in [0, 1).
+        reward_scaler: What is done to rewards inside the algorithm; everything reported is in raw clicks. "scale":
+            nothing but ``reward_scale``; "standard": mean 0 and standard deviation 1 over the dataset; "minmax": from 0
+            to 1; "return": divided by the range of the sessions' returns.
+        reward_scale: Factor on rewards after that, > 0. With at most 10 clicks a slate, "scale", .1 and gamma .8 bound
+            |Q| by 5.
+        actor_learning_rate: Of Adam, > 0.
+        critic_learning_rate: Of Adam, > 0.
+        tau: Share of the critics that moves into the target critics at each update, in (0, 1].
+    """
+
+    gamma: Discount = 0.8
+    reward_scaler: Literal["scale", "standard", "minmax", "return"] = "scale"
+    reward_scale: Positive = 0.1
+    actor_learning_rate: Positive = 3e-4
+    critic_learning_rate: Positive = 3e-4
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
 
 
 class OfflineAgent(abc.ABC):
@@ -53,7 +119,6 @@ class OfflineAgent(abc.ABC):
 
     learns_from: ClassVar[Literal["dataset", "environment"]] = "dataset"
     options_class: ClassVar[type[TrainingOptions]]
-    has_q_function: ClassVar[bool] = False
 
     def __init__(self, **options: Any) -> None:
         self.options = make_checked(self.options_class, f"option of {type(self).__name__}", options)
@@ -79,14 +144,68 @@ class OfflineAgent(abc.ABC):
     def config(self, d3rlpy: Any) -> Any:
         """Makes the configuration of d3rlpy's algorithm from the options; the one method that agents must define."""
 
-    def prepare(self, algorithm: Any) -> None:  # noqa: B027
+    def prepare(self, algorithm: Any, buffer: SessionReplayBuffer) -> None:  # noqa: B027
         """Changes the built algorithm before it is trained, where an agent needs that."""
+
+    def check_steps(self, steps: int) -> None:  # noqa: B027
+        """Refuses a number of updates with which an agent's options make no sense, by a ValueError."""
 
     def encoder(self, d3rlpy: Any) -> Any:
         """Makes the factory of the hidden layers."""
         return d3rlpy.models.VectorEncoderFactory(
             hidden_units=list(self.options.hidden_units), use_layer_norm=self.options.layer_norm
         )
+
+    def optimizer(self, d3rlpy: Any) -> Any:
+        """Makes the factory of the optimisers."""
+        return d3rlpy.optimizers.AdamFactory(clip_grad_norm=self.options.grad_clip)
+
+    def q_bound(self, algorithm: Any, buffer: SessionReplayBuffer) -> float | None:
+        """The largest |Q| that rewards allow; ``None``: the agent has no Q-function."""
+        return None
+
+    def policy_modules(self, impl: Any) -> list[Any]:
+        """The layers of the policy that is exported: here, a network and tanh, of its mean if it is a Gaussian.
+
+        Args:
+            impl: d3rlpy's implementation, with the trained networks.
+
+        Returns:
+            What :func:`gems_gym_agents.actors.actor_from_modules` takes.
+        """
+        import torch
+
+        policy = impl.policy
+        head = policy._fc if hasattr(policy, "_fc") else policy._mu  # a deterministic or a Gaussian policy
+        return [*policy._encoder._layers, head, torch.nn.Tanh()]
+
+    def policy_actions(self, algorithm: Any, observations: FloatArray) -> FloatArray:
+        """What the policy that is exported chooses, by d3rlpy itself: (num_observations, action_size)."""
+        actions: FloatArray = algorithm.predict(observations)
+        return actions
+
+    def export(self, algorithm: Any, observations: FloatArray) -> Actor:
+        """Exports the deterministic policy of a d3rlpy algorithm, and checks that it acts the same.
+
+        Args:
+            algorithm: A built algorithm.
+            observations: ``(num_observations, observation_size)``, what both are compared on.
+
+        Returns:
+            The policy, free of torch.
+
+        Raises:
+            RuntimeError: An action differs by more than 1e-5: d3rlpy's networks have another form than was assumed.
+        """
+        from gems_gym_agents.actors import actor_from_modules
+
+        actor = actor_from_modules(self.policy_modules(algorithm.impl))
+        gap = float(np.abs(actor(observations) - self.policy_actions(algorithm, observations)).max())
+        if not gap <= EXPORT_TOLERANCE:
+            raise RuntimeError(
+                f"the exported policy differs from d3rlpy's by {gap:.3g}: unknown network {algorithm.impl.policy}"
+            )
+        return actor
 
     @checked_arguments
     def fit(
@@ -126,9 +245,9 @@ class OfflineAgent(abc.ABC):
             ImportError: If d3rlpy or Minari is not installed; it names the extra.
         """
         check_is_dataset(source, "source")
+        self.check_steps(steps)
         d3rlpy = import_library("d3rlpy")
         check_device(device)
-        d3rlpy = import_library("d3rlpy")
         from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
         from gems_gym_agents.offline.unfinished import UnfinishedTraining
 
@@ -140,8 +259,8 @@ class OfflineAgent(abc.ABC):
             d3rlpy.seed(seed)
             algorithm = self.config(d3rlpy).create(device=device)
             algorithm.build_with_dataset(buffer)
-            self.prepare(algorithm)
-            loop = TrainingLoop(algorithm, buffer, self.options, evaluate)
+            self.prepare(algorithm, buffer)
+            loop = TrainingLoop(self, algorithm, buffer, evaluate)
             arguments = {} if directory is None else self._arguments(buffer, device, evaluate)
             run = UnfinishedTraining(directory, arguments, algorithm, buffer, device)
             self._progress = now = run.restore()
@@ -223,6 +342,64 @@ class OfflineAgent(abc.ABC):
             }
         )
         return found
+
+
+class ValueAgent(OfflineAgent):
+    """An offline agent with Q-functions, whose values are watched against their bound."""
+
+    options: ValueOptions
+
+    def shared_settings(self, d3rlpy: Any) -> dict[str, Any]:
+        """Settings that mean the same in every algorithm with actor and critics."""
+        return {
+            "gamma": self.options.gamma,
+            "tau": self.options.tau,
+            "batch_size": self.options.batch_size,
+            "actor_learning_rate": self.options.actor_learning_rate,
+            "critic_learning_rate": self.options.critic_learning_rate,
+            "actor_encoder_factory": self.encoder(d3rlpy),
+            "critic_encoder_factory": self.encoder(d3rlpy),
+            "actor_optim_factory": self.optimizer(d3rlpy),
+            "critic_optim_factory": self.optimizer(d3rlpy),
+            "reward_scaler": self._reward_scaler(d3rlpy.preprocessing),
+        }
+
+    def _reward_scaler(self, preprocessing: Any) -> Any:
+        scalers = {
+            "scale": preprocessing.MultiplyRewardScaler,
+            "standard": preprocessing.StandardRewardScaler,
+            "minmax": preprocessing.MinMaxRewardScaler,
+            "return": preprocessing.ReturnBasedRewardScaler,
+        }
+        return scalers[self.options.reward_scaler](multiplier=self.options.reward_scale)
+
+    def q_bound(self, algorithm: Any, buffer: SessionReplayBuffer) -> float:
+        """The largest |Q| that rewards allow: max |reward| / (1 − gamma), in scaled rewards.
+
+        Raises:
+            ValueError: The dataset's rewards, or returns, are all the same, and can't be scaled by their range.
+        """
+        scaler = algorithm.reward_scaler
+        if not scaler.built:
+            scaler.fit_with_transition_picker(buffer.episodes, buffer.transition_picker)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            largest = float(np.abs(scaler.transform_numpy(buffer.reward_range)).max())
+        if not np.isfinite(largest):
+            raise ValueError(
+                f"reward_scaler={self.options.reward_scaler!r} divides by the range of rewards or returns, which are "
+                "all the same in this dataset; use reward_scaler='scale'"
+            )
+        return largest / (1.0 - self.options.gamma)
+
+
+def mean_actions(algorithm: Any, observations: FloatArray) -> FloatArray:
+    """The mean of a d3rlpy algorithm's Gaussian policy, where its ``predict`` draws actions and chooses among them."""
+    import torch
+
+    with torch.no_grad():
+        policy = algorithm.impl.policy(torch.as_tensor(observations, device=algorithm.impl.device))
+    actions: FloatArray = policy.squashed_mu.cpu().numpy()
+    return actions
 
 
 def _way_back(progress: Progress) -> str:

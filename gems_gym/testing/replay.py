@@ -1,17 +1,11 @@
-"""Checks for tests: replay recorded sessions through the simulator's own step; check parts of your own.
+"""A recorded session, replayed through the simulator's own step."""
 
-Plugin authors and our own tests use these.
-"""
-
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
 
-from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import as_array, checked
 from gems_gym.config import SlateConfig
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
@@ -118,53 +112,3 @@ def _checked_topic(topic: int | None, num_topics: int) -> int:
 
 def _uniforms_for(clicks: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where(clicks > 0, _CLICK, _NO_CLICK).astype(np.float32)
-
-
-def check_belief(belief: BeliefEncoder, *, steps: int = 6, num_users: int = 7, seed: int = 0) -> None:
-    """Check that a belief encoder does what every one must do, for authors of their own.
-
-    Args:
-        belief: A belief encoder, yours or ours.
-        steps: Observations in each session.
-        num_users: Users updated together.
-        seed: Of the slates and clicks.
-
-    Raises:
-        AssertionError: It does not; the text says what is wrong.
-
-    Examples:
-        >>> from gems_gym.beliefs import LastObservation
-        >>> check_belief(LastObservation(num_items=50, slate_size=3, catalog_hash="none"))
-    """
-    rng = np.random.default_rng(seed)
-    shape = (steps, num_users, belief.slate_size)
-    slates, clicks = rng.integers(belief.num_items, size=shape), rng.integers(2, size=shape)
-    before = slates.copy(), clicks.copy()
-    read = _beliefs(belief, slates, clicks)  # (steps, num_users, size)
-    for given, kept in zip((slates, clicks), before, strict=True):
-        assert np.array_equal(given, kept), "update() writes into the slates or clicks that it is given"
-    found, expected = (str(read.dtype), read.shape[1:]), ("float32", (num_users, belief.size))
-    assert found == expected, f"read() gives {found}; {expected} was expected"
-    assert np.abs(read).max() <= 1, f"read() gives {np.abs(read).max()}; beliefs are in [-1, 1]"
-    assert np.array_equal(read, _beliefs(belief, slates, clicks)), "the same session gives another belief"
-    for user in range(num_users):
-        alone = _beliefs(belief, slates[:, [user]], clicks[:, [user]])[:, 0]
-        assert np.array_equal(read[:, user], alone), "a user's belief depends on who is updated beside them"
-    state = belief.initial(num_users)
-    first, again = (belief.read(belief.update(state, slates[0], clicks[0])) for _ in range(2))
-    assert np.array_equal(first, again), "update() writes into the state that it is given"
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "belief.safetensors"
-        sha256 = belief.save(file)
-        opened = load_belief(file)
-        assert opened.sha256 == sha256, "save() returns another sha256 than the file has when it is loaded"
-        assert np.array_equal(read, _beliefs(opened, slates, clicks)), "another belief comes out of its file"
-
-
-def _beliefs(belief: BeliefEncoder, slates: NDArray[Any], clicks: NDArray[Any]) -> NDArray[np.float32]:
-    """Beliefs after each observation, ``(steps, num_users, size)``."""
-    state, read = belief.initial(slates.shape[1]), []
-    for shown, clicked in zip(slates, clicks, strict=True):
-        state = belief.update(state, shown, clicked)
-        read.append(np.array(belief.read(state)))
-    return np.stack(read)
