@@ -135,7 +135,7 @@ class Curves:
 
     Args:
         directory: The run's folder; ``None`` writes nothing.
-        so_far: The CSV file's text when the run that goes on here was interrupted; empty: begins anew, without the
+        so_far: The CSV file's text when the run that is resumed here was interrupted; empty: begins anew, without the
             files of an earlier run.
 
     Attributes:
