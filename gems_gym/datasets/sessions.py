@@ -42,7 +42,7 @@ class Sessions:
         observations: ``(num_sessions, num_steps + 1, ...)``, or a dict of such arrays for a ``Dict`` observation space.
         actions: ``(num_sessions, num_steps, ...)``, the actions that were *executed* (exploration noise included).
         rewards: ``(num_sessions, num_steps)``, clicks on each slate.
-        infos: name -> ``(num_sessions, num_steps + 1, ...)``.
+        infos: Name -> ``(num_sessions, num_steps + 1, ...)``.
     """
 
     seeds: list[int]

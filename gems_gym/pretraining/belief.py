@@ -40,18 +40,18 @@ class BeliefSettings:
     """How a belief is trained; other networks than the GRU have settings of their own beside these.
 
     Attributes:
-        size: numbers in the belief.
-        embedding_size: numbers in an item embedding.
-        slate_input: what a belief sees of a slate. ``"pooled"``: the sum of the clicked items and the sum of those
+        size: Numbers in the belief.
+        embedding_size: Numbers in an item embedding.
+        slate_input: What a belief sees of a slate. ``"pooled"``: the sum of the clicked items and the sum of those
             passed over, with learned position weights, and the S clicks. ``"concatenated"``: the published one, S
             embeddings and S clicks; it can hardly tell which item got the click, and learns far more slowly.
-        item_embeddings: what item embeddings start from: ``"co_click"``, computed from the log, or ``"scratch"``.
-        freeze_item_embeddings: whether they stay what they started from.
-        batches: gradient steps.
-        batch_sessions: sessions in a batch.
-        learning_rate: of Adam, at its peak; warmed up over the first 5 % of batches, then a half cosine to 0.
-        held_out: share of the sessions kept for the report, in (0, 1); at most 1,000 sessions.
-        keep: which weights to keep: of the "last" batch, or the "best" by the loss on held-out sessions, which is
+        item_embeddings: What item embeddings start from: ``"co_click"``, computed from the log, or ``"scratch"``.
+        freeze_item_embeddings: Whether they stay what they started from.
+        batches: Gradient steps.
+        batch_sessions: Sessions in a batch.
+        learning_rate: Of Adam, at its peak; warmed up over the first 5 % of batches, then a half cosine to 0.
+        held_out: Share of the sessions kept for the report, in (0, 1); at most 1,000 sessions.
+        keep: Which weights to keep: of the "last" batch, or the "best" by the loss on held-out sessions, which is
             measured 20 times. The report is then a little optimistic.
     """
 

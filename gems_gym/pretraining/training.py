@@ -278,7 +278,7 @@ def torch_threads(count: int = 1) -> Iterator[None]:
     thread also makes results independent of the number of cores.
 
     Args:
-        count: threads, ≥ 1.
+        count: Threads, ≥ 1.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

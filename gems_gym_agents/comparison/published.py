@@ -15,10 +15,10 @@ class PublishedReturn:
     """A mean return reported by others.
 
     Attributes:
-        policy: what it is called there.
-        world: preset whose world it is, on the catalogue published with the paper.
-        clicks: clicks per session.
-        source: where it stands.
+        policy: What it is called there.
+        world: Preset whose world it is, on the catalogue published with the paper.
+        clicks: Clicks per session.
+        source: Where it stands.
     """
 
     policy: str

@@ -20,12 +20,12 @@ class World:
     """A world of a study.
 
     Attributes:
-        name: what it is called in folders and tables.
-        preset: a preset's name.
-        overrides: fields of ``SlateConfig`` that differ from the preset's.
-        catalog_hash: hash of the catalogue that has to be given as a file; None: the world draws its own.
-        item_embeddings: that file, once it is given.
-        recipes_of: preset whose settings agents have; None: its own.
+        name: What it is called in folders and tables.
+        preset: A preset's name.
+        overrides: Fields of ``SlateConfig`` that differ from the preset's.
+        catalog_hash: Hash of the catalogue that has to be given as a file; None: the world draws its own.
+        item_embeddings: That file, once it is given.
+        recipes_of: Preset whose settings agents have; None: its own.
     """
 
     name: str
@@ -44,10 +44,10 @@ class RecordedWorld:
     """A world as a dataset shows it.
 
     Attributes:
-        name: what it is called in folders and tables.
-        preset: the preset.
-        level: quality of the policy that was recorded.
-        dataset_id: the Minari dataset, once it is known.
+        name: What it is called in folders and tables.
+        preset: The preset.
+        level: Quality of the policy that was recorded.
+        dataset_id: The Minari dataset, once it is known.
     """
 
     name: str
@@ -69,13 +69,13 @@ class PartRecipe:
     """How a study's belief or ranker is made in any of its worlds; what is not given is as in a preset of ours.
 
     Attributes:
-        name: of the recipe, in folders; variants that name the same one share what it made.
-        kind: what is made: a trainer's kind, "belief/gru" or "ranker/gems", or a kind of ranker that is made of item
+        name: Of the recipe, in folders; variants that name the same one share what it made.
+        kind: What is made: a trainer's kind, "belief/gru" or "ranker/gems", or a kind of ranker that is made of item
             embeddings, "ranker/topk".
-        preset: one of the trainer's presets.
-        sessions: sessions logged.
-        search_sessions: sessions played before by logging policies that search.
-        settings: fields of the trainer's settings; or of a ranker of item embeddings their kind, ``embeddings``, and
+        preset: One of the trainer's presets.
+        sessions: Sessions logged.
+        search_sessions: Sessions played before by logging policies that search.
+        settings: Fields of the trainer's settings; or of a ranker of item embeddings their kind, ``embeddings``, and
             its ``options``.
     """
 
@@ -115,16 +115,16 @@ class OnlineVariant:
     """An agent that learns from users, through a ranker and a belief of its own.
 
     Attributes:
-        name: what it is called in folders and tables.
-        description: for readers of the table.
-        ranker: how its ranker is made.
-        belief: how its belief is made.
-        agent: a name in the entry-point group ``gems_gym.agents``.
-        options: the agent's options, in place of those of its preset for the world.
-        steps: interactions.
-        num_envs: users in lockstep.
-        privileged: whether it holds privileged information.
-        published_as: the policy of :data:`~gems_gym_agents.comparison.published.PUBLISHED` to stand beside.
+        name: What it is called in folders and tables.
+        description: For readers of the table.
+        ranker: How its ranker is made.
+        belief: How its belief is made.
+        agent: A name in the entry-point group ``gems_gym.agents``.
+        options: The agent's options, in place of those of its preset for the world.
+        steps: Interactions.
+        num_envs: Users in lockstep.
+        privileged: Whether it holds privileged information.
+        published_as: The policy of :data:`~gems_gym_agents.comparison.published.PUBLISHED` to stand beside.
     """
 
     name: str
@@ -147,11 +147,11 @@ class OfflineVariant:
     """An agent that learns from a dataset.
 
     Attributes:
-        name: what it is called in folders and tables.
-        description: for readers of the table.
-        agent: a name in the entry-point group ``gems_gym.agents``.
-        options: the agent's options, in place of those of its preset for the world.
-        steps: gradient updates.
+        name: What it is called in folders and tables.
+        description: For readers of the table.
+        agent: A name in the entry-point group ``gems_gym.agents``.
+        options: The agent's options, in place of those of its preset for the world.
+        steps: Gradient updates.
     """
 
     name: str
@@ -169,15 +169,15 @@ class Study:
     """Every world with every variant and every seed.
 
     Attributes:
-        name: what it is asked for by.
-        title: for readers.
-        worlds: all :class:`World` or all :class:`RecordedWorld`.
+        name: What it is asked for by.
+        title: For readers.
+        worlds: All :class:`World` or all :class:`RecordedWorld`.
         variants: :class:`OnlineVariant` for the former, :class:`OfflineVariant` for the latter.
-        seeds: each decides everything random of its runs: logs, pretraining, agent, users met.
-        test_users: users of the test split (block 0) that all policies of the study are scored on.
-        validation_users: users that checkpoints are picked on.
-        constant_slate_sessions: sessions that the search for the best constant slate plays.
-        published: what others reported for these worlds.
+        seeds: Each decides everything random of its runs: logs, pretraining, agent, users met.
+        test_users: Users of the test split (block 0) that all policies of the study are scored on.
+        validation_users: Users that checkpoints are picked on.
+        constant_slate_sessions: Sessions that the search for the best constant slate plays.
+        published: What others reported for these worlds.
 
     Raises:
         ValueError: Two recipes with one name.

@@ -64,8 +64,8 @@ class SACOptions:
             the first thing learned is what a latent is worth over a session.
         buffer_size: Transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
         reward_scale: Factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
-        validate_every: Interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to whole
-            sessions of all users; an interrupted run is resumed from the last of them.
+        validate_every: Interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to complete
+            sessions of all users; an interrupted run resumes from the last of them.
         starts: How often training begins, each time from another seed, ≥ 1. After 1, 2, 4, ... rounds of
             ``validate_every`` interactions the half with the worse policies on validation users is dropped, until one
             start is left: what SAC finds early decides much of where it ends. The interactions of all count.
