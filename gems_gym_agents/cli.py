@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
+from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym.commands.options import (
     ALL,
     Checkpoint,
@@ -39,7 +40,6 @@ from gems_gym.trained_agents import (
     recorded_world,
     save_trained_agent,
 )
-from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import SPLITS, Users, UserSeed, UserSplit, user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.base import DivergedError

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from gems_gym import __version__
 from gems_gym.artifacts import shipped
+from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.commands.options import changed_parameters
 from gems_gym.commands.output import plain
 from gems_gym.common.files import write_json
@@ -29,7 +30,6 @@ from gems_gym.common.locks import locked_folder
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies.actor import KIND, Actor
 from gems_gym.registration import is_latent
-from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import References, ValidationScore, evaluate, measure_references
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints

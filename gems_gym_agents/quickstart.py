@@ -14,6 +14,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
+from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.commands.options import changed_parameters
 from gems_gym.commands.output import note, plain
 from gems_gym.common.files import write_json
@@ -26,7 +27,6 @@ from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
 from gems_gym.pretraining.recipes import Recipe, follow, metrics_of, modules_of, trained_recipe
 from gems_gym.trained_agents import open_trained_agent, save_trained_agent
-from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import (
     NUM_ENVS,

@@ -1,6 +1,7 @@
 """``gems-gym pretrain``: rankers, beliefs and item embeddings from logged sessions."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 from annotated_types import Ge, Interval
 
 from gems_gym import plugins
-from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.artifacts.unfinished import Unfinished, making
 from gems_gym.commands.options import EnvOption, chosen_world, read_options, refuse
 from gems_gym.commands.output import key_value_table, rows_table, show_result
 from gems_gym.commands.reports import report_beliefs, report_rankers, world_of
@@ -462,11 +463,11 @@ def _unfinished(
     logged: LogPlan,
     overwrite: bool,
     trained_on: dict[str, Any],
-) -> Unfinished:
+) -> AbstractContextManager[Unfinished]:
     """Where the unfinished work on a file is kept, with all that decides the file."""
     config, catalog = world
     described = {"world": {**asdict(config), "catalog_hash": catalog.hash}, "log": logged.described()}
-    return Unfinished.of_file(out, described | trained_on, overwrite=overwrite)
+    return making(out, described | trained_on, overwrite=overwrite)
 
 
 def _report(sha256: str, out: Path, settings: dict[str, Any], metrics: dict[str, Any], as_json: bool) -> None:

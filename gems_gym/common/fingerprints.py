@@ -26,7 +26,7 @@ _LIBRARIES = {
 """Libraries that compute, by what they are imported as -> their distribution."""
 
 _WITHOUT_NUMBERS = re.compile(
-    r"gems_gym\.(errors|plugins|unfinished)|gems_gym\.commands\.(output|terminals)"
+    r"gems_gym\.(errors|plugins|artifacts\.unfinished)|gems_gym\.commands\.(output|terminals)"
     r"|gems_gym\.common(\.(array_files|check_words|checks|dataset_folders|files|fingerprints|folders|locks|machine"
     r"|pages|progress))?|gems_gym\.datasets\.card"
     r"|gems_gym\.envs\.(canvas|palette|picture|rendering|video)"

@@ -11,11 +11,11 @@ from typing import Any
 from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, discard_unfinished
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.commands.output import note, plain
 from gems_gym.common.files import read_json_object, write_json
 from gems_gym.trained_agents import AgentPolicy
-from gems_gym.unfinished import UNFINISHED_FOLDER, discard_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.runs import Run

@@ -10,11 +10,11 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.common.dataset_folders import local_dataset_ids
 from gems_gym.common.intervals import t_interval
 from gems_gym.latent_world import LatentWorld
 from gems_gym.trained_agents import AgentPolicy, save_trained_agent
-from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.learning import agent_settings, describe, fit, score_on_test_users
 from gems_gym_agents.comparison.runs import Run

@@ -9,10 +9,10 @@ import gymnasium
 from gymnasium.vector import VectorEnv
 
 from gems_gym import plugins
+from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.beliefs import load_belief
 from gems_gym.rankers import load_ranker
 from gems_gym.trained_agents import save_trained_agent
-from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.comparison.learning import agent_settings, describe, fit, score_on_test_users
 from gems_gym_agents.comparison.parts import Parts
 from gems_gym_agents.comparison.runs import OpenWorld, Run

@@ -14,8 +14,6 @@ from typing import Any
 from gems_gym.beliefs import GruBelief
 from gems_gym.common.files import read_json, write_json
 from gems_gym.policies.actor import Actor
-from gems_gym.unfinished import UNFINISHED_FOLDER as UNFINISHED_FOLDER
-from gems_gym.unfinished import discard_unfinished as discard_unfinished
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.online.averaging import mean_actor, mean_belief
 

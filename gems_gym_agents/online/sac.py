@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 
 from gymnasium.vector import VectorEnv
 
+from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.common.checks import Count, Positive, Seed, checked_arguments, make_checked
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.policies.actor import Actor
-from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.base import Evaluate, FloatArray
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints

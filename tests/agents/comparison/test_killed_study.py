@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
-from gems_gym.unfinished import STATE_FILE, UNFINISHED_FOLDER
+from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym_agents.comparison.cli import write_results
 from gems_gym_agents.comparison.results import collect_results
 from gems_gym_agents.comparison.running import run_study

@@ -19,8 +19,8 @@ pytest.importorskip("stable_baselines3")
 
 from rich.console import Console
 
+from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym.trained_agents import open_trained_agent
-from gems_gym.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym_agents.comparison.cli import write_results
 from gems_gym_agents.comparison.learning import WatchedScore
 from gems_gym_agents.comparison.rows import rows_of
