@@ -350,9 +350,8 @@ def quickstart(
     episodes: Annotated[Users, typer.Option(help="Test users.")] = 500,
     as_json: Json = False,
 ) -> None:
-    """The whole road once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
-    from gems_gym_agents.quickstart import run_quickstart
-    from gems_gym_agents.quickstart_seeds import run_quickstarts
+    """The whole pipeline once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
+    from gems_gym_agents.quickstart import run_quickstart, run_quickstarts
 
     check_out_folder(out)
     world = chosen_world(env or [environment_id("diffuse_topdown")], env_option)

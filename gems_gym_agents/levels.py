@@ -11,7 +11,6 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,17 @@ from gems_gym.artifacts import shipped
 from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.commands.options import changed_parameters
 from gems_gym.commands.output import plain
-from gems_gym.common.files import write_json
 from gems_gym.common.locks import locked_folder
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies.actor import KIND, Actor
 from gems_gym.registration import is_latent
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.evaluation import References, ValidationScore, evaluate, measure_references
+from gems_gym_agents.comparison.training import TrainingSettings, agent_modules, fit
+from gems_gym_agents.evaluation import References, evaluate, measure_references
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.stages import Stage
 
 VALIDATION_USERS = 200
 VALIDATE_EVERY = 20_000
@@ -126,7 +126,7 @@ class Training:
         return found
 
     def policies(self, folder: Path) -> list[Checkpoint]:
-        """Train, or resume what is there; of a finished training, read what it left.
+        """Train, or resume what is there; of a training that the same code finished, read what it left.
 
         Args:
             folder: Gets a folder for this very training.
@@ -140,23 +140,19 @@ class Training:
         digest = hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
         directory = folder / f"{self.world.preset}-{digest[:12]}"
         with locked_folder(directory, f"the training in {directory}"):
-            finished = directory / _FINISHED_FILE
-            if not finished.is_file():
-                self._train(directory)
-                write_json(finished, self.record)
-                discard_unfinished(directory)
-            return read_checkpoints(directory)
+            name = f"training in {self.world.preset}"
+            modules = agent_modules(SACAgent.options_class.agent)
+            stage = Stage(name, directory, self.record, modules, record_name=_FINISHED_FILE)
 
-    def _train(self, directory: Path) -> None:
-        users = partial(self.world.users, autoreset_mode="disabled")
-        SACAgent(**vars(self.options)).fit(
-            self.world.users(TRAINING_USERS),
-            steps=self.steps,
-            seed=self.seed,
-            directory=directory,
-            evaluate=ValidationScore(users, self.users),
-            keep_growth=KEEP_GROWTH,
-        )
+            def train() -> dict[str, Any]:
+                agent, users = SACAgent(**vars(self.options)), self.world.users(TRAINING_USERS)
+                settings = TrainingSettings(self.steps, self.seed, VALIDATION_USERS)
+                score = fit(agent, users, self.world, stage, directory, settings, keep_growth=KEEP_GROWTH)
+                return {"cpu_seconds": score.cpu_seconds}
+
+            stage.run(train)
+            discard_unfinished(directory)
+            return read_checkpoints(directory)
 
 
 def pick(policies: Sequence[Checkpoint], references: References) -> dict[str, Checkpoint]:

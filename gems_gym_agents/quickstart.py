@@ -1,11 +1,13 @@
-"""The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
+"""The whole pipeline once: log, pretrain, train online, collect, train offline, evaluate; with one seed or several."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,30 +17,29 @@ from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
 from gems_gym.artifacts.unfinished import discard_unfinished
-from gems_gym.commands.options import changed_parameters
+from gems_gym.commands.options import changed_parameters, in_world
 from gems_gym.commands.output import note, plain
+from gems_gym.commands.reports import world_of
 from gems_gym.common.files import write_json
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.datasets import collect
-from gems_gym.envs import SlateEnv
 from gems_gym.errors import missing_dependency, require
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
-from gems_gym.pretraining.recipes import Recipe, follow, metrics_of, modules_of, trained_recipe
-from gems_gym.trained_agents import open_trained_agent, save_trained_agent
+from gems_gym.pretraining.recipes import trained_recipe
+from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.evaluation import (
-    NUM_ENVS,
-    Evaluation,
-    ValidationScore,
-    evaluate,
-    measure_references,
-)
-from gems_gym_agents.results import ResultsTable, draw_clicks_per_step
-from gems_gym_agents.stages import Stages
+from gems_gym_agents.comparison.curves import draw_clicks_per_step
+from gems_gym_agents.comparison.training import Part, TrainingSettings, agent_modules, train
+from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate, measure_references
+from gems_gym_agents.quickstart_tables import SEEDS_FILE, ResultsTable, SeedsTable
+from gems_gym_agents.stages import Stage
 
 OFFLINE_AGENTS = ("td3_plus_bc", "bc")
+
+_COLLECTING = {"gems_gym.datasets.collect", "gems_gym.policies.actor"}
+_DATASET = 2**19  # block of logging users that no seed below 2^18 shares, nor the rankers' with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def run_quickstart(
     settings: QuickstartSettings = QuickstartSettings(),
     dataset_id: str | None = None,
 ) -> ResultsTable:
-    """Go the whole road, reusing what an earlier run in the same folder left whole.
+    """Run the whole pipeline, reusing the finished stages of an earlier run in the same folder.
 
     Args:
         directory: Folder for everything it makes; the dataset goes where Minari keeps datasets.
@@ -101,109 +102,159 @@ def run_quickstart(
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")
     spec = gymnasium.spec(env) if isinstance(env, str) else env
-    return _Road(directory, spec, seed, settings, dataset_id).results(episodes)
+    dataset_id = dataset_id or in_world("gems-slate/{preset}/quickstart-v0", spec)
+    return _Quickstart(directory, spec, seed, settings, dataset_id).results(episodes)
 
 
-class _Road:
+def run_quickstarts(
+    directory: Path,
+    env: str | EnvSpec,
+    seeds: Sequence[int],
+    *,
+    episodes: int = 500,
+    settings: QuickstartSettings = QuickstartSettings(),
+) -> SeedsTable:
+    """Run the quickstart once for each seed; finished stages are not run again.
+
+    Args:
+        directory: Gets a folder ``seed-N`` for each seed, and the table of all, ``seeds.json``.
+        env: A slate environment's id or spec.
+        seeds: At least one. Each has a training, a dataset and test users of its own.
+        episodes: Test users of each seed.
+        settings: How much of everything.
+    """
+    spec = gymnasium.spec(env) if isinstance(env, str) else env
+    results = {}
+    for seed in seeds:
+        dataset_id = in_world(f"gems-slate/{{preset}}/quickstart_seed_{seed}-v0", spec)
+        results[seed] = run_quickstart(
+            directory / f"seed-{seed}",
+            spec,
+            seed=seed,
+            episodes=episodes,
+            settings=settings,
+            dataset_id=dataset_id,
+        )
+    table = SeedsTable.of({seed: plain(one.as_dict()) for seed, one in results.items()})
+    write_json(directory / SEEDS_FILE, table.as_dict())
+    return table
+
+
+class _Quickstart:
     """The stages, each building on the ones before."""
 
     def __init__(
-        self, directory: Path, spec: EnvSpec, seed: int, settings: QuickstartSettings, dataset_id: str | None
+        self, directory: Path, spec: EnvSpec, seed: int, settings: QuickstartSettings, dataset_id: str
     ) -> None:
         self.directory, self.spec, self.seed, self.settings = directory, spec, seed, settings
-        self.preset = spec.kwargs["preset"]
+        self.dataset_id = dataset_id
+        self.world = world_of(spec)
         changed = changed_parameters(spec)
-        self.dataset_id = dataset_id or f"gems-slate/{self.preset}/quickstart-v0"
-        self.stages = Stages(directory)
-        self.world = cast(SlateEnv, gymnasium.make(spec).unwrapped)
-        self.base = {"env": spec.id, "catalog": self.world.catalog.hash, "seed": seed}
+        self.base: dict[str, Any] = {"env": spec.id, "catalog": self.world[1].hash, "seed": seed}
         self.base |= {"env_options": changed} if changed else {}
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
+        """A stage's record; how long it took is remembered."""
+        self.seconds[name] = record["seconds"]
+        return record
 
     # -- representations ---------------------------------------------------------------------------------------
 
     @cached_property
     def belief(self) -> dict[str, Any]:
-        recipe, settings = trained_recipe("belief/gru", self.preset, seed=self.seed), self.settings
-        return self.pretrained("belief", recipe, settings.belief_batches, sessions=settings.belief_sessions)
+        settings = self.settings
+        return self.pretrained(
+            "belief", "belief/gru", settings.belief_batches, sessions=settings.belief_sessions
+        )
 
     @cached_property
     def ranker(self) -> dict[str, Any]:
-        recipe, settings = trained_recipe("ranker/gems", self.preset, seed=self.seed), self.settings
+        settings = self.settings
         log = {"sessions": settings.ranker_sessions, "search_sessions": settings.search_sessions}
-        return self.pretrained("ranker", recipe, settings.ranker_batches, **log)
+        return self.pretrained("ranker", "ranker/gems", settings.ranker_batches, **log)
 
-    def pretrained(self, name: str, recipe: Recipe, batches: int, **log: Any) -> dict[str, Any]:
+    def pretrained(self, name: str, kind: str, batches: int, **log: Any) -> dict[str, Any]:
         """A part by a recipe with less of everything."""
+        recipe = trained_recipe(kind, self.spec.kwargs["preset"], seed=self.seed)
         recipe = replace(recipe, settings=recipe.settings | {"batches": batches}, **log)
-        file = f"{name}.safetensors"
-
-        def make() -> dict[str, Any]:
-            made = follow(recipe, world=(self.world.config, self.world.catalog))
-            made.save(self.directory / file)
-            return {"metrics": metrics_of(made)}
-
-        return self.stages.run(name, self.base | asdict(recipe), [file], make, modules=modules_of(recipe))
+        return self.timed(name, Part(name, recipe, self.world, self.base, self.directory).make())
 
     @cached_property
     def latent_world(self) -> LatentWorld:
         belief, ranker = (self.directory / f"{part}.safetensors" for part in ("belief", "ranker"))
         return LatentWorld.of(self.spec, ranker, belief)
 
-    @property
-    def score(self) -> Callable[[Callable[[Any], NDArray[Any]]], float]:
-        """Mean return on validation users."""
-        users = user_seeds("validation", self.seed, self.settings.validation_users)
-        return ValidationScore(partial(self.latent_world.users, autoreset_mode="disabled"), users)
-
     # -- agents ------------------------------------------------------------------------------------------------
 
-    def train(self, name: str, source: Any, steps: int, options: dict[str, Any]) -> Any:
-        """Fit an agent, keep the best on validation users, and write its folder."""
-        agent = plugins.load(plugins.AGENTS, name)(**options)
-        folder = self.directory / name
-        discard_unfinished(folder)  # a run of other settings would be in the way
-        agent.fit(source, steps=steps, seed=self.seed, directory=folder, evaluate=self.score)
-        record = {
-            "env": self.spec.id,
-            "env_spec": self.spec.to_json(),
-            "steps": steps,
-            "seed": self.seed,
-        }
-        world = self.latent_world
-        save_trained_agent(folder, agent, name, world.ranker, world.belief, record)
+    def trained(
+        self,
+        name: str,
+        source: Any,
+        steps: int,
+        inputs: dict[str, Any],
+        keep: Callable[[Any], dict[str, Any]],
+        *files: str,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """The stage of an agent.
+
+        Args:
+            name: The agent.
+            source: What it learns from.
+            steps: Interactions or updates.
+            inputs: What else it depends on.
+            keep: What is kept of the trained agent, beside its folder.
+            *files: What ``keep`` writes.
+            **options: The agent's.
+        """
+        folder, world = self.directory / name, self.latent_world
+        settings = TrainingSettings(steps, self.seed, self.settings.validation_users)
+        written = [f"{name}/agent.json", f"{name}/policy.safetensors", *files]
+        depends_on = {**inputs, **options, **asdict(settings)}
+        stage = Stage(name, self.directory, depends_on, agent_modules(name), written)
+
+        def learn() -> dict[str, Any]:
+            agent = plugins.load(plugins.AGENTS, name)(**options)
+            train(agent, name, source, world, stage, folder, settings)
+            return keep(agent)
+
+        record = self.timed(name, stage.run(learn))
         discard_unfinished(folder)
-        return agent
+        return record
 
     @cached_property
     def sac(self) -> dict[str, Any]:
-        settings = self.settings
-        options = {"validate_every": max(settings.sac_interactions // 10, 1)}
+        inputs = {name: getattr(self, name)["fingerprint"] for name in ("belief", "ranker")}
+        count, steps = self.settings.sac_users, self.settings.sac_interactions
+        return self.trained(
+            "sac",
+            self.latent_world.users(count),
+            steps,
+            {**inputs, "users": count},
+            self.keep_behaviour,
+            "behaviour.safetensors",
+            validate_every=max(steps // 10, 1),
+        )
 
-        def make() -> dict[str, Any]:
-            agent = self.train(
-                "sac", self.latent_world.users(settings.sac_users), settings.sac_interactions, options
-            )
-            collecting = _halfway(agent.checkpoints)
-            collecting.actor.save(self.directory / "behaviour.safetensors")
-            return {
-                "curve": [one.describe() for one in agent.checkpoints],
-                "behaviour": collecting.describe(),
-            }
-
-        inputs = {
-            **options, "interactions": settings.sac_interactions, "users": settings.sac_users,
-            "validation_users": settings.validation_users,
-            "belief": self.belief["fingerprint"], "ranker": self.ranker["fingerprint"],
-        }  # fmt: skip
-        files = ["sac/agent.json", "sac/policy.safetensors", "behaviour.safetensors"]
-        return self.stages.run("sac", inputs, files, make, modules=_agent_modules("sac"))
+    def keep_behaviour(self, agent: Any) -> dict[str, Any]:
+        """Write the checkpoint that collects."""
+        collecting = _halfway(agent.checkpoints)
+        collecting.actor.save(self.directory / "behaviour.safetensors")
+        curve = [one.describe() for one in agent.checkpoints]
+        return {"curve": curve, "behaviour": collecting.describe()}
 
     @cached_property
     def dataset(self) -> dict[str, Any]:
-        minari = require("minari")
+        inputs = {
+            "dataset_id": self.dataset_id, "sessions": self.settings.dataset_sessions,
+            "noise": self.settings.exploration_noise, "sac": self.sac["fingerprint"],
+        }  # fmt: skip
+        stage = Stage("dataset", self.directory, inputs, _COLLECTING)
+        local = require("minari").list_local_datasets().get(self.dataset_id, {})
 
         def make() -> dict[str, Any]:
-            if self.dataset_id in minari.list_local_datasets():
+            if local:
                 note(f"replacing the dataset {self.dataset_id}, which another run made")
             dataset = collect(
                 self.spec.id,
@@ -219,16 +270,10 @@ class _Road:
             )
             return {"dataset_id": self.dataset_id, "content_hash": dataset.storage.metadata["content_hash"]}
 
-        def still_whole(result: dict[str, Any]) -> bool:
-            local = minari.list_local_datasets()
-            found: bool = local.get(self.dataset_id, {}).get("content_hash") == result["content_hash"]
-            return found
-
-        inputs = {
-            "dataset_id": self.dataset_id, "sessions": self.settings.dataset_sessions,
-            "noise": self.settings.exploration_noise, "sac": self.sac["fingerprint"],
-        }  # fmt: skip
-        return self.stages.run("dataset", inputs, [], make, still_whole, modules=_COLLECTING)
+        return self.timed(
+            "dataset",
+            stage.run(make, still_there=lambda kept: kept["content_hash"] == local.get("content_hash")),
+        )
 
     def behaviour_policy(self) -> Policy:
         """The policy that collects: an early checkpoint of SAC, with noise."""
@@ -237,14 +282,8 @@ class _Road:
 
     def offline(self, name: str) -> dict[str, Any]:
         """An offline agent, trained on the dataset."""
-        inputs = {"updates": self.settings.offline_updates, "dataset": self.dataset["fingerprint"]}
-
-        def make() -> dict[str, Any]:
-            agent = self.train(name, self.dataset_id, self.settings.offline_updates, {})
-            return {"history": agent.history}
-
-        files = [f"{name}/agent.json", f"{name}/policy.safetensors"]
-        return self.stages.run(name, inputs, files, make, modules=_agent_modules(name))
+        inputs, updates = {"dataset": self.dataset["fingerprint"]}, self.settings.offline_updates
+        return self.trained(name, self.dataset_id, updates, inputs, lambda agent: {"history": agent.history})
 
     # -- results -----------------------------------------------------------------------------------------------
 
@@ -252,23 +291,22 @@ class _Road:
     def constant_slate(self) -> NDArray[np.int64]:
         sessions = self.settings.constant_slate_sessions
 
-        def make() -> dict[str, Any]:
-            policy: Any = make_policy("constant_slate", self.world, sessions=sessions, seed=self.seed)
+        def search() -> dict[str, Any]:
+            env = gymnasium.make(self.spec).unwrapped
+            policy: Any = make_policy("constant_slate", env, sessions=sessions, seed=self.seed)
             return {"slate": policy.slate.tolist()}
 
-        modules = [plugins.module_of(plugins.POLICIES, "constant_slate")]
-        found = self.stages.run(
-            "constant slate", {**self.base, "sessions": sessions}, [], make, modules=modules
-        )
-        return np.array(found["slate"])
+        modules = {plugins.module_of(plugins.POLICIES, "constant_slate")}
+        name = "constant slate"
+        stage = Stage(name, self.directory, {**self.base, "sessions": sessions}, modules)
+        return np.array(self.timed(name, stage.run(search))["slate"])
 
     def results(self, episodes: int) -> ResultsTable:
         """Evaluate everything on test users."""
         users = user_seeds("test", self.seed, episodes)
         num_envs = min(episodes, NUM_ENVS)
         slates = gymnasium.make_vec(self.spec, num_envs=num_envs, autoreset_mode="disabled")
-        belief, ranker = self.belief, self.ranker
-        sac = self.sac
+        belief, ranker, sac = self.belief, self.ranker, self.sac
         for name in OFFLINE_AGENTS:
             self.offline(name)
         latents = self.latent_world.users(num_envs, autoreset_mode="disabled")
@@ -294,23 +332,14 @@ class _Road:
         draw_clicks_per_step(evaluations, self.spec.id, self.directory / "clicks_per_step.png")
         details = {
             "seed": self.seed, "dataset_id": self.dataset_id, "directory": str(self.directory),
-            "stage_seconds": self.stages.seconds, "belief_metrics": belief["metrics"],
+            "stage_seconds": self.seconds, "belief_metrics": belief["metrics"],
             "ranker_metrics": ranker["metrics"], "sac_curve": sac["curve"], "behaviour": sac["behaviour"],
             "gems_gym": __version__, "processor": cpu_type()["processor"],
-            **made_by(__name__, *_agent_modules(*OFFLINE_AGENTS, "sac")),
+            **made_by(__name__, *agent_modules(*OFFLINE_AGENTS, "sac")),
         }  # fmt: skip
         table = ResultsTable(self.spec.id, evaluations, measure_references(slates, users), details)
         write_json(self.directory / "results.json", plain(table.as_dict()))
         return table
-
-
-def _agent_modules(*names: str) -> set[str]:
-    """The modules that train and score agents."""
-    return {"gems_gym_agents.evaluation"} | {plugins.module_of(plugins.AGENTS, name) for name in names}
-
-
-_COLLECTING = ("gems_gym.datasets.collect", "gems_gym.policies.actor")
-_DATASET = 2**19  # block of logging users that no seed below 2^18 shares, nor the rankers' with it
 
 
 def _halfway(checkpoints: list[Any]) -> Any:

@@ -30,7 +30,8 @@ _WITHOUT_NUMBERS = re.compile(
     r"|gems_gym\.common(\.(array_files|check_words|checks|dataset_folders|files|fingerprints|folders|locks|machine"
     r"|pages|progress))?|gems_gym\.datasets\.card"
     r"|gems_gym\.envs\.(canvas|palette|picture|rendering|video)"
-    r"|gems_gym_agents\.comparison\.(cli|curves|jobs|published|rows|running|tables)"
+    r"|gems_gym_agents\.(stages|quickstart_tables)"
+    r"|gems_gym_agents\.comparison\.(cli|curves|jobs|results|running|studies|tables)"
 )
 """Modules that check, store or show, but compute nothing: a change of theirs changes no number."""
 

@@ -112,8 +112,7 @@ def _shown(results: dict[str, Any], failures: dict[str, str], out: Path) -> tupl
     """The results as JSON and for a person."""
     from dataclasses import asdict
 
-    from gems_gym_agents.comparison.results import is_offline
-    from gems_gym_agents.comparison.rows import offline_rows_of, rows_of
+    from gems_gym_agents.comparison.results import is_offline, offline_rows_of, rows_of
     from gems_gym_agents.comparison.tables import terminal_tables
 
     rows: Sequence[Any] = offline_rows_of(results) if is_offline(results) else rows_of(results)

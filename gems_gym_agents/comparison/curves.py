@@ -1,15 +1,16 @@
-"""Learning curves of a study: validation clicks against interactions or updates, a panel for each world."""
+"""Pictures: a study's learning curves, a panel for each world, and clicks at every step of the session."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gems_gym.common.pictures import new_figure, save_figure
-from gems_gym_agents.comparison.results import is_offline, runs_in
-from gems_gym_agents.comparison.rows import q_shares, rows_of
+from gems_gym_agents.comparison.results import is_offline, q_shares, rows_of, runs_in
+from gems_gym_agents.evaluation import Evaluation
 
 _COLUMNS = 3
 _AVERAGED = "mean of late policies"
@@ -127,3 +128,29 @@ def _draw_q(panel: Any, results: dict[str, Any], world: str) -> None:
     panel.axhline(1.0, color="0.4", linestyle=":", label="bound of |Q|")
     panel.set(title=world, xlabel="thousand updates", ylabel="max |Q| / bound", ylim=(0, None))
     panel.grid(alpha=0.3)
+
+
+def draw_clicks_per_step(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:
+    """Draw mean clicks at every step of the session, a line for each policy.
+
+    Args:
+        evaluations: In the order of the legend.
+        title: Above the picture.
+        path: The .png, .pdf or .svg file to write.
+
+    Raises:
+        ImportError: Matplotlib is not installed; the message names the extra.
+    """
+    figure = new_figure(9, 5)
+    axes = figure.add_subplot()
+    for evaluation in evaluations:
+        steps = range(1, len(evaluation.clicks_per_step) + 1)
+        axes.plot(
+            steps, evaluation.clicks_per_step, label=f"{evaluation.name} ({evaluation.mean_return:.0f})"
+        )
+    axes.set(xlabel="step of the session", ylabel="clicks per slate", title=title, ylim=(0, None))
+    axes.legend(
+        title="policy (clicks per session)", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+    axes.grid(alpha=0.3)
+    save_figure(figure, path, dpi=120)

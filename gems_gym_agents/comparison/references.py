@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+
 from gems_gym import plugins
 from gems_gym.policies import make_policy
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.comparison.runs import OpenWorld, read_result, write_result
 from gems_gym_agents.comparison.study import Study, World
 from gems_gym_agents.evaluation import NUM_ENVS, evaluate
+from gems_gym_agents.stages import Stage
 
 REFERENCE_FILE = "references.json"
 
@@ -19,32 +21,35 @@ REFERENCES = ("random", "short_term_oracle", "constant_slate", "boredom_aware_or
 """Policies in the order of the table; the first and the last are 0 and 100 of the normalised score."""
 
 
-def reference_settings(study: Study, world: World) -> dict[str, Any]:
-    """What a world's references depend on."""
-    return {
-        "world": OpenWorld(world).settings,
+def references_stage(study: Study, world: World, out: Path) -> Stage:
+    """The measurement of a world's references, whose record is ``references.json`` in the world's folder."""
+    settings = {
+        "world": world.settings,
         "test_users": study.test_users,
         "constant_slate_sessions": study.constant_slate_sessions,
     }
-
-
-def read_references(study: Study, world: World, out: Path) -> dict[str, Any] | None:
-    """A world's references, None if they are not measured yet; see :func:`measure_references`."""
-    return read_result(out / world.name / REFERENCE_FILE, lambda: reference_settings(study, world))
+    modules = [__name__, *(plugins.module_of(plugins.POLICIES, name) for name in REFERENCES)]
+    return Stage(f"{world.name} references", out / world.name, settings, modules, record_name=REFERENCE_FILE)
 
 
 def measure_references(study: Study, world: World, out: Path) -> str:
-    """Play the policies that need no training, and write ``references.json`` in the world's folder.
+    """Play the policies that need no training, unless that is done.
 
-    Its ``policies`` hold, by name, ``mean_return``, ``ci95`` (over users), ``privileged``, and ``cpu_seconds`` and
-    ``interactions`` before the test, which only the search for the best constant slate needs; and its ``slate``.
+    The record's ``policies`` hold, by name, ``mean_return``, ``ci95`` (over users), ``privileged``, and ``cpu_seconds``
+    and ``interactions`` before the test, which only the search for the best constant slate needs; and its ``slate``.
 
     Returns:
         A line for people.
     """
-    place = OpenWorld(world)
+    stage = references_stage(study, world, out)
+    with stage.locked():
+        found = stage.kept() or stage.make(lambda: {"world": world.name, "policies": _play(study, world)})
+    return ", ".join(f"{name} {one['mean_return']:.1f}" for name, one in found["policies"].items())
+
+
+def _play(study: Study, world: World) -> dict[str, dict[str, Any]]:
     users = user_seeds("test", 0, study.test_users)
-    env = place.slates(min(len(users), NUM_ENVS))
+    env = gymnasium.make_vec(world.spec, num_envs=min(len(users), NUM_ENVS), autoreset_mode="disabled")
     policies: dict[str, dict[str, Any]] = {}
     for name in REFERENCES:
         start, searched = time.process_time(), name == "constant_slate"
@@ -57,13 +62,7 @@ def measure_references(study: Study, world: World, out: Path) -> str:
             "ci95": found.ci95,
             "privileged": bool(plugins.load(plugins.POLICIES, name).privileged),
             "cpu_seconds": cpu_seconds,
-            "interactions": options.get("sessions", 0) * place.config.episode_length,
+            "interactions": options.get("sessions", 0) * world.parameters[0].episode_length,
             **({"slate": policy.slate} if searched else {}),
         }
-    write_result(
-        out / world.name / REFERENCE_FILE,
-        reference_settings(study, world),
-        {"world": world.name, "policies": policies},
-        [__name__, *(plugins.module_of(plugins.POLICIES, name) for name in REFERENCES)],
-    )
-    return ", ".join(f"{name} {one['mean_return']:.1f}" for name, one in policies.items())
+    return policies

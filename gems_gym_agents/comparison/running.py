@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from gems_gym.commands.output import note
-from gems_gym.common.locks import locked_folder
 from gems_gym.errors import unknown_name
 from gems_gym_agents.comparison.jobs import Executor, Job, do_jobs
-from gems_gym_agents.comparison.offline import OfflineRun
-from gems_gym_agents.comparison.online import OnlineRun
-from gems_gym_agents.comparison.references import measure_references, read_references
-from gems_gym_agents.comparison.runs import OpenWorld
+from gems_gym_agents.comparison.references import measure_references, references_stage
+from gems_gym_agents.comparison.runs import OfflineRun, OnlineRun
 from gems_gym_agents.comparison.studies import DATASETS
 from gems_gym_agents.comparison.study import (
     OfflineVariant,
@@ -90,7 +87,7 @@ def _with_catalog(world: Any, item_embeddings: Path | None) -> World:
     if item_embeddings is None:
         return cast(World, world)
     complete = replace(world, item_embeddings=str(item_embeddings))
-    found = OpenWorld(complete).catalog.hash
+    found = complete.parameters[1].hash
     if found != world.catalog_hash:
         raise ValueError(
             f"--item-embeddings {item_embeddings} is another catalogue (hash {found}) than the world {world.name!r} is "
@@ -144,14 +141,14 @@ def run_study(
         raise ValueError(f"--jobs must be at least 1, got {processes}")
     runs = runs_of(study, out)
     finished = [(run, result) for run in runs if (result := run.result()) is not None]
-    stale = [run for run, result in finished if not result.items() >= run.made_by().items()]
+    stale = [run for run, result in finished if run.stage.is_stale(result)]
     if stale and not rerun_stale:
         note(
             f"{study.name}: {len(stale)} of {len(finished)} finished runs were made by other code or on another type "
             f"of processor, and are kept ({', '.join(run.name for run in stale)}); --rerun-stale runs them again"
         )
     for run in stale if rerun_stale else ():
-        run.discard_result()
+        run.stage.discard()
     left = [run for run in runs if run.result() is None]
     for run in left:
         run.settings()  # what is wrong with a run is said before the first begins
@@ -170,7 +167,7 @@ def _reference_jobs(study: Study, out: Path) -> list[Job]:
             out / world.name / "references.log",
         )
         for world in study.worlds
-        if isinstance(world, World) and read_references(study, world, out) is None
+        if isinstance(world, World) and references_stage(study, world, out).kept() is None
     ]
 
 
@@ -214,18 +211,13 @@ def measure_references_of(request: Mapping[str, Any]) -> str:
 def make_part(request: Mapping[str, Any]) -> str:
     """A job: the belief or the ranker of the request's run; returns a line for people."""
     run = cast(OnlineRun, _run_of(request))
-    made = run.parts.make(getattr(run.variant, request["part"]))
+    made = run.parts[request["part"]].make()
     return f"{made['cpu_seconds'] / 60:.1f} CPU-minutes"
 
 
 def play(request: Mapping[str, Any]) -> str:
-    """A job: the request's run, once no other process plays it; returns a line for people.
-
-    Such a process may be one beside this study, or what is left of one that was killed.
-    """
-    run = _run_of(request)
-    with locked_folder(run.folder, f"the run {run.folder}", wait=True):
-        return run.play() if run.result() is None else "finished by another process"
+    """A job: the request's run; returns a line for people."""
+    return _run_of(request).play()
 
 
 def _run_of(request: Mapping[str, Any]) -> OnlineRun | OfflineRun:

@@ -1,91 +1,39 @@
-"""One run of a study: where it lives, and its result, which is there only when the run is finished."""
+"""One run of a study: a variant in a world with a seed, trained and tested once."""
 
 from __future__ import annotations
 
 import abc
-import os
-import platform
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import gymnasium
-from gymnasium.vector import VectorEnv
+import numpy as np
+from numpy.typing import NDArray
 
-from gems_gym import __version__
-from gems_gym.beliefs import BeliefEncoder
-from gems_gym.commands.output import plain
-from gems_gym.common.files import read_json_object, write_json
-from gems_gym.common.fingerprints import cpu_type, made_by
-from gems_gym.config import SlateConfig
+from gems_gym import plugins
+from gems_gym.artifacts.unfinished import discard_unfinished
+from gems_gym.beliefs import load_belief
+from gems_gym.common.dataset_folders import local_dataset_ids
+from gems_gym.common.intervals import t_interval
 from gems_gym.latent_world import LatentWorld
-from gems_gym.rankers import Ranker
-from gems_gym.registration import environment_id
-from gems_gym.simulator import Catalog, resolve_world
+from gems_gym.rankers import load_ranker
+from gems_gym.trained_agents import AgentPolicy
+from gems_gym.user_splits import user_seeds
+from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
+from gems_gym_agents.comparison.training import Part, TrainingSettings, agent_modules, train
+from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate
+from gems_gym_agents.stages import Stage
+from gems_gym_agents.training_world import dataset_world
 
 RESULT_FILE = "result.json"
 
-
-@dataclass(frozen=True)
-class OpenWorld:
-    """A world of a study with its environments.
-
-    Attributes:
-        world: The world.
-    """
-
-    world: World
-
-    @cached_property
-    def _resolved(self) -> tuple[SlateConfig, Catalog]:
-        return resolve_world(self.world.preset, self.world.item_embeddings, dict(self.world.overrides))
-
-    @property
-    def config(self) -> SlateConfig:
-        """Its parameters."""
-        return self._resolved[0]
-
-    @property
-    def catalog(self) -> Catalog:
-        """Its items."""
-        return self._resolved[1]
-
-    @property
-    def env_id(self) -> str:
-        """The slate environment's id."""
-        return environment_id(self.world.preset)
-
-    @property
-    def env_kwargs(self) -> dict[str, Any]:
-        """What its environment is made with, beside the id."""
-        own = self.world.item_embeddings
-        return {**self.world.overrides, **({} if own is None else {"item_embeddings": own})}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What results in it depend on."""
-        return {"env": self.env_id, "overrides": dict(self.world.overrides), "catalog": self.catalog.hash}
-
-    def slates(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
-        """Users to show slates to, without autoreset."""
-        return gymnasium.make_vec(
-            self.env_id, num_envs=num_envs, autoreset_mode="disabled", **self.env_kwargs
-        )
-
-    def latents(
-        self, num_envs: int, ranker: Ranker, belief: BeliefEncoder, **kwargs: Any
-    ) -> VectorEnv[Any, Any, Any]:
-        """Users seen as beliefs and acted on in latents."""
-        return LatentWorld(gymnasium.spec(self.env_id), ranker, belief).users(
-            num_envs, **self.env_kwargs, **kwargs
-        )
-
-
 WorldT = TypeVar("WorldT", World, RecordedWorld)
 VariantT = TypeVar("VariantT", OnlineVariant, OfflineVariant)
+
+_LOGGED = ("step", "score", "q_abs_max", "q_bound")
 
 
 @dataclass(frozen=True)
@@ -115,8 +63,12 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
         """The modules that make the result, for :func:`gems_gym.common.fingerprints.code_fingerprint`."""
 
     @abc.abstractmethod
-    def play(self) -> str:
-        """Train and test, and write the result; returns a line for people."""
+    def train_and_test(self) -> dict[str, Any]:
+        """Make the result."""
+
+    @abc.abstractmethod
+    def summary(self, result: dict[str, Any]) -> str:
+        """The result as a line for people."""
 
     @property
     def name(self) -> str:
@@ -128,67 +80,221 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
         """The run's own folder; beside it lies what the variants of a world and seed share."""
         return self.out / self.world.name / f"seed-{self.seed}" / self.variant.name
 
-    def made_by(self) -> dict[str, str]:
-        """Fingerprints of the code and of the processor that would make the result now."""
-        return made_by(*self.modules())
+    @cached_property
+    def stage(self) -> Stage:
+        """The run as a stage, whose record is ``result.json``."""
+        return Stage(self.name, self.folder, self.settings(), self.modules(), record_name=RESULT_FILE)
 
     def result(self) -> dict[str, Any] | None:
-        """The result if the run is finished, else None; see :func:`read_result`."""
-        return read_result(self.folder / RESULT_FILE, self.settings)
+        """The result if the run is finished, else None.
 
-    def discard_result(self) -> None:
-        """Forget the result: the run is to be run again."""
-        (self.folder / RESULT_FILE).unlink(missing_ok=True)
+        Raises:
+            ValueError: A result of other settings; they are named.
+        """
+        return self.stage.kept() if (self.folder / RESULT_FILE).is_file() else None
 
-    def finish(self, result: dict[str, Any]) -> None:
-        """Write the result: from now on the run is finished."""
-        identity = {"world": self.world.name, "variant": self.variant.name, "seed": self.seed}
-        write_result(self.folder / RESULT_FILE, self.settings(), {**identity, **result}, self.modules())
+    def play(self) -> str:
+        """Train and test, once no other process plays this run; returns a line for people.
+
+        Such a process may be one beside this study, or what is left of one that was killed.
+        """
+        stage = self.stage
+        with stage.locked():
+            if stage.kept() is not None:
+                return "finished by another process"
+            identity = {"world": self.world.name, "variant": self.variant.name, "seed": self.seed}
+            found = stage.make(lambda: {**identity, **self.train_and_test()})
+        discard_unfinished(self.folder)
+        return self.summary(found)
+
+    def agent(self) -> Any:
+        """The agent, not fitted yet: the variant's options in place of those of its preset for the world."""
+        agent_class = plugins.load(plugins.AGENTS, self.variant.agent)
+        preset = getattr(agent_class, "presets", {}).get(self.world.recipes_of or self.world.preset)
+        return agent_class(**({} if preset is None else vars(preset)) | dict(self.variant.options))
+
+    def agent_settings(self) -> dict[str, Any]:
+        """What the results of all runs depend on."""
+        options: Any = getattr(self.agent(), "options", None)
+        told = is_dataclass(options) and not isinstance(options, type)
+        return {
+            "agent": self.variant.agent,
+            # defaults included where the agent tells them
+            "options": asdict(options) if told else dict(self.variant.options),
+            "steps": self.variant.steps,
+            "test_users": self.study.test_users,
+            "validation_users": self.study.validation_users,
+        }
+
+    def train(self, source: Any, world: LatentWorld, **record: Any) -> tuple[Any, float]:
+        """The trained agent, whose folder is the run's, and the seconds of processor time that it took."""
+        agent, study = self.agent(), self.study
+        settings = TrainingSettings(self.variant.steps, self.seed, study.validation_users)
+        score = train(agent, self.variant.agent, source, world, self.stage, self.folder, settings, **record)
+        return agent, score.cpu_seconds
+
+    def test(self, act: Act, world: LatentWorld) -> Evaluation:
+        """Sessions of the study's test users with a policy."""
+        seeds = user_seeds("test", 0, self.study.test_users)
+        env = world.users(min(len(seeds), NUM_ENVS), autoreset_mode="disabled")
+        return evaluate(AgentPolicy(act), env, seeds, name=self.variant.name, progress=True)
 
 
-def write_result(
-    file: Path, settings: dict[str, Any], result: dict[str, Any], modules: Iterable[str]
-) -> None:
-    """Write a result with what it depends on, its settings, its code and the processor, whole or not at all."""
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
-    made = {
-        "gems_gym": __version__, "machine": machine, "processor": cpu_type()["processor"], **made_by(*modules),
-    }  # fmt: skip
-    write_json(file, plain({**result, **made, "settings": settings}))
+@dataclass(frozen=True)
+class OnlineRun(Run[World, OnlineVariant]):
+    """An agent that learns from users through a belief and a ranker; these are shared with runs beside it."""
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Its belief and its ranker."""
+        recipes = {"belief": self.variant.belief, "ranker": self.variant.ranker}
+        return {
+            kind: Part(
+                one.name,
+                one.recipe(self.world.preset, self.seed),
+                self.world.parameters,
+                {"world": self.world.settings},
+                self.folder.parent,
+            )
+            for kind, one in recipes.items()
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        parts = {kind: part.settings for kind, part in self.parts.items()}
+        return {**self.agent_settings(), "num_envs": self.variant.num_envs, **parts}
+
+    def modules(self) -> set[str]:
+        """The modules that make the result."""
+        parts = (part.modules for part in self.parts.values())
+        return {__name__, *agent_modules(self.variant.agent)}.union(*parts)
+
+    def train_and_test(self) -> dict[str, Any]:
+        """Make the result.
+
+        It holds ``test`` (``mean_return``, ``ci95`` over users, ``users``), ``interactions``, ``curve``
+        (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean of late
+        policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker and
+        training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and ``logged_interactions``
+        that these two learned from.
+        """
+        parts, variant = self.parts, self.variant
+        made = {kind: part.make() for kind, part in parts.items()}
+        ranker, belief = load_ranker(parts["ranker"].file), load_belief(parts["belief"].file)
+        world = LatentWorld(self.world.spec, ranker, belief)
+        registered = gymnasium.spec(world.spec.id)
+        agent, training = self.train(world.users(variant.num_envs), world, env_spec=registered.to_json())
+        cpu_seconds = {kind: one["cpu_seconds"] for kind, one in made.items()} | {"training": training}
+        # what it acts on from now on, if it has learned one of its own
+        found = self.test(agent.act, replace(world, belief=getattr(agent, "belief", None) or belief))
+        policies = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
+        curve = [one for one in policies if one.get("mean_of", 1) == 1]
+        means = [{key: one[key] for key in ("score", "mean_of")} for one in policies if one not in curve]
+        return {
+            "test": _described(found),
+            "interactions": getattr(agent, "interactions", variant.steps),
+            "logged_interactions": sum(one["logged_interactions"] for one in made.values()),
+            "curve": {key: [one[key] for one in curve] for key in ("interactions", "score")},
+            "averaged": means[0] if means else None,
+            "cpu_seconds": cpu_seconds,
+            "metrics": {kind: one["metrics"] for kind, one in made.items()},
+            "parts": {kind: one["files"][parts[kind].file.name] for kind, one in made.items()},
+        }
+
+    def summary(self, result: dict[str, Any]) -> str:
+        """The result as a line for people."""
+        minutes = sum(result["cpu_seconds"].values()) / 60
+        return f"{result['test']['mean_return']:.1f} clicks on test users, {minutes:.1f} CPU-minutes"
 
 
-def read_result(file: Path, settings: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
-    """Read a result.
+@dataclass(frozen=True)
+class OfflineRun(Run[RecordedWorld, OfflineVariant]):
+    """An agent that learns from a dataset, whose belief and ranker it uses."""
+
+    def dataset(self) -> tuple[LatentWorld, Any]:
+        """What the dataset was recorded in, with its ranker and belief, and the dataset.
+
+        Raises:
+            FileNotFoundError: It is not among the local ones; the message says what to do.
+            ValueError: Sessions of another world, or slates instead of beliefs and latents.
+        """
+        world = self.world
+        if world.dataset_id not in local_dataset_ids():
+            raise FileNotFoundError(
+                f"there is no local dataset {world.dataset_id!r}; make it with 'gems-gym collect', or name others by "
+                "--datasets, where {preset} and {level} stand for the world's"
+            )
+        recorded, dataset = dataset_world(world.dataset_id)
+        if recorded.preset != world.preset:
+            raise ValueError(
+                f"the dataset {world.dataset_id!r} was recorded in the world {recorded.preset!r}; "
+                f"{world.preset!r} was expected"
+            )
+        return recorded, dataset
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        content_hash = self.dataset()[1].storage.metadata["content_hash"]
+        return {**self.agent_settings(), "dataset": self.world.dataset_id, "content_hash": content_hash}
+
+    def modules(self) -> set[str]:
+        """The modules that make the result."""
+        return {__name__, *agent_modules(self.variant.agent)}
+
+    def train_and_test(self) -> dict[str, Any]:
+        """Make the result.
+
+        It holds ``test`` (of the policy with the best score on validation users: the peak) and ``final`` (of the last
+        one), ``history`` (at every log: ``step``, ``score`` on validation users, ``q_abs_max``, ``q_bound``),
+        ``behaviour`` (mean return of the recorded sessions), ``difference_to_behaviour`` of peak and final, paired by
+        recorded user, and ``cpu_seconds``.
+        """
+        world, dataset = self.dataset()
+        agent, training = self.train(dataset, world, dataset=dataset.id)
+        policies: dict[str, Act] = {"peak": agent.act, "final": getattr(agent, "last", agent).act}
+        found = {name: self.test(act, world) for name, act in policies.items()}
+        seeds, recorded = recorded_returns(dataset, self.study.test_users)
+        paired = {}
+        for name, act in policies.items():
+            env = world.users(len(seeds), autoreset_mode="disabled")
+            played = evaluate(AgentPolicy(act), env, seeds, name="recorded users", progress=True)
+            gained = played.returns - recorded
+            paired[name] = {"mean": float(gained.mean()), "ci95": t_interval(gained)}
+        behaviour = float(recorded.mean())
+        return {
+            "test": _described(found["peak"]),
+            "final": _described(found["final"]),
+            "history": {key: [line.get(key) for line in agent.history] for key in _LOGGED},
+            "behaviour": {"users": len(seeds), "mean_return": behaviour, "ci95": t_interval(recorded)},
+            "difference_to_behaviour": paired,
+            "cpu_seconds": {"training": training},
+        }
+
+    def summary(self, result: dict[str, Any]) -> str:
+        """The result as a line for people."""
+        shown = {"peak": "test", "final": "final", "behaviour": "behaviour"}
+        return (
+            ", ".join(f"{name} {result[key]['mean_return']:.1f}" for name, key in shown.items()) + " clicks"
+        )
+
+
+def recorded_returns(dataset: Any, count: int) -> tuple[list[int], NDArray[np.float64]]:
+    """Users of a dataset and what they clicked there.
 
     Args:
-        file: Where :func:`write_result` put it.
-        settings: Tells what it has to depend on; asked only if there is a result.
+        dataset: A Minari dataset that gems-gym collected.
+        count: How many at most, spread evenly over the sessions.
 
     Returns:
-        The result; None if there is none, or with a note if its file is damaged.
-
-    Raises:
-        ValueError: A result of other settings; they are named.
+        The users' seeds, and their returns, float64 ``(num_users,)``.
     """
-    result = read_json_object(file, ("settings", "gems_gym"))
-    if result is None:
-        return None
-    wanted = plain(settings())
-    if result["settings"] != wanted:
-        differing = sorted(_differences(result["settings"], wanted))
-        raise ValueError(
-            f"{str(file)!r} was made with other settings: {'; '.join(differing)}. "
-            "Choose another --out, or remove that folder to run it again"
-        )
-    return result
+    spread = np.linspace(0, dataset.total_episodes - 1, min(count, dataset.total_episodes))
+    episodes = spread.round().astype(int).tolist()
+    seeds = [int(one["seed"]) for one in dataset.storage.get_episode_metadata(episodes)]
+    returns = [float(episode.rewards.sum()) for episode in dataset.iterate_episodes(episodes)]
+    return seeds, np.array(returns)
 
 
-def _differences(found: Any, wanted: Any, path: str = "") -> list[str]:
-    """Where two JSON values differ: ``ranker.beta was 0.2, is 1.0 now``."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        inside = [
-            _differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key)
-            for key in found.keys() | wanted.keys()
-        ]
-        return [one for part in inside for one in part]
-    return [] if found == wanted else [f"{path} was {found!r}, is {wanted!r} now"]
+def _described(found: Evaluation) -> dict[str, Any]:
+    """An evaluation in a few numbers."""
+    return {"users": len(found.returns), "mean_return": found.mean_return, "ci95": found.ci95}

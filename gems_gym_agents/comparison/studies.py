@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gems_gym.registration import LATENT_PRESETS
-from gems_gym_agents.comparison.published import PUBLISHED
 from gems_gym_agents.comparison.study import (
     OfflineVariant,
     OnlineVariant,
     PartRecipe,
+    PublishedReturn,
     RecordedWorld,
     Study,
     World,
@@ -25,6 +25,26 @@ takes it as a file."""
 
 DATASETS = "gems-slate/{preset}/{level}-v0"
 """Ids of the datasets that recorded worlds are read from."""
+
+
+PAPER = "Deffayet et al., WSDM 2023 (arXiv 2301.08632), text"
+PAPER_TABLE = "Deffayet et al., WSDM 2023 (arXiv 2301.08632), a transcription of its table of results"
+PROTOTYPE = "our prototype: about 200 s of hill climbing on the true relevances, 100 fresh users"
+
+
+def _reported(policy: str, source: str, **clicks: float) -> list[PublishedReturn]:
+    return [PublishedReturn(policy, f"focused_{world}", value, source) for world, value in clicks.items()]
+
+
+PUBLISHED: tuple[PublishedReturn, ...] = (
+    *_reported("short-term oracle", PAPER, topdown=107.7),
+    *_reported("SAC+GeMS", PAPER, topdown=305.3),
+    *_reported("SAC+GeMS", PAPER_TABLE, mix=242.6, divpen=254.1),
+    *_reported("SAC+TopK (ideal)", PAPER_TABLE, topdown=429.0, mix=384.1, divpen=386.3),
+    *_reported("SAC+TopK (MF)", PAPER_TABLE, topdown=254.4, mix=232.7, divpen=242.2),
+    *_reported("best constant slate", PROTOTYPE, topdown=353.0, mix=305.0, divpen=323.0),
+)
+"""What others reported: results stand beside it."""
 
 
 def _topk(name: str, embeddings: str, **options: Any) -> PartRecipe:

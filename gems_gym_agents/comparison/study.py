@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, TypeVar
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.commands.output import plain
 from gems_gym.common.checks import Count, Seed, check_fields, make_checked
+from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
-from gems_gym_agents.comparison.published import PublishedReturn
+from gems_gym.registration import environment_id
+from gems_gym.simulator import Catalog, resolve_world
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class PublishedReturn:
+    """A mean return that somebody else reported.
+
+    Attributes:
+        policy: What it is called there.
+        world: Preset whose world it is, on the catalogue published with the paper.
+        clicks: Clicks per session.
+        source: Where it stands.
+    """
+
+    policy: str
+    world: str
+    clicks: float
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +61,25 @@ class World:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    @cached_property
+    def parameters(self) -> tuple[SlateConfig, Catalog]:
+        """Its parameters and its items."""
+        return resolve_world(self.preset, self.item_embeddings, dict(self.overrides))
+
+    @property
+    def spec(self) -> EnvSpec:
+        """The slate environment's spec."""
+        spec = deepcopy(gymnasium.spec(environment_id(self.preset)))
+        own = {} if self.item_embeddings is None else {"item_embeddings": self.item_embeddings}
+        spec.kwargs |= {**self.overrides, **own}
+        return spec
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What results in it depend on."""
+        overrides, catalog = dict(self.overrides), self.parameters[1]
+        return {"env": environment_id(self.preset), "overrides": overrides, "catalog": catalog.hash}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +167,7 @@ class OnlineVariant:
         steps: interactions.
         num_envs: users in lockstep.
         privileged: whether it holds what no recommender could know.
-        published_as: the policy of :data:`~gems_gym_agents.comparison.published.PUBLISHED` to stand beside.
+        published_as: the policy of :data:`~gems_gym_agents.comparison.studies.PUBLISHED` to stand beside.
     """
 
     name: str

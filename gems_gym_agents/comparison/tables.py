@@ -12,8 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from gems_gym.common.pages import markdown_table
-from gems_gym_agents.comparison.results import is_offline
-from gems_gym_agents.comparison.rows import OfflineRow, Row, offline_rows_of, rows_of
+from gems_gym_agents.comparison.results import OfflineRow, Row, is_offline, offline_rows_of, rows_of
 
 _HEADER = [
     "policy",

@@ -16,7 +16,7 @@ pytest.importorskip("stable_baselines3")
 from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym_agents.comparison.cli import write_results
 from gems_gym_agents.comparison.results import collect_results
-from gems_gym_agents.comparison.running import run_study
+from gems_gym_agents.comparison.running import run_study, runs_of
 from gems_gym_agents.comparison.tables import markdown_section
 from tests.agents.tiny_study import IDEAL, ONLINE
 
@@ -123,14 +123,14 @@ def unfinished(study: Path) -> None:
     (study / RUN / UNFINISHED_FOLDER / STATE_FILE).touch()
 
 
-def test_torn_settings_of_an_unfinished_training_are_replaced(study):
-    before, file = result_in(study), study / RUN / "settings.json"
+def test_a_torn_key_of_an_unfinished_training_is_replaced(study):
+    before = result_in(study)
     unfinished(study)
-    file.write_text('{"opt')
+    (study / RUN / UNFINISHED_FOLDER / "key.json").write_text('{"set')
     assert run_study(STUDY, study) == {}
     assert result_in(study)["test"] == before["test"]
-    assert "settings.json" in (study / RUN / "log.txt").read_text().replace("\n", "")
-    assert json.loads(file.read_text())["steps"] == 1_800
+    assert "key.json" in (study / RUN / "log.txt").read_text().replace("\n", "")
+    assert not (study / RUN / UNFINISHED_FOLDER).exists()
 
 
 def test_torn_references_are_measured_again(study):
@@ -169,9 +169,9 @@ def test_results_of_other_code_are_marked_and_made_again_on_demand(study, capsys
 
 
 def test_an_unfinished_training_of_other_code_begins_again(study):
+    (run,) = runs_of(STUDY, study)
+    key = run.stage.key
     unfinished(study)
-    settings = json.loads((study / RUN / "settings.json").read_text())
-    settings["made_by"]["code"] = "0123456789ab"
-    (study / RUN / "settings.json").write_text(json.dumps(settings))
+    (study / RUN / UNFINISHED_FOLDER / "key.json").write_text(json.dumps({**key, "code": "0123456789ab"}))
     assert run_study(STUDY, study) == {}
     assert "begins again" in (study / RUN / "log.txt").read_text()

@@ -10,11 +10,11 @@ pytest.importorskip("d3rlpy")
 
 from gems_gym.commands import program as cli
 from gems_gym.datasets import collect
-from gems_gym_agents.comparison import learning, offline
+from gems_gym_agents.comparison import training
 from gems_gym_agents.comparison.cli import write_results
-from gems_gym_agents.comparison.offline import recorded_returns
-from gems_gym_agents.comparison.rows import offline_rows_of
+from gems_gym_agents.comparison.results import offline_rows_of
 from gems_gym_agents.comparison.running import run_study, runs_of
+from gems_gym_agents.comparison.runs import OfflineRun, recorded_returns
 from gems_gym_agents.comparison.studies import STUDIES
 from gems_gym_agents.comparison.tables import world_tables
 from gems_gym_agents.evaluation import evaluate
@@ -55,7 +55,7 @@ def test_an_interrupted_run_is_resumed_with_the_same_result(played, tmp_path, mo
     """Interrupted in training, and after it: the last policy, which no score follows any more, is still tested."""
     study = offline_study(DATASET, ("td3_plus_bc",))
     (run,) = (one for one in runs_of(study, tmp_path) if one.seed == 0)
-    for module, name, call in ((learning, "write_json", 4), (offline, "score_on_test_users", 1)):
+    for module, name, call in ((training, "write_json", 3), (OfflineRun, "test", 1)):
         with monkeypatch.context() as patched:
             original, calls = getattr(module, name), []
 

@@ -22,10 +22,10 @@ from rich.console import Console
 from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym_agents.comparison.cli import write_results
-from gems_gym_agents.comparison.learning import WatchedScore
-from gems_gym_agents.comparison.rows import rows_of
+from gems_gym_agents.comparison.results import rows_of
 from gems_gym_agents.comparison.running import Selection, run_study
 from gems_gym_agents.comparison.tables import terminal_tables, world_tables
+from gems_gym_agents.comparison.training import WatchedScore
 from tests.agents.tiny_study import GEMS, ONLINE, WORLD
 
 ROOT = Path(__file__).parents[3]
@@ -102,13 +102,13 @@ def test_the_clock_of_an_interrupted_training_goes_on_with_it(tmp_path):
     first = score()
     first(act)
     assert 0 < first.cpu_seconds < 60
-    (tmp_path / "cpu_seconds.json").write_text('{"seconds": 1000.0}')
+    clock = tmp_path / UNFINISHED_FOLDER / "cpu_seconds.json"
+    clock.write_text('{"seconds": 1000.0}')
     assert score().cpu_seconds < 60  # the agent begins anew
-    (tmp_path / UNFINISHED_FOLDER).mkdir()
     (tmp_path / UNFINISHED_FOLDER / STATE_FILE).touch()
     assert 1000 <= score().cpu_seconds < 1060
     for torn in ("", "1000.0", '{"sec'):
-        (tmp_path / "cpu_seconds.json").write_text(torn)
+        clock.write_text(torn)
         assert score().cpu_seconds < 60
 
 
@@ -117,7 +117,7 @@ def test_results_of_other_settings_are_not_mixed(study_folder):
     other = dataclasses.replace(GEMS, options={**GEMS.options, "gamma": 0.5})
     study = dataclasses.replace(ONLINE, variants=(other,))
     with pytest.raises(
-        ValueError, match=r"other settings: options.gamma was 0.8, is 0.5 now. Choose another --out"
+        ValueError, match=r"other settings: options.gamma=0.8 \(now 0.5\). Choose another --out"
     ):
         run_study(study, folder)
 

@@ -3,9 +3,8 @@
 from gems_gym.beliefs import load_belief
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.rankers import load_ranker
-from gems_gym_agents.comparison.parts import Parts
-from gems_gym_agents.comparison.runs import OpenWorld
 from gems_gym_agents.comparison.study import PartRecipe
+from gems_gym_agents.comparison.training import Part
 from tests.agents.tiny_study import ONLINE
 
 RECIPE = PartRecipe(
@@ -16,33 +15,37 @@ RECIPE = PartRecipe(
 )
 
 
+def part(recipe: PartRecipe, folder) -> Part:
+    world = ONLINE.worlds[0]
+    made_by = recipe.recipe(world.preset, 0)
+    return Part(recipe.name, made_by, world.parameters, {"world": world.settings}, folder)
+
+
 def test_a_ranker_of_item_vectors_from_short_sessions(tmp_path):
-    parts = Parts(OpenWorld(ONLINE.worlds[0]), 0, tmp_path)
-    made = parts.make(RECIPE)
+    short = part(RECIPE, tmp_path)
+    made = short.make()
     assert made["logged_interactions"] == 300 * 20
-    assert load_ranker(parts.file(RECIPE)).kind == "ranker/topk"
-    written = parts.file(RECIPE).stat().st_mtime_ns
-    assert parts.make(RECIPE) == made
-    assert parts.file(RECIPE).stat().st_mtime_ns == written
+    assert load_ranker(short.file).kind == "ranker/topk"
+    written = short.file.stat().st_mtime_ns
+    assert short.make() == made
+    assert short.file.stat().st_mtime_ns == written
 
 
 def test_a_belief_that_nobody_privileged_logged_for(tmp_path):
-    parts = Parts(OpenWorld(ONLINE.worlds[0]), 0, tmp_path)
     few = {"sessions": 60, "search_sessions": 1_024, "settings": {"batches": 10}}
-    recipe = PartRecipe(name="belief", kind="belief/gru", preset="unprivileged", **few)
-    assert parts.make(recipe)["logged_interactions"] == (60 + 1_024) * 12
-    logged = load_belief(parts.file(recipe)).header["log"]
+    belief = part(PartRecipe(name="belief", kind="belief/gru", preset="unprivileged", **few), tmp_path)
+    assert belief.make()["logged_interactions"] == (60 + 1_024) * 12
+    logged = load_belief(belief.file).header["log"]
     assert logged == {"policies": list(BELIEF_PRESETS["unprivileged"].shares), "sessions": 60}
 
 
 def test_what_is_logged_is_among_the_settings(tmp_path):
-    parts = Parts(OpenWorld(ONLINE.worlds[0]), 0, tmp_path)
-    short = parts.settings(RECIPE)
+    short = part(RECIPE, tmp_path).settings
     assert (short["shares"], short["sessions"], short["session_length"]) == ([["random", 1.0]], 300, 20)
-    published = parts.settings(topk("matrix_factorization"))
+    published = part(topk("matrix_factorization"), tmp_path).settings
     assert (published["shares"], published["sessions"]) == ([["eps_greedy_oracle", 1.0]], 5_000)
     assert published["session_length"] is None  # as many as in the world
-    ideal = parts.settings(topk("ideal"))
+    ideal = part(topk("ideal"), tmp_path).settings
     assert (ideal["shares"], ideal["sessions"]) == ([], 0)
 
 

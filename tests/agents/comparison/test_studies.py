@@ -9,10 +9,11 @@ import pytest
 
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS
 from gems_gym.registration import LATENT_PRESETS
-from gems_gym_agents.comparison.offline import OfflineRun
-from gems_gym_agents.comparison.published import PUBLISHED, published_return
+from gems_gym_agents.comparison.results import published_clicks
 from gems_gym_agents.comparison.running import Selection, on_this_machine, run_study, runs_of
+from gems_gym_agents.comparison.runs import OfflineRun
 from gems_gym_agents.comparison.studies import (
+    PUBLISHED,
     SAC_GEMS,
     SAC_GEMS_EIGHT_STARTS,
     SAC_GEMS_PUBLISHED,
@@ -26,13 +27,13 @@ from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
 
 def test_the_published_numbers_are_those_of_the_paper():
-    assert published_return(PUBLISHED, "SAC+GeMS", "focused_topdown").clicks == 305.3
-    assert published_return(PUBLISHED, "SAC+TopK (ideal)", "focused_divpen").clicks == 386.3
-    assert published_return(PUBLISHED, "SAC+GeMS", "diffuse_topdown") is None
-    assert published_return(PUBLISHED, None, "focused_topdown") is None
+    assert published_clicks(PUBLISHED, "SAC+GeMS", "focused_topdown") == 305.3
+    assert published_clicks(PUBLISHED, "SAC+TopK (ideal)", "focused_divpen") == 386.3
+    assert published_clicks(PUBLISHED, "SAC+GeMS", "diffuse_topdown") is None
+    assert published_clicks(PUBLISHED, None, "focused_topdown") is None
     policies = {variant.published_as for variant in STUDIES["published"].variants}
     worlds = {world.preset for world in STUDIES["published"].worlds}
-    assert all(published_return(PUBLISHED, policy, world) for policy in policies for world in worlds)
+    assert all(published_clicks(PUBLISHED, policy, world) for policy in policies for world in worlds)
 
 
 def test_the_published_variant_says_everything_itself():

@@ -1,21 +1,15 @@
-"""The quickstart with several seeds: how far its rows move when everything random is drawn again."""
+"""Tables of the quickstart: policies on the test users of one seed, and of several seeds side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import gymnasium
-from gymnasium.envs.registration import EnvSpec
 from rich.table import Table
 
-from gems_gym.commands.options import in_world
-from gems_gym.commands.output import plain
-from gems_gym.common.files import write_json
-from gems_gym_agents.quickstart import QuickstartSettings, run_quickstart
+from gems_gym_agents.evaluation import Evaluation, References
 
 SEEDS_FILE = "seeds.json"
 """Where the table of all seeds is kept."""
@@ -26,38 +20,48 @@ HEADER = ["policy", "clicks per session", "lowest – highest seed", "normalised
 _MADE_BY = ("gems_gym", "code", "cpu", "processor")
 
 
-def run_quickstarts(
-    directory: Path,
-    env: str | EnvSpec,
-    seeds: Sequence[int],
-    *,
-    episodes: int = 500,
-    settings: QuickstartSettings = QuickstartSettings(),  # noqa: B008
-) -> SeedsTable:
-    """Run the quickstart once for each seed; seeds that are finished are not run again.
+@dataclass(frozen=True)
+class ResultsTable:
+    """Evaluations of several policies on the same users, with what 0 and 100 stand for.
 
-    Args:
-        directory: Gets a folder ``seed-N`` for each seed, and the table of all, ``seeds.json``.
-        env: A slate environment's id or spec.
-        seeds: At least one. Each has a training, a dataset and test users of its own.
-        episodes: Test users of each seed.
-        settings: How much of everything.
+    Attributes:
+        env: The environment's id.
+        evaluations: In the order to show them in.
+        references: What normalised scores refer to.
+        details: More to report, JSON-able (stage seconds, metrics, files).
     """
-    spec = gymnasium.spec(env) if isinstance(env, str) else env
-    results = {
-        seed: run_quickstart(
-            directory / f"seed-{seed}",
-            spec,
-            seed=seed,
-            episodes=episodes,
-            settings=settings,
-            dataset_id=in_world(f"gems-slate/{{preset}}/quickstart_seed_{seed}-v0", spec),
-        )
-        for seed in seeds
-    }
-    table = SeedsTable.of({seed: plain(one.as_dict()) for seed, one in results.items()})
-    write_json(directory / SEEDS_FILE, table.as_dict())
-    return table
+
+    env: str
+    evaluations: Sequence[Evaluation]
+    references: References
+    details: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The table as JSON-able values."""
+        return {
+            "env": self.env,
+            "episodes": len(self.evaluations[0].returns),
+            "results": [
+                {
+                    "policy": one.name,
+                    "mean_return": one.mean_return,
+                    "ci95": one.ci95,
+                    "normalized_score": self.references.normalized_score(one.mean_return),
+                }
+                for one in self.evaluations
+            ],
+            **self.details,
+        }
+
+    def as_table(self) -> Table:
+        """The table for a terminal."""
+        shown = self.as_dict()
+        cells = [
+            [row["policy"], *(f"{row[key]:.1f}" for key in ("mean_return", "ci95", "normalized_score"))]
+            for row in shown["results"]
+        ]
+        header = ["policy", "clicks per session", "± 95 %", "normalised score"]
+        return _table(f"{self.env}, {shown['episodes']} test users", header, cells)
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,7 @@ class SeedsTable:
     def as_table(self) -> Table:
         """The table for a terminal."""
         title = f"{self.env}, {len(self.seeds)} seeds, {self.episodes} test users each"
-        table = Table(title=title, title_justify="left")
-        for index, column in enumerate(HEADER):
-            table.add_column(column, justify="right" if index else "left")
-        for row in self.cells():
-            table.add_row(*row)
-        return table
+        return _table(title, HEADER, self.cells())
 
 
 def _row(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -137,3 +136,12 @@ def _row(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "normalized_score": fmean(line["normalized_score"] for line in lines),
         "by_seed": by_seed,
     }
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(header):
+        table.add_column(column, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
