@@ -18,10 +18,9 @@ from gems_gym.beliefs import load_belief
 from gems_gym.common.dataset_folders import local_dataset_ids
 from gems_gym.common.intervals import t_interval
 from gems_gym.latent_world import LatentWorld
+from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker
-from gems_gym.trained_agents import AgentPolicy
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
 from gems_gym_agents.comparison.training import Part, TrainingSettings, agent_modules, train
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate
@@ -133,11 +132,11 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
         score = train(agent, self.variant.agent, source, world, self.stage, self.folder, settings, **record)
         return agent, score.cpu_seconds
 
-    def test(self, act: Act, world: LatentWorld) -> Evaluation:
+    def test(self, policy: Policy, world: LatentWorld) -> Evaluation:
         """Sessions of the study's test users with a policy."""
         seeds = user_seeds("test", 0, self.study.test_users)
         env = world.users(min(len(seeds), NUM_ENVS), autoreset_mode="disabled")
-        return evaluate(AgentPolicy(act), env, seeds, name=self.variant.name, progress=True)
+        return evaluate(policy, env, seeds, name=self.variant.name, progress=True)
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ class OnlineRun(Run[World, OnlineVariant]):
         agent, training = self.train(world.users(variant.num_envs), world, env_spec=registered.to_json())
         cpu_seconds = {kind: one["cpu_seconds"] for kind, one in made.items()} | {"training": training}
         # what it acts on from now on, if it has learned one of its own
-        found = self.test(agent.act, replace(world, belief=getattr(agent, "belief", None) or belief))
+        found = self.test(agent.policy, replace(world, belief=getattr(agent, "belief", None) or belief))
         policies = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
         curve = [one for one in policies if one.get("mean_of", 1) == 1]
         means = [{key: one[key] for key in ("score", "mean_of")} for one in policies if one not in curve]
@@ -251,13 +250,13 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
         """
         world, dataset = self.dataset()
         agent, training = self.train(dataset, world, dataset=dataset.id)
-        policies: dict[str, Act] = {"peak": agent.act, "final": getattr(agent, "last", agent).act}
-        found = {name: self.test(act, world) for name, act in policies.items()}
+        policies: dict[str, Policy] = {"peak": agent.policy, "final": getattr(agent, "last", agent.policy)}
+        found = {name: self.test(policy, world) for name, policy in policies.items()}
         seeds, recorded = recorded_returns(dataset, self.study.test_users)
         paired = {}
-        for name, act in policies.items():
+        for name, policy in policies.items():
             env = world.users(len(seeds), autoreset_mode="disabled")
-            played = evaluate(AgentPolicy(act), env, seeds, name="recorded users", progress=True)
+            played = evaluate(policy, env, seeds, name="recorded users", progress=True)
             gained = played.returns - recorded
             paired[name] = {"mean": float(gained.mean()), "ci95": t_interval(gained)}
         behaviour = float(recorded.mean())

@@ -17,11 +17,11 @@ from gems_gym.beliefs import BeliefEncoder
 from gems_gym.common.files import read_json_object, write_json
 from gems_gym.config import SlateConfig
 from gems_gym.latent_world import LatentWorld
+from gems_gym.policies import Policy
 from gems_gym.pretraining.recipes import Recipe, follow, metrics_of, modules_of
 from gems_gym.simulator import Catalog
 from gems_gym.trained_agents import save_trained_agent
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.base import Act
 from gems_gym_agents.evaluation import ValidationScore
 from gems_gym_agents.stages import Stage
 
@@ -188,8 +188,8 @@ class WatchedScore(ValidationScore):
         """Processor time since the training began, of all threads and all its attempts."""
         return self._before + time.process_time() - self._start
 
-    def __call__(self, act: Act, belief: BeliefEncoder | None = None) -> float:
+    def __call__(self, policy: Policy, belief: BeliefEncoder | None = None) -> float:
         """Mean clicks a session of a policy, one session with each user."""
-        value = super().__call__(act, belief)
+        value = super().__call__(policy, belief)
         write_json(self._clock_file, {"seconds": self.cpu_seconds})
         return value
