@@ -132,7 +132,7 @@ def test_an_interrupted_collection_says_so_and_goes_on(run, tmp_path):
     os.killpg(program.pid, signal.SIGINT)
     _, err = program.communicate()
     assert program.returncode == 130
-    assert "interrupted" in err and "of 600 sessions are kept; the same command goes on from there" in err
+    assert "interrupted" in err and "of 600 sessions are kept; rerun the same command to resume" in err
     assert "Traceback" not in err
     code, out, err = run(*arguments, "--json")
     assert code == 0 and "were kept" in err

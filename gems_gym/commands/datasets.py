@@ -10,8 +10,7 @@ from gems_gym.commands.output import columns_table, key_value_table, note, show_
 from gems_gym.common.machine import check_out_file
 
 if TYPE_CHECKING:
-    from gems_gym.datasets.measures import Coverage, Slates
-    from gems_gym.datasets.report import DatasetReport
+    from gems_gym.datasets.report import Coverage, DatasetReport, Slates
 
 dataset = typer.Typer(
     help="Report on datasets, verify, export, import, relabel, merge or cut them.", no_args_is_help=True
@@ -37,9 +36,8 @@ def report(
 ) -> None:
     """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; side by side."""
     from gems_gym.common.pictures import check_picture
-    from gems_gym.datasets.report import report_dataset
-    from gems_gym.datasets.report_picture import draw_report
-    from gems_gym.datasets.stored import open_recording
+    from gems_gym.datasets.reader import open_recording
+    from gems_gym.datasets.report import draw_report, report_dataset
 
     check_picture(out)
     opened = [open_recording(identifier) for identifier in dict.fromkeys(identifiers)]
@@ -94,7 +92,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a latent dataset as an .npz file of D4RL's form; its infos are lost."""
-    from gems_gym.datasets.d4rl_export import export_d4rl
+    from gems_gym.datasets.d4rl import export_d4rl
 
     check_out_file(out)
     file = export_d4rl(identifier, out)
@@ -148,7 +146,7 @@ def import_file(
     as_json: Json = False,
 ) -> None:
     """Make a dataset of an .npz or HDF5 file of D4RL's form; it has no infos."""
-    from gems_gym.datasets.d4rl_import import import_d4rl
+    from gems_gym.datasets.d4rl import import_d4rl
 
     made = import_d4rl(
         file,
@@ -179,7 +177,7 @@ def relabel(
     as_json: Json = False,
 ) -> None:
     """Write the same sessions with the latents that another ranker would show their slates by."""
-    from gems_gym.datasets.relabel import relabel as make
+    from gems_gym.datasets.derive import relabel as make
 
     made = make(identifier, ranker, dataset_id=dataset_id, belief=belief, overwrite=overwrite)
     _show(_described(made), as_json)
@@ -193,7 +191,7 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Write the sessions of datasets of one environment, ranker and belief behind one another."""
-    from gems_gym.datasets.combine import merge as make
+    from gems_gym.datasets.derive import merge as make
 
     _show(_described(make(identifiers, dataset_id=dataset_id, overwrite=overwrite)), as_json)
 
@@ -211,7 +209,7 @@ def subset(
     as_json: Json = False,
 ) -> None:
     """Write a part of a dataset's sessions: drawn at random, the good ones, or drawn among these."""
-    from gems_gym.datasets.combine import subset as make
+    from gems_gym.datasets.derive import subset as make
 
     part = make(
         identifier,

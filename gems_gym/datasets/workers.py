@@ -17,8 +17,8 @@ from typing import Any, cast
 
 from gems_gym.beliefs import load_belief
 from gems_gym.common.progress import told_to
-from gems_gym.datasets.chunks import Chunks
 from gems_gym.datasets.players import MakePolicy, name_of, open_player
+from gems_gym.datasets.unfinished import Chunks
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, as_artefact, environment_spec
 from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.config import SlateConfig
-from gems_gym.envs.around_slates import AroundSlates
+from gems_gym.envs.latent import AroundSlates
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame
 from gems_gym.envs.slate_vector import SlateVectorEnv
 from gems_gym.rankers import Ranker

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
-from gems_gym.envs.session_status import SessionStatus
+from gems_gym.envs.spaces import SessionStatus
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 from gems_gym.simulator.state import Shown
 

@@ -132,7 +132,7 @@ class GemsDecoder(StoredRanker):
 
 
 class GemsRanker(GemsDecoder):
-    """A whole GeMS VAE: besides decoding, it encodes slates and clicks.
+    """A GeMS VAE with its encoder: besides decoding, it encodes slates and clicks.
 
     Args:
         tensors: those of :class:`GemsDecoder`, and ``encoder.{0,2,4}.{weight,bias}``, which map S * E embedding numbers

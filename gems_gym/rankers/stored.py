@@ -95,12 +95,7 @@ class StoredRanker:
         if not isinstance(found, dict) or not isinstance(sizes, dict):
             raise ArtifactError(f"{artifact.path}: options and sizes in its header must be JSON objects")
         missing = [] if isinstance(catalog_hash, str) else ["catalog_hash"]
-        missing += [
-            name for name, part in (("options", found), ("sizes", sizes)) if not isinstance(part, dict)
-        ]
-        missing += [
-            f"options.{name}" for name in cls.option_names if "options" in missing or name not in found
-        ]
+        missing += [f"options.{name}" for name in cls.option_names if name not in found]
         if missing:
             raise ArtifactError(
                 f"{artifact.path} lacks {' and '.join(missing)}; {cls.__name__}.save did not write it"

@@ -96,7 +96,7 @@ def resolve_world(
     item_embeddings: ItemEmbeddings | None = None,
     overrides: dict[str, Any] | None = None,
 ) -> tuple[SlateConfig, Catalog]:
-    """A world's configuration and its catalogue from what a person gives.
+    """A world's configuration and its catalogue from what was given.
 
     Args:
         config: A preset's name or a configuration.
@@ -150,7 +150,7 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
             f"item_embeddings must have shape (num_items, num_topics * topic_size) = {expected}, "
             f"got {array.shape}; give num_items, num_topics and topic_size that fit"
         )
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # reported below
         frozen = np.array(array, dtype=np.float32)  # a copy of our own
     if not np.isfinite(frozen).all():
         raise ValueError(

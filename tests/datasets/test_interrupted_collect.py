@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from gems_gym.datasets import DatasetWriter, compute_content_hash
-from gems_gym.datasets.chunks import REQUEST
+from gems_gym.datasets.unfinished import REQUEST
 from gems_gym.policies.actor import NoisyActor
 from tests.datasets.small_world import NoisyLatents, collect_latents, collect_slates
 from tests.processes import in_another_process
@@ -201,7 +201,7 @@ def test_an_error_keeps_the_finished_chunks(
 ) -> None:
     with pytest.raises(type(error)) as raised:
         hash_of(policy=Failing(error), policy_name="NoisyLatents")
-    assert raised.value.__notes__ == ["8 of 34 sessions are kept; the same command goes on from there"]
+    assert raised.value.__notes__ == ["8 of 34 sessions are kept; rerun the same command to resume"]
     assert len(chunk_files(datasets_root)) == 2
     before = [path.stat().st_mtime_ns for path in chunk_files(datasets_root)]
     with pytest.raises(KeyboardInterrupt):  # the first batch is that of the check
@@ -342,7 +342,7 @@ def test_a_damaged_request_is_told_and_the_sessions_beside_it_dropped(
     (unfinished / "chunks" / REQUEST).write_bytes(torn)
     assert hash_of() == uninterrupted
     told = " ".join(capsys.readouterr().err.split())
-    assert "request.json is damaged: the sessions beside it are not kept" in told
+    assert "request.json' is n" in told and "it is made again" in told
 
 
 def test_a_whole_dataset_is_replaced_on_demand(datasets_root: Path, uninterrupted: str) -> None:
@@ -395,7 +395,7 @@ def test_what_befalls_a_worker_is_told(
 ) -> None:
     with pytest.raises(error, match=message) as raised:
         hash_of(policy=InWorkers(deed), policy_name="NoisyLatents", workers=2)
-    assert raised.value.__notes__ == ["8 of 34 sessions are kept; the same command goes on from there"]
+    assert raised.value.__notes__ == ["8 of 34 sessions are kept; rerun the same command to resume"]
     if deed == "raise":
         assert "in act" in str(raised.value.__cause__)  # the worker's traceback
     assert hash_of() == uninterrupted

@@ -118,11 +118,11 @@ def test_interrupted_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = made("mixed", dataset_id="small/whole-v0").storage.metadata["content_hash"]
     act, calls = NoisyActor.act, []
 
-    def interrupted(self: NoisyActor, observations: np.ndarray) -> np.ndarray:
+    def interrupted(self: NoisyActor, state: Any, observations: np.ndarray) -> Any:
         calls.append(1)
         if len(calls) > 50:
             raise KeyboardInterrupt
-        return act(self, observations)
+        return act(self, state, observations)
 
     with monkeypatch.context() as patch:
         patch.setattr(NoisyActor, "act", interrupted)
