@@ -13,7 +13,7 @@ from typing import Any
 
 from gems_gym.common.files import read_json, write_json
 from gems_gym.common.pages import fill_parts, markdown_table, rewrite_page
-from gems_gym_agents.quickstart_tables import HEADER, SEEDS_FILE, SeedsTable
+from gems_gym_agents.pipeline.quickstart_tables import HEADER, SEEDS_FILE, SeedsTable
 
 KEPT = Path(__file__).parent / "quickstart.json"
 README = Path(__file__).parent.parent / "README.md"

@@ -313,7 +313,7 @@ def levels(
     Interrupted or killed, the same command resumes the training; a finished training is not repeated. Exit code 1 if a
     world has no such policies.
     """
-    from gems_gym_agents.levels import NoLevelsError, Training, make_levels
+    from gems_gym_agents.pipeline.levels import NoLevelsError, Training, make_levels
 
     check_out_folder(out)
     check_out_folder(runs, "--runs")
@@ -356,7 +356,7 @@ def quickstart(
     as_json: Json = False,
 ) -> None:
     """The whole pipeline once: log, pretrain, train online, collect, train offline, evaluate; minutes on two cores."""
-    from gems_gym_agents.quickstart import run_quickstart, run_quickstarts
+    from gems_gym_agents.pipeline.quickstart import run_quickstart, run_quickstarts
 
     check_out_folder(out)
     world = chosen_world(env or [environment_id("diffuse_topdown")], env_option)

@@ -10,9 +10,9 @@ import pytest
 from gems_gym.datasets import dataset_belief, dataset_ranker
 from gems_gym.errors import missing_dependency
 from gems_gym.trained_agents import open_trained_agent
-from gems_gym_agents import quickstart
 from gems_gym_agents.offline import load_replay_buffer
-from gems_gym_agents.quickstart import QuickstartSettings, run_quickstart
+from gems_gym_agents.pipeline import quickstart
+from gems_gym_agents.pipeline.quickstart import QuickstartSettings, run_quickstart
 
 minari = pytest.importorskip("minari")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gems_gym_agents.quickstart import run_quickstart, run_quickstarts
-from gems_gym_agents.quickstart_tables import SeedsTable
+from gems_gym_agents.pipeline.quickstart import run_quickstart, run_quickstarts
+from gems_gym_agents.pipeline.quickstart_tables import SeedsTable
 from tests.test_quickstart import TINY
 
 minari = pytest.importorskip("minari")

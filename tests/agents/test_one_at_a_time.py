@@ -12,7 +12,7 @@ pytest.importorskip("stable_baselines3")
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
 from gems_gym.common.locks import locked_folder
 from gems_gym.trained_agents import open_trained_agent
-from gems_gym_agents.levels import Training
+from gems_gym_agents.pipeline.levels import Training
 from tests.processes import held_elsewhere, in_another_process, wait_until
 
 PROGRAM = "from gems_gym.commands.program import main; main()"

@@ -10,14 +10,14 @@ pytest.importorskip("d3rlpy")
 
 from gems_gym.commands import program as cli
 from gems_gym.datasets import collect
-from gems_gym_agents.comparison import training
-from gems_gym_agents.comparison.cli import write_results
-from gems_gym_agents.comparison.results import offline_rows_of
-from gems_gym_agents.comparison.running import run_study, runs_of
-from gems_gym_agents.comparison.runs import OfflineRun, recorded_returns
-from gems_gym_agents.comparison.studies import STUDIES
-from gems_gym_agents.comparison.tables import world_tables
 from gems_gym_agents.evaluation import evaluate
+from gems_gym_agents.pipeline import training
+from gems_gym_agents.pipeline.commands import write_results
+from gems_gym_agents.pipeline.results import offline_rows_of
+from gems_gym_agents.pipeline.running import run_study, runs_of
+from gems_gym_agents.pipeline.runs import OfflineRun, recorded_returns
+from gems_gym_agents.pipeline.studies import STUDIES
+from gems_gym_agents.pipeline.tables import world_tables
 from gems_gym_agents.training_world import dataset_world
 from tests.agents.tiny_study import offline_study
 from tests.datasets.small_world import NoisyLatents, collect_latents

@@ -9,10 +9,11 @@ import pytest
 
 from gems_gym.pretraining.gems_settings import GEMS_PRESETS
 from gems_gym.registration import LATENT_PRESETS
-from gems_gym_agents.comparison.results import published_clicks
-from gems_gym_agents.comparison.running import Selection, on_this_machine, run_study, runs_of
-from gems_gym_agents.comparison.runs import OfflineRun
-from gems_gym_agents.comparison.studies import (
+from gems_gym_agents.online.presets import SAC_PRESETS
+from gems_gym_agents.pipeline.results import published_clicks
+from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study, runs_of
+from gems_gym_agents.pipeline.runs import OfflineRun
+from gems_gym_agents.pipeline.studies import (
     PUBLISHED,
     SAC_GEMS,
     SAC_GEMS_EIGHT_STARTS,
@@ -21,8 +22,7 @@ from gems_gym_agents.comparison.studies import (
     STUDIES,
     read_study,
 )
-from gems_gym_agents.comparison.study import PartRecipe, as_data, study_of_data
-from gems_gym_agents.online.presets import SAC_PRESETS
+from gems_gym_agents.pipeline.study import PartRecipe, as_data, study_of_data
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
 

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from gems_gym.common.pages import markdown_table
-from gems_gym_agents.comparison.results import OfflineRow, Row, is_offline, offline_rows_of, rows_of
+from gems_gym_agents.pipeline.results import OfflineRow, Row, is_offline, offline_rows_of, rows_of
 
 _HEADER = [
     "policy",
@@ -76,7 +76,7 @@ def markdown_section(results: dict[str, Any], picture: str) -> str:
     """The section of a page on a study: a table for each world, the picture, and what made them.
 
     Args:
-        results: See :func:`gems_gym_agents.comparison.results.collect_results`.
+        results: See :func:`gems_gym_agents.pipeline.results.collect_results`.
         picture: Address of the picture, relative to the page.
     """
     made = _how(results)

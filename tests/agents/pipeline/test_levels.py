@@ -16,12 +16,12 @@ from gems_gym.common.networks import FeedForward
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import GemsRanker
-from gems_gym_agents import levels
 from gems_gym_agents.evaluation import References
-from gems_gym_agents.levels import NoLevelsError, Training, make_levels, pick
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.pipeline import levels
+from gems_gym_agents.pipeline.levels import NoLevelsError, Training, make_levels, pick
 
 ENV = "GemsSlateLatent-small-v0"
 STEPS, SEED = 720, 3

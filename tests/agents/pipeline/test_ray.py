@@ -20,10 +20,10 @@ pytest.importorskip("ray")
 import ray
 from ray.cluster_utils import Cluster
 
-from gems_gym_agents.comparison.jobs import Job
-from gems_gym_agents.comparison.jobs import do_jobs as do_locally
-from gems_gym_agents.comparison.ray_jobs import do_jobs
-from gems_gym_agents.comparison.running import run_study
+from gems_gym_agents.pipeline.jobs import Job
+from gems_gym_agents.pipeline.jobs import do_jobs as do_locally
+from gems_gym_agents.pipeline.ray_jobs import do_jobs
+from gems_gym_agents.pipeline.running import run_study
 from tests.agents.tiny_study import ONLINE
 
 ROOT = Path(__file__).parents[3]
@@ -92,7 +92,7 @@ def test_a_study_has_the_same_results_on_two_nodes(cluster: Cluster, tmp_path: P
     # a driver that is killed loses nothing: the same call resumes
     driver = (
         "from functools import partial; from pathlib import Path\n"
-        "from tests.agents.comparison import test_ray as t\n"
+        "from tests.agents.pipeline import test_ray as t\n"
         f"t.run_study(t.STUDY, Path({str(tmp_path / 'killed')!r}), 2,"
         f" executor=partial(t.do_jobs, address={cluster.address!r}))"
     )

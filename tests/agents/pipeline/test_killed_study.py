@@ -14,10 +14,10 @@ import pytest
 pytest.importorskip("stable_baselines3")
 
 from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
-from gems_gym_agents.comparison.cli import write_results
-from gems_gym_agents.comparison.results import collect_results
-from gems_gym_agents.comparison.running import run_study, runs_of
-from gems_gym_agents.comparison.tables import markdown_section
+from gems_gym_agents.pipeline.commands import write_results
+from gems_gym_agents.pipeline.results import collect_results
+from gems_gym_agents.pipeline.running import run_study, runs_of
+from gems_gym_agents.pipeline.tables import markdown_section
 from tests.agents.tiny_study import IDEAL, ONLINE
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +27,9 @@ LONG = dataclasses.replace(
     variants=(dataclasses.replace(IDEAL, steps=1_000_000, options={**IDEAL.options, "validate_every": 500}),),
 )
 RUN = "small/seed-0/ideal"
-STARTED = "from tests.agents.comparison import test_killed_study as t; t.run_study(t.{study}, t.Path({folder!r}), 1)"
+STARTED = (
+    "from tests.agents.pipeline import test_killed_study as t; t.run_study(t.{study}, t.Path({folder!r}), 1)"
+)
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ class _Processes:
     def __init__(self, jobs: Sequence[Job]) -> None:
         # One server imports what all jobs need, once; each job is forked from it.
         self._context = get_context("forkserver")
-        self._context.set_forkserver_preload(["gems_gym_agents.comparison.preloaded"])
+        self._context.set_forkserver_preload(["gems_gym_agents.pipeline.preloaded"])
         self.schedule = Schedule(jobs)
         self.running: dict[Connection, tuple[Job, Any, TaskID]] = {}
 

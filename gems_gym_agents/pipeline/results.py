@@ -11,10 +11,10 @@ import numpy as np
 
 from gems_gym import __version__
 from gems_gym.common.intervals import t_interval
-from gems_gym_agents.comparison.references import REFERENCES, references_stage
-from gems_gym_agents.comparison.running import finished_runs
-from gems_gym_agents.comparison.study import OnlineVariant, PublishedReturn, Study, World
 from gems_gym_agents.evaluation import References
+from gems_gym_agents.pipeline.references import REFERENCES, references_stage
+from gems_gym_agents.pipeline.running import finished_runs
+from gems_gym_agents.pipeline.study import OnlineVariant, PublishedReturn, Study, World
 
 RESULTS_FILE = "results.json"
 

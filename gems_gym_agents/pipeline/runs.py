@@ -21,10 +21,10 @@ from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.comparison.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
-from gems_gym_agents.comparison.training import Part, TrainingSettings, agent_modules, train
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate
-from gems_gym_agents.stages import Stage
+from gems_gym_agents.pipeline.stages import Stage
+from gems_gym_agents.pipeline.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
+from gems_gym_agents.pipeline.training import Part, TrainingSettings, agent_modules, train
 from gems_gym_agents.training_world import dataset_world
 
 RESULT_FILE = "result.json"

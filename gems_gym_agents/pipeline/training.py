@@ -23,7 +23,7 @@ from gems_gym.simulator import Catalog
 from gems_gym.trained_agents import save_trained_agent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import ValidationScore
-from gems_gym_agents.stages import Stage
+from gems_gym_agents.pipeline.stages import Stage
 
 _CLOCK_FILE = "cpu_seconds.json"
 

@@ -19,7 +19,7 @@ from gems_gym.common.files import whole_file, write_json
 from gems_gym.common.locks import locked_folder
 from gems_gym.common.machine import check_out_folder
 from gems_gym.errors import missing_dependency, require, unknown_name
-from gems_gym_agents.comparison.studies import DATASETS, STUDIES, read_study
+from gems_gym_agents.pipeline.studies import DATASETS, STUDIES, read_study
 
 
 @checked_arguments
@@ -73,7 +73,7 @@ def compare(
     for module in ("torch", "stable_baselines3", "d3rlpy", "minari", "matplotlib"):
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")
-    from gems_gym_agents.comparison.running import Selection, on_this_machine, run_study
+    from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study
 
     chosen = STUDIES[study] if study in STUDIES else read_study(Path(study))
     out = out or Path("runs/compare") / chosen.name
@@ -96,9 +96,9 @@ def compare(
 
 def write_results(study: Any, out: Path, command: str) -> dict[str, Any]:
     """Write results.json, table.md and curves.png of what is finished in a study's folder; returns the results."""
-    from gems_gym_agents.comparison.curves import draw_curves
-    from gems_gym_agents.comparison.results import RESULTS_FILE, collect_results
-    from gems_gym_agents.comparison.tables import markdown_section
+    from gems_gym_agents.pipeline.pictures import draw_curves
+    from gems_gym_agents.pipeline.results import RESULTS_FILE, collect_results
+    from gems_gym_agents.pipeline.tables import markdown_section
 
     results = collect_results(study, out, command)
     write_json(out / RESULTS_FILE, results)
@@ -112,8 +112,8 @@ def _shown(results: dict[str, Any], failures: dict[str, str], out: Path) -> tupl
     """The results as JSON and for a person."""
     from dataclasses import asdict
 
-    from gems_gym_agents.comparison.results import is_offline, offline_rows_of, rows_of
-    from gems_gym_agents.comparison.tables import terminal_tables
+    from gems_gym_agents.pipeline.results import is_offline, offline_rows_of, rows_of
+    from gems_gym_agents.pipeline.tables import terminal_tables
 
     rows: Sequence[Any] = offline_rows_of(results) if is_offline(results) else rows_of(results)
     named = {key: results[key] for key in ("study", "command", "gems_gym", "test_users")}

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from gems_gym.commands.output import note
 from gems_gym.errors import unknown_name
-from gems_gym_agents.comparison.jobs import Executor, Job, do_jobs
-from gems_gym_agents.comparison.references import measure_references, references_stage
-from gems_gym_agents.comparison.runs import OfflineRun, OnlineRun
-from gems_gym_agents.comparison.studies import DATASETS
-from gems_gym_agents.comparison.study import (
+from gems_gym_agents.pipeline.jobs import Executor, Job, do_jobs
+from gems_gym_agents.pipeline.references import measure_references, references_stage
+from gems_gym_agents.pipeline.runs import OfflineRun, OnlineRun
+from gems_gym_agents.pipeline.studies import DATASETS
+from gems_gym_agents.pipeline.study import (
     OfflineVariant,
     OnlineVariant,
     RecordedWorld,
@@ -59,7 +59,7 @@ def on_this_machine(study: Study, item_embeddings: Path | None = None, datasets:
     """The study with the files and datasets that its worlds are made of here.
 
     Args:
-        study: As :data:`~gems_gym_agents.comparison.studies.STUDIES` has it.
+        study: As :data:`~gems_gym_agents.pipeline.studies.STUDIES` has it.
         item_embeddings: The catalogue that its worlds are on, an .npy file.
         datasets: Ids of the datasets; ``{preset}`` and ``{level}`` stand for the world's.
 

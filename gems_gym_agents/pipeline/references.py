@@ -11,9 +11,9 @@ import gymnasium
 from gems_gym import plugins
 from gems_gym.policies import make_policy
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.comparison.study import Study, World
 from gems_gym_agents.evaluation import NUM_ENVS, evaluate
-from gems_gym_agents.stages import Stage
+from gems_gym_agents.pipeline.stages import Stage
+from gems_gym_agents.pipeline.study import Study, World
 
 REFERENCE_FILE = "references.json"
 

@@ -22,11 +22,11 @@ from rich.console import Console
 from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym.policies import MemorylessPolicy
 from gems_gym.trained_agents import open_trained_agent
-from gems_gym_agents.comparison.cli import write_results
-from gems_gym_agents.comparison.results import rows_of
-from gems_gym_agents.comparison.running import Selection, run_study
-from gems_gym_agents.comparison.tables import terminal_tables, world_tables
-from gems_gym_agents.comparison.training import WatchedScore
+from gems_gym_agents.pipeline.commands import write_results
+from gems_gym_agents.pipeline.results import rows_of
+from gems_gym_agents.pipeline.running import Selection, run_study
+from gems_gym_agents.pipeline.tables import terminal_tables, world_tables
+from gems_gym_agents.pipeline.training import WatchedScore
 from tests.agents.tiny_study import GEMS, ONLINE, WORLD
 
 ROOT = Path(__file__).parents[3]

@@ -3,8 +3,8 @@
 from gems_gym.beliefs import load_belief
 from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 from gems_gym.rankers import load_ranker
-from gems_gym_agents.comparison.study import PartRecipe
-from gems_gym_agents.comparison.training import Part
+from gems_gym_agents.pipeline.study import PartRecipe
+from gems_gym_agents.pipeline.training import Part
 from tests.agents.tiny_study import ONLINE
 
 RECIPE = PartRecipe(

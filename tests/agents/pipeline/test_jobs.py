@@ -11,7 +11,7 @@ import pytest
 
 from gems_gym.commands.output import note
 from gems_gym.common.progress import track
-from gems_gym_agents.comparison.jobs import Job, do_jobs
+from gems_gym_agents.pipeline.jobs import Job, do_jobs
 
 
 def touch(request) -> str:

@@ -30,12 +30,12 @@ from gems_gym.policies import MemorylessPolicy
 from gems_gym.policies.actor import KIND, Actor
 from gems_gym.registration import is_latent
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.comparison.training import TrainingSettings, agent_modules, fit
 from gems_gym_agents.evaluation import References, evaluate, measure_references
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.sac import SACAgent
-from gems_gym_agents.stages import Stage
+from gems_gym_agents.pipeline.stages import Stage
+from gems_gym_agents.pipeline.training import TrainingSettings, agent_modules, fit
 
 VALIDATION_USERS = 200
 VALIDATE_EVERY = 20_000

@@ -13,14 +13,14 @@ from typing import Any
 from gems_gym.commands.output import note
 from gems_gym.common.progress import track
 from gems_gym.errors import require
-from gems_gym_agents.comparison.jobs import ONE_THREAD, Job, Schedule
+from gems_gym_agents.pipeline.jobs import ONE_THREAD, Job, Schedule
 
 RETRIES = 3
 """How often a job is begun again whose process or machine died; it resumes from what it has saved."""
 
 
 def do_jobs(title: str, jobs: Sequence[Job], processes: int, address: str | None = None) -> dict[str, str]:
-    """Do all jobs on a Ray cluster, each on one core; as :func:`gems_gym_agents.comparison.jobs.do_jobs` otherwise.
+    """Do all jobs on a Ray cluster, each on one core; as :func:`gems_gym_agents.pipeline.jobs.do_jobs` otherwise.
 
     Args:
         title: What is being done.
@@ -72,7 +72,7 @@ def _ended(ray: Any, schedule: Schedule, job: Job, ready: Any) -> Iterator[tuple
 
 def _do(described: str, token_file: str, token: str) -> str:
     """What a worker does: JSON in, JSON out."""
-    from gems_gym_agents.comparison import preloaded  # noqa: F401  (the same settings of libraries as in local processes)
+    from gems_gym_agents.pipeline import preloaded  # noqa: F401  (the same settings of libraries as in local processes)
 
     job = Job(**json.loads(described))
     try:

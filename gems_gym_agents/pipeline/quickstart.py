@@ -30,11 +30,11 @@ from gems_gym.policies.actor import Actor, NoisyActor
 from gems_gym.pretraining.recipes import trained_recipe
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.comparison.curves import draw_clicks_per_step
-from gems_gym_agents.comparison.training import Part, TrainingSettings, agent_modules, train
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate, measure_references
-from gems_gym_agents.quickstart_tables import SEEDS_FILE, ResultsTable, SeedsTable
-from gems_gym_agents.stages import Stage
+from gems_gym_agents.pipeline.pictures import draw_clicks_per_step
+from gems_gym_agents.pipeline.quickstart_tables import SEEDS_FILE, ResultsTable, SeedsTable
+from gems_gym_agents.pipeline.stages import Stage
+from gems_gym_agents.pipeline.training import Part, TrainingSettings, agent_modules, train
 
 OFFLINE_AGENTS = ("td3_plus_bc", "bc")
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from gems_gym.common.pictures import new_figure, save_figure
-from gems_gym_agents.comparison.results import is_offline, q_shares, rows_of, runs_in
 from gems_gym_agents.evaluation import Evaluation
+from gems_gym_agents.pipeline.results import is_offline, q_shares, rows_of, runs_in
 
 _COLUMNS = 3
 _AVERAGED = "mean of late policies"
@@ -28,7 +28,7 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
     its bound.
 
     Args:
-        results: See :func:`gems_gym_agents.comparison.results.collect_results`.
+        results: See :func:`gems_gym_agents.pipeline.results.collect_results`.
         path: The .png, .pdf or .svg file to write.
 
     Raises:

@@ -167,7 +167,7 @@ class OnlineVariant:
         steps: interactions.
         num_envs: users in lockstep.
         privileged: whether it holds what no recommender could know.
-        published_as: the policy of :data:`~gems_gym_agents.comparison.studies.PUBLISHED` to stand beside.
+        published_as: the policy of :data:`~gems_gym_agents.pipeline.studies.PUBLISHED` to stand beside.
     """
 
     name: str

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gems_gym.registration import LATENT_PRESETS
-from gems_gym_agents.comparison.study import (
+from gems_gym_agents.pipeline.study import (
     OfflineVariant,
     OnlineVariant,
     PartRecipe,
@@ -155,7 +155,7 @@ STUDIES: Mapping[str, Study] = {study.name: study for study in _STUDIES}
 
 
 def read_study(file: Path) -> Study:
-    """A study from a TOML file, see :func:`~gems_gym_agents.comparison.study.study_of_data`.
+    """A study from a TOML file, see :func:`~gems_gym_agents.pipeline.study.study_of_data`.
 
     Our variants may be named in it.
 

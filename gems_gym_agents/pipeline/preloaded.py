@@ -9,8 +9,8 @@ from gems_gym_agents.library_state import import_library
 import_library("stable_baselines3")
 for _name in (
     "gems_gym.envs",
-    "gems_gym_agents.comparison.references",
-    "gems_gym_agents.comparison.runs",
+    "gems_gym_agents.pipeline.references",
+    "gems_gym_agents.pipeline.runs",
     "gems_gym_agents.online.training",
     "torch._dynamo",  # takes seconds; optimisers import it when the first of them is made
     "torch.utils.tensorboard",

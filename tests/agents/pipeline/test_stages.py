@@ -7,8 +7,8 @@ import time
 import pytest
 
 from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
-from gems_gym_agents import stages
-from gems_gym_agents.stages import Stage
+from gems_gym_agents.pipeline import stages
+from gems_gym_agents.pipeline.stages import Stage
 
 MODULES = ["gems_gym.config"]
 
