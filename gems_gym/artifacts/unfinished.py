@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 
 from gems_gym.artifacts.files import Artifact, ArtifactError, load_artifact, save_artifact, versions
-from gems_gym.common.files import check_replaceable
-from gems_gym.common.folders import refuse_link, remove_folder
+from gems_gym.common.files import check_replaceable, refuse_link, remove_folder
 from gems_gym.common.locks import locked
 from gems_gym.common.progress import stderr
 

@@ -16,17 +16,21 @@ from gems_gym.commands.options import EnvOption, chosen_world, read_options, ref
 from gems_gym.commands.output import key_value_table, rows_table, show_result
 from gems_gym.commands.reports import report_beliefs, report_rankers, world_of
 from gems_gym.common.checks import checked_arguments, make_checked
-from gems_gym.common.folders import scratch_folder
+from gems_gym.common.files import scratch_folder
 from gems_gym.common.machine import check_device, check_out_file, check_out_folder
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import EmbeddingKind, LogRecipe, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.report import compare_embeddings
 from gems_gym.errors import require, unknown_name
-from gems_gym.pretraining.gems_settings import GemsSettings
-from gems_gym.pretraining.log_plan import LogPlan
-from gems_gym.pretraining.presets import PretrainingPreset, Settings, as_recorded
-from gems_gym.pretraining.session_log import SessionLog
-from gems_gym.pretraining.trainers import trained_kinds, trainer_of
+from gems_gym.pretraining.session_log import LogPlan, SessionLog
+from gems_gym.pretraining.trainers import (
+    PretrainingPreset,
+    Settings,
+    Upkeep,
+    as_recorded,
+    trained_kinds,
+    trainer_of,
+)
 from gems_gym.rankers import make_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.simulator import Catalog
@@ -174,6 +178,8 @@ def ranker(
         _report(made.save(out), out, options, {}, as_json)
         return
     require("torch")
+    from gems_gym.pretraining.gems import GemsSettings
+
     trainer = trainer_of(f"ranker/{kind}")
     recipe = _preset(f"ranker {kind!r}", preset, trainer.presets)
     if batches is not None:
@@ -209,7 +215,7 @@ def belief(
     kind: Annotated[
         str,
         typer.Option(
-            help="gru and plugins' trainers are trained; none and last_observation remember nothing."
+            help="gru, transformer and plugins' trainers are trained; none and last_observation remember nothing."
         ),
     ] = "gru",
     preset: Annotated[
@@ -450,8 +456,6 @@ def _train(
     save_every: int | None,
 ) -> tuple[str, dict[str, Any]]:
     """Train on a log, or resume, and write the file; its sha256 and what was measured."""
-    from gems_gym.pretraining.training import Upkeep
-
     upkeep = Upkeep(unfinished=work, log_dir=log_dir, **_given({"save_every": save_every}))
     trained, metrics = train(log, config.num_items, upkeep=upkeep)
     return work.publish(trained.save, out), metrics

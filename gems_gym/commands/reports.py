@@ -14,7 +14,7 @@ from gems_gym.common.pictures import check_picture
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
-from gems_gym.pretraining.ranker_report import compare_rankers
+from gems_gym.pretraining.ranker_report import compare_rankers, draw_rankers
 from gems_gym.rankers import load_ranker, make_ranker
 from gems_gym.registration import slate_spec
 from gems_gym.simulator import Catalog
@@ -61,8 +61,6 @@ def report_rankers(
         rankers |= {name: make_ranker(name, table, config.slate_size) for name in _UNTRAINED}
     rows = compare_rankers(rankers, config, catalog, **measuring)
     if out is not None:
-        from gems_gym.pretraining.report_pictures import draw_rankers
-
         draw_rankers(rows, world.id, out)
     show_result(rows, columns_table("measure", rows), as_json)
 
@@ -77,13 +75,11 @@ def report_beliefs(
     """Measure beliefs in a world and show the table; arguments and errors as of :func:`report_rankers`."""
     check_picture(out)
     require("torch")
-    from gems_gym.pretraining.belief_report import compare_beliefs
+    from gems_gym.pretraining.belief_report import compare_beliefs, draw_beliefs
 
     config, catalog = world_of(world)
     rows = compare_beliefs(_loaded(load_belief, "belief", world, compare), config, catalog, **measuring)
     if out is not None:
-        from gems_gym.pretraining.report_pictures import draw_beliefs
-
         draw_beliefs(rows, world.id, out)
     show_result(rows, columns_table("measure", belief_columns(rows)), as_json)
 

@@ -11,8 +11,8 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym.artifacts.files import versions
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import Count, Threads, checked_arguments
+from gems_gym.common.files import scratch_folder
 from gems_gym.common.fingerprints import cpu_type, made_by
-from gems_gym.common.folders import scratch_folder
 from gems_gym.common.progress import track
 from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player, session_nbytes
 from gems_gym.datasets.sessions import Sessions, episode_digest, sessions_at_once

@@ -17,7 +17,7 @@ import numpy as np
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import Count, Seed, checked_arguments
-from gems_gym.common.folders import scratch_folder
+from gems_gym.common.files import scratch_folder
 from gems_gym.common.progress import track
 from gems_gym.datasets.reader import (
     carried_metadata,

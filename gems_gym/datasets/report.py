@@ -11,8 +11,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.arrays import t_interval
 from gems_gym.common.checks import checked_arguments
-from gems_gym.common.intervals import t_interval
 from gems_gym.common.pictures import new_figure, save_figure
 from gems_gym.datasets.reader import dataset_world, open_recording, read_sessions
 from gems_gym.datasets.sessions import Sessions

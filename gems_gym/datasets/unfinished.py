@@ -2,7 +2,7 @@
 
 One process at a time writes a dataset. The finished one is moved into its place in one step; an older one there is
 exchanged for it, so that one of the two is there at every instant. Where the system can't exchange folders
-(:func:`gems_gym.common.folders.exchange`), the older one is moved aside first; if the process is killed before the
+(:func:`gems_gym.common.files.exchange`), the older one is moved aside first; if the process is killed before the
 new one is in its place, the next one that writes any dataset in the same datasets folder moves the older one back.
 
 A collection keeps its finished sessions there, chunk by chunk, so that one that was killed can be resumed.
@@ -21,8 +21,15 @@ from typing import Any
 import numpy as np
 
 from gems_gym.common.array_files import read_npz
-from gems_gym.common.files import read_json_object, whole_file, write_json
-from gems_gym.common.folders import exchange, is_own_folder, refuse_link, remove_folder
+from gems_gym.common.files import (
+    exchange,
+    is_own_folder,
+    read_json_object,
+    refuse_link,
+    remove_folder,
+    whole_file,
+    write_json,
+)
 from gems_gym.common.locks import LOCK_FILE, InUseError, locked, locked_folder
 from gems_gym.datasets.sessions import Sessions
 

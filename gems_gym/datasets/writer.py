@@ -12,8 +12,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.common.dataset_folders import ARTIFACTS
-from gems_gym.common.files import naming_file
-from gems_gym.common.folders import refuse_link
+from gems_gym.common.files import naming_file, refuse_link
 from gems_gym.datasets.card import AUTHOR, running_command, write_card
 from gems_gym.datasets.sessions import CHUNK_BYTES, CHUNK_SESSIONS, DATA_FILE, ContentHash, Sessions
 from gems_gym.datasets.unfinished import (

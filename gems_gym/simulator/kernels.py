@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled, inlined
-from gems_gym.common.selection import best_items
 from gems_gym.simulator.state import Dynamics, Shown, Users
 
 

@@ -12,9 +12,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from gems_gym.beliefs import GruBelief
-from gems_gym.pretraining.belief_settings import BeliefSettings
-from gems_gym.pretraining.gru_belief import GruBeliefModel
-from gems_gym.pretraining.gru_unroll import GruUnroll
+from gems_gym.pretraining.belief import BeliefSettings
+from gems_gym.pretraining.gru import GruBeliefModel
 from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
 from gems_gym_agents.online.session_moments import MomentLayout
 
@@ -57,9 +56,8 @@ class GruFeatures(BaseFeaturesExtractor):
         # (moments, batch, width)
         moments = observations.view(len(observations), -1, self.layout.width).transpose(0, 1)
         embedded = nn.functional.embedding(moments[..., self.layout.slate].long(), self.gru.item_embeddings)
-        gates = self.gru.gates(embedded, moments[..., self.layout.clicks])
-        before = moments[0, :, self.layout.state(self.which)]
-        beliefs = GruUnroll.apply(gates, self.gru.recurrence.weight, self.gru.recurrence.bias, before)  # type: ignore[no-untyped-call]
+        inputs = self.gru.inputs(embedded, moments[..., self.layout.clicks])
+        beliefs = self.gru.beliefs(inputs, initial=moments[0, :, self.layout.state(self.which)])
         last = (moments[..., self.layout.step] >= 0).sum(0) - 1  # (batch,)
         found: Tensor = beliefs[last, torch.arange(len(observations), device=last.device)]
         return found
@@ -113,9 +111,9 @@ def load_pooled(model: GruBeliefModel, belief: GruBelief) -> None:
     for parameter, values in (
         (model.item_embeddings, tensors["item_embeddings"]),
         (model.slot_weights, slots),
-        (model.to_gates.weight, matrices.transpose(1, 0, 2).reshape(matrices.shape[1], -1)),
-        (model.to_gates.bias, tensors["bias_ih"]),
-        (model.clicks_to_gates.weight, tensors["weight_clicks"].T),
+        (model.items_to_inputs.weight, matrices.transpose(1, 0, 2).reshape(matrices.shape[1], -1)),
+        (model.items_to_inputs.bias, tensors["bias_ih"]),
+        (model.clicks_to_inputs.weight, tensors["weight_clicks"].T),
         (model.recurrence.weight, tensors["weight_hh"]),
         (model.recurrence.bias, tensors["bias_hh"]),
     ):

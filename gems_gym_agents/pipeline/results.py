@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gems_gym import __version__
-from gems_gym.common.intervals import t_interval
+from gems_gym.common.arrays import t_interval
 from gems_gym_agents.evaluation import References
 from gems_gym_agents.pipeline.references import REFERENCES, references_stage
 from gems_gym_agents.pipeline.running import finished_runs

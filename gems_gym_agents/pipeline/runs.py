@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.beliefs import load_belief
+from gems_gym.common.arrays import t_interval
 from gems_gym.common.dataset_folders import local_dataset_ids
-from gems_gym.common.intervals import t_interval
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker

@@ -42,8 +42,8 @@ SMALL = {
 
 def pooled_belief(seed: int = 0, **sizes: Any) -> GruBelief:
     """A GRU of pooled slates with random weights."""
-    from gems_gym.pretraining.belief_settings import BeliefSettings
-    from gems_gym.pretraining.gru_belief import GruBeliefModel
+    from gems_gym.pretraining.belief import BeliefSettings
+    from gems_gym.pretraining.gru import GruBeliefModel
 
     model = GruBeliefModel(60, 5, BeliefSettings(size=SIZE, embedding_size=4))
     generator = torch.Generator().manual_seed(seed)

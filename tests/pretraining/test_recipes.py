@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("torch")
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.embeddings import EmbeddingTable
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
+from gems_gym.pretraining.belief import BELIEF_PRESETS, BeliefSettings
+from gems_gym.pretraining.gems import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.recipes import (
     RANKER_LOGS,
     Recipe,

@@ -1,7 +1,7 @@
 """Parts of a study's world: what is logged for them, and that they are made once."""
 
 from gems_gym.beliefs import load_belief
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
+from gems_gym.pretraining.belief import BELIEF_PRESETS
 from gems_gym.rankers import load_ranker
 from gems_gym_agents.pipeline.study import PartRecipe
 from gems_gym_agents.pipeline.training import Part

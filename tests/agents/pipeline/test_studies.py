@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+from gems_gym.pretraining.gems import GEMS_PRESETS
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym_agents.online.presets import SAC_PRESETS
 from gems_gym_agents.pipeline.results import published_clicks

@@ -21,9 +21,8 @@ from gems_gym.config import preset_config
 from gems_gym.datasets import open_dataset
 from gems_gym.policies import MemorylessPolicy, Policy
 from gems_gym.policies.base import Observed, Shown
-from gems_gym.pretraining.presets import PretrainingPreset
 from gems_gym.pretraining.session_log import SessionLog
-from gems_gym.pretraining.trainers import Trainer
+from gems_gym.pretraining.trainers import PretrainingPreset, Trainer
 
 IMPATIENT = SlateConfig(boredom_threshold=2, boredom_timeout=8, episode_length=30)
 """A world whose users are bored soon and for long: ``gymnasium.make("GemsSlate-impatient-v0")``."""

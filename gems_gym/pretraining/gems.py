@@ -1,13 +1,14 @@
 """Pretraining of the GeMS ranker: a variational autoencoder over (slate, clicks), in torch.
 
 Deffayet, Thonet, Renders, de Rijke, *Generative Slate Recommendation with Reinforcement Learning*, WSDM 2023
-(arXiv 2301.08632), section 4. Settings and presets are in :mod:`gems_gym.pretraining.gems_settings`.
+(arXiv 2301.08632), section 4. The network is in
+:mod:`gems_gym.pretraining.gems_model`.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,17 +16,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from gems_gym.common.checks import Count, Seed, checked_arguments
+from gems_gym.artifacts import shipped
+from gems_gym.common.checks import (
+    Count,
+    NonNegative,
+    Positive,
+    Seed,
+    Share,
+    Units,
+    check_fields,
+    checked_arguments,
+)
 from gems_gym.common.machine import check_device
-from gems_gym.embeddings import co_click_embeddings
+from gems_gym.embeddings import EmbeddingTable, co_click_embeddings, load_embeddings
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
-from gems_gym.pretraining.presets import as_recorded
 from gems_gym.pretraining.session_log import SessionLog
-from gems_gym.pretraining.threads import torch_threads
-from gems_gym.pretraining.trainers import Trainer
-from gems_gym.pretraining.training import Upkeep, train
+from gems_gym.pretraining.trainers import Keep, PretrainingPreset, Trainer, Upkeep, as_recorded
+from gems_gym.pretraining.training import torch_threads, train
 from gems_gym.rankers.gems import GemsRanker
+
+_MADE_HERE = ("co_click", "scratch")
 
 _MEASURED_SLATES = 100_000
 """Slates that bounds are computed from; a tenth of them (held out) for the metrics."""
@@ -35,6 +45,104 @@ _VALIDATED_SLATES = 2_048
 
 _ACTIVE_VARIANCE = 0.01
 """A latent dimension is active when its posterior means vary by more than this (Burda et al., 2016)."""
+
+
+@dataclass(frozen=True)
+class GemsSettings:
+    """How a GeMS VAE is made and trained.
+
+    Attributes:
+        item_embeddings: what they start from. "co_click": made from the log's clicks; "scratch": N(0, 1) numbers; or a
+            file (or shipped name) of item embeddings, see :mod:`gems_gym.embeddings`. All but "scratch" are
+            standardised, each dimension for itself.
+        frozen: whether they stay as they start or are trained with the VAE; None: all but "scratch" stay.
+        embedding_size: numbers in an item embedding.
+        latent_size: numbers in a latent, and in the agent's action.
+        hidden_sizes: units of the encoder's two hidden layers; the decoder has them in the other order.
+        beta: weight of the KL divergence, averaged over latent dimensions.
+        click_weight: weight of the clicks' binary cross-entropy.
+        batch_size: slates per update.
+        batches: updates, each on slates drawn with replacement.
+        learning_rate: Adam's, after a warm-up over 2 % of the updates; falls to zero along a half cosine.
+        coordinates: what an action in [-1, 1]^n stands for. "box", the only one: per latent dimension the range
+            [min(mean - sd), max(mean + sd)] of the posteriors of logged slates.
+        deduplicate: whether the ranker puts no item twice in a slate.
+        held_out: share of the sessions that the metrics are measured on and nothing is trained on.
+        keep: which weights to keep: of the "last" batch, or the "best" by the loss on held-out slates, which is
+            measured 20 times. The metrics are then a little optimistic.
+    """
+
+    item_embeddings: str = "co_click"
+    frozen: bool | None = None
+    embedding_size: Units = 20
+    latent_size: Units = 32
+    hidden_sizes: tuple[Units, Units] = (256, 256)
+    beta: NonNegative = 0.2
+    click_weight: NonNegative = 0.5
+    batch_size: Count = 256
+    batches: Count = 3000
+    learning_rate: Positive = 3e-3
+    coordinates: Literal["box"] = "box"  # recorded in the files of shipped rankers
+    deduplicate: bool = True
+    held_out: Share = 0.1
+    keep: Keep = "last"
+
+    def __post_init__(self) -> None:
+        """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
+        check_fields(self)
+        if self.item_embeddings not in _MADE_HERE:
+            try:
+                shipped.path(self.item_embeddings, "embeddings")
+            except ValueError as error:
+                raise ValueError(
+                    f"item_embeddings must be one of {_MADE_HERE} or a file of item embeddings, "
+                    f"got {self.item_embeddings!r}: {error}"
+                ) from error
+
+    def load_item_vectors(self, num_items: int, catalog_hash: str) -> EmbeddingTable | None:
+        """The item embeddings that a file holds; None if they are made from the log or drawn.
+
+        Args:
+            num_items: items in the catalogue.
+            catalog_hash: hash of the catalogue.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ArtifactError: the file is no sound artefact of item embeddings.
+            ValueError: they belong to another catalogue, or are not of ``embedding_size`` numbers.
+        """
+        if self.item_embeddings in _MADE_HERE:
+            return None
+        table = load_embeddings(self.item_embeddings, catalog_hash)
+        if table.vectors.shape != (num_items, self.embedding_size):
+            raise ValueError(
+                f"item_embeddings={self.item_embeddings!r} has shape {table.vectors.shape}; (num_items, "
+                f"embedding_size) = ({num_items}, {self.embedding_size}) was expected"
+            )
+        return table
+
+
+GEMS_PRESETS: Mapping[str, PretrainingPreset[GemsSettings]] = {
+    "default": PretrainingPreset(
+        shares={"searched_slates": 1.0}, sessions=512, search_sessions=400_000, settings=GemsSettings()
+    ),
+    "published": PretrainingPreset(
+        shares={"eps_greedy_oracle": 1.0},
+        sessions=5_000,
+        search_sessions=None,
+        settings=GemsSettings(
+            item_embeddings="scratch",
+            hidden_sizes=(512, 256),
+            beta=1.0,
+            batches=4_000,
+            learning_rate=1e-3,
+            deduplicate=False,
+        ),
+    ),
+}
+"""Preset -> recipe. *default*: learns from slates that were searched by their clicks; nothing privileged. *published*:
+the recipe of arXiv 2301.08632, for comparison, from the log of a privileged policy, and shorter: the paper has 100,000
+sessions and 10 epochs, 390,000 batches."""
 
 
 @checked_arguments
@@ -83,21 +191,18 @@ def _pretrain(
     upkeep: Upkeep,
     progress: bool,
 ) -> tuple[GemsRanker, dict[str, float]]:
+    log.check_trainable(num_items)
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))
-    training, held_out = _split(log, num_items, settings.held_out, generator)
-    embeddings, origin = _initial_embeddings(
-        _NumpyLog(training.slates.numpy(), training.clicks.numpy(), log.catalog_hash),
-        num_items,
-        settings,
-        generator,
-    )
+    training_log, held_out_log = _split(log, settings.held_out, generator)
+    embeddings, origin = _initial_embeddings(training_log, num_items, settings, generator)
+    training, held_out = _Slates.of(training_log), _Slates.of(held_out_log)
     frozen = settings.item_embeddings != "scratch" if settings.frozen is None else settings.frozen
     vae = GemsVae(
         embeddings, frozen, log.slates.shape[-1], settings.latent_size, settings.hidden_sizes, generator
     ).to(device)
     trainee = _Trainee(vae, training, held_out, settings, generator)
     train(trainee, settings.batches, settings.keep, log, upkeep, progress)
-    centre, basis = _coordinates(vae, *_sample(training, _MEASURED_SLATES, generator), settings.coordinates)
+    centre, half_widths = _bounds(vae, *_sample(training, _MEASURED_SLATES, generator))
     metrics = _measure(vae, *_sample(held_out, _MEASURED_SLATES // 10, generator))
     tensors = {name: tensor.detach().cpu().numpy() for name, tensor in vae.state_dict().items()}
     header = {
@@ -105,10 +210,10 @@ def _pretrain(
         "item_embeddings": origin,
         "metrics": metrics,
         "seed": seed,
-        "log": {"policies": list(log.policy_names), "sessions": log.num_sessions},
+        "log": log.provenance,
     }
     ranker = GemsRanker(
-        {**tensors, "centre": centre, "basis": basis},
+        {**tensors, "centre": centre, "basis": np.diag(half_widths)},
         log.catalog_hash,
         deduplicate=settings.deduplicate,
         header=header,
@@ -121,26 +226,19 @@ class _Slates:
     slates: Tensor  # (num_slates, slate_size) int32
     clicks: Tensor  # (num_slates, slate_size) uint8
 
+    @classmethod
+    def of(cls, log: SessionLog) -> "_Slates":
+        return cls(*(torch.from_numpy(array).flatten(0, 1) for array in (log.slates, log.clicks)))
+
     def rows(self, index: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
         return self.slates[index].long().to(device), self.clicks[index].float().to(device)
 
 
-def _split(
-    log: SessionLog, num_items: int, share: float, generator: torch.Generator
-) -> tuple[_Slates, _Slates]:
-    if log.num_sessions < 2:
-        raise ValueError(
-            f"log holds {log.num_sessions} sessions; at least 2 are needed, one of them held out"
-        )
-    low, high = log.slates.min(), log.slates.max()
-    if not 0 <= low <= high < num_items:
-        raise ValueError(f"log.slates holds the item ids {low} … {high}; 0 … {num_items - 1} were expected")
-    order = torch.randperm(log.num_sessions, generator=generator)
+def _split(log: SessionLog, share: float, generator: torch.Generator) -> tuple[SessionLog, SessionLog]:
+    """The sessions to train on, and those held out."""
+    order = torch.randperm(log.num_sessions, generator=generator).numpy()
     cut = min(max(1, round(share * log.num_sessions)), log.num_sessions - 1)
-    slates, clicks = torch.from_numpy(log.slates), torch.from_numpy(log.clicks)
-    parts = (order[cut:], order[:cut])
-    train, held_out = (_Slates(slates[part].flatten(0, 1), clicks[part].flatten(0, 1)) for part in parts)
-    return train, held_out
+    return log.take(order[cut:]), log.take(order[:cut])
 
 
 def _sample(data: _Slates, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -148,15 +246,8 @@ def _sample(data: _Slates, count: int, generator: torch.Generator) -> tuple[Tens
     return data.rows(index, "cpu")
 
 
-@dataclass(frozen=True)
-class _NumpyLog:
-    slates: NDArray[np.int32]
-    clicks: NDArray[np.uint8]
-    catalog_hash: str
-
-
 def _initial_embeddings(
-    log: _NumpyLog, num_items: int, settings: GemsSettings, generator: torch.Generator
+    log: SessionLog, num_items: int, settings: GemsSettings, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Any]]:
     """What the item embeddings start from, ``(num_items, embedding_size)``, and its origin for the header."""
     size = settings.embedding_size
@@ -223,21 +314,12 @@ class _Trainee:
 
 
 @torch.no_grad()
-def _coordinates(
-    vae: GemsVae, slates: Tensor, clicks: Tensor, kind: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Centre ``(n,)`` and basis ``(n, n)``, one row per action number; see GemsSettings.coordinates."""
+def _bounds(vae: GemsVae, slates: Tensor, clicks: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Centre and half-widths, ``(n,)`` each, of what actions stand for; see GemsSettings.coordinates."""
     mean, log_variance = _encode_all(vae, slates, clicks)
-    if kind == "box":
-        deviation = torch.exp(0.5 * log_variance)
-        low, high = (mean - deviation).amin(dim=0), (mean + deviation).amax(dim=0)
-        centre, basis = (low + high) / 2, torch.diag((high - low) / 2)
-    else:
-        centre = mean.mean(dim=0)
-        covariance = torch.cov(mean.T) + torch.diag(log_variance.exp().mean(dim=0))
-        variances, directions = torch.linalg.eigh(covariance.double())  # a direction per column
-        basis = (3 * variances.sqrt() * directions).T.flip(0).contiguous()  # the widest first
-    return centre.float().numpy(), basis.float().numpy()
+    deviation = torch.exp(0.5 * log_variance)
+    low, high = (mean - deviation).amin(dim=0), (mean + deviation).amax(dim=0)
+    return ((low + high) / 2).float().numpy(), ((high - low) / 2).float().numpy()
 
 
 @torch.no_grad()

@@ -1,11 +1,12 @@
-"""gems_gym.pretraining.belief_settings: what is refused, and who logs for the presets."""
+"""gems_gym.pretraining.belief: what is refused, and who logs for the presets."""
 
 from typing import Any
 
 import pytest
 
+pytest.importorskip("torch")
 from gems_gym import plugins
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
+from gems_gym.pretraining.belief import BELIEF_PRESETS, BeliefSettings
 
 
 @pytest.mark.parametrize(

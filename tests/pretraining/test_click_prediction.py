@@ -1,12 +1,14 @@
-"""gems_gym.pretraining.click_probe: learns what beliefs tell about clicks, and nothing else changes."""
+"""gems_gym.pretraining.click_prediction: learns what beliefs tell about clicks, and nothing else changes."""
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from gems_gym.pretraining.click_metrics import auc  # noqa: E402
-from gems_gym.pretraining.click_probe import ClickProbe  # noqa: E402
+from gems_gym.pretraining.click_prediction import (  # noqa: E402
+    ClickProbe,
+    auc,
+)
 
 ITEMS, SLOTS = 30, 4
 

@@ -1,4 +1,4 @@
-"""gems_gym.pretraining.gru_belief: gradients, learning, options that have an effect, reports, seeds."""
+"""gems_gym.pretraining.gru: gradients, learning, options that have an effect, reports, seeds."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,15 +8,18 @@ import pytest
 
 from gems_gym.artifacts import load_artifact
 from gems_gym.beliefs import GruBelief, load_belief
-from gems_gym.pretraining.click_metrics import auc, click_report, log_loss
+from gems_gym.pretraining.click_prediction import auc, click_report, log_loss
 from gems_gym.pretraining.session_log import SessionLog
 
 torch = pytest.importorskip("torch")
 
-from gems_gym.pretraining.belief_settings import BeliefSettings  # noqa: E402
-from gems_gym.pretraining.click_head import click_loss  # noqa: E402
-from gems_gym.pretraining.gru_belief import GruBeliefModel, pretrain_belief  # noqa: E402
-from gems_gym.pretraining.gru_unroll import GruUnroll  # noqa: E402
+from gems_gym.pretraining.belief import BeliefSettings  # noqa: E402
+from gems_gym.pretraining.click_prediction import click_loss  # noqa: E402
+from gems_gym.pretraining.gru import (  # noqa: E402
+    GruBeliefModel,
+    GruUnroll,
+    pretrain_belief,
+)
 
 ITEMS, SLOTS, STEPS = 40, 5, 8
 BRIEF = BeliefSettings(batches=3, batch_sessions=8, embedding_size=6, size=7, held_out=0.2)
@@ -78,8 +81,7 @@ def test_the_encoder_computes_what_was_trained(slate_input: Any) -> None:
     slates = torch.from_numpy(log.slates.astype(np.int64)).transpose(0, 1)
     clicks = torch.from_numpy(log.clicks.astype(np.float32)).transpose(0, 1)
     with torch.no_grad():
-        gates = model.gates(model.item_embeddings[slates], clicks)
-        expected = GruUnroll.apply(gates, model.recurrence.weight, model.recurrence.bias).numpy()
+        expected = model.beliefs(model.inputs(model.item_embeddings[slates], clicks)).numpy()
     encoder = GruBelief(model.tensors(), log.catalog_hash)
     belief = encoder.initial(10)
     for step in range(STEPS + 1):

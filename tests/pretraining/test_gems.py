@@ -1,4 +1,4 @@
-"""gems_gym.pretraining.gems_vae: the published VAE; every named option does what it says."""
+"""gems_gym.pretraining.gems: the published VAE; every named option does what it says."""
 
 import dataclasses
 from pathlib import Path
@@ -9,9 +9,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from gems_gym.embeddings import EmbeddingTable, load_embeddings  # noqa: E402
+from gems_gym.pretraining.gems import (  # noqa: E402
+    GemsSettings,
+    pretrain_gems,
+)
 from gems_gym.pretraining.gems_model import GemsVae, item_cross_entropy, kl_to_standard_normal  # noqa: E402
-from gems_gym.pretraining.gems_settings import GemsSettings  # noqa: E402
-from gems_gym.pretraining.gems_vae import pretrain_gems  # noqa: E402
 from gems_gym.pretraining.session_log import SessionLog  # noqa: E402
 from gems_gym.rankers import GemsRanker, load_ranker  # noqa: E402
 
@@ -169,17 +171,9 @@ def test_box_coordinates_are_the_bounds_of_the_logged_posteriors() -> None:
     np.testing.assert_allclose(2 * np.diag(basis), high - low, rtol=0.3)
 
 
-def test_whitened_coordinates_are_principal_components() -> None:
-    ranker, _ = train(coordinates="whitened")
-    assert ranker.header["options"]["coordinates"] == "whitened"
-    basis = ranker.tensors["basis"].astype(np.float64)
-    lengths = np.linalg.norm(basis, axis=1)
-    assert (np.diff(lengths) <= 1e-6).all()  # the widest first
-    np.testing.assert_allclose(basis @ basis.T, np.diag(lengths**2), atol=1e-4)
-    log = make_log()
-    mean, log_variance = ranker.posterior(log.slates.reshape(-1, SLOTS), log.clicks.reshape(-1, SLOTS))
-    spread = np.cov(mean.T) + np.diag(np.exp(log_variance).mean(axis=0))
-    np.testing.assert_allclose(lengths**2, 9 * np.linalg.eigvalsh(spread)[::-1], rtol=0.1)
+def test_there_are_no_other_coordinates_than_the_box() -> None:
+    with pytest.raises(ValueError, match="unknown coordinates 'whitened'.*box"):
+        GemsSettings(coordinates="whitened")  # type: ignore[arg-type]
 
 
 def test_deduplicate_is_recorded_in_the_file(tmp_path: Path) -> None:
