@@ -54,7 +54,7 @@ def section(results: dict[str, Any]) -> str:
         f"{results['episodes']} test users of its own, and the lowest and the highest seed. "
         f"`gems-gym quickstart --seeds {seeds}`, {made}.*"
     )
-    return f"{markdown_table(HEADER, SeedsTable.from_dict(results).cells(), numbers=True)}\n\n{below}"
+    return f"{markdown_table(HEADER, SeedsTable(results).cells(), numbers=True)}\n\n{below}"
 
 
 if __name__ == "__main__":

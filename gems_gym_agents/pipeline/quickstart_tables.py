@@ -69,19 +69,13 @@ class SeedsTable:
     """Mean returns of several seeds' policies.
 
     Attributes:
-        env: The environment's id.
-        episodes: Test users of each seed.
-        seeds: The seeds.
-        rows: For each policy ``policy``, ``mean_return`` and ``normalized_score`` (means over seeds), ``lowest`` and
-            ``highest`` (of the seeds' mean returns) and ``by_seed``.
-        made_by: ``gems_gym``, ``code``, ``cpu``, ``processor``; a list where the seeds differ.
+        content: JSON-able: ``env``, ``episodes`` (test users of each seed), ``seeds``; ``gems_gym``, ``code``, ``cpu``
+            and ``processor``, lists where the seeds differ; and ``results``, for each policy ``policy``,
+            ``mean_return`` and ``normalized_score`` (means over seeds), ``lowest`` and ``highest`` (of the seeds' mean
+            returns) and ``by_seed``.
     """
 
-    env: str
-    episodes: int
-    seeds: list[int]
-    rows: list[dict[str, Any]]
-    made_by: dict[str, Any]
+    content: dict[str, Any]
 
     @classmethod
     def of(cls, results: Mapping[int, Mapping[str, Any]]) -> SeedsTable:
@@ -91,21 +85,22 @@ class SeedsTable:
             results: Seed -> its quickstart's ``results.json``; all with the same policies.
         """
         first = next(iter(results.values()))
-        rows = [_row(lines) for lines in zip(*(one["results"] for one in results.values()), strict=True)]
         made = {key: sorted({one[key] for one in results.values()}) for key in _MADE_BY}
-        made_by = {key: values[0] if len(values) == 1 else values for key, values in made.items()}
-        return cls(first["env"], first["episodes"], list(results), rows, made_by)
+        return cls(
+            {
+                "env": first["env"],
+                "episodes": first["episodes"],
+                "seeds": list(results),
+                **{key: values[0] if len(values) == 1 else values for key, values in made.items()},
+                "results": [
+                    _row(lines) for lines in zip(*(one["results"] for one in results.values()), strict=True)
+                ],
+            }
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The table as JSON-able values."""
-        shared = {"env": self.env, "episodes": self.episodes, "seeds": self.seeds}
-        return {**shared, **self.made_by, "results": self.rows}
-
-    @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> SeedsTable:
-        """The table that :meth:`as_dict` gave."""
-        made_by = {key: kept[key] for key in _MADE_BY}
-        return cls(kept["env"], kept["episodes"], kept["seeds"], kept["results"], made_by)
+        return self.content
 
     def cells(self) -> list[list[str]]:
         """The rows as texts, below :data:`HEADER`."""
@@ -116,13 +111,15 @@ class SeedsTable:
                 f"{row['lowest']:.1f} – {row['highest']:.1f}",
                 f"{row['normalized_score']:.1f}",
             ]
-            for row in self.rows
+            for row in self.content["results"]
         ]
 
     def as_table(self) -> Table:
         """The table for a terminal."""
-        title = f"{self.env}, {len(self.seeds)} seeds, {self.episodes} test users each"
-        return _table(title, HEADER, self.cells())
+        seeds, episodes = len(self.content["seeds"]), self.content["episodes"]
+        return _table(
+            f"{self.content['env']}, {seeds} seeds, {episodes} test users each", HEADER, self.cells()
+        )
 
 
 def _row(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
