@@ -193,7 +193,7 @@ def making(path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) 
         except BaseException as error:
             if work.keeps_something:
                 error.add_note(
-                    f"{folder} keeps what was done: the same command resumes, --overwrite starts anew"
+                    f"{folder} keeps what was done: rerun the same command to resume, or give --overwrite to start anew"
                 )
             else:
                 work.discard()

@@ -60,7 +60,7 @@ class TrainedBelief:
         needed = self._needed(tensors)
         missing = [name for name in needed if name not in tensors]
         if missing:
-            raise ValueError(f"tensors lacks {missing}; a {self.kind} needs {needed}")
+            raise ValueError(f"tensors lacks {missing}; a {self.kind} requires {needed}")
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
             self.tensors = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in needed}
         self.catalog_hash, self.header, self.sha256 = catalog_hash, dict(header or {}), sha256

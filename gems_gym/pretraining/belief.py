@@ -94,8 +94,8 @@ BELIEF_PRESETS: Mapping[str, PretrainingPreset[BeliefSettings]] = {
     ),
 }
 """Preset -> recipe of the GRU: mixtures, so that a belief stays right when the agent's behaviour moves. *default*: that
-of the shipped beliefs, whose log is in part by policies that know what no recommender could. *unprivileged*: nobody who
-logs does; it takes twice the sessions and updates to predict clicks and boredom as well."""
+of the shipped beliefs, whose log is in part by policies with privileged information. *unprivileged*: logged without
+privileged information; it takes twice the sessions and updates to predict clicks and boredom as well."""
 
 
 class BeliefModel(nn.Module):

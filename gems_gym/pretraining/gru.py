@@ -1,7 +1,7 @@
-"""The GRU belief's training: its network, unrolled over whole sessions with a backward pass of our own.
+"""The GRU belief's training: its network, unrolled over complete sessions with a backward pass of our own.
 
 Sessions are long (100 steps) and beliefs small (20 numbers), so ``torch.nn.GRU`` spends its time on bookkeeping: the
-backward pass of each step's slice clears an array of the whole sequence. Here the factors of the backward recursion
+backward pass of each step's slice clears an array of the full sequence. Here the factors of the backward recursion
 that do not depend on the incoming gradient are computed for all steps at once, which leaves three operations a step:
 about three times as fast on a CPU.
 """

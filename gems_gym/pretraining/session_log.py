@@ -107,7 +107,7 @@ class SessionLog:
         return {"policies": list(self.policy_names), "sessions": self.num_sessions}
 
     def save(self, path: Path) -> None:
-        """Write an .npz file without pickle, whole or not at all."""
+        """Write an .npz file without pickle, complete or not at all."""
         with whole_file(path) as file:
             np.savez(
                 file,
@@ -182,7 +182,7 @@ def collect_session_log(
         search_sessions: Sessions that policies which search (``SlatePolicy.searches``) play before; None: as many as
             their default says.
         session_length: Steps of a session; None: as many as in the world.
-        item_embeddings: One's own catalogue.
+        item_embeddings: Your own catalogue.
         num_envs: Users stepped together; does not change the log.
         progress: Whether to show a progress bar on stderr.
 

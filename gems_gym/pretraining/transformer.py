@@ -1,4 +1,4 @@
-"""The transformer belief's training: its network, over whole sessions at once."""
+"""The transformer belief's training: its network, over complete sessions at once."""
 
 from __future__ import annotations
 

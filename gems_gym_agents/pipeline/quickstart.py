@@ -1,4 +1,4 @@
-"""The whole pipeline once: log, pretrain, train online, collect, train offline, evaluate; with one seed or several."""
+"""The pipeline once: log, pretrain, train online, collect, train offline, evaluate; with one seed or several."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
 from gems_gym.artifacts.unfinished import discard_unfinished
-from gems_gym.commands.options import changed_parameters, in_world
 from gems_gym.commands.output import note, plain
-from gems_gym.commands.reports import world_of
+from gems_gym.commands.worlds import changed_parameters, in_world
 from gems_gym.common.files import write_json
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.datasets import collect
@@ -84,7 +83,7 @@ def run_quickstart(
     settings: QuickstartSettings = QuickstartSettings(),
     dataset_id: str | None = None,
 ) -> ResultsTable:
-    """Run the whole pipeline, reusing the finished stages of an earlier run in the same folder.
+    """Run the pipeline, reusing the finished stages of an earlier run in the same folder.
 
     Args:
         directory: Folder for everything it makes; the dataset goes where Minari keeps datasets.
@@ -148,7 +147,8 @@ class _Quickstart:
     ) -> None:
         self.directory, self.spec, self.seed, self.settings = directory, spec, seed, settings
         self.dataset_id = dataset_id
-        self.world = world_of(spec)
+        world: Any = gymnasium.make(spec).unwrapped
+        self.world = world.config, world.catalog
         changed = changed_parameters(spec)
         self.base: dict[str, Any] = {"env": spec.id, "catalog": self.world[1].hash, "seed": seed}
         self.base |= {"env_options": changed} if changed else {}

@@ -29,7 +29,7 @@ def collect_results(study: Study, out: Path, command: str) -> dict[str, Any]:
     """Everything that was found.
 
     Args:
-        study: The whole study, complete for this machine.
+        study: The study, complete for this machine.
         out: Its folder; whatever is finished there counts, also seeds that the study does not name.
         command: What it was run with.
 
@@ -94,7 +94,7 @@ class Row:
         interactions: That it learned from or was searched with; a mean over seeds.
         logged_interactions: Of logging policies, which its belief and its ranker learned from.
         cpu_minutes: Pretraining included; a mean over seeds.
-        privileged: Whether it holds what no recommender could know.
+        privileged: Whether it holds privileged information.
     """
 
     world: str

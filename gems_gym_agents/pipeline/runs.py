@@ -21,6 +21,7 @@ from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker
 from gems_gym.user_splits import user_seeds
+from gems_gym_agents.base import world_options
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate
 from gems_gym_agents.pipeline.stages import Stage
 from gems_gym_agents.pipeline.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
@@ -109,17 +110,17 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
     def agent(self) -> Any:
         """The agent, not fitted yet: the variant's options in place of those of its preset for the world."""
         agent_class = plugins.load(plugins.AGENTS, self.variant.agent)
-        preset = getattr(agent_class, "presets", {}).get(self.world.recipes_of or self.world.preset)
-        return agent_class(**({} if preset is None else vars(preset)) | dict(self.variant.options))
+        of_world = world_options(agent_class, self.world.recipes_of or self.world.preset)
+        return agent_class(**of_world | dict(self.variant.options))
 
     def agent_settings(self) -> dict[str, Any]:
         """What the results of all runs depend on."""
         options: Any = getattr(self.agent(), "options", None)
-        told = is_dataclass(options) and not isinstance(options, type)
+        listed = is_dataclass(options) and not isinstance(options, type)
         return {
             "agent": self.variant.agent,
-            # defaults included where the agent tells them
-            "options": asdict(options) if told else dict(self.variant.options),
+            # defaults included where the agent gives them
+            "options": asdict(options) if listed else dict(self.variant.options),
             "steps": self.variant.steps,
             "test_users": self.study.test_users,
             "validation_users": self.study.validation_users,

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("stable_baselines3")
 
 from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
-from gems_gym_agents.pipeline.commands import write_results
+from gems_gym_agents.commands.compare import write_results
 from gems_gym_agents.pipeline.results import collect_results
 from gems_gym_agents.pipeline.running import run_study, runs_of
 from gems_gym_agents.pipeline.tables import markdown_section

@@ -10,9 +10,9 @@ pytest.importorskip("d3rlpy")
 
 from gems_gym.commands import program as cli
 from gems_gym.datasets import collect
+from gems_gym_agents.commands.compare import write_results
 from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.pipeline import training
-from gems_gym_agents.pipeline.commands import write_results
 from gems_gym_agents.pipeline.results import offline_rows_of
 from gems_gym_agents.pipeline.running import run_study, runs_of
 from gems_gym_agents.pipeline.runs import OfflineRun, recorded_returns

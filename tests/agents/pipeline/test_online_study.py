@@ -22,7 +22,7 @@ from rich.console import Console
 from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym.policies import MemorylessPolicy
 from gems_gym.trained_agents import open_trained_agent
-from gems_gym_agents.pipeline.commands import write_results
+from gems_gym_agents.commands.compare import write_results
 from gems_gym_agents.pipeline.results import rows_of
 from gems_gym_agents.pipeline.running import Selection, run_study
 from gems_gym_agents.pipeline.tables import terminal_tables, world_tables

@@ -31,7 +31,7 @@ def test_a_ranker_of_item_vectors_from_short_sessions(tmp_path):
     assert short.file.stat().st_mtime_ns == written
 
 
-def test_a_belief_that_nobody_privileged_logged_for(tmp_path):
+def test_a_belief_logged_without_privileged_information(tmp_path):
     few = {"sessions": 60, "search_sessions": 1_024, "settings": {"batches": 10}}
     belief = part(PartRecipe(name="belief", kind="belief/gru", preset="unprivileged", **few), tmp_path)
     assert belief.make()["logged_interactions"] == (60 + 1_024) * 12
