@@ -1,4 +1,6 @@
-"""Studies: worlds × variants × seeds, run so that an interrupted one can be resumed, and set beside published numbers.
+"""From logs to tables in stages that are kept: studies (worlds × variants × seeds), levels, and the quickstart.
 
-``gems-gym compare STUDY`` is the command; :data:`gems_gym_agents.pipeline.studies.STUDIES` the studies as data.
+A :class:`~gems_gym_agents.pipeline.stages.Stage` makes one named result and keeps it with what it depends on, so that
+an interrupted command, rerun, repeats nothing. ``gems-gym compare STUDY`` runs a study;
+:data:`gems_gym_agents.pipeline.studies.STUDIES` are the studies as data.
 """
