@@ -68,8 +68,8 @@ class Agent(Protocol):
             steps: Gradient updates (dataset agents) or environment interactions (environment agents), at least 1.
             seed: Decides everything random; the same seed on the same CPU build gives the same agent.
             directory: Where checkpoints and curves go; ``None`` writes nothing. An agent may leave there what an
-                interrupted run resumes from (:mod:`gems_gym.unfinished`), and then does so when it is called with the
-                same arguments again.
+                interrupted run resumes from (:mod:`gems_gym.artifacts.unfinished`), and then does so when it is
+                called with the same arguments again.
             device: A torch device, ``"cpu"`` or ``"cuda"``.
             evaluate: Scores the policy on validation users at intervals; the agent then keeps its best one.
             progress: Draw a progress bar on stderr.

@@ -17,6 +17,7 @@ from annotated_types import Interval, MinLen
 from numpy.typing import NDArray
 
 from gems_gym import __version__
+from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.commands.output import plain
 from gems_gym.common.checks import (
     Count,
@@ -32,7 +33,6 @@ from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.datasets import open_dataset
 from gems_gym.datasets.reader import check_is_dataset
-from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.base import DivergedError, Evaluate
 from gems_gym_agents.library_state import borrowed_global_state, import_library
 from gems_gym_agents.offline.loop import Progress, TrainingLoop, training_report

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 
+from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.common.checks import (
     Count,
     Discount,
@@ -30,7 +31,6 @@ from gems_gym.common.checks import (
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.policies.actor import Actor
-from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints
