@@ -1,0 +1,134 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gems_gym.unfinished import is_unfinished
+from gems_gym.user_splits import user_seeds
+from gems_gym_agents.user_model import search, training
+from gems_gym_agents.user_model.agent import PlannerAgent
+from gems_gym_agents.user_model.logs import SlateUsers, random_log
+from gems_gym_agents.user_model.planner import PlannerPolicy
+from gems_gym_agents.user_model.search import phases_of, play
+from tests.agents.user_model.small_world import OnlySlates, make_users
+
+SMALL: dict[str, Any] = {
+    "num_topics": 4, "random_sessions": 40_960, "random_length": 10, "exploration_sessions": 3072, "atoms": 64,
+}  # fmt: skip
+STEPS = 20 * (64 + 128 + 256) * 30
+
+
+class RandomSlates:
+    def open(self, seeds: list[int]) -> np.random.Generator:
+        return np.random.default_rng(0)
+
+    def act(self, state: np.random.Generator, observations: Any) -> Any:
+        return state.integers(80, size=observations["slate"].shape), state
+
+
+def fitted(make: Any = make_users, **arguments: Any) -> PlannerAgent:
+    agent = PlannerAgent(**SMALL)
+    agent.fit(make, **{"steps": STEPS, "seed": 0, "progress": False, **arguments})
+    return agent
+
+
+@pytest.fixture(scope="module")
+def agent() -> PlannerAgent:
+    return fitted()
+
+
+def test_it_learns(agent: PlannerAgent) -> None:
+    """Three times the clicks of random slates."""
+    users, seeds = SlateUsers(make_users, 200), user_seeds("validation", 0, 200)
+    clicks = play(users, agent.policy, seeds)
+    assert clicks.mean() > 3 * play(users, RandomSlates(), seeds).mean()  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_it_learns_from_clicks_alone(agent: PlannerAgent) -> None:
+    """The same, bit for bit, from an environment that shows nothing else."""
+    hidden = fitted(OnlySlates)
+    np.testing.assert_array_equal(hidden.policy.plans, agent.policy.plans)
+    np.testing.assert_array_equal(hidden.policy.model.items, agent.policy.model.items)
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_resumes_with_the_same_result(
+    agent: PlannerAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any, **named: Any) -> Any:
+        raise InterruptedError
+
+    def interrupted(module: Any, name: str, how: Any = stop) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, how)
+            with pytest.raises(InterruptedError):
+                fitted(directory=tmp_path)
+        assert is_unfinished(tmp_path)
+
+    interrupted(training, "learn_model")
+    interrupted(training, "search_plan")
+    with pytest.raises(ValueError, match="seed=0 .now 1."):
+        fitted(directory=tmp_path, seed=1)
+    moved = search._moved
+
+    def stop_after_one(state: search.SearchState, *arguments: Any) -> search.SearchState:
+        return moved(state, *arguments) if state.generation == 0 else stop()
+
+    interrupted(search, "_moved", stop_after_one)
+    with monkeypatch.context() as patch:
+        for name in ("random_log", "exploration_log"):
+            patch.setattr(training, name, stop)
+        resumed = fitted(directory=tmp_path)
+    np.testing.assert_array_equal(resumed.policy.plans, agent.policy.plans)
+    resumed.save(tmp_path)
+    assert not is_unfinished(tmp_path)
+    read = PlannerAgent.load(tmp_path)
+    assert isinstance(read, PlannerPolicy)
+    np.testing.assert_array_equal(read.plans, agent.policy.plans)
+
+
+def test_logs_meet_logging_users_in_order() -> None:
+    rng = np.random.default_rng(0)
+    log = random_log(make_users, rng, 3, 40, 5, progress=False)
+    assert log.slates.shape == log.clicks.shape == (40, 6, 6)
+    env = make_users(40)
+    observations, _ = env.reset(seed=user_seeds("logging", 3, 40))
+    np.testing.assert_array_equal(log.clicks[:, 0], observations["clicks"])
+    for step in range(1, 6):
+        observations = env.step(log.slates[:, step].astype(np.int64))[0]
+        np.testing.assert_array_equal(log.clicks[:, step], observations["clicks"])
+
+
+def test_sessions_that_end_early_are_logged_to_their_end() -> None:
+    assert random_log(make_users, np.random.default_rng(0), 0, 3, 200, progress=False).slates.shape == (
+        3,
+        31,
+        6,
+    )
+
+
+def test_the_search_plays_as_much_as_it_is_told() -> None:
+    phases = phases_of(8_448_000, 100)
+    assert [one.users for one in phases] == [64, 128, 256]
+    assert sum(20 * 100 * one.generations * one.users for one in phases) == pytest.approx(8_448_000, rel=0.03)
+    assert [one.generations for one in phases_of(1, 100)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"topic_sizes": 2}, "did you mean 'topic_size'"),
+        ({"atoms": 0}, "atoms must be an integer ≥ 1"),
+        ({"random_sessions": 2**20}, "random_sessions must be an integer from 1 to"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PlannerAgent(**options)
+
+
+def test_an_agent_that_was_not_fitted_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="call fit first"):
+        PlannerAgent().save(tmp_path)
