@@ -118,7 +118,12 @@ def train(
     if online:
         if not env or dataset is not None:
             raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
-        world, recorded = LatentWorld.of(chosen_world(env, env_option), ranker, belief), None
+        world = LatentWorld.of(
+            chosen_world(env, env_option), ranker, belief,
+            observes=getattr(agent_class, "observes", "beliefs"),
+            actions=getattr(agent_class, "actions", "latents"),
+        )  # fmt: skip
+        recorded = None
     else:
         if dataset is None:
             raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
@@ -152,7 +157,7 @@ def train(
     own_belief = getattr(learner, "belief", None)
     save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
     discard_unfinished(out)
-    validation_return = score(learner.act, own_belief)
+    validation_return = score(learner.policy, own_belief)
     result = {"agent": agent, **record, "validation_return": validation_return, "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
 

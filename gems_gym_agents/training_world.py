@@ -49,7 +49,7 @@ def dataset_world(
         ("ranker", ranker, load_ranker, world.ranker),
         ("belief", belief, load_belief, world.belief),
     ):
-        if wanted is not None and not same_content(load(wanted), recorded):
+        if wanted is not None and recorded is not None and not same_content(load(wanted), recorded):
             raise ValueError(
                 f"dataset {dataset_id!r} was recorded with another {role} (sha256 {recorded.sha256}) than {wanted!r} "
                 f"(sha256 {load(wanted).sha256}): its latents or beliefs mean something else there; leave it out, or "

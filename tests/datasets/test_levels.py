@@ -64,7 +64,7 @@ def test_each_level_is_what_it_says() -> None:
 def test_medium_is_what_collecting_with_its_policy_gives() -> None:
     agent = open_trained_agent(f"medium-{PRESET}")
     beliefs = np.random.default_rng(0).uniform(-1, 1, (7, 4)).astype(np.float32)
-    np.testing.assert_array_equal(agent.policy.act(beliefs), small_actor(1).act(beliefs))
+    np.testing.assert_array_equal(agent.policy(beliefs), small_actor(1)(beliefs))
     by_hand = collect(
         ENV_ID, NoisyActor(agent.policy, 0.1), dataset_id="small/hand-v0", episodes=12, seed=3, progress=False,
         ranker=agent.ranker, belief=agent.belief, env_kwargs=WORLD, reference_scores=(1.0, 9.0),
