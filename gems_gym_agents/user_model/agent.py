@@ -1,16 +1,22 @@
 """The planner as an agent of gems-gym: it learns from slates and clicks, shows slates, and keeps a state."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from gems_gym.common.checks import Count, Seed, checked_arguments, make_checked
+from gymnasium.vector import VectorEnv
+
+from gems_gym.common.checks import Count, checked_arguments, make_checked
 from gems_gym.common.files import write_json
-from gems_gym.unfinished import UnfinishedRun, discard_unfinished
-from gems_gym_agents.user_model.logs import MakeUsers
+from gems_gym.policies.base import Observed, Shown
+from gems_gym.unfinished import UNFINISHED_FOLDER, UnfinishedRun, discard_unfinished
+from gems_gym.user_splits import UserSeed
+from gems_gym_agents.base import Evaluate
+from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.options import PlannerOptions
 from gems_gym_agents.user_model.planner import PlannerPolicy
-from gems_gym_agents.user_model.training import run_arguments, train_planner
+from gems_gym_agents.user_model.training import train_planner
 
 POLICY_FILE = "policy.safetensors"
 _DETAILS_FILE = "planner.json"
@@ -26,8 +32,9 @@ class PlannerAgent:
         **options: See :class:`~gems_gym_agents.user_model.options.PlannerOptions`.
 
     Attributes:
-        learns_from: ``"slates"``: what ``fit`` wants is a function that makes a slate vector environment without
-            autoreset for a number of users.
+        learns_from: ``"environment"``: a slate vector environment.
+        observes: ``"slates"``: the last slate and its clicks.
+        actions: ``"slates"``.
         options: The settings.
 
     Raises:
@@ -35,14 +42,16 @@ class PlannerAgent:
         TypeError: A value of the wrong type.
 
     Examples:
+        >>> env = gymnasium.make_vec("GemsSlate-focused_mix-v0", num_envs=1000)
         >>> agent = PlannerAgent()
-        >>> make_users = functools.partial(gymnasium.make_vec, "GemsSlate-focused_mix-v0", autoreset_mode="disabled")
-        >>> agent.fit(lambda num_users: make_users(num_envs=num_users), steps=8_448_000, seed=0)  # doctest: +SKIP
+        >>> agent.fit(env, steps=8_448_000, seed=0)  # doctest: +SKIP
         >>> state = agent.policy.open(user_seeds)  # doctest: +SKIP
         >>> slates, state = agent.policy.act(state, observations)  # doctest: +SKIP
     """
 
-    learns_from: ClassVar[str] = "slates"
+    learns_from: ClassVar[Literal["environment"]] = "environment"
+    observes: ClassVar[Observed] = "slates"
+    actions: ClassVar[Shown] = "slates"
 
     def __init__(self, **options: Any) -> None:
         self.options = make_checked(PlannerOptions, "option of planner", options)
@@ -52,35 +61,44 @@ class PlannerAgent:
     @checked_arguments
     def fit(
         self,
-        source: MakeUsers,
+        source: VectorEnv[Any, Any, Any],
         *,
         steps: Count = SEARCH_STEPS,
-        seed: Seed,
+        seed: UserSeed,
         directory: Path | None = None,
         device: str = "cpu",
-        evaluate: Any = None,
+        evaluate: Evaluate | None = None,
         progress: bool = True,
     ) -> None:
         """Learn from scratch; about three minutes on one core for the published worlds.
 
         Args:
-            source: Makes a slate vector environment without autoreset for a number of users. Nothing of it is used
-                but slates and clicks.
+            source: A slate vector environment of any number of users, which does not change the result; from some
+                hundreds on it takes the least time. Nothing of it is used but slates and clicks.
             steps: Interactions (users times steps) of the search for a plan, ≥ 1, rounded to whole generations; the
-                logs, which the options say, come on top.
-            seed: Decides everything random; the same seed gives the same agent.
+                logs, which the options say, come on top. The recipe's are :data:`SEARCH_STEPS`.
+            seed: Decides everything random, and which users are met; the same seed gives the same agent.
             directory: Keeps what an interrupted run resumes from until the agent is saved; None keeps nothing.
             device: ``"cpu"``; there is no other.
-            evaluate: Not used: the search has no checkpoints to choose among.
+            evaluate: Scores a policy on validation users, higher is better: a plan that is no better than the one that
+                the search started from is not kept.
             progress: Whether to show progress bars on stderr.
 
         Raises:
+            TypeError: ``source`` is no slate vector environment.
             ValueError: An argument out of its range, or the directory holds an unfinished run of other arguments.
         """
-        run = UnfinishedRun(directory, _KIND, run_arguments(self.options, source, steps, seed))
+        users = SlateUsers(source)
+        arguments = {"options": asdict(self.options), "steps": steps, "seed": seed}
+        world = {"num_items": users.num_items, "slate_size": users.slate_size}
+        if source.spec is not None:
+            world["spec"] = json.loads(source.spec.to_json())
+        run = UnfinishedRun(directory, _KIND, arguments | {"world": world})
         if directory is not None:
-            (Path(directory) / "unfinished").mkdir(parents=True, exist_ok=True)
-        self._policy = train_planner(self.options, source, run, steps=steps, seed=seed, progress=progress)
+            (Path(directory) / UNFINISHED_FOLDER).mkdir(parents=True, exist_ok=True)
+        self._policy = train_planner(
+            self.options, users, run, steps=steps, seed=seed, evaluate=evaluate, progress=progress
+        )
         self._seed = seed
 
     @property

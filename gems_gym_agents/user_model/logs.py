@@ -4,26 +4,28 @@ Infos, where environments hand out what they know of users, are never looked at,
 environment but the number of users, the catalogue's size and the slate's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
+from gymnasium.spaces import MultiDiscrete
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.common.compilation import compiled
 from gems_gym.common.progress import track
-from gems_gym.user_splits import user_seeds
+from gems_gym.rollouts import user_batches
+from gems_gym.user_splits import USERS_PER_SEED, user_seeds
 
-MakeUsers = Callable[[int], VectorEnv[Any, Any, Any]]
-"""Makes a slate vector environment without autoreset for a number of users."""
+Seen = dict[str, NDArray[Any]]
+"""``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown and clicked last."""
 
 _REPEAT, _NEAR = 0.3, 0.4
 """Share of an exploring slate that was clicked lately, and that is like what was; the rest is random."""
 _MEMORY, _NEIGHBOURS = 30, 60
-_TOGETHER = 4096
-"""Users that see slates at the same time; logs depend on it, as slates are drawn for all of them together."""
+_BLOCK = 1024
+"""Sessions that are drawn for together, however many users see slates at the same time."""
 
 
 @dataclass(frozen=True)
@@ -54,40 +56,40 @@ class SlateUsers:
     """Users of a world, met through nothing but slates and clicks.
 
     Args:
-        make_users: Makes the environment.
-        num_users: Users that see slates at the same time.
+        env: A slate vector environment, whatever its autoreset mode: all sessions are opened by ``reset``.
 
     Attributes:
-        num_users: What was given.
+        num_users: Users that see slates at the same time.
         num_items: Items in the catalogue.
         slate_size: Positions of a slate.
-        spec_id: Name of the environment, None if it has none.
+
+    Raises:
+        TypeError: An environment whose actions are no slates.
     """
 
-    def __init__(self, make_users: MakeUsers, num_users: int) -> None:
-        self._env = make_users(num_users)
-        items: Any = self._env.single_action_space
-        self.spec_id = None if self._env.spec is None else self._env.spec.id
-        self.num_users, self.num_items, self.slate_size = num_users, int(items.nvec[0]), len(items.nvec)
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        slates = getattr(env, "single_action_space", None)
+        if not isinstance(slates, MultiDiscrete) or len(set(slates.nvec.tolist())) != 1:
+            raise TypeError(f"env must be a slate vector environment, whose actions are item ids; got {env}")
+        self._env = env
+        self.num_users, self.num_items, self.slate_size = env.num_envs, int(slates.nvec[0]), len(slates.nvec)
 
-    def open(self, seeds: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Begin new sessions; returns the first slates and the clicks on them, as an observation."""
+    def open(self, seeds: Sequence[int]) -> Seen:
+        """Begin new sessions; returns the first slates and the clicks on them."""
         observations, _ = self._env.reset(seed=list(seeds))  # type: ignore[arg-type]
         return _slates_and_clicks(observations)
 
-    def show(self, slates: NDArray[np.int64]) -> tuple[dict[str, NDArray[Any]], NDArray[Any], bool]:
-        """Show each user a slate; returns slates and clicks, the numbers of clicks, and whether all sessions end."""
+    def show(self, slates: NDArray[np.int64]) -> tuple[Seen, NDArray[Any], bool]:
+        """Show each user a slate.
+
+        Returns:
+            What was shown and clicked, or any other observation if the sessions end; how many clicks; whether they end.
+        """
         observations, rewards, _, truncated, _ = self._env.step(slates)
         return _slates_and_clicks(observations), rewards, bool(truncated.all())
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self._env.close()
-
-
-def _slates_and_clicks(observations: Any) -> dict[str, NDArray[Any]]:
+def _slates_and_clicks(observations: Any) -> Seen:
     return {"slate": observations["slate"], "clicks": observations["clicks"]}
 
 
@@ -95,47 +97,68 @@ class _Random:
     """Shows random slates.
 
     Args:
-        rng: Draws them.
+        seed: Decides them, block of sessions by block, so they do not depend on how many users see them together.
+        users: To whom.
+        length: Steps of a session, at most.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, seed: np.random.SeedSequence, users: SlateUsers, length: int) -> None:
+        self._seed, self._shape = seed, (_BLOCK, length, users.slate_size)
+        self._num_items = users.num_items
 
-    def open(self, users: SlateUsers) -> None:
-        """Begin new sessions."""
-        self._num_items, self._shape = users.num_items, (users.num_users, users.slate_size)
+    def open(self, first: int, count: int) -> None:
+        """Begin sessions, ``count`` of them from number ``first`` on."""
+        blocks = range(first // _BLOCK, (first + count - 1) // _BLOCK + 1)
+        rows = slice(first - blocks[0] * _BLOCK, first - blocks[0] * _BLOCK + count)
+        drawn = zip(*(self._drawn(self._rng(block)) for block in blocks), strict=True)
+        self._draws = [np.concatenate(arrays)[rows] for arrays in drawn]  # (count, length, slate_size) each
 
-    def choose(self, observations: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """Each user's next slate."""
-        return self._rng.integers(self._num_items, size=self._shape)
+    def choose(self, step: int, seen: Seen) -> NDArray[np.int64]:
+        """Each user's slate at a step, from 0."""
+        return self._draws[0][:, step]
+
+    def _rng(self, block: int) -> np.random.Generator:
+        return np.random.default_rng(
+            np.random.SeedSequence(self._seed.entropy, spawn_key=(*self._seed.spawn_key, block))
+        )
+
+    def _drawn(self, rng: np.random.Generator) -> list[NDArray[Any]]:
+        return [rng.integers(self._num_items, size=self._shape)]
 
 
 class _Exploring(_Random):
     """Shows what was clicked, what is like it, and random items.
 
     Args:
-        rng: Draws them.
+        seed: See :class:`_Random`.
+        users: Likewise.
+        length: Likewise.
         neighbours: Items like each item, int64 ``(num_items, num_neighbours)``.
     """
 
-    def __init__(self, rng: np.random.Generator, neighbours: NDArray[np.int64]) -> None:
-        super().__init__(rng)
+    def __init__(
+        self, seed: np.random.SeedSequence, users: SlateUsers, length: int, neighbours: NDArray[np.int64]
+    ) -> None:
+        super().__init__(seed, users, length)
         self._neighbours = neighbours
 
-    def open(self, users: SlateUsers) -> None:
-        """Begin new sessions."""
-        super().open(users)
-        self._clicked = np.zeros((users.num_users, _MEMORY), np.int64)
-        self._num_clicked = np.zeros(users.num_users, np.int64)
+    def open(self, first: int, count: int) -> None:
+        """Begin sessions; see :class:`_Random`."""
+        super().open(first, count)
+        self._clicked = np.zeros((count, _MEMORY), np.int64)
+        self._num_clicked = np.zeros(count, np.int64)
 
-    def choose(self, observations: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """Each user's next slate."""
-        _remember(self._clicked, self._num_clicked, observations["slate"], observations["clicks"])
-        slates = super().choose(observations)  # random items, in place of which the others come
-        kinds = self._rng.random(self._shape, dtype=np.float32)
-        picks = self._rng.integers(2**62, size=self._shape)
+    def choose(self, step: int, seen: Seen) -> NDArray[np.int64]:
+        """Each user's slate at a step."""
+        _remember(self._clicked, self._num_clicked, seen["slate"], seen["clicks"])
+        slates, kinds, picks = (array[:, step] for array in self._draws)
         _explore(self._clicked, self._num_clicked, self._neighbours, kinds, picks, slates)
         return slates
+
+    def _drawn(self, rng: np.random.Generator) -> list[NDArray[Any]]:
+        return [
+            *super()._drawn(rng), rng.random(self._shape, dtype=np.float32), rng.integers(2**62, size=self._shape)
+        ]  # fmt: skip
 
 
 @compiled
@@ -175,77 +198,87 @@ def _explore(
 
 
 def random_log(
-    make_users: MakeUsers, rng: np.random.Generator, seed: int, num_sessions: int, length: int, progress: bool
+    users: SlateUsers,
+    random_seed: np.random.SeedSequence,
+    seed: int,
+    num_sessions: int,
+    length: int,
+    progress: bool = True,
 ) -> Log:
     """Sessions of random slates: what item embeddings come from.
 
     Args:
-        make_users: Makes the environment.
-        rng: Draws the slates.
+        users: Of the world.
+        random_seed: Decides the slates.
         seed: Block of logging users; its first ones are met.
         num_sessions: Sessions, ≥ 1.
-        length: Steps of a session, fewer where the environment ends it earlier.
+        length: Steps of a session, ≥ 1.
         progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        The log; sessions that the environment ends before are logged without their last step.
     """
-    return _collected(make_users, _Random(rng), (seed, 0, num_sessions), length, "random slates", progress)
+    policy = _Random(random_seed, users, length)
+    return _collected(
+        users, policy, user_seeds("logging", seed, num_sessions), length, "random slates", progress
+    )
 
 
 def exploration_log(
-    make_users: MakeUsers,
-    rng: np.random.Generator,
+    users: SlateUsers,
+    random_seed: np.random.SeedSequence,
     seed: int,
-    embeddings: NDArray[np.floating],
-    start: int,
     num_sessions: int,
     length: int,
-    progress: bool,
+    embeddings: NDArray[np.floating],
+    progress: bool = True,
 ) -> Log:
     """Sessions with many clicks, which say much of users: some items they clicked, some like these, some random.
 
     Args:
-        make_users: Makes the environment.
-        rng: Draws the slates.
-        seed: Block of logging users.
+        users: Of the world.
+        random_seed: See :func:`random_log`.
+        seed: Block of logging users; its second half is met.
+        num_sessions: See :func:`random_log`.
+        length: Likewise.
         embeddings: Says which items are alike, ``(num_items, size)``.
-        start: Users of the block to pass over.
-        num_sessions: Sessions, ≥ 1.
-        length: Steps of a session, fewer where the environment ends it earlier.
-        progress: Whether to show a progress bar on stderr.
+        progress: See :func:`random_log`.
     """
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-9)
     count = min(_NEIGHBOURS, len(unit) - 1)
     neighbours = np.argsort(-(unit @ unit.T), axis=1, kind="stable")[:, 1 : count + 1].astype(np.int64)
-    explorer = _Exploring(rng, neighbours)
-    return _collected(make_users, explorer, (seed, start, num_sessions), length, "exploring slates", progress)
+    policy = _Exploring(random_seed, users, length, neighbours)
+    seeds = user_seeds("logging", seed, num_sessions, start=USERS_PER_SEED // 2)
+    return _collected(users, policy, seeds, length, "exploring slates", progress)
 
 
 def _collected(
-    make_users: MakeUsers,
-    policy: _Random,
-    block: tuple[int, int, int],
-    length: int,
-    what: str,
-    progress: bool,
+    users: SlateUsers, policy: _Random, seeds: list[int], length: int, what: str, progress: bool
 ) -> Log:
-    """Sessions of the logging users of a block (seed, start, count)."""
-    seed, start, count = block
-    together = min(_TOGETHER, count)
-    slates: list[NDArray[Any]] = []  # (together, length + 1, slate_size) each
-    clicks: list[NDArray[np.int8]] = []
-    with SlateUsers(make_users, together) as users, track(what, count, progress) as advance:
-        few_items = users.num_items <= 2**15
-        for first in range(0, count, together):
-            shown = users.open(user_seeds("logging", seed, together, start + first))
-            policy.open(users)
-            moments, ended = [shown], False
-            while not ended and len(moments) <= length:
-                shown, _, ended = users.show(policy.choose(shown))
-                moments.append(shown)
+    """Sessions of some users, one each."""
+    slates: list[NDArray[Any]] = []  # (count, length + 1, slate_size) each
+    clicks: list[NDArray[Any]] = []
+    item = np.int16 if users.num_items <= 2**15 else np.int32
+    with track(what, len(seeds), progress) as advance:
+        first = 0
+        for batch, count in user_batches(seeds, users.num_users):
+            policy.open(first, len(batch))
+            seen = list(_session(users, policy, batch, length))
             slates.append(
-                np.stack([one["slate"] for one in moments], axis=1).astype(
-                    np.int16 if few_items else np.int32
-                )
+                np.stack([one["slate"][:count] for one in seen], axis=1, dtype=item, casting="same_kind")
             )
-            clicks.append(np.stack([one["clicks"] for one in moments], axis=1).astype(np.int8))
-            advance(min(together, count - first))
-    return Log(np.concatenate(slates)[:count], np.concatenate(clicks)[:count])
+            clicks.append(np.stack([one["clicks"][:count] for one in seen], axis=1, dtype=np.int8))
+            first += count
+            advance(count)
+    return Log(np.concatenate(slates), np.concatenate(clicks))
+
+
+def _session(users: SlateUsers, policy: _Random, seeds: list[int], length: int) -> Iterator[Seen]:
+    """What some users are shown and click, from the first slate on."""
+    seen = users.open(seeds)
+    yield seen
+    for step in range(length):
+        seen, _, ended = users.show(policy.choose(step, seen))
+        if ended:  # with autoreset this is the next session's first slate already
+            break
+        yield seen

@@ -8,13 +8,14 @@ increase. Positions are filled in falling order of propensity, each with the ite
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
 from gems_gym.common.compilation import compiled_with, inlined
+from gems_gym.policies.base import Observed, Shown
 from gems_gym_agents.user_model.belief import BeliefState, ParticleBelief, Schedule
 from gems_gym_agents.user_model.dynamics import THRESHOLD, Sessions
 from gems_gym_agents.user_model.model import UserModel
@@ -50,6 +51,13 @@ class Catalogue(NamedTuple):
     most: int  # items of a topic in a slate
 
 
+class PlannerState(NamedTuple):
+    """What a planner remembers of its sessions, one row a user."""
+
+    belief: BeliefState
+    plans: NDArray[np.int64]  # (num_users,), which plan serves each
+
+
 class Worths(NamedTuple):
     """Plans as the kernel reads them, one row a plan."""
 
@@ -66,13 +74,12 @@ class PlannerPolicy:
     Args:
         model: A learned user model (grey-box, see :mod:`gems_gym_agents.user_model.model`).
         plans: float64 ``(5 + size,)``: four steps of the boredom cost, the shift of relevance in hundredths, and the
-            worth of a unit of each of the user's numbers; or several plans, ``(num_plans, 5 + size)``, that equal
-            shares of the users are served with, in order.
+            worth of a unit of each of the user's numbers; or several plans, ``(num_plans, 5 + size)``.
         schedule: Particles of the belief.
 
     Attributes:
-        actions: What it chooses.
-        observes: What it must be shown.
+        actions: "slates".
+        observes: "slates".
         model: What was given.
         plans: float64 ``(num_plans, 5 + size)``.
         sha256: Digest of the file it was saved to or read from, None if there is none.
@@ -81,8 +88,8 @@ class PlannerPolicy:
         ValueError: Plans of another length than the model's.
     """
 
-    actions: ClassVar[str] = "slates"
-    observes: ClassVar[str] = "slates"
+    actions: Shown = "slates"
+    observes: Observed = "slates"
 
     def __init__(self, model: UserModel, plans: NDArray[np.float64], schedule: Schedule = ACTING) -> None:
         self.model = model
@@ -98,27 +105,19 @@ class PlannerPolicy:
         # Older clicks will have left the memory once this slate's are in it.
         self._newest = max(model.rules.memory - round(float(model.propensities.sum())), 0)
 
-    def open(self, seeds: Sequence[int]) -> BeliefState:
+    def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
         """Begin new sessions.
 
         Args:
             seeds: One a user; only their number matters.
-
-        Returns:
-            What is thought of the users, to hand to :meth:`act` with what they see first.
-
-        Raises:
-            ValueError: Several plans, and a number of users that is no multiple of theirs.
+            plans: Which of the plans serves each user; the first one for all if None.
         """
-        if len(seeds) % len(self.plans):
-            raise ValueError(
-                f"seeds must hold a multiple of {len(self.plans)} users, one share a plan; got {len(seeds)}"
-            )
-        return self._belief.initial(len(seeds))
+        chosen = np.zeros(len(seeds), np.int64) if plans is None else plans
+        return PlannerState(self._belief.initial(len(seeds)), chosen)
 
     def act(
-        self, state: BeliefState, observations: Mapping[str, NDArray[Any]]
-    ) -> tuple[NDArray[np.int64], BeliefState]:
+        self, state: PlannerState, observations: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.int64], PlannerState]:
         """Choose every user's slate.
 
         Args:
@@ -126,10 +125,10 @@ class PlannerPolicy:
             observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown last.
 
         Returns:
-            Slates, int64 ``(num_users, slate_size)``, and what is thought of the users now.
+            Slates, int64 ``(num_users, slate_size)``, and the next state.
         """
         slates, clicks = (np.asarray(observations[name], dtype=np.int64) for name in ("slate", "clicks"))
-        state = self._belief.update(state, slates, clicks)
+        belief = self._belief.update(state.belief, slates, clicks)
         chosen = np.empty_like(slates)
         _plan(
             self._catalogue,
@@ -138,12 +137,13 @@ class PlannerPolicy:
             self.model.propensities,
             self._order,
             self._newest,
-            state.sessions,
-            state.particles,
-            state.log_weights,
+            state.plans,
+            belief.sessions,
+            belief.particles,
+            belief.log_weights,
             chosen,
         )
-        return chosen, state
+        return chosen, PlannerState(belief, state.plans)
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write model and plans as one safetensors file; returns its sha256 as hex, and keeps it."""
@@ -210,6 +210,7 @@ def _plan(
     propensities: NDArray[np.float64],
     order: NDArray[np.int64],
     newest: int,
+    plans: NDArray[np.int64],
     sessions: Sessions,
     particles: NDArray[np.float64],
     log_weights: NDArray[np.float64],
@@ -224,6 +225,7 @@ def _plan(
         propensities: ``(slate_size,)``.
         order: Positions in falling order of propensity.
         newest: Newest clicks in memory that count.
+        plans: ``(num_users,)``, which plan serves each.
         sessions: What is certain of the users.
         particles: ``(num_users, num_particles, size)``.
         log_weights: ``(num_users, num_particles)``.
@@ -231,7 +233,6 @@ def _plan(
     """
     num_users, num_items = particles.shape[0], catalogue.ids.shape[0]
     num_topics, num_counts = sessions.bored.shape[1], worths.costs.shape[1]
-    users_a_plan = num_users // worths.bonus.shape[0]
     scores = np.empty(num_items, np.float32)
     relevance = np.empty(num_items, np.float32)
     value = np.empty(num_items, np.float32)
@@ -241,7 +242,7 @@ def _plan(
     chances = np.empty((num_topics, num_counts))  # of each number of clicks of a topic in memory
     increases = np.empty(num_topics)  # expected, of a topic's cost by one more click
     for u in range(num_users):
-        plan = u // users_a_plan
+        plan = plans[u]
         _expect(
             catalogue,
             slope,

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.progress import track
+from gems_gym.rollouts import user_batches
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.user_model.logs import MakeUsers, SlateUsers
+from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.model import UserModel
 from gems_gym_agents.user_model.planner import NUM_COSTS, SEARCHING, PlannerPolicy, first_plan
 
@@ -83,7 +84,7 @@ class SearchState:
 
 def search_plan(
     model: UserModel,
-    make_users: MakeUsers,
+    users: SlateUsers,
     seed: int,
     state: SearchState,
     keep: Callable[[SearchState], None],
@@ -94,7 +95,7 @@ def search_plan(
 
     Args:
         model: What is known of users.
-        make_users: Makes the environment.
+        users: Of the world.
         seed: Block of training users.
         state: From :meth:`SearchState.start`, or what an interrupted search kept.
         keep: Called after each generation.
@@ -110,31 +111,48 @@ def search_plan(
     with track("searching a plan", total, progress) as advance:
         generation = met = 0
         for phase in phases:
-            with SlateUsers(make_users, _CANDIDATES * phase.users) as users:
-                for _ in range(phase.generations):
-                    if generation >= state.generation:  # not done before the interruption
-                        candidates = _drawn(state, rng)
-                        seeds = user_seeds("training", seed, phase.users, met) * _CANDIDATES
-                        clicks = play(users, PlannerPolicy(model, candidates, SEARCHING), seeds)
-                        scores = clicks.reshape(_CANDIDATES, -1).mean(axis=1)
-                        elite = candidates[np.argsort(-scores, kind="stable")[:_ELITE]]
-                        state = _moved(state, elite, phase.kept, rng)
-                        keep(state)
-                    generation, met = generation + 1, met + phase.users
-                    advance(_CANDIDATES * phase.users)
+            for _ in range(phase.generations):
+                if generation >= state.generation:  # not done before the interruption
+                    candidates = _drawn(state, rng)
+                    seeds = user_seeds("training", seed, phase.users, met) * _CANDIDATES
+                    which = np.repeat(np.arange(_CANDIDATES), phase.users)
+                    clicks = play(users, PlannerPolicy(model, candidates, SEARCHING), seeds, which)
+                    scores = clicks.reshape(_CANDIDATES, -1).mean(axis=1)
+                    elite = candidates[np.argsort(-scores, kind="stable")[:_ELITE]]
+                    state = _moved(state, elite, phase.kept, rng)
+                    keep(state)
+                generation, met = generation + 1, met + phase.users
+                advance(_CANDIDATES * phase.users)
     kept = sum(one.generations for one in phases if one.kept)
     return state.total / kept if kept else state.centre
 
 
-def play(users: SlateUsers, policy: PlannerPolicy, seeds: list[int]) -> NDArray[np.float64]:
-    """Clicks of one whole session of each user, float64 ``(num_users,)``, first slates not counted."""
-    shown, state = users.open(seeds), policy.open(seeds)
+def play(
+    users: SlateUsers, policy: PlannerPolicy, seeds: list[int], plans: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Play one whole session of each of many users.
+
+    Args:
+        users: Of the world; as many at a time as it serves together, which does not change the result.
+        policy: Chooses the slates.
+        seeds: The users.
+        plans: Which of the policy's plans serves each user; the first one for all if None.
+
+    Returns:
+        Clicks of each session, float64 ``(num_users,)``; those on first slates do not count.
+    """
+    which = np.zeros(len(seeds), np.int64) if plans is None else plans
     clicks = np.zeros(len(seeds))
-    ended = False
-    while not ended:
-        slates, state = policy.act(state, shown)
-        shown, rewards, ended = users.show(slates)
-        clicks += rewards
+    first = 0
+    for batch, count in user_batches(seeds, users.num_users):
+        seen = users.open(batch)
+        state = policy.open(batch, np.resize(which[first : first + count], len(batch)))
+        ended = False
+        while not ended:
+            slates, state = policy.act(state, seen)
+            seen, rewards, ended = users.show(slates)
+            clicks[first : first + count] += rewards[:count]
+        first += count
     return clicks
 
 

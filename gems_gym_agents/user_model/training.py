@@ -1,6 +1,6 @@
 """From nothing to a planner: item embeddings, user model, plan. Each result is kept, so an interrupted run resumes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,13 +11,12 @@ from gems_gym.artifacts import Artifact
 from gems_gym.common.progress import track
 from gems_gym.embeddings.session_co_click import session_co_click_embeddings
 from gems_gym.unfinished import UnfinishedRun
-from gems_gym.user_splits import USERS_PER_SEED
 from gems_gym_agents.user_model.axes import topic_axes
 from gems_gym_agents.user_model.fit import Fit
-from gems_gym_agents.user_model.logs import Log, MakeUsers, SlateUsers, exploration_log, random_log
+from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log, random_log
 from gems_gym_agents.user_model.model import UserModel
 from gems_gym_agents.user_model.options import PlannerOptions
-from gems_gym_agents.user_model.planner import PlannerPolicy
+from gems_gym_agents.user_model.planner import PlannerPolicy, first_plan
 from gems_gym_agents.user_model.prior import learn_prior
 from gems_gym_agents.user_model.rules import choose_topics, find_rules
 from gems_gym_agents.user_model.search import SearchState, phases_of, search_plan
@@ -33,28 +32,29 @@ _SEARCHED = ("centre", "spread", "total")
 
 def train_planner(
     options: PlannerOptions,
-    make_users: MakeUsers,
+    users: SlateUsers,
     run: UnfinishedRun,
     *,
     steps: int,
     seed: int,
+    evaluate: Callable[[PlannerPolicy], float] | None,
     progress: bool,
 ) -> PlannerPolicy:
     """Learn a user model from clicks, and search for a plan on training users.
 
     Args:
         options: The settings.
-        make_users: Makes the environment.
+        users: Of the world.
         run: Keeps what is finished.
         steps: Interactions (users times steps) of the search; whole generations of candidates are played.
         seed: Decides everything random, and which users are met.
+        evaluate: Scores a policy on validation users: the searched plan is taken if it is better than the first one.
         progress: Whether to show progress bars on stderr.
 
     Raises:
         ValueError: The run was begun with other arguments, or slates are never clicked.
     """
     streams = np.random.SeedSequence(seed).spawn(3)
-    logs, fitting, searching = (np.random.default_rng(one) for one in streams)
     with run.resuming() as saved:
         tensors = {} if saved is None else dict(saved.tensors)
         header = (
@@ -64,14 +64,14 @@ def train_planner(
         )
         model = None if saved is None or "rules" not in saved.header else _model_in(saved)
     if "embeddings" not in tensors:
-        tensors["embeddings"] = _embeddings(options, make_users, logs, seed, progress)
+        tensors["embeddings"] = _embeddings(options, users, streams[0], seed, progress)
         run.save(tensors, header)
     if model is None:
-        model = learn_model(options, make_users, tensors["embeddings"], fitting, seed, progress)
+        model = learn_model(options, users, tensors["embeddings"], streams[1], seed, progress)
         tensors |= {_MODEL + name: array for name, array in model.tensors().items()}
         header = model.header()
         run.save(tensors, header)
-    state = SearchState.start(model, searching)
+    state = SearchState.start(model, np.random.default_rng(streams[2]))
     if "search" in header:
         arrays: dict[str, Any] = {name: tensors[f"search.{name}"] for name in _SEARCHED}
         state = SearchState(**arrays, **header["search"])
@@ -82,14 +82,16 @@ def train_planner(
         run.save(tensors | arrays, header | {"search": values})
 
     phases = phases_of(steps, model.metadata["session_length"])
-    return PlannerPolicy(model, search_plan(model, make_users, seed, state, keep, phases, progress))
+    plan = search_plan(model, users, seed, state, keep, phases, progress)
+    policies = [PlannerPolicy(model, one) for one in (plan, first_plan(model))]
+    return policies[0] if evaluate is None else max(policies, key=evaluate)
 
 
 def learn_model(
     options: PlannerOptions,
-    make_users: MakeUsers,
+    users: SlateUsers,
     embeddings: NDArray[np.floating],
-    rng: np.random.Generator,
+    random_seed: np.random.SeedSequence,
     seed: int,
     progress: bool = True,
 ) -> UserModel:
@@ -97,22 +99,16 @@ def learn_model(
 
     Args:
         options: The settings.
-        make_users: Makes the environment.
+        users: Of the world.
         embeddings: Of the items, ``(num_items, num_topics · topic_size)``.
-        rng: Draws slates, first guesses of rules, and the prior.
+        random_seed: Decides slates, first guesses of rules, and the prior.
         seed: Block of logging users.
         progress: Whether to show progress bars on stderr.
     """
-    log = exploration_log(
-        make_users,
-        rng,
-        seed,
-        embeddings,
-        USERS_PER_SEED // 2,
-        options.exploration_sessions,
-        options.exploration_length,
-        progress,
-    )
+    slates, draws = random_seed.spawn(2)
+    rng = np.random.default_rng(draws)
+    sessions, length = options.exploration_sessions, options.exploration_length
+    log = exploration_log(users, slates, seed, sessions, length, embeddings, progress)
     with track("fitting the user model", len(_SCALES) + _MOST_ROUNDS + len(_RATES) + 1, progress) as advance:
         fit = _first_fit(topic_axes(embeddings, options.topic_size), options, log, advance)
         for round_ in range(_MOST_ROUNDS):
@@ -133,7 +129,7 @@ def learn_model(
                 "log_likelihood": fit.log_likelihood(log[:_JUDGED_SESSIONS]),
                 "options": asdict(options),
                 "seed": seed,
-                "session_length": log.slates.shape[1] - 1,
+                "session_length": log.slates.shape[1],
             }
         )
         model = model.with_prior(learn_prior(model, log, options.atoms, rng))
@@ -142,12 +138,14 @@ def learn_model(
 
 
 def _embeddings(
-    options: PlannerOptions, make_users: MakeUsers, rng: np.random.Generator, seed: int, progress: bool
+    options: PlannerOptions,
+    users: SlateUsers,
+    random_seed: np.random.SeedSequence,
+    seed: int,
+    progress: bool,
 ) -> NDArray[np.float32]:
-    log = random_log(make_users, rng, seed, options.random_sessions, options.random_length, progress)
-    with SlateUsers(make_users, 1) as users:
-        num_items = users.num_items
-    return session_co_click_embeddings(log.chosen, num_items, options.num_topics * options.topic_size)
+    log = random_log(users, random_seed, seed, options.random_sessions, options.random_length, progress)
+    return session_co_click_embeddings(log.chosen, users.num_items, options.num_topics * options.topic_size)
 
 
 def _first_fit(items: NDArray[np.float64], options: PlannerOptions, log: Log, advance: Any) -> Fit:
@@ -176,10 +174,3 @@ def _settle(fit: Fit, log: Log) -> None:
 def _model_in(saved: Artifact) -> UserModel:
     tensors = {name.removeprefix(_MODEL): array for name, array in saved.tensors.items()}
     return UserModel.from_artifact(Artifact(saved.kind, saved.header, tensors, saved.sha256, saved.path))
-
-
-def run_arguments(options: PlannerOptions, make_users: MakeUsers, steps: int, seed: int) -> Mapping[str, Any]:
-    """Everything that decides the result of a run, JSON types only."""
-    with SlateUsers(make_users, 1) as users:
-        world = {"num_items": users.num_items, "slate_size": users.slate_size, "id": users.spec_id}
-    return {"agent": "planner", "options": asdict(options), "steps": steps, "seed": seed, "world": world}

@@ -10,7 +10,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.envs import SlateVectorEnv
-from gems_gym_agents.user_model.logs import Log, exploration_log
+from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log
 from gems_gym_agents.user_model.model import Rules, UserModel
 
 WORLD: dict[str, Any] = {
@@ -22,7 +22,7 @@ RULES = Rules(boredom_threshold=3, memory=6, window=4, timeout=4)
 
 def make_users(num_users: int) -> SlateVectorEnv:
     """The world for a number of users."""
-    return SlateVectorEnv(num_users, autoreset_mode="disabled", **WORLD)
+    return SlateVectorEnv(num_users, **WORLD, autoreset_mode="disabled")
 
 
 class OnlySlates(VectorEnv[Any, Any, Any]):
@@ -69,5 +69,5 @@ def true_model() -> UserModel:
 @cache
 def log() -> Log:
     """Exploring sessions; neighbours are those of the true items."""
-    rng = np.random.default_rng(0)
-    return exploration_log(make_users, rng, 0, truth()[0], 0, 6144, 30, progress=False)
+    users = SlateUsers(make_users(1024))
+    return exploration_log(users, np.random.SeedSequence(0), 0, 6144, 30, truth()[0], progress=False)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,14 +10,14 @@ import pytest
 from gems_gym.artifacts import ArtifactError
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.user_model.belief import ParticleBelief
-from gems_gym_agents.user_model.logs import MakeUsers, SlateUsers
+from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.planner import ACTING, PlannerPolicy, first_plan
 from gems_gym_agents.user_model.search import play
 from tests.agents.user_model.small_world import OnlySlates, make_users, true_model, truth
 
 
-def returns(policy: Any, num_users: int = 200, make: MakeUsers = make_users) -> np.ndarray:
-    return play(SlateUsers(make, num_users), policy, user_seeds("validation", 0, num_users))
+def returns(policy: Any, num_users: int = 200, make: Callable[[int], Any] = make_users) -> np.ndarray:
+    return play(SlateUsers(make(num_users)), policy, user_seeds("validation", 0, num_users))
 
 
 def greedy(plan: np.ndarray) -> np.ndarray:
@@ -36,22 +37,23 @@ def test_planning_beats_not_planning() -> None:
 
 def test_the_belief_finds_the_user() -> None:
     model = true_model()
-    users, env = SlateUsers(make_users, 100), None
+    env = make_users(100)
+    users = SlateUsers(env)
     policy = PlannerPolicy(model, first_plan(model))
     seeds = user_seeds("validation", 0, 100)
     shown, state = users.open(seeds), policy.open(seeds)
-    env = users._env
     errors = []
     for _ in range(20):
         slates, state = policy.act(state, shown)
-        weights = np.exp(state.log_weights)
-        mean = np.einsum("up,upd->ud", weights, state.particles) / weights.sum(axis=1, keepdims=True)
+        belief = state.belief
+        weights = np.exp(belief.log_weights)
+        mean = np.einsum("up,upd->ud", weights, belief.particles) / weights.sum(axis=1, keepdims=True)
         errors.append(np.linalg.norm(mean - env.simulator.users.preference, axis=1).mean())
         np.testing.assert_array_equal(
-            state.sessions.num_recent, env.simulator.users.num_recent_topics, err_msg="clicks remembered"
+            belief.sessions.num_recent, env.simulator.users.num_recent_topics, err_msg="clicks remembered"
         )
         shown, _, _ = users.show(slates)
-        np.testing.assert_array_equal(state.sessions.bored, env.simulator.users.bored)
+        np.testing.assert_array_equal(belief.sessions.bored, env.simulator.users.bored)
     assert errors[-1] < 0.25 * errors[0]
 
 
@@ -60,7 +62,7 @@ def test_a_users_slates_are_the_same_whoever_is_served() -> None:
     seeds = user_seeds("validation", 0, 7)
 
     def session(rows: list[int]) -> np.ndarray:
-        users = SlateUsers(make_users, len(rows))
+        users = SlateUsers(make_users(len(rows)))
         chosen = [seeds[row] for row in rows]
         shown, state, slates = users.open(chosen), policy.open(chosen), []
         for _ in range(30):
@@ -76,7 +78,7 @@ def test_a_users_slates_are_the_same_whoever_is_served() -> None:
 
 def test_an_old_state_is_left_alone() -> None:
     policy = PlannerPolicy(true_model(), first_plan(true_model()))
-    users, seeds = SlateUsers(make_users, 5), user_seeds("validation", 0, 5)
+    users, seeds = SlateUsers(make_users(5)), user_seeds("validation", 0, 5)
     shown, state = users.open(seeds), policy.open(seeds)
     for _ in range(3):
         slates, state = policy.act(state, shown)
@@ -89,7 +91,7 @@ def test_an_old_state_is_left_alone() -> None:
 def test_slates_hold_no_item_twice_and_few_of_a_topic() -> None:
     model = true_model()
     policy = PlannerPolicy(model, first_plan(model))
-    users, seeds = SlateUsers(make_users, 20), user_seeds("validation", 0, 20)
+    users, seeds = SlateUsers(make_users(20)), user_seeds("validation", 0, 20)
     shown, state = users.open(seeds), policy.open(seeds)
     for _ in range(10):
         slates, state = policy.act(state, shown)
@@ -103,7 +105,7 @@ def test_slates_hold_no_item_twice_and_few_of_a_topic() -> None:
 def test_slates_are_filled_where_few_topics_have_items(topics: np.ndarray) -> None:
     model = replace(true_model(), topics=topics)
     policy = PlannerPolicy(model, first_plan(model))
-    users, seeds = SlateUsers(make_users, 3), user_seeds("validation", 0, 3)
+    users, seeds = SlateUsers(make_users(3)), user_seeds("validation", 0, 3)
     slates, _ = policy.act(policy.open(seeds), users.open(seeds))
     assert all(len(set(slate.tolist())) == 6 for slate in slates)
 
@@ -124,16 +126,16 @@ def test_nothing_is_read_but_slates_and_clicks() -> None:
     )
 
 
-def test_several_plans_serve_equal_shares() -> None:
+def test_each_user_has_a_plan_and_batches_do_not_matter() -> None:
     model, plan = true_model(), first_plan(true_model())
+    both, which = PlannerPolicy(model, np.stack([plan, greedy(plan)])), np.arange(30) % 2
     seeds = user_seeds("validation", 0, 30)
-    both = PlannerPolicy(model, np.stack([plan, greedy(plan)]))
-    clicks = play(SlateUsers(make_users, 60), both, seeds * 2)
-    users = SlateUsers(make_users, 30)
-    np.testing.assert_array_equal(clicks[:30], play(users, PlannerPolicy(model, plan), seeds))
-    np.testing.assert_array_equal(clicks[30:], play(users, PlannerPolicy(model, greedy(plan)), seeds))
-    with pytest.raises(ValueError, match="multiple"):
-        both.open(seeds[:3])
+    users = SlateUsers(make_users(30))
+    clicks = play(users, both, seeds, which)
+    alone = [play(users, PlannerPolicy(model, one), seeds) for one in (plan, greedy(plan))]
+    np.testing.assert_array_equal(clicks, np.where(which == 0, *alone))
+    np.testing.assert_array_equal(clicks, play(SlateUsers(make_users(7)), both, seeds, which))
+    assert (alone[0] != alone[1]).any()
 
 
 def test_a_file_holds_the_whole_policy(tmp_path: Path) -> None:
@@ -152,7 +154,7 @@ def test_a_file_holds_the_whole_policy(tmp_path: Path) -> None:
 def test_beliefs_without_resampling_only_weigh() -> None:
     model = true_model()
     belief = ParticleBelief(model, None, np.random.default_rng(0))
-    users, seeds = SlateUsers(make_users, 4), user_seeds("validation", 0, 4)
+    users, seeds = SlateUsers(make_users(4)), user_seeds("validation", 0, 4)
     state, shown = belief.initial(4), users.open(seeds)
     state = belief.update(state, shown["slate"], shown["clicks"].astype(np.int64))
     assert state.particles.shape == (1, 512, 8)
