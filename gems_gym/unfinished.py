@@ -50,7 +50,7 @@ def discard_unfinished(directory: Path) -> None:
 class UnfinishedRun:
     """Saves a run's state, and finds what an earlier run with the same arguments left.
 
-    The state file is replaced as a whole and names the others, so that a run killed at any moment resumes from the
+    The state file is replaced in one step and names the others, so that a run killed at any moment resumes from the
     last state that was saved.
 
     Args:

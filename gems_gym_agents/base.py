@@ -20,6 +20,12 @@ class DivergedError(RuntimeError):
     """Training produced values that can't be right: |Q| far beyond its bound, or NaN."""
 
 
+def world_options(agent_class: Any, preset: str | None) -> dict[str, Any]:
+    """All options that an agent has for a world, by the name of its preset; empty where it has none of its own."""
+    options = getattr(agent_class, "presets", {}).get(preset)
+    return {} if options is None else dict(vars(options))
+
+
 @runtime_checkable
 class Agent(Protocol):
     """A learner: made from options, fitted once; then it has a policy, which acts without exploration.

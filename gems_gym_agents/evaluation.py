@@ -144,7 +144,7 @@ class ValidationScore:
         user_seeds: Users to score on, from the validation split.
 
     Attributes:
-        user_seeds: As given; an interrupted training goes on only with the same.
+        user_seeds: As given; an interrupted training resumes only with the same.
     """
 
     def __init__(self, make_env: Callable[..., VectorEnv[Any, Any, Any]], user_seeds: Sequence[int]) -> None:

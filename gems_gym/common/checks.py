@@ -1,4 +1,4 @@
-"""The one checker of what people hand in: values against type hints and the constraints that stand in them.
+"""The one checker of arguments: values against type hints and the constraints that stand in them.
 
 A dataclass says in its hints what each of its fields may be, ``batches: Annotated[int, Ge(1)]``, and checks itself with
 :func:`check_fields`. A function says the same of its arguments and is decorated with :func:`checked_arguments`. The
@@ -103,7 +103,7 @@ def check_fields(record: Any) -> None:
 
 
 def make_checked(kind: type[_T], what: str, given: Mapping[str, Any]) -> _T:
-    """Make a dataclass of fields that somebody named.
+    """Make a dataclass of fields given by name.
 
     Args:
         kind: The dataclass; it checks its values itself.
@@ -143,7 +143,7 @@ def checked_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def as_array(value: object, name: str) -> NDArray[Any]:
-    """An array of what somebody handed in; a ValueError that names it for rows of different lengths."""
+    """An array of what was given; a ValueError that names it for rows of different lengths."""
     try:
         return np.asarray(value)
     except ValueError as error:  # rows of different lengths

@@ -63,7 +63,7 @@ def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlF
     seeds.
 
     Args:
-        dataset: The dataset, or the id of a local one; it is held in memory whole, about 300 bytes a transition.
+        dataset: The dataset, or the id of a local one; all of it is held in memory, about 300 bytes a transition.
         path: The file to write; an existing one is replaced.
         progress: Draws a progress bar on stderr.
 

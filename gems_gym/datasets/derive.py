@@ -131,7 +131,7 @@ def subset(
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
     if episodes is None and min_return is None:
-        raise ValueError("subset needs episodes, min_return or both")
+        raise ValueError("subset requires episodes, min_return or both")
     opened = part = open_recording(dataset)
     if min_return is not None:
         part = _of_return(part, min_return, progress)
@@ -179,7 +179,7 @@ def relabel(
 
     Returns:
         The new dataset. Its environment is the latent one with the new ranker and belief;
-        ``dataset.storage.metadata["derived_from"]["reconstruction"]`` holds the shares of ``slots`` and of whole
+        ``dataset.storage.metadata["derived_from"]["reconstruction"]`` holds the shares of ``slots`` and of complete
         ``slates`` that ranking the new actions gives back.
 
     Raises:
@@ -325,8 +325,8 @@ def _shown_in(sessions: Sessions, dataset_id: str) -> tuple[np.ndarray, np.ndarr
     missing = [name for name in ("slate", "clicks") if name not in sessions.infos]
     if missing:
         raise ValueError(
-            f"dataset {dataset_id!r} has no infos {missing}, which relabelling needs: an npz file holds none; take the "
-            "dataset that it was exported from, or collect it again"
+            f"dataset {dataset_id!r} has no infos {missing}, which relabelling requires: an npz file holds none; take "
+            "the dataset that it was exported from, or collect it again"
         )
     return sessions.infos["slate"][:, 1:], sessions.infos["clicks"][:, 1:]
 

@@ -77,7 +77,7 @@ class Concentration:
 
 @dataclass(frozen=True)
 class Slates:
-    """What was shown and clicked, the sessions' first slates apart: nobody chose these.
+    """What was shown and clicked, the sessions' first slates apart: no policy chose these.
 
     Attributes:
         clicks_per_rank: Clicks per slate on each slot, best first.

@@ -183,7 +183,7 @@ def _by_session(sources: Sources, size: int | None, seed: int) -> NDArray[np.flo
 CO_CLICK = EmbeddingKind(_by_slate, needs="log")
 """Items clicked in the same slate are alike."""
 
-# Short sessions: later in a session, boredom and drift blur what somebody likes.
+# Short sessions: later in a session, boredom and drift blur what a user likes.
 SESSION_CO_CLICK = EmbeddingKind(
     _by_session, needs="log", log_recipe=LogRecipe(policy="random", sessions=512_000, session_length=20)
 )

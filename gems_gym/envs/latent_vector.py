@@ -32,7 +32,7 @@ class LatentSlateVectorEnv(AroundSlates, VectorEnv[NDArray[np.float32], NDArray[
         preset: A name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``.
         ranker: A shipped ranker's name, a ranker's file, or a ranker.
         belief: A shipped belief's name, a belief encoder's file, or a belief encoder.
-        item_embeddings: One's own catalogue, an array or the path of an .npy file.
+        item_embeddings: Your own catalogue, an array or the path of an .npy file.
         autoreset_mode: ``"same_step"`` (default), ``"next_step"`` or ``"disabled"``.
         max_episode_steps: Gymnasium's name for ``episode_length``; what ``make_vec`` hands over.
         render_mode: As in ``SlateVectorEnv``.

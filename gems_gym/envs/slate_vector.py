@@ -30,7 +30,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
     Args:
         num_envs: Users stepped together, ≥ 1.
         preset: A name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``.
-        item_embeddings: One's own catalogue, an array or the path of an .npy file.
+        item_embeddings: Your own catalogue, an array or the path of an .npy file.
         autoreset_mode: What happens at a session's end: ``"same_step"`` (default: the step that ends a session
             returns the next session's first observation, the last one is in ``infos["final_obs"]``),
             ``"next_step"`` (the step after ignores the action and opens the next session), ``"disabled"``

@@ -11,9 +11,9 @@ Here is all that beliefs have in common; :mod:`~gems_gym.pretraining.gru` and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -33,8 +33,6 @@ _MOST_HELD_OUT = 1000
 
 _VALIDATED_SESSIONS = 256
 """Held-out sessions that the loss is measured on during training."""
-
-_Encoder = TypeVar("_Encoder", bound=TrainedBelief)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +92,15 @@ BELIEF_PRESETS: Mapping[str, PretrainingPreset[BeliefSettings]] = {
     ),
 }
 """Preset -> recipe of the GRU: mixtures, so that a belief stays right when the agent's behaviour moves. *default*: that
-of the shipped beliefs, whose log is in part by policies that know what no recommender could. *unprivileged*: nobody who
-logs does; it takes twice the sessions and updates to predict clicks and boredom as well."""
+of the shipped beliefs, whose log is in part by policies with privileged information. *unprivileged*: logged without
+privileged information; it takes twice the sessions and updates to predict clicks and boredom as well."""
 
 
 class BeliefModel(nn.Module):
     """An encoder while it is trained, with the click head on top; arrays are (steps, sessions, …).
 
-    A subclass adds its network, then ``head``, in this order: it decides which weights are drawn first.
+    A subclass names its ``encoder``, and adds its network, then ``head``, in this order: it decides which weights are
+    drawn first.
 
     Args:
         num_items: Items in the catalogue.
@@ -110,9 +109,8 @@ class BeliefModel(nn.Module):
         outputs: Numbers that the network takes in of an observation.
     """
 
+    encoder: ClassVar[type[TrainedBelief]]
     head: ClickHead
-    bias: str
-    """What the encoder calls the bias of the numbers that the network takes in."""
 
     def __init__(self, num_items: int, slate_size: int, settings: BeliefSettings, outputs: int) -> None:
         super().__init__()
@@ -186,28 +184,27 @@ class BeliefModel(nn.Module):
             "item_embeddings": self.item_embeddings,
             "weight_items": weight_items,  # (2, slate_size, outputs, E)
             "weight_clicks": self.clicks_to_inputs.weight.t(),
-            self.bias: self.items_to_inputs.bias,
+            self.encoder.input_bias: self.items_to_inputs.bias,
             **self.network_tensors(),
         }
         return {name: np.array(tensor.cpu().numpy()) for name, tensor in tensors.items()}
 
 
 def train_belief(
-    model_class: Any,
-    encoder_class: type[_Encoder],
+    model_class: Callable[..., BeliefModel],
     log: SessionLog,
     num_items: int,
     settings: BeliefSettings,
+    *,
     seed: int,
     device: str,
     progress: bool,
     upkeep: Upkeep | None,
-) -> tuple[_Encoder, dict[str, Any]]:
+) -> tuple[Any, dict[str, Any]]:
     """Train a belief of any network.
 
     Args:
         model_class: A subclass of :class:`BeliefModel`, called with ``num_items``, ``slate_size`` and ``settings``.
-        encoder_class: What the trained weights are handed to.
         log: Sessions of a mixture of policies. The simulator's click probabilities in it serve the report only.
         num_items: Items in the catalogue (a log need not show them all).
         settings: Of the belief and its training.
@@ -217,7 +214,7 @@ def train_belief(
         upkeep: Where an interrupted training is kept, and where curves go; None: nowhere.
 
     Returns:
-        The encoder, and its metrics on held-out sessions (see
+        The model's encoder, and its metrics on held-out sessions (see
         :func:`~gems_gym.pretraining.click_prediction.click_report`), which also stand in the encoder's header.
 
     Raises:
@@ -234,7 +231,7 @@ def train_belief(
         model = _initialised(model_class, log, training, num_items, settings, generator).to(device)
         trainee = _Trainee(model, log, training, held_out, settings, generator)
         train(trainee, settings.batches, settings.keep, log, upkeep or Upkeep(), progress)
-        encoder = encoder_class(model.tensors(), log.catalog_hash)
+        encoder = model.encoder(model.tensors(), log.catalog_hash)
         metrics = _measure(encoder, model, log, held_out)
     encoder.header = {
         "options": as_recorded(settings),
@@ -246,7 +243,7 @@ def train_belief(
 
 
 def _initialised(
-    model_class: Any,
+    model_class: Callable[..., BeliefModel],
     log: SessionLog,
     training: np.ndarray,
     num_items: int,
@@ -255,7 +252,7 @@ def _initialised(
 ) -> BeliefModel:
     # Made without memory first: torch's own initialisation would draw from the global generator.
     with torch.device("meta"):
-        model: BeliefModel = model_class(num_items, log.slates.shape[2], settings)
+        model = model_class(num_items, log.slates.shape[2], settings)
     model = model.to_empty(device="cpu")
     start: Tensor | None = None
     if settings.item_embeddings == "co_click":

@@ -66,8 +66,8 @@ def compare_beliefs(
 
     Returns:
         Name -> ``clicks`` (see :func:`~gems_gym.pretraining.click_prediction.click_report`), ``boredom_auc``, a mean
-        over topics (one half: no better than chance), ``boredom_auc_by_topic`` (None for a topic that bored nobody or
-        everybody) and ``size``. And for :data:`RECENT_CLICKS`, which no belief can know, these without ``clicks``.
+        over topics (one half: no better than chance), ``boredom_auc_by_topic`` (None for a topic that bored no user or
+        all users) and ``size``. And for :data:`RECENT_CLICKS`, which no belief can know, these without ``clicks``.
 
     Raises:
         ValueError: a belief of another catalogue or slate size, or too few sessions.
@@ -143,7 +143,7 @@ def _played_again(
     config: SlateConfig,
     catalog: Catalog,
 ) -> _Session:
-    """Shows the logged slates to the same users, who click as they did, to see what a log does not tell."""
+    """Shows the logged slates to the same users, who click as they did, to see what a log does not hold."""
     shape = (log.num_sessions, config.episode_length)
     states = {name: np.empty((*shape, encoder.size), np.float32) for name, encoder in beliefs.items()}
     recent = np.empty((*shape, config.num_topics), np.float32)

@@ -199,7 +199,7 @@ def _reconstruction(
 
 
 def _held_out(ranker: Ranker) -> Mapping[str, float]:
-    """What its training measured on sessions held out of its log; nothing where its header does not tell."""
+    """What its training measured on sessions held out of its log; nothing where its header does not say."""
     metrics: Mapping[str, float] = getattr(ranker, "header", {}).get("metrics", {})
     return metrics
 

@@ -74,16 +74,6 @@ class SessionLog:
             digest.update(array.data)
         return digest.hexdigest()
 
-    def of_policy(self, name: str) -> SessionLog:
-        """The sessions that one policy logged.
-
-        Raises:
-            ValueError: A policy that logged none of them.
-        """
-        if name not in self.policy_names:
-            raise ValueError(f"policy {name!r} logged none of these sessions; {self.policy_names} did")
-        return self.take(self.policy == self.policy_names.index(name))
-
     def take(self, sessions: NDArray[Any]) -> SessionLog:
         """Some of the sessions, by their indices or a mask."""
         return dataclasses.replace(self, **{array: getattr(self, array)[sessions] for array in _ARRAYS})
@@ -107,7 +97,7 @@ class SessionLog:
         return {"policies": list(self.policy_names), "sessions": self.num_sessions}
 
     def save(self, path: Path) -> None:
-        """Write an .npz file without pickle, whole or not at all."""
+        """Write an .npz file without pickle, complete or not at all."""
         with whole_file(path) as file:
             np.savez(
                 file,
@@ -182,7 +172,7 @@ def collect_session_log(
         search_sessions: Sessions that policies which search (``SlatePolicy.searches``) play before; None: as many as
             their default says.
         session_length: Steps of a session; None: as many as in the world.
-        item_embeddings: One's own catalogue.
+        item_embeddings: Your own catalogue.
         num_envs: Users stepped together; does not change the log.
         progress: Whether to show a progress bar on stderr.
 

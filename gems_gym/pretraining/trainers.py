@@ -65,7 +65,7 @@ class Upkeep:
     def __post_init__(self) -> None:
         """Raises a ValueError that names the value and what would be right."""
         if type(self.save_every) is not int or self.save_every < 1:
-            raise ValueError(f"save_every must be a whole number ≥ 1, got {self.save_every!r}")
+            raise ValueError(f"save_every must be an integer ≥ 1, got {self.save_every!r}")
 
 
 class Train(Protocol):

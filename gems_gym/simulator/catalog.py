@@ -1,4 +1,4 @@
-"""Item catalogues: drawn from a seed, or one's own."""
+"""Item catalogues: drawn from a seed, or your own."""
 
 import hashlib
 from collections.abc import Mapping
@@ -100,7 +100,7 @@ def resolve_world(
 
     Args:
         config: A preset's name or a configuration.
-        item_embeddings: One's own catalogue, as an array or the path of an .npy file; None draws the world's own.
+        item_embeddings: Your own catalogue, as an array or the path of an .npy file; None draws the world's own.
         overrides: Fields of the configuration to change. With own embeddings, ``num_items`` follows them unless
             it is given here.
 
@@ -127,7 +127,7 @@ def resolve_world(
 
 
 def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = None) -> Catalog:
-    """The catalogue of a world: the one drawn from its seed, or one's own embeddings.
+    """The catalogue of a world: the one drawn from its seed, or your own embeddings.
 
     Args:
         config: The world.

@@ -77,7 +77,7 @@ def _normalise_preference(dynamics: Dynamics, preferences: NDArray[np.float64], 
         for d in range(topic * dynamics.topic_size, (topic + 1) * dynamics.topic_size):
             squares += preferences[row, d] * preferences[row, d]
         total += np.sqrt(squares)
-    if total > 0.0:  # zero only where an item of one's own embeddings is all zero and omega is 0
+    if total > 0.0:  # zero only where an item of a given catalogue is all zero and omega is 0
         for d in range(preferences.shape[1]):
             preferences[row, d] /= total
 

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Column
 
 from gems_gym.commands.output import note
-from gems_gym.common.progress import stderr, told_to
+from gems_gym.common.progress import reporting_to, stderr
 
 ONE_THREAD: Mapping[str, str] = {
     "OMP_NUM_THREADS": "1",
@@ -228,7 +228,7 @@ def _work(job: Job, reports: Connection) -> None:
     """What a job's process does."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent says who is to end
+    )  # Ctrl-C reaches all of the group; the parent says who is to end
     signal.signal(signal.SIGTERM, _interrupt)  # half-written files are removed on the way out
     job.log.parent.mkdir(parents=True, exist_ok=True)
     threading.Thread(target=_end_with_parent, args=(reports.fileno(),), daemon=True).start()
@@ -236,7 +236,7 @@ def _work(job: Job, reports: Connection) -> None:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     try:
-        with told_to(_Reporter(reports)):
+        with reporting_to(_Reporter(reports)):
             reports.send(("done", job.do()))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGTERM)
@@ -246,7 +246,7 @@ def _work(job: Job, reports: Connection) -> None:
 
 
 def _end_with_parent(descriptor: int) -> None:
-    """Wait until nobody listens to the reports any more: then the parent was killed, and the job ends too.
+    """Wait until no process listens to the reports any more: then the parent was killed, and the job ends too.
 
     It is interrupted first, so that it tidies up, and killed if that takes longer.
     """
@@ -263,7 +263,7 @@ def _interrupt(*_: object) -> None:
 
 
 class _Reporter:
-    """Tells the parent of progress, now and then. A parent that is gone makes it fail, and the job with it."""
+    """Reports progress to the parent, now and then. A parent that is gone makes it fail, and the job with it."""
 
     def __init__(self, reports: Connection) -> None:
         self._reports = reports

@@ -81,7 +81,7 @@ def _do(described: str, token_file: str, token: str) -> str:
     except OSError:
         return json.dumps(
             {
-                "failed": f"this worker does not see {Path(token_file).parent}: all nodes need the study's folder"
+                "failed": f"this worker does not see {Path(token_file).parent}: all nodes require the study's folder"
             }
         )
     log = Path(job.log)

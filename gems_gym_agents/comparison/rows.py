@@ -32,7 +32,7 @@ class Row:
         interactions: That it learned from or was searched with; a mean over seeds.
         logged_interactions: Of logging policies, which its belief and its ranker learned from.
         cpu_minutes: Pretraining included; a mean over seeds.
-        privileged: Whether it holds what no recommender could know.
+        privileged: Whether it holds privileged information.
     """
 
     world: str

@@ -111,35 +111,32 @@ def test_killed_at_random_moments_it_goes_on(datasets_root: Path, uninterrupted:
     assert_whole(datasets_root, uninterrupted)
 
 
-def collect_until_call(name: str, times: int) -> None:
-    """Collects, and is killed in the n-th call of the functions of a name."""
+def collect_until_in(name: str, chunks: int, root: Path) -> None:
+    """Collects, and is killed in a function of a name once so many chunks are there."""
 
     def kill(number: int, frame: FrameType) -> None:
-        nonlocal times
-        if frame.f_code.co_name == name:
-            times -= 1
-            if times == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if frame.f_code.co_name == name and len(chunk_files(root)) == chunks:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     count_calls(kill)
     hash_of()
 
 
 @pytest.mark.parametrize(
-    ("function", "times"),
+    ("function", "chunks"),
     [
-        ("_savez", 60),
-        ("update_episodes", 40),
-        ("write_json", 1),
-        ("_make_namespace", 2),
-        ("move_into_place", 1),
-        ("rename", 1),
+        ("_savez", 4),  # writing the fifth
+        ("update_episodes", 3),  # writing the sessions of the third into the dataset
+        ("write_json", 0),
+        ("_make_namespace", 9),
+        ("move_into_place", 9),
+        ("rename", 0),  # the chunks are gone, and the dataset takes its place
     ],
 )
 def test_killed_at_delicate_moments_it_goes_on(
-    datasets_root: Path, uninterrupted: str, function: str, times: int
+    datasets_root: Path, uninterrupted: str, function: str, chunks: int
 ) -> None:
-    process = in_another_process(collect_until_call, function, times)
+    process = in_another_process(collect_until_in, function, chunks, datasets_root)
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert minari.list_local_datasets() == {}
@@ -364,7 +361,7 @@ def test_neither_num_envs_nor_workers_change_the_hash(monkeypatch: pytest.Monkey
     hashes = {
         collect_latents(f"small/n{num_envs}w{workers}-v0", episodes=70, num_envs=num_envs, workers=workers)
         .storage.metadata["content_hash"]
-        for num_envs, workers in ((1, 1), (64, 1), (256, 1), (1, 2), (64, 2), (256, 2))
+        for num_envs, workers in ((1, 1), (64, 1), (256, 1), (64, 2))
     }  # fmt: skip
     assert len(hashes) == 1
 

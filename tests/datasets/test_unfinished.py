@@ -168,7 +168,7 @@ def test_killed_at_any_moment_of_replacing_one_of_the_two_is_there(
     replace_by_part(0)
     new = compute_content_hash(ID)
     found = []
-    for moment in range(1, 1000, 2):
+    for moment in range(1, 1000, 5):
         shutil.rmtree(datasets_root)
         shutil.copytree(tmp_path / "before", datasets_root)
         if not is_killed(in_another_process(killed_in_finish, lambda: replace_by_part(0), moment)):

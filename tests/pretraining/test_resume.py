@@ -45,6 +45,7 @@ TRANSFORMER = functools.partial(
     embedding_size=6,
     size=7,
     width=8,
+    layers=2,
     heads=2,
     context=5,
 )
@@ -134,7 +135,7 @@ def test_how_often_it_is_saved_changes_nothing(train: Train, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("value", [0, 2.5])
 def test_save_every_is_a_whole_number(value: Any) -> None:
-    with pytest.raises(ValueError, match="save_every must be a whole number ≥ 1"):
+    with pytest.raises(ValueError, match="save_every must be an integer ≥ 1"):
         Upkeep(save_every=value)
 
 
@@ -225,7 +226,7 @@ def test_the_log_is_collected_once(
         interrupt_after_save(patched, 2, KeyboardInterrupt)
         code, _, err = program(*command, *options, "--out", "out")
     assert code == 130
-    assert "the same command resumes, --overwrite starts anew" in " ".join(err.split())
+    assert "rerun the same command to resume, or give --overwrite to start anew" in " ".join(err.split())
     code, _, err = program(*command, *options, "--out", "out", "--seed", 1)
     assert code == 2
     assert "unfinished work with log.seed=0 (now 1)" in " ".join(err.split())
