@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from gems_gym.commands.output import note
+from gems_gym.common.jobs import Executor, Job, do_jobs
 from gems_gym.common.locks import locked_folder
 from gems_gym.errors import unknown_name
-from gems_gym_agents.comparison.jobs import Executor, Job, do_jobs
 from gems_gym_agents.comparison.offline import OfflineRun
 from gems_gym_agents.comparison.online import OnlineRun
 from gems_gym_agents.comparison.references import measure_references, read_references
@@ -25,6 +25,8 @@ from gems_gym_agents.comparison.study import (
     as_data,
     study_of_data,
 )
+
+_PRELOADED = "gems_gym_agents.comparison.preloaded"
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def _reference_jobs(study: Study, out: Path) -> list[Job]:
             f"{__name__}:measure_references_of",
             _request(study, out, worlds=[world.name]),
             out / world.name / "references.log",
+            preload=_PRELOADED,
         )
         for world in study.worlds
         if isinstance(world, World) and read_references(study, world, out) is None
@@ -184,7 +187,7 @@ def _run_jobs(runs: Sequence[OnlineRun | OfflineRun]) -> list[Job]:
         parts = _part_jobs(run, request) if isinstance(run, OnlineRun) else []
         jobs |= {part.name: part for part in parts if part.name not in jobs}
         needs = tuple(part.name for part in parts)
-        jobs[run.name] = Job(run.name, f"{__name__}:play", request, run.folder / "log.txt", needs)
+        jobs[run.name] = Job(run.name, f"{__name__}:play", request, run.folder / "log.txt", needs, _PRELOADED)
     return list(jobs.values())
 
 
@@ -195,6 +198,7 @@ def _part_jobs(run: OnlineRun, request: Mapping[str, Any]) -> list[Job]:
             f"{__name__}:make_part",
             {**request, "part": part},
             run.folder.parent / f"{recipe.name}.log",
+            preload=_PRELOADED,
         )
         for part, recipe in (("belief", run.variant.belief), ("ranker", run.variant.ranker))
     ]

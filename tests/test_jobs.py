@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gems_gym.commands.output import note
+from gems_gym.common.jobs import Job, do_jobs
 from gems_gym.common.progress import track
-from gems_gym_agents.comparison.jobs import Job, do_jobs
 
 
 def touch(request) -> str:
