@@ -14,8 +14,11 @@ from gems_gym.commands.options import (
     Checkpoint,
     EnvOption,
     Envs,
+    ExecutorName,
     PolicyOption,
+    RayAddress,
     changed_parameters,
+    chosen_executor,
     chosen_worlds,
     in_world,
     read_options,
@@ -23,8 +26,7 @@ from gems_gym.commands.options import (
 )
 from gems_gym.commands.output import key_value_table, rows_table, show_result
 from gems_gym.common.checks import Count, Threads, checked_arguments
-from gems_gym.policies import check_policy_options, make_policy
-from gems_gym.policies.actor import NoisyActor
+from gems_gym.policies import check_policy_options
 from gems_gym.registration import is_latent
 from gems_gym.trained_agents import check_acts_in, find_trained_agent
 from gems_gym.user_splits import Users, UserSeed
@@ -63,6 +65,8 @@ def collect(
     seed: Annotated[UserSeed, typer.Option(help="Which block of logging users.")] = 0,
     num_envs: Annotated[Count, typer.Option(help="Users stepped together; does not change the data.")] = 256,
     workers: Annotated[Threads, typer.Option(help="Processes that play; does not change the data.")] = 1,
+    executor: ExecutorName = "local",
+    ray_address: RayAddress = None,
     noise: Annotated[
         float | None,
         Ge(0),
@@ -89,13 +93,16 @@ def collect(
     GemsSlateLatent environment the dataset's spec is that environment's, and the agent must have been trained with its
     parts.
 
-    Interrupted or killed, the same command goes on where it was; the dataset is listed only when it is whole.
+    Interrupted or killed, the same command goes on where it was; the dataset is listed only when it is whole. With
+    --executor ray the workers are on any node of a cluster that sees the folder of datasets.
     """
     from gems_gym.datasets import collect_level
 
+    on_cluster = chosen_executor(executor, ray_address) if executor != "local" or ray_address else None
     worlds = chosen_worlds(env, env_option)
     options: dict[str, Any] = {
-        "episodes": episodes, "seed": seed, "num_envs": num_envs, "workers": workers, "overwrite": overwrite,
+        "episodes": episodes, "seed": seed, "num_envs": num_envs, "workers": workers, "executor": on_cluster,
+        "overwrite": overwrite,
     }  # fmt: skip
     if policy is not None and level is None:
         refuse("goes with --level mixed, not with --policy", weights=weights)
@@ -109,12 +116,13 @@ def collect(
         requests = [partial(collect_level, spec.id, level, noise=noise) for spec in worlds]
     else:
         raise ValueError("give --policy or --level" + ("" if policy is None else ", not both"))
+    processes = workers if workers > 1 and on_cluster is None else 0
     ids = _dataset_ids(worlds, dataset_id, level, overwrite)
     rows = []
     for spec, one, make in zip(worlds, ids, requests, strict=True):
         start = time.perf_counter()
         made = make(dataset_id=one, env_kwargs=changed_parameters(spec), **options)
-        rows.append(_described(made, spec, time.perf_counter() - start, workers))
+        rows.append(_described(made, spec, time.perf_counter() - start, processes))
     if len(rows) == 1:
         readable = {name: value for name, value in rows[0].items() if value != {}}
         show_result(rows[0], key_value_table(readable), as_json)
@@ -152,6 +160,7 @@ def _policy_request(
 ) -> Callable[..., "minari.MinariDataset"]:
     """The call that collects with a policy; raises if the policy can't be had or does not fit the world."""
     from gems_gym.datasets import collect as collect_sessions
+    from gems_gym.datasets.described_policies import named_policy, trained_policy
 
     name = in_world(policy, spec)
     agent = find_trained_agent(name, checkpoint)
@@ -165,7 +174,7 @@ def _policy_request(
         return partial(
             collect_sessions,
             spec.id,
-            partial(make_policy, name, **policy_options),
+            named_policy(name, policy_options),
             policy_name=f"{name}, {given}",
             metadata={"policy_options": policy_options},
         )
@@ -177,13 +186,13 @@ def _policy_request(
     return partial(
         collect_sessions,
         spec.id,
-        NoisyActor(agent.policy, noise),
+        trained_policy(name, checkpoint, noise),
         policy_name=f"{agent.name}, noise {noise:g}",
         **parts,
     )
 
 
-def _described(made: "minari.MinariDataset", spec: EnvSpec, seconds: float, workers: int) -> dict[str, Any]:
+def _described(made: "minari.MinariDataset", spec: EnvSpec, seconds: float, processes: int) -> dict[str, Any]:
     return {
         "dataset_id": made.id,
         "env": spec.id,
@@ -191,7 +200,7 @@ def _described(made: "minari.MinariDataset", spec: EnvSpec, seconds: float, work
         "episodes": made.total_episodes,
         "transitions": made.total_steps,
         "seconds": round(seconds, 3),
-        "peak_rss_mb": _peak_memory_mb(workers if workers > 1 else 0),
+        "peak_rss_mb": _peak_memory_mb(processes),
         "content_hash": made.storage.metadata["content_hash"],
     }
 

@@ -3,7 +3,7 @@
 import importlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +11,12 @@ import gymnasium
 import typer
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym import plugins
+from gems_gym.common.jobs import Executor
 from gems_gym.common.locks import locked_folder
 from gems_gym.common.machine import check_out_folder
 from gems_gym.config import SlateConfig, resolve_config
-from gems_gym.errors import unknown_name
+from gems_gym.errors import require, unknown_name
 from gems_gym.registration import LATENT_PRESETS, environment_id, world_keywords
 
 ALL = "all"
@@ -49,6 +51,34 @@ Checkpoint = Annotated[
         help="Of a trained agent's folder: the policy after so many interactions, not the chosen one."
     ),
 ]
+
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="What does the work: local, on this machine; ray, on a cluster.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(help="With --executor ray: the cluster's address, or auto. If not given, this machine."),
+]
+
+
+def chosen_executor(executor: str, ray_address: str | None) -> Executor:
+    """What does a command's jobs.
+
+    Args:
+        executor: A name in the entry-point group ``gems_gym.executors``.
+        ray_address: See :func:`gems_gym.common.ray_jobs.do_jobs`.
+
+    Raises:
+        ValueError: An unknown name, or an address for another executor than Ray.
+        ImportError: Ray is not installed.
+    """
+    found: Executor = plugins.load(plugins.EXECUTORS, executor)
+    if executor == "ray":
+        require("ray", extra="cluster")
+        return partial(found, address=ray_address)  # type: ignore[call-arg]
+    if ray_address is not None:
+        raise ValueError(f"--ray-address {ray_address} goes with --executor ray")
+    return found
 
 
 def read_seeds(text: str) -> list[int]:

@@ -7,6 +7,7 @@ from gems_gym.datasets.collect import collect
 from gems_gym.datasets.combine import merge, subset
 from gems_gym.datasets.d4rl_export import export_d4rl
 from gems_gym.datasets.d4rl_import import import_d4rl
+from gems_gym.datasets.described_policies import DescribedPolicy
 from gems_gym.datasets.levels import collect_level
 from gems_gym.datasets.opening import open_dataset
 from gems_gym.datasets.reader import (
@@ -27,6 +28,7 @@ from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 __all__ = [
     "DatasetReport",
     "DatasetWriter",
+    "DescribedPolicy",
     "Sessions",
     "Verification",
     "artifact_file",
