@@ -28,7 +28,6 @@ from gems_gym.commands.options import (
 from gems_gym.commands.output import key_value_table, note, rows_table, show_result
 from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.common.machine import check_device, check_out_folder
-from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy, make_policy
 from gems_gym.registration import environment_id, is_latent, latent_environment_ids, slate_spec
 from gems_gym.trained_agents import (
@@ -43,7 +42,8 @@ from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import SPLITS, Users, UserSeed, UserSplit, user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.base import DivergedError
-from gems_gym_agents.training_world import dataset_world
+from gems_gym_agents.training_world import learning_world
+from gems_gym_agents.tuning.presets import read_preset
 
 VALIDATION_USERS = 200
 
@@ -78,6 +78,12 @@ def train(
             help="name=value (JSON) of an agent's option, in place of its preset's; may be repeated."
         ),
     ] = None,
+    preset: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the agent's options, as gems-gym tune writes it; --option goes before it."
+        ),
+    ] = None,
     num_envs: Annotated[Count, typer.Option(help="Users in lockstep, with --env.")] = 100,
     validation_users: Annotated[
         Users, typer.Option(help="Users that checkpoints are picked on.")
@@ -101,11 +107,10 @@ def train(
     agent_class = plugins.load(plugins.AGENTS, agent)
     check_out_folder(out)
     check_device(device)
-    online = agent_class.learns_from == "environment"
     resumes = is_unfinished(out) and not overwrite
     if not (overwrite or resumes) and (out / RECORD_FILE).exists():
         raise FileExistsError(f"--out {out} holds a trained agent; choose another folder or give --overwrite")
-    options = read_options(option or [])
+    options = ({} if preset is None else read_preset(preset, agent)) | read_options(option or [])
     agent_class(**options)  # mistakes are told before the world is made
     saving = {} if save_every is None else {"save_every": save_every}
     if not saving.keys() <= signature(agent_class.fit).parameters.keys():
@@ -113,19 +118,9 @@ def train(
             f"agent {agent!r} takes no --save-every; agents that learn with --env save their state every "
             f"validate_every interactions: --option validate_every=N"
         )
-    if env_option and not env:
-        raise ValueError("--env-option goes with --env; a dataset's world is the one that it was recorded in")
-    if online:
-        if not env or dataset is not None:
-            raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
-        world, recorded = LatentWorld.of(chosen_world(env, env_option), ranker, belief), None
-    else:
-        if dataset is None:
-            raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
-        wanted = chosen_world(env, env_option) if env else None
-        world, recorded = dataset_world(dataset, wanted, ranker, belief)
-    preset = getattr(agent_class, "presets", {}).get(world.preset)
-    learner = agent_class(**({} if preset is None else vars(preset)) | options)
+    world, recorded = learning_world(agent, env, env_option, dataset, ranker, belief)
+    of_world = getattr(agent_class, "presets", {}).get(world.preset)
+    learner = agent_class(**({} if of_world is None else vars(of_world)) | options)
     score = evaluation.ValidationScore(
         partial(world.users, autoreset_mode="disabled"),
         user_seeds("validation", seed, validation_users),
@@ -134,26 +129,26 @@ def train(
         discard_unfinished(out)
     elif resumes:
         note(f"resuming the unfinished run in {out}")
-    source = world.users(num_envs) if online else recorded
+    source = world.users(num_envs) if recorded is None else recorded
     try:
         learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score, **saving)
     except KeyboardInterrupt:
         if is_unfinished(out):
             note("the same command resumes the training")
         raise
-    record = {
+    record: dict[str, Any] = {
         "env": world.spec.id,
         "env_spec": world.spec.to_json(),
         "dataset": dataset,
-        "preset": None if preset is None else world.preset,
+        "preset": None if of_world is None else world.preset,
         "steps": steps,
         "seed": seed,
     }
     own_belief = getattr(learner, "belief", None)
+    record["validation_return"] = score(learner.act, own_belief)
     save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
     discard_unfinished(out)
-    validation_return = score(learner.act, own_belief)
-    result = {"agent": agent, **record, "validation_return": validation_return, "directory": str(out)}
+    result = {"agent": agent, **record, "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
 
 

@@ -74,7 +74,7 @@ def chosen_executor(executor: str, ray_address: str | None) -> Executor:
     """
     found: Executor = plugins.load(plugins.EXECUTORS, executor)
     if executor == "ray":
-        require("ray", extra="cluster")
+        require("ray")
         return partial(found, address=ray_address)  # type: ignore[call-arg]
     if ray_address is not None:
         raise ValueError(f"--ray-address {ray_address} goes with --executor ray")

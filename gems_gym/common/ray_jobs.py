@@ -36,7 +36,7 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int, address: str | None
         ImportError: Ray is not installed.
         ConnectionError: There is no cluster at the address.
     """
-    ray = require("ray", extra="cluster")
+    ray = require("ray")
     schedule = Schedule(jobs)
     with _connected(ray, address), _shared_token(jobs) as (file, token), track(title, len(jobs)) as advance:
         remote = ray.remote(num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": dict(ONE_THREAD)})(_do)
