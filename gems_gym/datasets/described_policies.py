@@ -27,9 +27,10 @@ class DescribedPolicy:
             of folders.
 
     Examples:
+        >>> import gymnasium
         >>> make = DescribedPolicy("gems_gym.policies:make_policy", {"name": "random"})
-        >>> make(gymnasium.make_vec("GemsSlate-diffuse_mix-v0", num_envs=2)).act({}).shape
-        (2, 10)
+        >>> make(gymnasium.make_vec("GemsSlate-diffuse_mix-v0", num_envs=2)).simulator.num_users
+        2
     """
 
     function: str

@@ -306,8 +306,9 @@ def test_sac_is_tuned_and_an_interrupted_training_resumed(folder: Path, program:
 
 
 @pytest.mark.slow
-def test_trials_on_ray(folder: Path, program: Any) -> None:
+def test_trials_on_ray(folder: Path, program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", str(folder / "site"))  # the agent's package is installed on every node
     given = arguments("--trials", 2, "--jobs", 2, "--json")
     code, local, err = program(*given, "--out", "local")
     assert code == 0, err
