@@ -59,10 +59,11 @@ def main() -> None:
     #    The oracles cheat: they read the hidden preference. They show what is possible. `gems-gym list` names all.
     policy = make_policy(arguments.policy, env)
     observation, info = env.reset(seed=arguments.seed)
-    policy.reset([arguments.seed])
+    state = policy.open([arguments.seed])
     total, truncated = 0.0, False
     while not truncated:
-        observation, reward, _, truncated, info = env.step(policy.act(observation))
+        slate, state = policy.act(state, observation)
+        observation, reward, _, truncated, info = env.step(slate)
         total += reward
     print(f"The policy {arguments.policy} got {total:.0f} from the same user.\n")
 

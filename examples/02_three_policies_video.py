@@ -35,10 +35,11 @@ def session_frames(policy_name: str, env_id: str, seed: int, steps: int) -> list
     env = gymnasium.make(env_id, render_mode="rgb_array", episode_length=steps)
     policy = make_policy(policy_name, env)
     observation, _ = env.reset(seed=seed)  # the same seed: the same user
-    policy.reset([seed])
+    state = policy.open([seed])
     frames, truncated, clicks = [env.render()], False, 0.0
     while not truncated:
-        observation, reward, _, truncated, _ = env.step(policy.act(observation))
+        slate, state = policy.act(state, observation)
+        observation, reward, _, truncated, _ = env.step(slate)
         clicks += reward
         frames.append(env.render())
     env.close()

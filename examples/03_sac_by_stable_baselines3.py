@@ -17,23 +17,15 @@ from stable_baselines3 import SAC
 
 import gems_gym  # noqa: F401 - registers the environments with gymnasium
 from gems_gym.common.intervals import t_interval
+from gems_gym.policies import MemorylessPolicy
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.online import GymnasiumVecEnv, LayerNormSACPolicy
 
 
-class WithoutExploration:
-    """Acts as the trained model does, without its noise: all that `evaluate` asks of a policy."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def reset(self, seeds):
-        """Sessions begin; there is nothing to forget."""
-
-    def act(self, observations):
-        """Latents for many users: (num_users, 20) to (num_users, 32)."""
-        return self.model.predict(observations, deterministic=True)[0]
+def without_exploration(model):
+    """Acts as the trained model does, without its noise: beliefs (num_users, 20) to latents (num_users, 32)."""
+    return MemorylessPolicy(lambda observations: model.predict(observations, deterministic=True)[0])
 
 
 def main() -> None:
@@ -61,7 +53,7 @@ def main() -> None:
             arguments.env, num_envs=min(arguments.users, 250), autoreset_mode="disabled"
         )
         users = user_seeds("test", 0, arguments.users)
-        result = evaluate(WithoutExploration(model), test, users, name=f"seed {seed}")
+        result = evaluate(without_exploration(model), test, users, name=f"seed {seed}")
         clicks.append(result.mean_return)
         print(f"seed {seed}: {result.mean_return:.1f} ± {result.ci95:.1f} clicks a session", flush=True)
     if len(clicks) > 1:

@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.policies.base import Observed, Shown
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
 from gems_gym.wrappers import BeliefObservation, LatentAction, VectorBeliefObservation, VectorLatentAction
@@ -18,12 +19,12 @@ from gems_gym.wrappers import BeliefObservation, LatentAction, VectorBeliefObser
 
 @dataclass(frozen=True)
 class LatentWorld:
-    """A slate environment, seen as beliefs and acted on in latents.
+    """A slate environment, seen as beliefs and acted on in latents; or without either, where an agent needs none.
 
     Attributes:
         spec: The environment's spec; of a latent one the slate environment inside is played.
-        ranker: Turns latents into slates.
-        belief: Turns what was shown and clicked into beliefs.
+        ranker: Turns latents into slates; None for an agent that shows slates itself.
+        belief: Turns what was shown and clicked into beliefs; None for an agent that sees slates and clicks.
 
     Examples:
         >>> world = LatentWorld.of("GemsSlateLatent-diffuse_mix-v0")
@@ -32,8 +33,8 @@ class LatentWorld:
     """
 
     spec: EnvSpec
-    ranker: Ranker
-    belief: BeliefEncoder
+    ranker: Ranker | None
+    belief: BeliefEncoder | None
 
     @classmethod
     def of(
@@ -41,6 +42,9 @@ class LatentWorld:
         env: str | EnvSpec,
         ranker: str | os.PathLike[str] | None = None,
         belief: str | os.PathLike[str] | None = None,
+        *,
+        observes: Observed = "beliefs",
+        actions: Shown = "latents",
     ) -> LatentWorld:
         """An environment with the ranker and belief that are given, or that it holds itself.
 
@@ -48,11 +52,19 @@ class LatentWorld:
             env: A registered id, or a spec.
             ranker: A shipped name or a file.
             belief: Likewise.
+            observes: What the agent sees: without beliefs no belief is needed.
+            actions: What it chooses: without latents no ranker is needed.
 
         Raises:
-            ValueError: A latent environment and a ranker or belief beside it, or a slate environment without them.
+            ValueError: A latent environment and a ranker or belief beside it, a slate environment without one that is
+                needed, or one that is not needed.
         """
         spec = gymnasium.spec(env) if isinstance(env, str) else env
+        for name, given, needed in (
+            ("ranker", ranker, actions == "latents"), ("belief", belief, observes == "beliefs")
+        ):  # fmt: skip
+            if given is not None and not needed:
+                raise ValueError(f"the agent sees {observes} and chooses {actions}: leave --{name} out")
         if is_latent(spec):
             if ranker is not None or belief is not None:
                 raise ValueError(
@@ -60,12 +72,16 @@ class LatentWorld:
                     f"or give --env {slate_spec(spec).id}"
                 )
             ranker, belief = spec.kwargs["ranker"], spec.kwargs["belief"]
-        if ranker is None or belief is None:
+        if (ranker is None and actions == "latents") or (belief is None and observes == "beliefs"):
             raise ValueError(
                 "give --ranker and --belief, shipped names or files made by 'gems-gym pretrain', "
                 "or a GemsSlateLatent environment"
             )
-        return cls(spec, load_ranker(ranker), load_belief(belief))
+        return cls(
+            spec,
+            load_ranker(ranker) if ranker is not None and actions == "latents" else None,
+            load_belief(belief) if belief is not None and observes == "beliefs" else None,
+        )
 
     @property
     def preset(self) -> str | None:
@@ -80,7 +96,9 @@ class LatentWorld:
             **kwargs: Handed to ``gymnasium.make``.
         """
         user = gymnasium.make(slate_spec(self.spec), **kwargs)
-        return LatentAction(BeliefObservation(user, self.belief), self.ranker)
+        if self.belief is not None:
+            user = BeliefObservation(user, self.belief)
+        return user if self.ranker is None else LatentAction(user, self.ranker)
 
     def users(
         self, num_envs: int, belief: BeliefEncoder | None = None, **kwargs: Any
@@ -92,8 +110,12 @@ class LatentWorld:
             belief: Instead of the world's, for an agent that has learned one of its own.
             **kwargs: Handed to ``gymnasium.make_vec``.
         """
-        users = gymnasium.make_vec(slate_spec(self.spec), num_envs=num_envs, **kwargs)
-        return VectorLatentAction(VectorBeliefObservation(users, belief or self.belief), self.ranker)
+        users: VectorEnv[Any, Any, Any] = gymnasium.make_vec(
+            slate_spec(self.spec), num_envs=num_envs, **kwargs
+        )
+        if (encoder := belief or self.belief) is not None:
+            users = VectorBeliefObservation(users, encoder)
+        return users if self.ranker is None else VectorLatentAction(users, self.ranker)
 
     def slates(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
         """The same users, seen as the last slate and its clicks and acted on in slates.
@@ -102,4 +124,4 @@ class LatentWorld:
             num_envs: How many.
             **kwargs: Handed to ``gymnasium.make_vec``.
         """
-        return gymnasium.make_vec(slate_spec(self.spec), num_envs=num_envs, **kwargs)
+        return LatentWorld(self.spec, None, None).users(num_envs, **kwargs)

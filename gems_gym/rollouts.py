@@ -55,11 +55,11 @@ def play_sessions(
             f"user_seeds must hold one seed per user, num_envs={env.num_envs}; got {len(user_seeds)}"
         )
     observations, infos = env.reset(seed=list(user_seeds))  # type: ignore[arg-type]
-    policy.reset(user_seeds)
+    state = policy.open(user_seeds)
     yield Moment(0, observations, infos)
     step, ended = 0, False
     while not ended:
-        actions = policy.act(observations)
+        actions, state = policy.act(state, observations)
         observations, rewards, _, truncated, infos = env.step(actions)
         step, ended = step + 1, bool(truncated.all())
         yield Moment(step, observations, infos, actions, rewards)

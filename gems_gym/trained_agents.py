@@ -8,15 +8,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import gymnasium
-import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
 from gems_gym.artifacts import same_content, shipped
@@ -51,16 +49,16 @@ class TrainedAgent:
 
     Attributes:
         name: The agent's name in the entry-point group ``gems_gym.agents``.
-        policy: Acts on beliefs, in latents.
-        ranker: Turns latents into slates.
-        belief: Turns what was shown and clicked into beliefs.
+        policy: Acts as the agent has learned to.
+        ranker: Turns latents into slates; None where the policy shows slates.
+        belief: Turns what was shown and clicked into beliefs; None where the policy sees slates and clicks.
         record: How the agent was made.
     """
 
     name: str
     policy: Policy
-    ranker: Ranker
-    belief: BeliefEncoder
+    ranker: Ranker | None
+    belief: BeliefEncoder | None
     record: dict[str, Any]
 
     def world(self, env: str | EnvSpec) -> LatentWorld:
@@ -84,8 +82,12 @@ def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
     spec = gymnasium.spec(env) if isinstance(env, str) else env
     if not is_latent(spec):
         return
-    parts = (("ranker", agent.ranker, load_ranker), ("belief", agent.belief, load_belief))
+    parts: tuple[tuple[str, Ranker | BeliefEncoder | None, Callable[..., Any]], ...] = (
+        ("ranker", agent.ranker, load_ranker), ("belief", agent.belief, load_belief)
+    )  # fmt: skip
     for kind, part, load in parts:
+        if part is None:  # the agent plays in the slate environment inside
+            continue
         held = load(spec.kwargs[kind])
         if not same_content(held, part):
             raise ValueError(
@@ -96,7 +98,12 @@ def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
 
 
 def save_trained_agent(
-    directory: Path, agent: Saves, name: str, ranker: Ranker, belief: BeliefEncoder, record: dict[str, Any]
+    directory: Path,
+    agent: Saves,
+    name: str,
+    ranker: Ranker | None,
+    belief: BeliefEncoder | None,
+    record: dict[str, Any],
 ) -> None:
     """Write an agent's folder, in place of the agent that is there.
 
@@ -110,8 +117,8 @@ def save_trained_agent(
         directory: The folder; made if need be.
         agent: Fitted.
         name: Its name in the entry-point group ``gems_gym.agents``.
-        ranker: What it acted through in training.
-        belief: Likewise.
+        ranker: What it acted through in training; None if it shows slates itself.
+        belief: What it saw through; None if it sees slates and clicks.
         record: How it was made; JSON-able.
     """
     saving = Path(directory) / _SAVING_FOLDER
@@ -126,12 +133,17 @@ def save_trained_agent(
             "gems_gym_version": __version__,
             **made_by(plugins.module_of(plugins.AGENTS, name)),
             "files_sha256": {str(file): _sha256(saving / file) for file in own_files},
-            "ranker_sha256": ranker.save(saving / RANKER_FILE),
-            "belief_sha256": belief.save(saving / BELIEF_FILE),
         }
+        parts = [
+            (kind, part, file)
+            for kind, part, file in (("ranker", ranker, RANKER_FILE), ("belief", belief, BELIEF_FILE))
+            if part is not None
+        ]
+        made |= {f"{kind}_sha256": part.save(saving / file) for kind, part, file in parts}
         write_json(saving / RECORD_FILE, made | record)
-        (directory / RECORD_FILE).unlink(missing_ok=True)
-        for file in (*own_files, Path(RANKER_FILE), Path(BELIEF_FILE), Path(RECORD_FILE)):
+        for replaced in (RECORD_FILE, RANKER_FILE, BELIEF_FILE):
+            (directory / replaced).unlink(missing_ok=True)
+        for file in (*own_files, *(Path(one) for _, _, one in parts), Path(RECORD_FILE)):
             (directory / file).parent.mkdir(parents=True, exist_ok=True)
             os.replace(saving / file, directory / file)
     finally:
@@ -200,7 +212,7 @@ def _open_policy(name_or_file: str | os.PathLike[str]) -> TrainedAgent:
                 f"the policy {str(name_or_file)!r} was trained with another {kind} (sha256 {named['sha256']}) than "
                 f"{named['name']!r} is now (sha256 {part.sha256}); make it again: {made['command']} --out FOLDER"
             )
-    return TrainedAgent(made["agent"], AgentPolicy(actor), ranker, belief, made)
+    return TrainedAgent(made["agent"], actor, ranker, belief, made)
 
 
 def _open_folder(directory: Path, checkpoint: int | None) -> TrainedAgent:
@@ -215,16 +227,39 @@ def _open_folder(directory: Path, checkpoint: int | None) -> TrainedAgent:
         found = _sha256(directory / name) if (directory / name).is_file() else None
         if found != sha256:
             raise _not_of_the_agent(directory, name, found, sha256)
-    ranker, belief = load_ranker(directory / RANKER_FILE), load_belief(directory / BELIEF_FILE)
-    for kind, part in (("ranker", ranker), ("belief", belief)):
-        if part.sha256 != record[f"{kind}_sha256"]:
+    ranker = load_ranker(directory / RANKER_FILE) if "ranker_sha256" in record else None
+    belief = load_belief(directory / BELIEF_FILE) if "belief_sha256" in record else None
+    parts: tuple[tuple[str, Ranker | BeliefEncoder | None], ...] = (("ranker", ranker), ("belief", belief))
+    for kind, part in parts:
+        if part is not None and part.sha256 != record[f"{kind}_sha256"]:
             raise _not_of_the_agent(directory, f"the {kind}", part.sha256, record[f"{kind}_sha256"])
     agent_class = plugins.load(plugins.AGENTS, record["agent"])
     if checkpoint is None:
-        return TrainedAgent(record["agent"], AgentPolicy(agent_class.load(directory)), ranker, belief, record)
+        policy = agent_class.load(directory)
+        _check_parts(directory, policy, ranker, belief)
+        return TrainedAgent(record["agent"], policy, ranker, belief, record)
     chosen = _checkpoint(agent_class, directory, checkpoint)
     name = f"{record['agent']} after {checkpoint} interactions"
-    return TrainedAgent(name, AgentPolicy(chosen.actor), ranker, chosen.belief or belief, record)
+    return TrainedAgent(name, chosen.actor, ranker, chosen.belief or belief, record)
+
+
+def _check_parts(
+    directory: Path, policy: Policy, ranker: Ranker | None, belief: BeliefEncoder | None
+) -> None:
+    """Raise unless an agent's folder holds the ranker and the belief that its policy needs, and no others."""
+    if not isinstance(policy, Policy):
+        raise TypeError(
+            f"the agent in {str(directory)!r} loads no policy: it needs observes, actions, open(seeds) and "
+            f"act(state, observations), see gems_gym.policies.Policy; got {policy!r}"
+        )
+    for kind, part, needed in (
+        ("ranker", ranker, policy.actions == "latents"), ("belief", belief, policy.observes == "beliefs")
+    ):  # fmt: skip
+        if (part is not None) != needed:
+            raise ValueError(
+                f"{str(directory)!r}: the policy sees {policy.observes} and chooses {policy.actions}, and "
+                f"{RECORD_FILE} names {'no' if needed else 'a'} {kind}; train again with --overwrite"
+            )
 
 
 def _checkpoint(agent_class: Any, directory: Path, interactions: int) -> Any:
@@ -272,11 +307,11 @@ def _not_of_the_agent(directory: Path, part: str, found: str | None, expected: s
 
 def _read_record(file: Path) -> dict[str, Any]:
     record = read_json(file)
-    needed = ("agent", "ranker_sha256", "belief_sha256")
-    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in needed):
-        raise ValueError(
-            f"{str(file)!r} is no record of a trained agent: it needs the texts {', '.join(needed)}"
-        )
+    if not isinstance(record, dict) or not isinstance(record.get("agent"), str):
+        raise ValueError(f"{str(file)!r} is no record of a trained agent: it needs the text agent")
+    for name in ("ranker_sha256", "belief_sha256"):
+        if not isinstance(record.get(name, ""), str):
+            raise ValueError(f"{str(file)!r}: {name} must be a text, got {record[name]!r}")
     hashes = record.setdefault("files_sha256", {})  # agents of older versions have none
     if not isinstance(hashes, dict) or not all(_names_a_file_within(name) for name in hashes):
         raise ValueError(f"{str(file)!r}: files_sha256 must map files of the agent's folder to their sha256")
@@ -286,14 +321,3 @@ def _read_record(file: Path) -> dict[str, Any]:
 def _names_a_file_within(name: str) -> bool:
     path = PurePath(name)
     return not path.is_absolute() and ".." not in path.parts
-
-
-class AgentPolicy:
-    """A trained agent's deterministic policy in the form that sessions are played with."""
-
-    def __init__(self, policy: Any | Callable[[Any], NDArray[np.float32]]) -> None:
-        self.act = policy.act if hasattr(policy, "act") else policy
-        self.sha256: str | None = getattr(policy, "sha256", None)
-
-    def reset(self, seeds: Sequence[int]) -> None:
-        """Nothing to begin: it has neither memory nor randomness."""

@@ -6,16 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
-
-FloatArray = npt.NDArray[np.float32]
-
-Act = Callable[[FloatArray], FloatArray]
-"""Observations (num_users, observation_size) -> actions (num_users, action_size) in [-1, 1], both float32."""
+from gems_gym.policies import Policy
 
 Evaluate = Callable[..., float]
-"""Scores a policy, an :data:`Act`, on users that training never sees: mean clicks per session, higher is better.
+"""Scores a :class:`~gems_gym.policies.Policy` on users that training never sees: mean clicks per session, higher is
+better.
 
 A second argument, a :class:`gems_gym.beliefs.BeliefEncoder`, is the belief that it acts on, if that is its own.
 """
@@ -26,34 +21,20 @@ class DivergedError(RuntimeError):
 
 
 @runtime_checkable
-class Policy(Protocol):
-    """What is left of an agent once it is trained: enough to act, and no learning library."""
-
-    def act(self, observations: FloatArray) -> FloatArray:
-        """Chooses the action of each user.
-
-        Args:
-            observations: (num_users, observation_size) float32: beliefs, each number in (-1, 1).
-
-        Returns:
-            (num_users, action_size) float32 in [-1, 1]: latent actions for the ranker.
-        """
-        ...
-
-
-@runtime_checkable
 class Agent(Protocol):
-    """A learner: made from options, fitted once, then acting without exploration.
+    """A learner: made from options, fitted once; then it has a policy, which acts without exploration.
 
-    The class attribute ``learns_from`` says what ``fit`` wants: ``"dataset"`` (a Minari dataset) or
-    ``"environment"`` (a vector environment with Box observations and Box(-1, 1) actions).
+    The class attribute ``learns_from`` says what ``fit`` wants: ``"dataset"`` (a Minari dataset) or ``"environment"``
+    (a vector environment). Optional class attributes ``observes`` ("beliefs" or "slates") and ``actions`` ("latents"
+    or "slates") say what the agent sees and chooses there, as those of its policy do; beliefs and latents if they are
+    not given: Box observations, and actions in Box(-1, 1).
 
     Options are keyword arguments with the recipe's defaults; an unknown one is a ``ValueError`` that names the nearest.
     A class attribute ``presets``, if there is one, maps the name of a world's preset to a dataclass of all options:
     ``gems-gym train`` takes them from there.
 
     A class method ``load_checkpoints(directory)``, if there is one, reads the policies that ``fit`` kept on the way:
-    objects with ``interactions``, ``actor`` (a :class:`Policy`), ``belief`` (its own, or None) and ``mean_of`` (of how
+    objects with ``interactions``, ``actor`` (a policy), ``belief`` (its own, or None) and ``mean_of`` (of how
     many policies it is the mean, 1 if of none). ``--checkpoint`` chooses among them.
 
     An agent that learns a belief of its own has it as the attribute ``belief`` once it is fitted, and acts on it.
@@ -93,8 +74,9 @@ class Agent(Protocol):
         """
         ...
 
-    def act(self, observations: FloatArray) -> FloatArray:
-        """Chooses actions without exploration: (num_users, observation_size) -> (num_users, action_size) in [-1, 1].
+    @property
+    def policy(self) -> Policy:
+        """What was learned, acting without exploration.
 
         Raises:
             RuntimeError: ``fit`` has not been called.
@@ -107,5 +89,5 @@ class Agent(Protocol):
 
     @classmethod
     def load(cls, directory: Path) -> Policy:
-        """Reads what ``save`` wrote, for acting only: built-in agents return an ``Actor``, which needs no torch."""
+        """Reads what ``save`` wrote, for acting only: those of built-in agents need no learning library."""
         ...

@@ -145,7 +145,7 @@ def train(
         "seed": seed,
     }
     own_belief = getattr(learner, "belief", None)
-    record["validation_return"] = score(learner.act, own_belief)
+    record["validation_return"] = score(learner.policy, own_belief)
     save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
     discard_unfinished(out)
     result = {"agent": agent, **record, "directory": str(out)}

@@ -15,7 +15,6 @@ from gems_gym.common.intervals import t_interval
 from gems_gym.common.progress import track
 from gems_gym.policies import Policy, make_policy
 from gems_gym.rollouts import play_sessions, user_batches
-from gems_gym.trained_agents import AgentPolicy
 
 NUM_ENVS = 500
 """Users stepped together in evaluations; results do not depend on it."""
@@ -154,12 +153,12 @@ class ValidationScore:
         self._count = min(len(user_seeds), NUM_ENVS)
         self._env = make_env(self._count)
 
-    def __call__(self, act: Callable[[Any], NDArray[Any]], belief: BeliefEncoder | None = None) -> float:
+    def __call__(self, policy: Policy, belief: BeliefEncoder | None = None) -> float:
         """Mean clicks a session of a policy, one session with each user.
 
         Args:
-            act: Beliefs to latents.
+            policy: Acts in the environment.
             belief: The policy's own belief; None where it acts on the environment's.
         """
         env = self._env if belief is None else self._make_env(self._count, belief)
-        return evaluate(AgentPolicy(act), env, self.user_seeds).mean_return
+        return evaluate(policy, env, self.user_seeds).mean_return

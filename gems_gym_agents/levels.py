@@ -27,6 +27,7 @@ from gems_gym.commands.output import plain
 from gems_gym.common.files import write_json
 from gems_gym.common.locks import locked_folder
 from gems_gym.latent_world import LatentWorld
+from gems_gym.policies import MemorylessPolicy
 from gems_gym.policies.actor import KIND, Actor
 from gems_gym.registration import is_latent
 from gems_gym.unfinished import discard_unfinished
@@ -241,7 +242,7 @@ def _as_stored(actor: Actor, training: Training) -> tuple[Actor, dict[str, Any]]
     """The policy with weights of half precision if these do the same, and what was found on the validation users."""
     compared = _Compared(Actor(actor.network, half_precision=True), actor)
     env = training.world.users(VALIDATION_USERS, autoreset_mode="disabled")
-    found = evaluate(compared, env, training.users)
+    found = evaluate(MemorylessPolicy(compared), env, training.users)
     if compared.difference > SAME_ACTIONS:
         return Actor(actor.network), {}
     stored = {"validation_return": found.mean_return, "largest_difference": compared.difference}
@@ -255,11 +256,8 @@ class _Compared:
         self.policy, self.other = policy, other
         self.difference = 0.0
 
-    def reset(self, seeds: Sequence[int]) -> None:
-        """Nothing to begin."""
-
-    def act(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        actions = self.policy.act(observations)
-        farthest = np.abs(actions - self.other.act(observations)).max()
+    def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        actions = self.policy(observations)
+        farthest = np.abs(actions - self.other(observations)).max()
         self.difference = max(self.difference, float(farthest))
         return actions

@@ -1,6 +1,5 @@
 """The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -150,7 +149,7 @@ class _Road:
         return LatentWorld.of(self.spec, ranker, belief)
 
     @property
-    def score(self) -> Callable[[Callable[[Any], NDArray[Any]]], float]:
+    def score(self) -> ValidationScore:
         """Mean return on validation users."""
         users = user_seeds("validation", self.seed, self.settings.validation_users)
         return ValidationScore(partial(self.latent_world.users, autoreset_mode="disabled"), users)

@@ -46,10 +46,16 @@ def learning_world(
     """
     if env_option and not env:
         raise ValueError("--env-option goes with --env; a dataset's world is the one that it was recorded in")
-    if plugins.load(plugins.AGENTS, agent).learns_from == "environment":
+    agent_class = plugins.load(plugins.AGENTS, agent)
+    if agent_class.learns_from == "environment":
         if not env or dataset is not None:
             raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
-        return LatentWorld.of(chosen_world(env, env_option), ranker, belief), None
+        world = LatentWorld.of(
+            chosen_world(env, env_option), ranker, belief,
+            observes=getattr(agent_class, "observes", "beliefs"),
+            actions=getattr(agent_class, "actions", "latents"),
+        )  # fmt: skip
+        return world, None
     if dataset is None:
         raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
     return dataset_world(dataset, chosen_world(env, env_option) if env else None, ranker, belief)
@@ -84,7 +90,7 @@ def dataset_world(
         ("ranker", ranker, load_ranker, world.ranker),
         ("belief", belief, load_belief, world.belief),
     ):
-        if wanted is not None and not same_content(load(wanted), recorded):
+        if wanted is not None and recorded is not None and not same_content(load(wanted), recorded):
             raise ValueError(
                 f"dataset {dataset_id!r} was recorded with another {role} (sha256 {recorded.sha256}) than {wanted!r} "
                 f"(sha256 {load(wanted).sha256}): its latents or beliefs mean something else there; leave it out, or "

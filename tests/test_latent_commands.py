@@ -10,8 +10,9 @@ import pytest
 from gems_gym.artifacts import shipped
 from gems_gym.datasets import collect, dataset_ranker, recover_latent_environment
 from gems_gym.envs.latent import LatentSlateEnv
+from gems_gym.policies import MemorylessPolicy
 from gems_gym.rankers import GemsRanker
-from gems_gym.trained_agents import RANKER_FILE, AgentPolicy
+from gems_gym.trained_agents import RANKER_FILE
 
 ENV = "GemsSlateLatent-diffuse_topdown-v0"
 RAW = "GemsSlate-diffuse_topdown-v0"
@@ -33,9 +34,9 @@ def datasets_root(monkeypatch, tmp_path):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
 
 
-def resting() -> AgentPolicy:
+def resting() -> MemorylessPolicy:
     """Answers every belief with the latent zero."""
-    return AgentPolicy(lambda beliefs: np.zeros((len(beliefs), 32), np.float32))
+    return MemorylessPolicy(lambda beliefs: np.zeros((len(beliefs), 32), np.float32))
 
 
 def test_list_and_info_know_them(run):

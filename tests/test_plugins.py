@@ -189,10 +189,11 @@ def test_third_party_policy_by_name(site: Path) -> None:
         env = gymnasium.make(id)
         policy = make_policy("most_clicked", env)
         observation, _ = env.reset(seed=6)
-        policy.reset([6])
+        state = policy.open([6])
         alone, ended = 0.0, False
         while not ended:
-            observation, reward, _, ended, _ = env.step(policy.act(observation))
+            slate, state = policy.act(state, observation)
+            observation, reward, _, ended, _ = env.step(slate)
             alone += reward
         print(json.dumps([returns.tolist(), float(alone)]))"""
     returns, alone = run_with(site, code)
@@ -216,7 +217,7 @@ def test_third_party_agent_by_name(site: Path, tmp_path: Path) -> None:
         agent.fit(dataset, steps=10, seed=0)
         agent.save(Path(sys.argv[1]))
         loaded = Agent.load(Path(sys.argv[1]))
-        played = loaded.act(np.zeros((4, 20), np.float32))
+        played, _ = loaded.act(loaded.open([0] * 4), np.zeros((4, 20), np.float32))
         print(json.dumps({
             "shape": played.shape,
             "dtype": str(played.dtype),
@@ -226,6 +227,40 @@ def test_third_party_agent_by_name(site: Path, tmp_path: Path) -> None:
     assert answer["shape"] == [4, 32]
     assert answer["dtype"] == "float32"
     assert answer["error"] < 1e-6
+
+
+def test_a_third_partys_agent_that_shows_slates(site: Path, tmp_path: Path) -> None:
+    env, options = "GemsSlate-diffuse_topdown-v0", ["--env-option", "episode_length=5"]
+
+    def command(*arguments: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "gems_gym", *arguments, "--json"],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env=environment_with(site) | {"MINARI_DATASETS_PATH": str(tmp_path / "datasets")},
+            cwd=tmp_path,
+            check=False,
+        )
+        answer: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr}
+        return answer
+
+    train = ["train", "popular", "--env", env, *options, "--steps", "4000", "--out", "agent"]
+    assert "leave --ranker out" in command(*train, "--ranker", "gems-diffuse_topdown")["error"]
+    trained = command(*train)
+    assert sorted(file.name for file in (tmp_path / "agent").iterdir()) == [
+        "agent.json",
+        "policy.safetensors",
+    ]
+    evaluated = command("evaluate", "agent", "--episodes", "200")
+    assert evaluated["mean_return"] > 1.3 * evaluated["random_return"]
+    assert trained["validation_return"] == pytest.approx(evaluated["mean_return"], rel=0.2)
+    collect = ["collect", "--policy", "agent", "--env", env, *options, "--dataset-id", "popular/all-v0"]
+    collected = command(*collect, "--episodes", "50")
+    assert (collected["episodes"], collected["transitions"]) == (50, 250)
+    assert "shows slates" in command(*collect, "--episodes", "50", "--noise", "0.1")["error"]
+    latent = ["--env", "GemsSlateLatent-diffuse_topdown-v0", "--dataset-id", "popular/latent-v0"]
+    assert "acts in latents" in command("collect", "--policy", "agent", *latent, "--episodes", "5")["error"]
 
 
 def test_unknown_group_and_name() -> None:

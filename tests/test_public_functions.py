@@ -197,7 +197,7 @@ def cases() -> dict[str, Case]:
         "SlateVectorEnv.step": (lambda actions: _env(vector=True).step(actions), {"actions": slates}),
         "check_policy_options": (policies.check_policy_options, {"name": "random", "options": []}),
         "make_policy": (make_policy, {"name": "random", "env": _env()}),
-        "make_policy.reset": (make_policy("random", _env(vector=True)).reset, {"seeds": [0, 1]}),
+        "make_policy.open": (make_policy("random", _env(vector=True)).open, {"seeds": [0, 1]}),
         "find_constant_slate": (
             find_constant_slate,
             {"config": CONFIG, "catalog": CATALOG, "sessions": 1000, "seed": 0, "progress": False},

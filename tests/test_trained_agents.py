@@ -52,7 +52,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_a_folder_is_read_as_it_was_saved(save) -> None:
     folder = save(0)
     agent = open_trained_agent(folder)
-    np.testing.assert_array_equal(agent.policy.act(BELIEFS), Saved(0).actor.act(BELIEFS))
+    np.testing.assert_array_equal(agent.policy(BELIEFS), Saved(0).actor(BELIEFS))
     assert sorted(files(folder)) == [
         "agent.json", "belief.safetensors", "policy.safetensors", "ranker.safetensors", "training.json",
     ]  # fmt: skip
@@ -95,7 +95,7 @@ def which_agent(folder: Path) -> int | None:
             open_trained_agent(folder)
         return None
     agent = open_trained_agent(folder)
-    np.testing.assert_array_equal(agent.policy.act(BELIEFS), Saved(agent.record["seed"]).actor.act(BELIEFS))
+    np.testing.assert_array_equal(agent.policy(BELIEFS), Saved(agent.record["seed"]).actor(BELIEFS))
     return agent.record["seed"]
 
 

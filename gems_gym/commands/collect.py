@@ -182,6 +182,10 @@ def _policy_request(
         raise ValueError(f"--policy-option goes with a policy by name, and {name!r} is a trained agent")
     check_acts_in(agent, spec)
     agent.world(spec).users(1).close()  # raises for another catalogue than the agent's
+    if agent.policy.actions == "slates":
+        if noise:
+            raise ValueError(f"noise={noise} goes with a policy that acts in latents; {name!r} shows slates")
+        return partial(collect_sessions, spec.id, trained_policy(name, checkpoint), policy_name=agent.name)
     parts: dict[str, Any] = {} if is_latent(spec) else {"ranker": agent.ranker, "belief": agent.belief}
     return partial(
         collect_sessions,

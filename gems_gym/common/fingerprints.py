@@ -158,6 +158,8 @@ def _file(module: str) -> Path | None:
         for file in (path / "__init__.py", path.with_suffix(".py")):
             if file.is_file():
                 return file
+    if spec and spec.origin and not parts and spec.origin.endswith(".py"):  # a package of a single file
+        return Path(spec.origin)
     return None
 
 

@@ -60,13 +60,13 @@ def named_policy(name: str, options: Mapping[str, Any]) -> DescribedPolicy:
     return DescribedPolicy("gems_gym.policies:make_policy", {"name": name, **options})
 
 
-def trained_policy(policy: str, checkpoint: int | None, noise: float) -> DescribedPolicy:
+def trained_policy(policy: str, checkpoint: int | None, noise: float | None = None) -> DescribedPolicy:
     """The policy of a trained agent.
 
     Args:
         policy: See :func:`~gems_gym.trained_agents.open_trained_agent`.
         checkpoint: Likewise.
-        noise: See :class:`~gems_gym.policies.actor.NoisyActor`.
+        noise: See :class:`~gems_gym.policies.actor.NoisyActor`; None for a policy that shows slates.
     """
     where = Path(policy) if Path(policy).is_dir() else shipped.path(policy, "policy")
     arguments = {"policy": where, "checkpoint": checkpoint, "noise": noise}
@@ -74,7 +74,8 @@ def trained_policy(policy: str, checkpoint: int | None, noise: float) -> Describ
 
 
 def make_trained_policy(
-    env: VectorEnv[Any, Any, Any], policy: str, checkpoint: int | None, noise: float
+    env: VectorEnv[Any, Any, Any], policy: str, checkpoint: int | None, noise: float | None
 ) -> Policy:
     """What :func:`trained_policy` describes, for any environment."""
-    return NoisyActor(open_trained_agent(policy, checkpoint).policy, noise)
+    found = open_trained_agent(policy, checkpoint).policy
+    return found if noise is None else NoisyActor(found, noise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from gems_gym.datasets.world import environment_spec
 from gems_gym.errors import unknown_name
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor, NoisyActor
+from gems_gym.policies.base import Observed, Shown
 from gems_gym.policies.random_latents import RandomLatents
 from gems_gym.registration import LATENT_PRESETS, is_latent, latent_environment_id
 from gems_gym.trained_agents import TrainedAgent, check_acts_in, open_trained_agent
@@ -38,6 +40,15 @@ NOISE = 0.2
 """Exploration noise on the latents of medium and expert policies, as a standard deviation."""
 
 
+@dataclass
+class _Share:
+    """The users that one of several policies plays with, and its state."""
+
+    policy: Policy
+    rows: NDArray[np.intp]
+    state: Any
+
+
 class TakingTurns:
     """Several policies, each for whole sessions: user after user of a block, they take turns.
 
@@ -47,37 +58,41 @@ class TakingTurns:
     Args:
         policies: Their actions are of one shape and dtype.
         weights: How many sessions in a row each policy plays in its turn, whole numbers ≥ 0.
-
-    Attributes:
-        session_infos: ``level``, int8 ``(num_users,)``: which policy plays each of the present sessions.
     """
+
+    observes: Observed = "beliefs"
+    actions: Shown = "latents"
 
     def __init__(self, policies: Sequence[Policy], weights: Sequence[int]) -> None:
         self._policies = list(policies)
         self._turns = np.repeat(np.arange(len(policies), dtype=np.int8), weights)
-        self.session_infos: dict[str, NDArray[np.int8]] = {}
-        self._rows: list[NDArray[np.intp]] = []  # of each policy, the users that it plays with
 
-    def reset(self, seeds: Sequence[int]) -> None:
+    def session_infos(self, seeds: Sequence[int]) -> dict[str, NDArray[np.int8]]:
+        """``level``, int8 ``(num_users,)``: which policy plays with each user."""
+        return {"level": self._turns[np.asarray(seeds) % USERS_PER_SEED % len(self._turns)]}
+
+    def open(self, seeds: Sequence[int]) -> list[_Share]:
         """Begin new sessions; see :class:`~gems_gym.policies.Policy`."""
-        chosen = self._turns[np.asarray(seeds) % USERS_PER_SEED % len(self._turns)]
-        self.session_infos = {"level": chosen}
-        self._rows = [np.flatnonzero(chosen == index) for index in range(len(self._policies))]
-        for policy, rows in zip(self._policies, self._rows, strict=True):
-            policy.reset([seeds[row] for row in rows])
-
-    def act(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Every user's action, by the policy that plays with the user."""
-        parts = [
-            (rows, policy.act(observations[rows]))
-            for policy, rows in zip(self._policies, self._rows, strict=True)
+        chosen = self.session_infos(seeds)["level"]
+        rows_of = [np.flatnonzero(chosen == index) for index in range(len(self._policies))]
+        return [
+            _Share(policy, rows, policy.open([seeds[row] for row in rows.tolist()]))
+            for policy, rows in zip(self._policies, rows_of, strict=True)
             if len(rows)
         ]
-        first = parts[0][1]
-        actions = np.empty((len(observations), *first.shape[1:]), first.dtype)
-        for rows, part in parts:
-            actions[rows] = part
-        return actions
+
+    def act(
+        self, state: list[_Share], observations: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], list[_Share]]:
+        """Every user's action, by the policy that plays with the user."""
+        actions: NDArray[np.float32] | None = None
+        for share in state:
+            part, share.state = share.policy.act(share.state, observations[share.rows])
+            if actions is None:
+                actions = np.empty((len(observations), *part.shape[1:]), part.dtype)
+            actions[share.rows] = part
+        assert actions is not None  # sessions are of at least one user
+        return actions, state
 
 
 @checked_arguments

@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 
 from gems_gym.datasets.sessions import Sessions, join_sessions
 from gems_gym.datasets.world import Artefact, open_environment
-from gems_gym.policies import Policy, SlatePolicy, make_policy
+from gems_gym.policies import Policy, make_policy
 from gems_gym.rollouts import play_sessions, user_batches
 
 MakePolicy = Callable[[VectorEnv[Any, Any, Any]], Policy]
@@ -71,7 +71,7 @@ def record_sessions(
 
     Args:
         env: A vector environment without autoreset, around a :class:`~gems_gym.envs.SlateVectorEnv`.
-        policy: Acts in it. What its ``session_infos``, if there are any, say of the sessions that it plays (name ->
+        policy: Acts in it. What its ``session_infos(seeds)``, if it has such a method, says of sessions (name ->
             ``(num_users,)``) stands in every row of the infos.
         seeds: One per session, in the order in which they come out.
 
@@ -95,7 +95,7 @@ def record_sessions(
                 _keep(arrays, done, count, step - 1, length)
         if step != length:
             raise RuntimeError(f"sessions of {step} steps or more came out, {length} were expected")
-        of_sessions = getattr(policy, "session_infos", {})
+        of_sessions = policy.session_infos(batch) if hasattr(policy, "session_infos") else {}
         arrays |= {
             f"infos/{name}": _in_every_row(values[:count], length + 1) for name, values in of_sessions.items()
         }
@@ -133,13 +133,21 @@ def _as_policy(policy: str | Policy | MakePolicy, env: VectorEnv[Any, Any, Any],
         player = make_policy(policy, env)
     else:
         player = cast(MakePolicy, policy)(env) if is_maker(policy) else cast(Policy, policy)
-    if not (callable(getattr(player, "act", None)) and callable(getattr(player, "reset", None))):
-        raise TypeError(f"policy must be a name, or have reset(seeds) and act(observations); got {policy!r}")
-    if latent and isinstance(player, SlatePolicy):
+    if not isinstance(player, Policy):
+        raise TypeError(
+            "policy must be a name, or have observes, actions, open(seeds) and act(state, observations) (see "
+            f"gems_gym.policies.Policy); got {policy!r}"
+        )
+    if latent and player.actions == "slates":
         raise ValueError(
             f"policy {name_of(policy)!r} shows slates, but a latent dataset was asked for, whose policy acts "
             "in latents: give a trained agent's policy, or, for a slate dataset, a GemsSlate-* environment and neither "
             "ranker nor belief"
+        )
+    if not latent and player.actions == "latents":
+        raise ValueError(
+            f"policy {name_of(policy)!r} acts in latents, and there is no ranker to turn them into slates: give ranker "
+            "and belief, or a GemsSlateLatent-* environment"
         )
     return player
 

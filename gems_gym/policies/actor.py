@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
 from gems_gym.common.checks import NonNegative, checked
 from gems_gym.common.networks import FeedForward
-from gems_gym.policies.base import Policy, policy_rng
+from gems_gym.policies.base import Observed, Policy, Shown, policy_rng
 
 KIND = "policy/actor"
 _PREFIX = "actor"
 
 
 class Actor:
-    """A deterministic policy: a feed-forward network that ends in tanh.
+    """A deterministic policy without memory: a feed-forward network that ends in tanh.
 
     Agents export it after training, so that collecting and evaluating need neither torch nor the library that the
     agent was trained with. A user's action has the same bits whatever the number of users beside it.
@@ -41,6 +41,9 @@ class Actor:
         ValueError: the network does not end in tanh, so that its actions could leave [-1, 1].
     """
 
+    observes: Observed = "beliefs"
+    actions: Shown = "latents"
+
     def __init__(
         self, network: FeedForward, metadata: dict[str, Any] | None = None, *, half_precision: bool = False
     ) -> None:
@@ -55,10 +58,14 @@ class Actor:
         self.observation_size = network.input_size
         self.action_size = network.output_size
 
-    def reset(self, seeds: Sequence[int]) -> None:
-        """Starts new sessions, as for every policy; there is nothing to forget and nothing to draw."""
+    def open(self, seeds: Sequence[int]) -> None:
+        """Starts new sessions, as for every policy; there is nothing to remember and nothing to draw."""
 
-    def act(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(self, state: None, observations: NDArray[np.float32]) -> tuple[NDArray[np.float32], None]:
+        """Chooses the action of each user, as for every policy: what calling the actor gives."""
+        return self(observations), None
+
+    def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Chooses the action of each user.
 
         Args:
@@ -162,7 +169,7 @@ class NoisyActor:
     """A policy with Gaussian exploration noise, for collecting datasets.
 
     Args:
-        policy: chooses latent actions, as an :class:`Actor` does.
+        policy: Chooses latent actions, as an :class:`Actor` does.
         standard_deviation: see :func:`add_exploration_noise`.
 
     Attributes:
@@ -170,24 +177,30 @@ class NoisyActor:
         sha256: the policy's, if it has one.
 
     Raises:
-        ValueError: a negative or non-finite standard deviation.
+        ValueError: A negative or non-finite standard deviation, or a policy that shows slates.
     """
 
+    actions: Shown = "latents"
+
     def __init__(self, policy: Policy, standard_deviation: float) -> None:
+        if policy.actions != "latents":
+            raise ValueError(f"noise goes with a policy that acts in latents; {policy!r} shows slates")
         self.policy = policy
+        self.observes: Observed = policy.observes
         self.exploration_noise = checked("standard_deviation", standard_deviation, NonNegative)
         self.sha256: str | None = getattr(policy, "sha256", None)
-        self._generators: list[np.random.Generator] = []
 
-    def reset(self, seeds: Sequence[int]) -> None:
+    def open(self, seeds: Sequence[int]) -> tuple[Any, list[np.random.Generator]]:
         """Starts the noise of new sessions: user i's depends on ``seeds[i]`` alone, not on the users beside it."""
-        self.policy.reset(seeds)
-        self._generators = [policy_rng(seed) for seed in seeds]
+        return self.policy.open(seeds), [policy_rng(seed) for seed in seeds]
 
-    def act(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+    def act(
+        self, state: tuple[Any, list[np.random.Generator]], observations: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], tuple[Any, list[np.random.Generator]]]:
         """(num_users, observation_size) -> the actions to execute and store, (num_users, action_size) in [-1, 1].
 
         Raises:
-            ValueError: ``reset`` was called for another number of users, or not at all.
+            ValueError: The state is of another number of users.
         """
-        return add_exploration_noise(self.policy.act(observations), self.exploration_noise, self._generators)
+        actions, inner = self.policy.act(state[0], observations)
+        return add_exploration_noise(actions, self.exploration_noise, state[1]), (inner, state[1])

@@ -2,8 +2,9 @@
 
 import abc
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -20,27 +21,83 @@ _POLICY_STREAM = 1
 """Keeps a policy's random numbers apart from those of the user with the same seed."""
 
 
+Observed = Literal["slates", "beliefs"]
+"""What a policy sees: the last slate and its clicks, or a belief (see :mod:`gems_gym.beliefs`)."""
+
+Shown = Literal["slates", "latents"]
+"""What a policy chooses: the items themselves, or a latent that a ranker turns into them."""
+
+
 @runtime_checkable
 class Policy(Protocol):
-    """Chooses actions for one user or for many in lockstep: all that logging, collection and evaluation need."""
+    """Chooses actions for many users in lockstep: all that logging, collection, evaluation and studies need.
 
-    def reset(self, seeds: Sequence[int]) -> None:
+    What a policy remembers of its sessions, and what it draws, is a state apart from the policy, so one policy can
+    play several sets of sessions side by side. A policy without memory has the state None.
+
+    Attributes:
+        observes: What it sees, "slates" or "beliefs".
+        actions: What it chooses, "slates" or "latents".
+
+    Examples:
+        >>> import gymnasium, gems_gym
+        >>> env = gymnasium.make_vec("GemsSlate-diffuse_mix-v0", num_envs=3)
+        >>> policy = make_policy("random", env)
+        >>> observations, _ = env.reset(seed=[7, 8, 9])
+        >>> state = policy.open([7, 8, 9])
+        >>> slates, state = policy.act(state, observations)
+        >>> slates.shape
+        (3, 10)
+    """
+
+    observes: Observed
+    actions: Shown
+
+    def open(self, seeds: Sequence[int]) -> Any:
         """Begin new sessions.
 
         Args:
             seeds: The users' seeds, those that the environment is reset with: whatever is random about the
                 policy comes from them, user by user, so it does not depend on who else is served.
-        """
 
-    def act(self, observations: Any) -> NDArray[Any]:
+        Returns:
+            The state of these sessions.
+        """
+        ...
+
+    def act(self, state: Any, observations: Any) -> tuple[NDArray[Any], Any]:
         """Choose every user's action.
 
         Args:
+            state: What :meth:`open`, or the call before, returned. It may be changed in place: use it once.
             observations: What the environment returned last: of one user, or batched.
 
         Returns:
-            An action of the environment's action space, or a batch of them.
+            An action of the environment's action space, or a batch of them; and the state to go on with.
         """
+        ...
+
+
+@dataclass
+class MemorylessPolicy:
+    """A function of the observations as a policy: it neither remembers nor draws anything.
+
+    Attributes:
+        function: Observations ``(num_users, …)`` to actions ``(num_users, …)``.
+        observes: See :class:`Policy`.
+        actions: Likewise.
+    """
+
+    function: Callable[[Any], NDArray[Any]]
+    observes: Observed = "beliefs"
+    actions: Shown = "latents"
+
+    def open(self, seeds: Sequence[int]) -> None:
+        """Nothing to begin."""
+
+    def act(self, state: None, observations: Any) -> tuple[NDArray[Any], None]:
+        """Choose every user's action; see :class:`Policy`."""
+        return self.function(observations), None
 
 
 class SlatePolicy(abc.ABC):
@@ -52,12 +109,16 @@ class SlatePolicy(abc.ABC):
         env: A slate environment, wrapped or not, single or vector.
 
     Attributes:
+        observes: "slates".
+        actions: "slates".
         privileged: Whether the policy reads what an agent can't see (the user's preference, the item topics).
         searches: Whether it plays sessions with training users when it is made; then it takes ``seed``, which decides
             the search, and ``progress``.
         simulator: The environment's simulator.
     """
 
+    observes: Observed = "slates"
+    actions: Shown = "slates"
     privileged: ClassVar[bool] = False
     searches: ClassVar[bool] = False
 
@@ -68,33 +129,35 @@ class SlatePolicy(abc.ABC):
         self.simulator = simulator
         self._is_vector = isinstance(env.unwrapped, VectorEnv)
 
-    def reset(self, seeds: Sequence[int]) -> None:
+    def open(self, seeds: Sequence[int]) -> Any:
         """Begin new sessions; see :class:`Policy`."""
         seeds = checked("seeds", seeds, tuple[Annotated[int, Ge(0)], ...])
         if len(seeds) != self.simulator.num_users:
             raise ValueError(
                 f"seeds must hold one seed per user, {self.simulator.num_users}; got {len(seeds)}"
             )
-        self.start([policy_rng(seed) for seed in seeds])
+        return self.start([policy_rng(seed) for seed in seeds])
 
-    def start(self, rngs: Sequence[np.random.Generator]) -> None:  # noqa: B027
-        """Take over one generator a user; overridden by policies that need randomness."""
+    def start(self, rngs: Sequence[np.random.Generator]) -> Any:
+        """Make the state of new sessions from one generator a user; None unless a policy overrides it."""
+        return None
 
-    def act(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def act(self, state: Any, observations: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.int64], Any]:
         """Choose every user's slate.
 
         Args:
+            state: See :class:`Policy`.
             observations: ``slate`` and ``clicks``, each ``(slate_size,)`` or ``(num_users, slate_size)``.
 
         Returns:
-            int64 slates of the same shape.
+            int64 slates of the same shape, and the state.
         """
-        slates = self.slates(observations)
-        return slates if self._is_vector else slates[0]
+        slates = self.slates(state, observations)
+        return (slates if self._is_vector else slates[0]), state
 
     @abc.abstractmethod
-    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """Every user's slate, int64 ``(num_users, slate_size)``."""
+    def slates(self, state: Any, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Every user's slate, int64 ``(num_users, slate_size)``; a state is changed in place."""
 
 
 def policy_rng(seed: int) -> np.random.Generator:

@@ -51,7 +51,7 @@ class BoredomAwareOracle(SlatePolicy):
         # stable: equal propensities from the top
         self._order = np.argsort(-config.position_propensities(), kind="stable")
 
-    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def slates(self, state: None, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
         slates = np.empty((self.simulator.num_users, self.simulator.config.slate_size), np.int64)
         _plan(

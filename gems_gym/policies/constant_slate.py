@@ -60,7 +60,7 @@ class ConstantSlate(SlatePolicy):
             slate = find_constant_slate(config, catalog, sessions=sessions, seed=seed, progress=progress)
         self.slate = check_slates(slate, (config.slate_size,), config.num_items)
 
-    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def slates(self, state: None, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
         return np.repeat(self.slate[None], self.simulator.num_users, axis=0)
 

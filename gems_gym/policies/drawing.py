@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -13,6 +14,19 @@ from gems_gym.policies.base import SlatePolicy
 from gems_gym.simulator.users import DrawnAhead
 
 
+@dataclass
+class Drawn:
+    """The state of a policy that draws.
+
+    Attributes:
+        draws: The slates to come.
+        steps: How many steps each user has taken, int64 ``(num_users,)``.
+    """
+
+    draws: DrawnAhead
+    steps: NDArray[np.int64]
+
+
 class DrawingPolicy(SlatePolicy):
     """A policy whose slates are drawn ahead, from one generator per user.
 
@@ -22,20 +36,22 @@ class DrawingPolicy(SlatePolicy):
 
     def __init__(self, env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> None:
         super().__init__(env)
-        num_users = self.simulator.num_users
-        self._draws = DrawnAhead(num_users, self.simulator.config.episode_length, self.draw)
-        self._rows = np.arange(num_users)
-        self._step = np.zeros(num_users, np.int64)
+        self._rows = np.arange(self.simulator.num_users)
 
-    def start(self, rngs: Sequence[np.random.Generator]) -> None:
-        """Take over one generator a user."""
-        self._draws.start(rngs, self._rows)
-        self._step[:] = 0
+    def start(self, rngs: Sequence[np.random.Generator]) -> Any:
+        """Begin drawing from one generator a user."""
+        draws = DrawnAhead(len(rngs), self.simulator.config.episode_length, self.draw)
+        draws.start(rngs, self._rows)
+        return Drawn(draws, np.zeros(len(rngs), np.int64))
 
-    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def slates(self, state: Any, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
-        drawn = self._draws.next(self._step, self._rows)
-        self._step += 1
+        return self.next_drawn(state)
+
+    def next_drawn(self, state: "Drawn") -> NDArray[np.int64]:
+        """Every user's drawn slate, int64 ``(num_users, slate_size)``; the next call gives the next step's."""
+        drawn = state.draws.next(state.steps, self._rows)
+        state.steps += 1
         return drawn
 
     @abc.abstractmethod

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gems_gym.common.checks import Probability, checked_arguments
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.policies.boredom_aware_oracle import BoredomAwareOracle
-from gems_gym.policies.drawing import DrawingPolicy
+from gems_gym.policies.drawing import DrawingPolicy, Drawn
 from gems_gym.policies.short_term_oracle import ShortTermOracle
 
 _KEEP = -1
@@ -31,10 +31,10 @@ class _EpsGreedy(DrawingPolicy):
         self.epsilon = epsilon
         self._policy = self._greedy(env)
 
-    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def slates(self, state: Drawn, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
-        replacements = super().slates(observations)
-        return np.where(replacements == _KEEP, self._policy.slates(observations), replacements)
+        replacements = self.next_drawn(state)
+        return np.where(replacements == _KEEP, self._policy.slates(None, observations), replacements)
 
     def draw(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
         """Draw random items, and −1 for positions that stay the other policy's, int64 ``(steps, slate_size)``."""

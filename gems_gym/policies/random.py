@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.compilation import compiled
-from gems_gym.policies.drawing import DrawingPolicy
+from gems_gym.policies.drawing import DrawingPolicy, Drawn
 
 
 class RandomPolicy(DrawingPolicy):
@@ -35,9 +35,9 @@ class RandomConstantSlate(RandomPolicy):
         env: A slate environment, single or vector.
     """
 
-    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def slates(self, state: Drawn, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
-        return self._draws.next(self._step, self._rows)  # the step never advances
+        return state.draws.next(state.steps, self._rows)  # the step never advances
 
 
 @compiled

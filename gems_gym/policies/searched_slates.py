@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gems_gym.common.check_words import LARGEST
 from gems_gym.common.checks import Probability, checked_arguments
 from gems_gym.common.progress import track
-from gems_gym.policies.drawing import DrawingPolicy
+from gems_gym.policies.drawing import DrawingPolicy, Drawn
 from gems_gym.policies.paired_sessions import PairedSessions
 from gems_gym.policies.slate_search import SlateSearch
 from gems_gym.user_splits import UserSeed, user_seeds
@@ -66,15 +66,16 @@ class SearchedSlates(DrawingPolicy):
             search.climb(users, sessions // together - 1, advance)
         self.searched = search.slates
 
-    def start(self, rngs: Sequence[np.random.Generator]) -> None:
-        """Take over one generator a user; its first number chooses the user's slate."""
-        self._chosen = self.searched[[rng.integers(_NUM_SLATES) for rng in rngs]]  # (num_users, slate_size)
-        super().start(rngs)
+    def start(self, rngs: Sequence[np.random.Generator]) -> tuple[NDArray[np.int64], Drawn]:
+        """Begin drawing from one generator a user; its first number chooses the user's slate."""
+        chosen = self.searched[[rng.integers(_NUM_SLATES) for rng in rngs]]  # (num_users, slate_size)
+        return chosen, super().start(rngs)
 
-    def slates(self, observations: Any) -> NDArray[np.int64]:
+    def slates(self, state: tuple[NDArray[np.int64], Drawn], observations: Any) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
-        slates = self._chosen.copy()
-        for position, items in enumerate(super().slates(observations).T):
+        chosen, drawn = state
+        slates = chosen.copy()
+        for position, items in enumerate(self.next_drawn(drawn).T):
             # A slate that holds the item already keeps its own there: no item twice.
             new = (items >= 0) & (slates != items[:, None]).all(axis=1)
             slates[new, position] = items[new]

@@ -17,6 +17,6 @@ class ShortTermOracle(SlatePolicy):
 
     privileged: ClassVar[bool] = True
 
-    def slates(self, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    def slates(self, state: None, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""
         return self.simulator.short_term_oracle_slates()

@@ -14,10 +14,9 @@ from gems_gym import plugins
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.commands.output import note, plain
 from gems_gym.common.files import read_json_object, write_json
-from gems_gym.trained_agents import AgentPolicy
+from gems_gym.policies import Policy
 from gems_gym.unfinished import UNFINISHED_FOLDER, discard_unfinished
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.runs import Run
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, ValidationScore, evaluate
 
@@ -73,11 +72,11 @@ def fit(run: Run[Any, Any], source: Any, make_users: MakeUsers) -> tuple[Any, Wa
     return agent, score
 
 
-def score_on_test_users(run: Run[Any, Any], act: Act, tested: MakeUsers) -> Evaluation:
+def score_on_test_users(run: Run[Any, Any], policy: Policy, tested: MakeUsers) -> Evaluation:
     """Sessions of the study's test users with a policy."""
     seeds = user_seeds("test", 0, run.study.test_users)
     env = tested(min(len(seeds), NUM_ENVS))
-    return evaluate(AgentPolicy(act), env, seeds, name=run.variant.name, progress=True)
+    return evaluate(policy, env, seeds, name=run.variant.name, progress=True)
 
 
 def describe(found: Evaluation) -> dict[str, Any]:
@@ -108,8 +107,8 @@ class WatchedScore(ValidationScore):
         """Processor time since the training began, of all threads and all its attempts."""
         return self._before + time.process_time() - self._start
 
-    def __call__(self, act: Act, belief: BeliefEncoder | None = None) -> float:
+    def __call__(self, policy: Policy, belief: BeliefEncoder | None = None) -> float:
         """Mean clicks a session of a policy, one session with each user."""
-        value = super().__call__(act, belief)
+        value = super().__call__(policy, belief)
         write_json(self._clock_file, {"seconds": self.cpu_seconds})
         return value

@@ -13,9 +13,9 @@ from gems_gym import plugins
 from gems_gym.common.dataset_folders import local_dataset_ids
 from gems_gym.common.intervals import t_interval
 from gems_gym.latent_world import LatentWorld
-from gems_gym.trained_agents import AgentPolicy, save_trained_agent
+from gems_gym.policies import Policy
+from gems_gym.trained_agents import save_trained_agent
 from gems_gym.unfinished import discard_unfinished
-from gems_gym_agents.base import Act
 from gems_gym_agents.comparison.learning import agent_settings, describe, fit, score_on_test_users
 from gems_gym_agents.comparison.runs import Run
 from gems_gym_agents.comparison.study import OfflineVariant, RecordedWorld
@@ -75,16 +75,17 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
 
         agent, score = fit(self, dataset, tested)
         cpu_seconds = {"training": score.cpu_seconds}
-        policies: dict[str, Act] = {"peak": agent.act, "final": getattr(agent, "last", agent).act}
+        policies: dict[str, Policy] = {"peak": agent.policy, "final": getattr(agent, "last", agent.policy)}
         record = {"env": spec.id, "env_spec": spec.to_json(), "dataset": dataset.id, "seed": self.seed}
         save_trained_agent(
             self.folder, agent, self.variant.agent, world.ranker, world.belief,
             {**record, "steps": self.variant.steps},
         )  # fmt: skip
-        found = {name: score_on_test_users(self, act, tested) for name, act in policies.items()}
+        found = {name: score_on_test_users(self, policy, tested) for name, policy in policies.items()}
         seeds, recorded = recorded_returns(dataset, self.study.test_users)
         paired = {
-            name: _difference(act, tested(len(seeds)), seeds, recorded) for name, act in policies.items()
+            name: _difference(policy, tested(len(seeds)), seeds, recorded)
+            for name, policy in policies.items()
         }
         self.finish(
             {
@@ -123,8 +124,8 @@ def recorded_returns(dataset: Any, count: int) -> tuple[list[int], NDArray[np.fl
 
 
 def _difference(
-    act: Act, env: VectorEnv[Any, Any, Any], seeds: list[int], recorded: NDArray[np.float64]
+    policy: Policy, env: VectorEnv[Any, Any, Any], seeds: list[int], recorded: NDArray[np.float64]
 ) -> dict[str, float]:
     """How many clicks more a policy gets of recorded users than the recorded behaviour did."""
-    gained = evaluate(AgentPolicy(act), env, seeds, name="recorded users", progress=True).returns - recorded
+    gained = evaluate(policy, env, seeds, name="recorded users", progress=True).returns - recorded
     return {"mean": float(gained.mean()), "ci95": t_interval(gained)}

@@ -68,7 +68,7 @@ class OnlineRun(Run[World, OnlineVariant]):
             "steps": variant.steps,
         }
         save_trained_agent(self.folder, agent, variant.agent, ranker, belief, {**record, "seed": self.seed})
-        found = score_on_test_users(self, agent.act, tested)
+        found = score_on_test_users(self, agent.policy, tested)
         policies = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
         curve = [one for one in policies if one.get("mean_of", 1) == 1]
         means = [{key: one[key] for key in ("score", "mean_of")} for one in policies if one not in curve]

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gems_gym_agents.base import Evaluate, FloatArray
+from gems_gym_agents.base import Evaluate
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.offline.divergence import check_sane
 from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
@@ -119,7 +120,7 @@ class TrainingLoop:
             progress.best = progress.last
         else:
             with borrowed_global_state():  # whatever is drawn there does not change the training
-                line["score"] = float(self._evaluate(progress.last.act))
+                line["score"] = float(self._evaluate(progress.last))
             if line["score"] > progress.best_record.get("best_score", -math.inf):
                 progress.best = progress.last
                 progress.best_record = {"best_step": progress.step, "best_score": line["score"]}
@@ -137,7 +138,7 @@ class TrainingLoop:
         return {"q_abs_max": largest, "q_bound": self._q_bound}
 
 
-def export_policy(algorithm: Any, observations: FloatArray) -> Actor:
+def export_policy(algorithm: Any, observations: NDArray[np.float32]) -> Actor:
     """Exports the deterministic policy of a d3rlpy algorithm, and checks that it acts the same.
 
     Args:
@@ -157,7 +158,7 @@ def export_policy(algorithm: Any, observations: FloatArray) -> Actor:
     policy = algorithm.impl.policy
     head = policy._fc if hasattr(policy, "_fc") else policy._mu  # a deterministic or a Gaussian policy
     actor = actor_from_modules([*policy._encoder._layers, head, torch.nn.Tanh()])
-    gap = float(np.abs(actor.act(observations) - algorithm.predict(observations)).max())
+    gap = float(np.abs(actor(observations) - algorithm.predict(observations)).max())
     if not gap <= EXPORT_TOLERANCE:
         raise RuntimeError(
             f"the exported policy differs from d3rlpy's by {gap:.3g}: unknown network {policy}"

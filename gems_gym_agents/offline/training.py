@@ -16,7 +16,7 @@ from gems_gym.common.machine import check_device
 from gems_gym.datasets import open_dataset
 from gems_gym.datasets.reader import check_is_dataset
 from gems_gym.unfinished import discard_unfinished
-from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
+from gems_gym_agents.base import DivergedError, Evaluate
 from gems_gym_agents.library_state import borrowed_global_state, import_library
 from gems_gym_agents.offline.loop import Progress, TrainingLoop
 from gems_gym_agents.offline.options import TrainingOptions
@@ -48,7 +48,7 @@ class OfflineAgent(abc.ABC):
     Examples:
         >>> agent = TD3PlusBCAgent(alpha=1.0)  # doctest: +SKIP
         >>> agent.fit("gems-slate/diffuse_topdown/medium-v0", steps=10_000, seed=0)  # doctest: +SKIP
-        >>> latents = agent.act(beliefs)  # doctest: +SKIP
+        >>> latents = agent.policy(beliefs)  # doctest: +SKIP
     """
 
     learns_from: ClassVar[Literal["dataset", "environment"]] = "dataset"
@@ -156,13 +156,14 @@ class OfflineAgent(abc.ABC):
                     raise DivergedError(f"{error}{_way_back(now)}") from error
         self._finished = True
 
-    def act(self, observations: FloatArray) -> FloatArray:
-        """Chooses actions without exploration: (num_users, observation_size) -> (num_users, action_size).
+    @property
+    def policy(self) -> Actor:
+        """The policy that was chosen.
 
         Raises:
             RuntimeError: If ``fit`` has not been called.
         """
-        return self._fitted(self._progress.best).act(observations)
+        return self._fitted(self._progress.best)
 
     @checked_arguments
     def save(self, directory: Path) -> None:
@@ -173,8 +174,7 @@ class OfflineAgent(abc.ABC):
         Raises:
             RuntimeError: If ``fit`` has not been called.
         """
-        actor = self._fitted(self._progress.best)
-        directory = Path(directory)
+        actor, directory = self.policy, Path(directory)
         actor.save(directory / POLICY_FILE)
         record = {
             "agent": type(self).__name__,

@@ -159,7 +159,7 @@ class CheckpointRecorder:
     def _scored(self, actor: Actor, belief: GruBelief | None) -> float | None:
         if self.evaluate is None:
             return None
-        return float(self.evaluate(actor.act) if belief is None else self.evaluate(actor.act, belief))
+        return float(self.evaluate(actor) if belief is None else self.evaluate(actor, belief))
 
     def take(self, checkpoints: Sequence[Checkpoint]) -> None:
         """Adds policies as they are, and writes them."""

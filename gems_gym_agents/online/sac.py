@@ -15,7 +15,7 @@ from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.policies.actor import Actor
 from gems_gym.unfinished import discard_unfinished
-from gems_gym_agents.base import Evaluate, FloatArray
+from gems_gym_agents.base import Evaluate
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints
 from gems_gym_agents.online.options import EndToEndOptions, SACOptions
@@ -135,7 +135,7 @@ class SACAgent:
             self._chosen, self._dropped = recorder.best or recorder.last, recorder.dropped
 
     @property
-    def actor(self) -> Actor:
+    def policy(self) -> Actor:
         """The policy the agent acts with.
 
         Raises:
@@ -144,10 +144,6 @@ class SACAgent:
         if self._chosen is None:
             raise RuntimeError("this agent has no policy yet: call fit first")
         return self._chosen.actor
-
-    def act(self, observations: FloatArray) -> FloatArray:
-        """(num_users, observation_size) -> (num_users, action_size) in [-1, 1], without exploration."""
-        return self.actor.act(observations)
 
     @checked_arguments
     def save(self, directory: Path) -> None:
@@ -160,8 +156,8 @@ class SACAgent:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        self.actor.save(directory / POLICY_FILE)
-        assert self._chosen is not None  # actor has checked
+        self.policy.save(directory / POLICY_FILE)
+        assert self._chosen is not None  # policy has checked
         details = {
             "options": asdict(self.options),
             "seed": self._seed,
@@ -202,7 +198,7 @@ class EndToEndSACAgent(SACAgent):
     Examples:
         >>> agent = EndToEndSACAgent(window=10)
         >>> agent.fit(vector_env, steps=200_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
-        >>> agent.act(agent.belief.update(beliefs, slates, clicks))  # doctest: +SKIP
+        >>> agent.policy(agent.belief.read(state))  # doctest: +SKIP
     """
 
     options_class: ClassVar[type[SACOptions]] = EndToEndOptions

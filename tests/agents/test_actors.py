@@ -10,9 +10,9 @@ import pytest
 
 from gems_gym.artifacts import ArtifactError, save_artifact
 from gems_gym.common.networks import FeedForward
+from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor, NoisyActor, add_exploration_noise
 from gems_gym_agents.actors import actor_from_modules
-from gems_gym_agents.base import Policy
 
 RNG = np.random.default_rng(0)
 OBSERVATIONS = RNG.uniform(-1, 1, (37, 20)).astype(np.float32)
@@ -34,25 +34,25 @@ def small_actor(seed: int = 0) -> Actor:
 
 def test_acts_in_the_box():
     actor = small_actor()
-    actions = actor.act(OBSERVATIONS)
+    actions = actor(OBSERVATIONS)
     assert isinstance(actor, Policy)
     assert (actor.observation_size, actor.action_size) == (20, 32)
     assert (actions.shape, actions.dtype) == ((37, 32), np.float32)
     assert np.abs(actions).max() <= 1
-    assert np.abs(actor.act(OBSERVATIONS * np.float32(1e6))).max() <= 1
+    assert np.abs(actor(OBSERVATIONS * np.float32(1e6))).max() <= 1
 
 
 def test_a_users_action_does_not_depend_on_the_users_beside():
     actor = small_actor()
-    alone = np.concatenate([actor.act(row[None]) for row in OBSERVATIONS])
-    np.testing.assert_array_equal(alone, actor.act(OBSERVATIONS))
+    alone = np.concatenate([actor(row[None]) for row in OBSERVATIONS])
+    np.testing.assert_array_equal(alone, actor(OBSERVATIONS))
 
 
 def test_save_and_load(tmp_path):
     actor = small_actor()
     sha256 = actor.save(tmp_path / "policy.safetensors")
     loaded = Actor.load(tmp_path / "policy.safetensors")
-    np.testing.assert_array_equal(loaded.act(OBSERVATIONS), actor.act(OBSERVATIONS))
+    np.testing.assert_array_equal(loaded(OBSERVATIONS), actor(OBSERVATIONS))
     assert loaded.metadata == {"agent": "test"}
     assert loaded.save(tmp_path / "again.safetensors") == sha256
 
@@ -60,14 +60,14 @@ def test_save_and_load(tmp_path):
 def test_half_precision(tmp_path):
     actor = small_actor()
     half = Actor(actor.network, actor.metadata, half_precision=True)
-    assert 0 < np.abs(half.act(OBSERVATIONS) - actor.act(OBSERVATIONS)).max() < 0.01
+    assert 0 < np.abs(half(OBSERVATIONS) - actor(OBSERVATIONS)).max() < 0.01
     sha256 = half.save(tmp_path / "half.safetensors")
     actor.save(tmp_path / "whole.safetensors")
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
     assert sizes[0] < sizes[1]
     loaded = Actor.load(tmp_path / "half.safetensors")
     assert loaded.half_precision
-    np.testing.assert_array_equal(loaded.act(OBSERVATIONS), half.act(OBSERVATIONS))
+    np.testing.assert_array_equal(loaded(OBSERVATIONS), half(OBSERVATIONS))
     assert loaded.save(tmp_path / "again.safetensors") == sha256
 
 
@@ -76,7 +76,7 @@ def test_loading_and_acting_need_no_learning_library(tmp_path):
     program = (
         "import sys, pathlib, numpy as np\n"
         "from gems_gym_agents.online.sac import SACAgent\n"
-        "SACAgent.load(pathlib.Path(sys.argv[1])).act(np.zeros((2, 20), dtype=np.float32))\n"
+        "SACAgent.load(pathlib.Path(sys.argv[1]))(np.zeros((2, 20), dtype=np.float32))\n"
         "assert not {'torch', 'stable_baselines3', 'd3rlpy', 'minari'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
@@ -96,14 +96,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 @pytest.mark.parametrize("shape", [(20,), (3, 19), (2, 3, 20)])
 def test_wrong_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r"\(num_users, 20\) was expected"):
-        small_actor().act(np.zeros(shape, dtype=np.float32))
+        small_actor()(np.zeros(shape, dtype=np.float32))
 
 
 def test_nan_is_refused():
     observations = OBSERVATIONS.copy()
     observations[5, 3] = np.nan
     with pytest.raises(ValueError, match=r"observations\[5\]"):
-        small_actor().act(observations)
+        small_actor()(observations)
 
 
 def test_a_network_without_tanh_is_refused():
@@ -128,10 +128,10 @@ def test_from_torch_modules_agrees_with_torch():
     with torch.no_grad():
         x = torch.from_numpy(OBSERVATIONS)
         expected = torch.tanh(head(nn.functional.layer_norm(body(x), (64,)))).numpy()
-        before = actor.act(OBSERVATIONS)
+        before = actor(OBSERVATIONS)
         np.testing.assert_allclose(before, expected, atol=1e-5)
         head.weight.zero_()  # the actor is a copy: training may go on
-    np.testing.assert_array_equal(actor.act(OBSERVATIONS), before)
+    np.testing.assert_array_equal(actor(OBSERVATIONS), before)
 
 
 def test_modules_that_cannot_be_exported_are_named():
@@ -145,10 +145,11 @@ def test_modules_that_cannot_be_exported_are_named():
 def test_noise_belongs_to_the_user():
     actor = small_actor()
     together, alone = NoisyActor(actor, 0.3), NoisyActor(actor, 0.3)
-    together.reset(range(37))
-    alone.reset([9])
+    all_of_them, one = together.open(range(37)), alone.open([9])
     for _ in range(3):
-        np.testing.assert_array_equal(together.act(OBSERVATIONS)[9], alone.act(OBSERVATIONS[9:10])[0])
+        actions, all_of_them = together.act(all_of_them, OBSERVATIONS)
+        (action,), one = alone.act(one, OBSERVATIONS[9:10])
+        np.testing.assert_array_equal(actions[9], action)
 
 
 def test_noise_has_the_standard_deviation_asked_for():
@@ -164,12 +165,11 @@ def test_noise_has_the_standard_deviation_asked_for():
 def test_no_noise_is_no_noise():
     actor = small_actor()
     noisy = NoisyActor(actor, 0.0)
-    noisy.reset(range(37))
-    np.testing.assert_array_equal(noisy.act(OBSERVATIONS), actor.act(OBSERVATIONS))
+    np.testing.assert_array_equal(noisy.act(noisy.open(range(37)), OBSERVATIONS)[0], actor(OBSERVATIONS))
 
 
 def test_bad_noise_is_refused():
     with pytest.raises(ValueError, match="standard_deviation must be a finite number ≥ 0, got -1"):
         NoisyActor(small_actor(), -1.0)
     with pytest.raises(ValueError, match="one each"):
-        NoisyActor(small_actor(), 0.1).act(OBSERVATIONS)
+        NoisyActor(small_actor(), 0.1).act((None, []), OBSERVATIONS)

@@ -27,11 +27,11 @@ def test_the_mean_of_late_policies_is_one_more(tmp_path, share, late):
     *policies, mean = agent.checkpoints
     assert [one.interactions for one in policies] == [80, 160, 240, 320, 400]
     assert [one.mean_of for one in policies] == [1] * 5
-    assert (mean.interactions, mean.mean_of, mean.score) == (400, len(late), closeness(mean.actor.act))
+    assert (mean.interactions, mean.mean_of, mean.score) == (400, len(late), closeness(mean.actor))
     for name, array in weights(mean.actor).items():
         parts = [weights(policies[index].actor)[name] for index in late]
         np.testing.assert_allclose(array, np.mean(parts, axis=0), atol=1e-6)
-    assert np.abs(mean.actor.act(OBSERVATIONS) - policies[-1].actor.act(OBSERVATIONS)).max() > 1e-4
+    assert np.abs(mean.actor(OBSERVATIONS) - policies[-1].actor(OBSERVATIONS)).max() > 1e-4
     assert agent.interactions == 400
     file = tmp_path / f"checkpoints/actor_400_mean_of_{len(late)}.safetensors"
     assert Actor.load(file).metadata["mean_of"] == len(late)
@@ -53,13 +53,13 @@ def test_the_mean_is_chosen_where_it_is_better(tmp_path, mean_is_better, chosen)
     )  # fmt: skip
     assert [one.mean_of for one in agent.checkpoints] == [1, 1, 2]
     best = agent.checkpoints[chosen - 1].actor
-    np.testing.assert_array_equal(agent.act(OBSERVATIONS), best.act(OBSERVATIONS))
+    np.testing.assert_array_equal(agent.policy(OBSERVATIONS), best(OBSERVATIONS))
     loaded = Actor.load(tmp_path / "best.safetensors")
-    np.testing.assert_array_equal(loaded.act(OBSERVATIONS), best.act(OBSERVATIONS))
+    np.testing.assert_array_equal(loaded(OBSERVATIONS), best(OBSERVATIONS))
 
 
 def test_without_scores_the_mean_is_the_policy():
     agent = fitted(validate_every=80)
     assert [one.mean_of for one in agent.checkpoints] == [1, 1, 1, 1, 3]
-    np.testing.assert_array_equal(agent.act(OBSERVATIONS), agent.checkpoints[-1].actor.act(OBSERVATIONS))
+    np.testing.assert_array_equal(agent.policy(OBSERVATIONS), agent.checkpoints[-1].actor(OBSERVATIONS))
     assert [one.mean_of for one in fitted(validate_every=320).checkpoints] == [1]

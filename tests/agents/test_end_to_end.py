@@ -295,7 +295,7 @@ def test_interrupted_it_goes_on_to_the_same_bits(ranker, belief, tmp_path):
 def test_options_have_an_effect(ranker, belief, option):
     usual, changed = fitted(ranker, belief), fitted(ranker, belief, **option)
     beliefs = np.random.default_rng(0).uniform(-1, 1, (20, SIZE)).astype(np.float32)
-    assert np.abs(usual.act(beliefs) - changed.act(beliefs)).max() > 1e-4
+    assert np.abs(usual.policy(beliefs) - changed.policy(beliefs)).max() > 1e-4
 
 
 def test_bad_arguments_are_named(ranker, belief):

@@ -141,7 +141,7 @@ def test_files_say_how_they_were_made(folder, tmp_path):
         assert picked.score == entry.metrics["validation_return"]
         assert actor.half_precision
         assert entry.metrics["float16"]["largest_difference"] < levels.SAME_ACTIONS
-        np.testing.assert_allclose(actor.act(beliefs), picked.actor.act(beliefs), atol=levels.SAME_ACTIONS)
+        np.testing.assert_allclose(actor(beliefs), picked.actor(beliefs), atol=levels.SAME_ACTIONS)
         scores[made["level"]] = picked.score
     assert scores["expert"] == max(one.score for one in policies.values()) > scores["medium"]
 

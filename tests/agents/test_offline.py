@@ -192,7 +192,7 @@ def test_agents_train_export_and_load(dataset, name: str, tmp_path: Path) -> Non
     agent = fitted(dataset, AGENTS[name], steps=20, layer_norm=True)
     assert isinstance(agent, Agent)
     assert agent.learns_from == "dataset"
-    actions = agent.act(BELIEFS)
+    actions = agent.policy(BELIEFS)
     assert actions.shape == (50, 6)
     assert actions.dtype == np.float32
     assert np.abs(actions).max() <= 1
@@ -200,7 +200,7 @@ def test_agents_train_export_and_load(dataset, name: str, tmp_path: Path) -> Non
     assert ("q_abs_max" in agent.history[-1]) == (name != "bc")
     agent.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["policy.safetensors", "training.json"]
-    np.testing.assert_array_equal(AGENTS[name].load(tmp_path).act(BELIEFS), actions)
+    np.testing.assert_array_equal(AGENTS[name].load(tmp_path)(BELIEFS), actions)
     record = json.loads((tmp_path / "training.json").read_text())
     assert record["dataset"]["content_hash"] == dataset.storage.metadata["content_hash"]
     assert record["dataset"]["ranker_sha256"] == dataset.storage.metadata["ranker_sha256"]
@@ -217,7 +217,7 @@ def test_export_is_what_d3rlpy_predicts(
     export = loop.export_policy
     monkeypatch.setattr(loop, "export_policy", lambda algo, obs: algorithms.append(algo) or export(algo, obs))
     agent = fitted(dataset, AGENTS[name], steps=15, layer_norm=layer_norm, hidden_units=(32, 24))
-    np.testing.assert_allclose(agent.act(BELIEFS), algorithms[-1].predict(BELIEFS), atol=1e-5)
+    np.testing.assert_allclose(agent.policy(BELIEFS), algorithms[-1].predict(BELIEFS), atol=1e-5)
     norms = [
         module for module in algorithms[-1].impl.policy.modules() if isinstance(module, torch.nn.LayerNorm)
     ]
@@ -242,11 +242,11 @@ def test_same_seed_same_agent_and_global_state_untouched(dataset) -> None:
     expected = random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
     random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002
     threads = torch.get_num_threads()
-    first = fitted(dataset, seed=4).act(BELIEFS)
+    first = fitted(dataset, seed=4).policy(BELIEFS)
     assert (random.random(), np.random.random(), torch.rand(1).item()) == expected  # noqa: NPY002
     assert torch.get_num_threads() == threads
-    np.testing.assert_array_equal(fitted(dataset, seed=4).act(BELIEFS), first)
-    assert (fitted(dataset, seed=5).act(BELIEFS) != first).any()
+    np.testing.assert_array_equal(fitted(dataset, seed=4).policy(BELIEFS), first)
+    assert (fitted(dataset, seed=5).policy(BELIEFS) != first).any()
 
 
 def test_behaviour_cloning_learns_the_policy_not_a_shifted_one(dataset) -> None:
@@ -254,7 +254,7 @@ def test_behaviour_cloning_learns_the_policy_not_a_shifted_one(dataset) -> None:
     agent = fitted(dataset, BCAgent, steps=600, hidden_units=(64, 64))
     observations = np.concatenate([episode.observations[:-1] for episode in dataset.iterate_episodes()])
     recorded = np.concatenate([episode.actions for episode in dataset.iterate_episodes()])
-    error = ((agent.act(observations) - recorded) ** 2).mean()
+    error = ((agent.policy(observations) - recorded) ** 2).mean()
     assert error < 0.5 * recorded.var(axis=0).mean()
 
 
@@ -269,11 +269,11 @@ def test_best_policy_is_kept(dataset, tmp_path: Path) -> None:
 
     agent = TD3PlusBCAgent(**SMALL, steps_per_epoch=10)
     agent.fit(dataset, steps=30, seed=0, evaluate=evaluate, directory=tmp_path, progress=False)
-    np.testing.assert_array_equal(agent.act(BELIEFS), seen[1])
+    np.testing.assert_array_equal(agent.policy(BELIEFS), seen[1])
     assert [line["score"] for line in agent.history] == scores
     assert list((tmp_path / "tensorboard").glob("events*"))
     unwatched = fitted(dataset, steps=30, steps_per_epoch=10)
-    np.testing.assert_array_equal(unwatched.act(BELIEFS), seen[2])
+    np.testing.assert_array_equal(unwatched.policy(BELIEFS), seen[2])
 
 
 def test_q_explosion_stops_with_a_clear_error(dataset) -> None:
@@ -345,7 +345,7 @@ def test_bad_fit_arguments(dataset) -> None:
     with pytest.raises(ValueError, match="device must be a torch device such as 'cpu' or 'cuda', got 'gpu'"):
         BCAgent().fit(dataset, steps=1, seed=0, device="gpu")
     with pytest.raises(RuntimeError, match="BCAgent has not been fitted"):
-        BCAgent().act(BELIEFS)
+        BCAgent().policy(BELIEFS)
     with pytest.raises(RuntimeError, match="BCAgent has not been fitted"):
         BCAgent().save(Path("nowhere"))
 

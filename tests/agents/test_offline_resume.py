@@ -105,7 +105,7 @@ def test_interrupted_in_every_epoch_it_ends_with_the_same_bytes(
     uninterrupted = fit(dataset, None, kind)
     assert saved(agent, run) == saved(uninterrupted, tmp_path / "whole")
     assert agent.history == uninterrupted.history
-    np.testing.assert_array_equal(agent.last.act(BELIEFS), uninterrupted.last.act(BELIEFS))
+    np.testing.assert_array_equal(agent.last(BELIEFS), uninterrupted.last(BELIEFS))
     assert not is_unfinished(run)
 
 
@@ -221,7 +221,7 @@ def test_a_diverged_training_leaves_nothing_to_resume_but_the_way_to_its_best_po
         agent.fit(dataset, steps=2_000, seed=0, directory=tmp_path, evaluate=up_and_down, progress=False)
     assert not is_unfinished(tmp_path)
     again = fit(dataset, None, steps=int(str(stopped.value).rpartition("=")[2]), **diverged)
-    np.testing.assert_array_equal(again.act(BELIEFS), agent.act(BELIEFS))
+    np.testing.assert_array_equal(again.policy(BELIEFS), agent.policy(BELIEFS))
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True])

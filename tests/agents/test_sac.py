@@ -35,15 +35,15 @@ def test_learns():
     agent = SACAgent(**SMALL, gamma=0.5, learning_rate=3e-3, validate_every=1_600)
     agent.fit(TargetVectorEnv(16), steps=6_400, seed=0, evaluate=closeness, progress=False)
     assert closeness(lambda observations: np.zeros((len(observations), 2))) < 3.3
-    assert closeness(agent.act) > 4.3
+    assert closeness(agent.policy) > 4.3
     assert isinstance(agent, Agent)
     assert SACAgent.learns_from == "environment"
 
 
 def test_same_seed_same_agent_and_another_seed_another():
     first, again, other = fitted(seed=3), fitted(seed=3), fitted(seed=4)
-    np.testing.assert_array_equal(first.act(OBSERVATIONS), again.act(OBSERVATIONS))
-    assert np.abs(first.act(OBSERVATIONS) - other.act(OBSERVATIONS)).max() > 1e-3
+    np.testing.assert_array_equal(first.policy(OBSERVATIONS), again.policy(OBSERVATIONS))
+    assert np.abs(first.policy(OBSERVATIONS) - other.policy(OBSERVATIONS)).max() > 1e-3
 
 
 def test_of_several_starts_the_worse_half_is_dropped_until_one_is_left():
@@ -61,11 +61,11 @@ def test_of_several_starts_the_worse_half_is_dropped_until_one_is_left():
 
     assert len({one.checkpoints[0].score for one in alone.values()}) == 4
     chosen = best_of(best_of(alone, 1)[:2], 2)[0]
-    assert agent.actor.metadata["seed"] == chosen
+    assert agent.policy.metadata["seed"] == chosen
     assert [one.describe() for one in agent.checkpoints] == [
         one.describe() for one in alone[chosen].checkpoints
     ]
-    np.testing.assert_array_equal(agent.act(OBSERVATIONS), alone[chosen].act(OBSERVATIONS))
+    np.testing.assert_array_equal(agent.policy(OBSERVATIONS), alone[chosen].policy(OBSERVATIONS))
 
 
 def test_the_curves_of_several_starts_begin_with_the_scores_of_the_best(tmp_path):
@@ -120,9 +120,7 @@ def test_policies_kept_within_rounds_change_nothing_else():
     assert [*at_ends] == [72, 80, 88, 104, 128, 160, 208, 280, 320, 448, 480]
     for one in scored.checkpoints[:-1]:  # the last is a mean, here of fewer
         assert one.score == at_ends[one.interactions].score
-        np.testing.assert_array_equal(
-            one.actor.act(OBSERVATIONS), at_ends[one.interactions].actor.act(OBSERVATIONS)
-        )
+        np.testing.assert_array_equal(one.actor(OBSERVATIONS), at_ends[one.interactions].actor(OBSERVATIONS))
     assert len({one.score for one in at_ends.values()}) == len(at_ends)
 
 
@@ -133,7 +131,7 @@ def test_exported_actor_is_sb3s_deterministic_policy(layer_norm):
         model.learn(320)
     expected, _ = model.predict(OBSERVATIONS, deterministic=True)
     actor = export_actor(model)
-    np.testing.assert_allclose(actor.act(OBSERVATIONS), expected, atol=1e-5)
+    np.testing.assert_allclose(actor(OBSERVATIONS), expected, atol=1e-5)
     assert [["layer_norm"] in actor.network.spec] == [layer_norm]
 
 
@@ -189,7 +187,7 @@ def test_layer_norm_is_after_every_hidden_layer_of_actor_and_critics():
     ids=lambda option: next(iter(option)),
 )
 def test_every_option_has_an_effect(option):
-    assert np.abs(fitted(**option).act(OBSERVATIONS) - fitted().act(OBSERVATIONS)).max() > 0
+    assert np.abs(fitted(**option).policy(OBSERVATIONS) - fitted().policy(OBSERVATIONS)).max() > 0
 
 
 def test_reward_scale_stays_inside():
@@ -248,10 +246,10 @@ def test_files_and_checkpoints(tmp_path):
     assert [checkpoint.interactions for checkpoint in agent.checkpoints] == [80, 160, 240, 320]
     assert [checkpoint.score for checkpoint in agent.checkpoints] == [2.0, 3.0, 1.0, 1.5]
     best, last = agent.checkpoints[1].actor, agent.checkpoints[3].actor
-    np.testing.assert_array_equal(agent.act(OBSERVATIONS), best.act(OBSERVATIONS))
+    np.testing.assert_array_equal(agent.policy(OBSERVATIONS), best(OBSERVATIONS))
     for name, actor in {"best": best, "last": last, "checkpoints/actor_160": best}.items():
         loaded = Actor.load(tmp_path / f"{name}.safetensors")
-        np.testing.assert_array_equal(loaded.act(OBSERVATIONS), actor.act(OBSERVATIONS))
+        np.testing.assert_array_equal(loaded(OBSERVATIONS), actor(OBSERVATIONS))
     curve = json.loads((tmp_path / "checkpoints/checkpoints.json").read_text())
     assert curve[1]["score"] == 3.0
     assert curve[1]["file"] == "actor_160.safetensors"
@@ -262,7 +260,7 @@ def test_files_and_checkpoints(tmp_path):
 
     agent.save(tmp_path / "agent")
     loaded = SACAgent.load(tmp_path / "agent")
-    np.testing.assert_array_equal(loaded.act(OBSERVATIONS), best.act(OBSERVATIONS))
+    np.testing.assert_array_equal(loaded(OBSERVATIONS), best(OBSERVATIONS))
     details = json.loads((tmp_path / "agent/sac.json").read_text())
     assert details["chosen"]["interactions"] == 160
     assert details["options"]["gamma"] == 0.8
@@ -306,7 +304,7 @@ def test_ctrl_c_keeps_what_there_is(tmp_path):
         )
     assert agent.interactions == 29 * 8
     assert agent.checkpoints[-1].score is None
-    assert agent.act(OBSERVATIONS).shape == (50, 2)
+    assert agent.policy(OBSERVATIONS).shape == (50, 2)
     Actor.load(tmp_path / "last.safetensors")
     Actor.load(tmp_path / "best.safetensors")
     assert not list(tmp_path.rglob("*.tmp"))
@@ -351,7 +349,7 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="starts=2: only with evaluate"):
         fitted(starts=2)
     with pytest.raises(RuntimeError, match="call fit first"):
-        SACAgent().act(OBSERVATIONS)
+        SACAgent().policy(OBSERVATIONS)
     for device, message in [
         ("cdua", "a torch device such as 'cpu' or 'cuda'"),
         ("cuda:9999", "one that torch sees here"),

@@ -71,11 +71,11 @@ def bench_policy_slates(rate, policy):
     env = gymnasium.make_vec(ENV, num_envs=256)
     observations, _ = env.reset(seed=0)
     acting = make_policy(policy, env)
-    acting.reset(list(range(256)))
+    state = acting.open(list(range(256)))
 
     def work():
         for _ in range(10):
-            acting.act(observations)
+            acting.act(state, observations)
 
     rate(work, 10 * 256, "slates")
 

@@ -40,15 +40,18 @@ def small_belief(seed: int = 0) -> GruBelief:
 class NoisyLatents:
     """A latent policy: a fixed linear map of the belief, plus each user's own noise."""
 
-    def reset(self, seeds: Sequence[int]) -> None:
-        self.rngs = [np.random.default_rng([7, seed]) for seed in seeds]
+    observes = "beliefs"
+    actions = "latents"
 
-    def act(self, observations: np.ndarray) -> np.ndarray:
+    def open(self, seeds: Sequence[int]) -> list[np.random.Generator]:
+        return [np.random.default_rng([7, seed]) for seed in seeds]
+
+    def act(self, state: list[np.random.Generator], observations: np.ndarray) -> tuple[np.ndarray, Any]:
         weights = np.random.default_rng(0).normal(size=(observations.shape[1], 6))
         # user by user: the bits of a matrix product depend on its number of rows
         means = np.stack([observation @ weights for observation in observations])
-        noise = np.stack([rng.normal(size=6) for rng in self.rngs])
-        return np.clip(means + 0.3 * noise, -1.0, 1.0).astype(np.float32)
+        noise = np.stack([rng.normal(size=6) for rng in state])
+        return np.clip(means + 0.3 * noise, -1.0, 1.0).astype(np.float32), state
 
 
 def collect_latents(dataset_id: str = "small/latent-v0", **changes: Any) -> Any:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import minari
@@ -90,10 +91,10 @@ def test_sessions_are_what_a_single_environment_gives() -> None:
     for index, seed in enumerate(user_seeds("logging", 3, 10)):
         episode, policy = dataset[index], NoisyLatents()
         observation, info = env.reset(seed=seed)
-        policy.reset([seed])
+        state = policy.open([seed])
         for t in range(LENGTH):
             np.testing.assert_array_equal(episode.observations[t], observation)
-            action = policy.act(observation[None])[0]
+            (action,), state = policy.act(state, observation[None])
             np.testing.assert_array_equal(episode.actions[t], action)
             observation, reward, _, _, info = env.step(action)
             assert reward == episode.rewards[t]
@@ -147,9 +148,9 @@ def test_noise_is_recorded_and_what_was_executed_is_stored(tmp_path: Path) -> No
     ranker = dataset_ranker(noisy)
     off = []
     for one, other in zip(exact.iterate_episodes(), noisy.iterate_episodes(), strict=True):
-        np.testing.assert_array_equal(one.actions, actor.act(one.observations[:-1]))
+        np.testing.assert_array_equal(one.actions, actor(one.observations[:-1]))
         np.testing.assert_array_equal(other.infos["slate"][1:], ranker.rank(other.actions))
-        off.append(other.actions - actor.act(other.observations[:-1]))
+        off.append(other.actions - actor(other.observations[:-1]))
     assert 0.1 < np.std(off) < 0.26  # clipped to the box
 
 
@@ -209,9 +210,9 @@ def test_nothing_is_listed_while_it_is_written(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(DatasetWriter, "chunk_episodes", 4)
 
     class Looking(NoisyLatents):
-        def act(self, observations: np.ndarray) -> np.ndarray:
+        def act(self, state: Any, observations: np.ndarray) -> tuple[np.ndarray, Any]:
             assert minari.list_local_datasets() == {}
-            return super().act(observations)
+            return super().act(state, observations)
 
     collect_latents(policy=Looking())
     assert list(minari.list_local_datasets()) == ["small/latent-v0"]
@@ -263,12 +264,13 @@ def test_bad_arguments(changes: dict, message: str, datasets_root: Path) -> None
 
 
 def test_bad_policies(datasets_root: Path) -> None:
-    with pytest.raises(TypeError, match="policy must be a name, or have reset"):
+    with pytest.raises(TypeError, match="policy must be a name, or have observes"):
         collect_latents(policy=lambda env: object())
 
     class OutOfBox(NoisyLatents):
-        def act(self, observations: np.ndarray) -> np.ndarray:
-            return super().act(observations) * np.float32(np.nan)
+        def act(self, state: Any, observations: np.ndarray) -> tuple[np.ndarray, Any]:
+            actions, state = super().act(state, observations)
+            return actions * np.float32(np.nan), state
 
     with pytest.raises(ValueError, match=r"NaN|nan|finite"):
         collect_latents(policy=OutOfBox())

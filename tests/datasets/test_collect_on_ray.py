@@ -48,12 +48,12 @@ class DyingOnce(NoisyLatents):
     def __init__(self, file: Path, home: int) -> None:
         self.file, self.home, self.batches = file, home, 0
 
-    def reset(self, seeds: Any) -> None:
-        super().reset(seeds)
+    def open(self, seeds: Any) -> Any:
         self.batches += 1
         if os.getpid() != self.home and self.batches == 3 and not self.file.exists():
             self.file.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().open(seeds)
 
 
 def make_dying(env: Any, file: str, home: int) -> DyingOnce:

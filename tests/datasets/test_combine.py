@@ -43,8 +43,8 @@ def returns_of(dataset: Any) -> list[float]:
 
 
 class Still(NoisyLatents):
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        return np.zeros((len(observations), 6), dtype=np.float32)
+    def act(self, state: Any, observations: np.ndarray) -> tuple[np.ndarray, Any]:
+        return np.zeros((len(observations), 6), dtype=np.float32), state
 
 
 def test_merged_sessions_are_those_of_the_parts() -> None:

@@ -150,9 +150,9 @@ def test_killed_at_delicate_moments_it_goes_on(
 class Slow(NoisyLatents):
     """Takes 20 ms for an action."""
 
-    def act(self, observations: np.ndarray) -> np.ndarray:
+    def act(self, state: Any, observations: np.ndarray) -> tuple[np.ndarray, Any]:
         time.sleep(0.02)
-        return super().act(observations)
+        return super().act(state, observations)
 
 
 def wait_for_chunks(root: Path, count: int, process: multiprocessing.Process) -> None:
@@ -183,16 +183,16 @@ class Failing(NoisyLatents):
     def __init__(self, error: BaseException, batch: int = 3) -> None:
         self.error, self.batches = error, batch
 
-    def reset(self, seeds: Sequence[int]) -> None:
-        super().reset(seeds)
+    def open(self, seeds: Sequence[int]) -> Any:
         self.batches -= 1
         self.steps = 0
+        return super().open(seeds)
 
-    def act(self, observations: np.ndarray) -> np.ndarray:
+    def act(self, state: Any, observations: np.ndarray) -> tuple[np.ndarray, Any]:
         self.steps += 1
         if self.batches == 0 and self.steps == 4:
             raise self.error
-        return super().act(observations)
+        return super().act(state, observations)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("disk full"), ZeroDivisionError()])
@@ -308,8 +308,9 @@ def test_other_arguments_are_refused_and_named(unfinished: Path, changes: dict, 
 class Otherwise(NoisyLatents):
     """Has the same name in the metadata, and does something else."""
 
-    def act(self, observations: np.ndarray) -> np.ndarray:
-        return -super().act(observations)
+    def act(self, state: Any, observations: np.ndarray) -> tuple[np.ndarray, Any]:
+        actions, state = super().act(state, observations)
+        return -actions, state
 
 
 def test_another_policy_of_the_same_name_is_noticed(unfinished: Path) -> None:
@@ -374,12 +375,12 @@ class InWorkers(NoisyLatents):
     def __init__(self, deed: str) -> None:
         self.deed, self.home = deed, os.getpid()
 
-    def act(self, observations: np.ndarray) -> np.ndarray:
+    def act(self, state: Any, observations: np.ndarray) -> tuple[np.ndarray, Any]:
         if os.getpid() != self.home:
             if self.deed == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise ValueError("no such latent")
-        return super().act(observations)
+        return super().act(state, observations)
 
 
 @pytest.mark.parametrize(

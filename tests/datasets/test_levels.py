@@ -64,7 +64,7 @@ def test_each_level_is_what_it_says() -> None:
 def test_medium_is_what_collecting_with_its_policy_gives() -> None:
     agent = open_trained_agent(f"medium-{PRESET}")
     beliefs = np.random.default_rng(0).uniform(-1, 1, (7, 4)).astype(np.float32)
-    np.testing.assert_array_equal(agent.policy.act(beliefs), small_actor(1).act(beliefs))
+    np.testing.assert_array_equal(agent.policy(beliefs), small_actor(1)(beliefs))
     by_hand = collect(
         ENV_ID, NoisyActor(agent.policy, 0.1), dataset_id="small/hand-v0", episodes=12, seed=3, progress=False,
         ranker=agent.ranker, belief=agent.belief, env_kwargs=WORLD, reference_scores=(1.0, 9.0),
@@ -118,11 +118,11 @@ def test_interrupted_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = made("mixed", dataset_id="small/whole-v0").storage.metadata["content_hash"]
     act, calls = NoisyActor.act, []
 
-    def interrupted(self: NoisyActor, observations: np.ndarray) -> np.ndarray:
+    def interrupted(self: NoisyActor, state: Any, observations: np.ndarray) -> Any:
         calls.append(1)
         if len(calls) > 50:
             raise KeyboardInterrupt
-        return act(self, observations)
+        return act(self, state, observations)
 
     with monkeypatch.context() as patch:
         patch.setattr(NoisyActor, "act", interrupted)

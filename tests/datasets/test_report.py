@@ -22,13 +22,13 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 class SameSlate:
     """Shows items 7, 7, 7, 8 and 9 to everybody."""
 
-    kind = "slates"
+    observes = actions = "slates"
 
-    def reset(self, seeds) -> None:
+    def open(self, seeds) -> None:
         pass
 
-    def act(self, observations) -> np.ndarray:
-        return np.tile([7, 7, 7, 8, 9], (len(observations["slate"]), 1))
+    def act(self, state, observations) -> tuple[np.ndarray, None]:
+        return np.tile([7, 7, 7, 8, 9], (len(observations["slate"]), 1)), None
 
 
 def test_concentration_of_known_counts() -> None:

@@ -39,9 +39,9 @@ def test_every_policy_serves_one_user_or_many_with_the_same_slates(name):
         one = SlateEnv(episode_length=12)
         policy = make_policy(name, one, **QUICK.get(name, {}))
         observation, _ = one.reset(seed=seed)
-        policy.reset([seed])
+        state = policy.open([seed])
         for step in range(1, 13):
-            action = policy.act(observation)
+            action, state = policy.act(state, observation)
             assert action.shape == (10,)
             np.testing.assert_array_equal(action, shown[step, i])
             observation, *_ = one.step(action)
@@ -81,8 +81,8 @@ def test_random_slates_never_repeat_beyond_a_session():
     env = SlateVectorEnv(2, episode_length=10)
     observations, _ = env.reset(seed=0)
     policy = make_policy("random", env)
-    policy.reset([0, 1])
-    shown = np.stack([policy.act(observations) for _ in range(30)])  # (30, 2, 10)
+    state = policy.open([0, 1])
+    shown = np.stack([policy.act(state, observations)[0] for _ in range(30)])  # (30, 2, 10)
     assert len({tuple(slate) for slate in shown[:, 0].tolist()}) == 30
 
 
@@ -91,10 +91,10 @@ def test_epsilon_is_the_share_of_random_items():
     for epsilon in (0.0, 0.5, 1.0):
         policy = make_policy("eps_greedy_oracle", env, epsilon=epsilon)
         observations, _ = env.reset(seed=0)
-        policy.reset(list(range(50)))
+        state = policy.open(list(range(50)))
         random_positions = []
         for _ in range(40):
-            action = policy.act(observations)
+            action, state = policy.act(state, observations)
             random_positions.append(action != env.simulator.short_term_oracle_slates())
             observations, *_ = env.step(action)
         assert np.mean(random_positions) == pytest.approx(epsilon, abs=0.02)
@@ -105,12 +105,12 @@ def test_epsilon_is_the_share_of_random_items():
 def test_the_boredom_aware_oracles_budgets_have_an_effect():
     env = SlateVectorEnv(40)
     env.reset(seed=0)
-    few = make_policy("boredom_aware_oracle", env, max_per_topic=1, click_budget=10.0).act(None)
+    few = make_policy("boredom_aware_oracle", env, max_per_topic=1, click_budget=10.0).act(None, None)[0]
     topics = env.catalog.item_topics[few]
     assert all(len(set(row)) == 10 for row in topics.tolist())
-    free = make_policy("boredom_aware_oracle", env, max_per_topic=10, click_budget=1e9).act(None)
+    free = make_policy("boredom_aware_oracle", env, max_per_topic=10, click_budget=1e9).act(None, None)[0]
     np.testing.assert_array_equal(free, env.simulator.short_term_oracle_slates())
-    tight = make_policy("boredom_aware_oracle", env, max_per_topic=10, click_budget=1.5).act(None)
+    tight = make_policy("boredom_aware_oracle", env, max_per_topic=10, click_budget=1.5).act(None, None)[0]
     assert (tight != free).any()
     users = USERS[:100]
     assert returns("boredom_aware_oracle", users=users, newest_clicks=10).mean() != pytest.approx(
@@ -133,8 +133,7 @@ def test_diverse_slates_show_every_topic():
     env = SlateVectorEnv(30)
     observations, _ = env.reset(seed=0)
     policy = make_policy("diverse_random", env)
-    policy.reset(list(range(30)))
-    slates = policy.act(observations)
+    slates, _ = policy.act(policy.open(list(range(30))), observations)
     assert all(len(set(row)) == 10 for row in env.catalog.item_topics[slates].tolist())
     assert len(np.unique(slates)) > 150
 
@@ -162,7 +161,7 @@ def test_wrong_uses_are_refused():
     with pytest.raises(TypeError, match="must be a slate environment"):
         make_policy("random", gymnasium.make("CartPole-v1"))
     with pytest.raises(ValueError, match="one seed per user"):
-        make_policy("random", SlateEnv()).reset([1, 2])
+        make_policy("random", SlateEnv()).open([1, 2])
     env = SlateVectorEnv(2)
     with pytest.raises(ValueError, match="autoreset_mode='disabled'"):
         next(play_sessions(env, make_policy("random", env), [1, 2]))

@@ -7,8 +7,8 @@ from gems_gym.policies.random_latents import RandomLatents
 
 def drawn(seeds, steps=3):
     policy = RandomLatents(4)
-    policy.reset(seeds)
-    return np.stack([policy.act(None) for _ in range(steps)])  # (steps, num_users, 4)
+    state = policy.open(seeds)
+    return np.stack([policy.act(state, None)[0] for _ in range(steps)])  # (steps, num_users, 4)
 
 
 def test_uniform_in_the_box():

@@ -20,7 +20,7 @@ pytest.importorskip("optuna")
 from gems_gym.beliefs import GruBelief
 from gems_gym.common.jobs import Job
 from gems_gym.rankers import GemsRanker
-from gems_gym_agents.tuning.space import Between, OneOf, read_space
+from gems_gym_agents.tuning.space import Between, OneOf, check_space, read_space
 from gems_gym_agents.tuning.trials import PRESET_FILE, Search, Trial, best_of, run_trials
 
 ENV = "GemsSlate-diffuse_topdown-v0"
@@ -33,6 +33,7 @@ shape = {choices = [[8], [8, 8]]}
 AGENT = '''
 import numpy as np
 from gems_gym.artifacts import load_artifact, save_artifact
+from gems_gym.policies import MemorylessPolicy
 
 class Constant:
     """Plays one latent for ever; nothing is learned."""
@@ -52,8 +53,10 @@ class Constant:
             raise RuntimeError("this one never learns")
         self.size = source.single_action_space.shape[0]
 
-    def act(self, observations):
-        return np.full((len(observations), self.size), self.latent, np.float32)
+    @property
+    def policy(self):
+        latent = np.full((1, self.size), self.latent, np.float32)
+        return MemorylessPolicy(lambda beliefs: np.repeat(latent, len(beliefs), axis=0))
 
     def save(self, directory):
         latent = np.full(self.size, self.latent, np.float32)
@@ -63,7 +66,7 @@ class Constant:
     def load(cls, directory):
         agent, latent = cls(), load_artifact(directory / "policy.safetensors", "policy/constant").tensors["latent"]
         agent.size, agent.latent = len(latent), latent[0]
-        return agent
+        return agent.policy
 '''
 
 
@@ -176,6 +179,16 @@ def test_a_journal_that_was_torn_is_mended(folder: Path) -> None:
     ended = run_trials(search(), Path("torn"), 8, 2, InThisProcess())
     assert ended[:4] == whole
     assert len(ended) == 7
+
+
+def test_the_example_is_a_space_of_sac() -> None:
+    from gems_gym_agents.online.sac import SACAgent
+
+    file = Path(__file__).parents[3] / "examples" / "sac_space.toml"
+    space = read_space(file)
+    check_space(space, SACAgent, {}, file)
+    text = (file.parents[1] / "docs" / "tuning.md").read_text()
+    assert all(f"{name} = {{" in text for name in space)
 
 
 def test_failed_trials_are_kept_apart(folder: Path) -> None:

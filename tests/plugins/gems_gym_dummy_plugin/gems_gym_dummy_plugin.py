@@ -19,6 +19,8 @@ from gems_gym import SlateConfig
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact
 from gems_gym.config import preset_config
 from gems_gym.datasets import open_dataset
+from gems_gym.policies import MemorylessPolicy, Policy
+from gems_gym.policies.base import Observed, Shown
 from gems_gym.pretraining.presets import PretrainingPreset
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.trainers import Trainer
@@ -113,22 +115,24 @@ TRAINER = Trainer(
 class MostClicked:
     """Shows every user the items that this user clicked most so far; ties, and the rest, by item id."""
 
+    observes: Observed = "slates"
+    actions: Shown = "slates"
+
     def __init__(self, env: Any) -> None:
         config = env.unwrapped.config
         self._num_items, self._slate_size = config.num_items, config.slate_size
-        self._counts = np.zeros((0, config.num_items), dtype=np.int64)  # (num_users, num_items)
 
-    def reset(self, seeds: Sequence[int]) -> None:
-        """Begins a session for each seed; nothing here is random, so only their number counts."""
-        self._counts = np.zeros((len(seeds), self._num_items), dtype=np.int64)
+    def open(self, seeds: Sequence[int]) -> np.ndarray:
+        """Begins a session for each seed: no clicks yet on any item, ``(num_users, num_items)``."""
+        return np.zeros((len(seeds), self._num_items), dtype=np.int64)
 
-    def act(self, observations: Mapping[str, np.ndarray]) -> np.ndarray:
+    def act(self, state: np.ndarray, observations: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Slates in the shape of the slates observed: ``(slate_size,)`` or ``(num_users, slate_size)``."""
         slates = np.atleast_2d(observations["slate"])  # (num_users, slate_size)
         clicks = np.atleast_2d(observations["clicks"])  # (num_users, slate_size)
-        np.add.at(self._counts, (np.arange(len(slates))[:, None], slates), clicks)
-        best = np.argsort(-self._counts, axis=1, kind="stable")[:, : self._slate_size]
-        return best.astype(np.int64).reshape(np.shape(observations["slate"]))
+        np.add.at(state, (np.arange(len(slates))[:, None], slates), clicks)
+        best = np.argsort(-state, axis=1, kind="stable")[:, : self._slate_size]
+        return best.astype(np.int64).reshape(np.shape(observations["slate"])), state
 
 
 class MeanActionAgent:
@@ -147,7 +151,7 @@ class MeanActionAgent:
         seed: int,
         directory: Path | None = None,
         device: str = "cpu",
-        evaluate: Callable[[Callable[[np.ndarray], np.ndarray]], float] | None = None,
+        evaluate: Callable[[Policy], float] | None = None,
         progress: bool = True,
     ) -> None:
         """Reads the first ``steps`` episodes of a Minari dataset (or of the one with that id)."""
@@ -158,11 +162,13 @@ class MeanActionAgent:
             [episode.actions.mean(axis=0) for episode in episodes], axis=0, dtype=np.float32
         )
 
-    def act(self, observations: np.ndarray) -> np.ndarray:
+    @property
+    def policy(self) -> Policy:
         """The same action for every user, ``(N, action_size)`` float32."""
         if self.mean_action is None:
             raise RuntimeError("this agent has learned nothing yet: call fit first")
-        return np.repeat(self.mean_action[None], len(observations), axis=0)
+        mean = self.mean_action[None]
+        return MemorylessPolicy(lambda observations: np.repeat(mean, len(observations), axis=0))
 
     def save(self, directory: Path) -> None:
         """Writes ``policy.safetensors`` into a directory."""
@@ -173,13 +179,73 @@ class MeanActionAgent:
         )
 
     @classmethod
-    def load(cls, directory: Path) -> MeanActionAgent:
+    def load(cls, directory: Path) -> Policy:
         """Reads what :meth:`save` wrote."""
         agent = cls()
         agent.mean_action = load_artifact(
             Path(directory) / "policy.safetensors", "policy/mean_action"
         ).tensors["mean"]
-        return agent
+        return agent.policy
+
+
+class PopularAgent:
+    """Learns from users which items are clicked most, and shows those to everybody: an agent that shows slates.
+
+    Args:
+        smoothing: Clicks that every item is counted as shown without, at the start.
+    """
+
+    learns_from: ClassVar[Literal["dataset", "environment"]] = "environment"
+    observes: ClassVar[Observed] = "slates"
+    actions: ClassVar[Shown] = "slates"
+
+    def __init__(self, smoothing: float = 1.0) -> None:
+        self.smoothing = smoothing
+        self.slate: np.ndarray | None = None  # (slate_size,)
+
+    def fit(
+        self,
+        source: Any,
+        *,
+        steps: int,
+        seed: int,
+        directory: Path | None = None,
+        device: str = "cpu",
+        evaluate: Callable[[Policy], float] | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Shows random slates for ``steps`` interactions of a slate vector environment."""
+        rng = np.random.default_rng(seed)
+        num_items, shape = int(source.single_action_space.nvec[0]), source.action_space.shape
+        shown, clicked = np.full(num_items, self.smoothing), np.zeros(num_items)
+        source.reset(seed=seed)
+        for _ in range(-(-steps // source.num_envs)):
+            slates = rng.integers(num_items, size=shape)  # (num_users, slate_size)
+            observations, *_ = source.step(slates)
+            np.add.at(shown, slates, 1)
+            np.add.at(clicked, slates, observations["clicks"])
+        self.slate = np.argsort(-clicked / shown, kind="stable")[: shape[1]].astype(np.int64)
+
+    @property
+    def policy(self) -> Policy:
+        """The most clicked items, for everybody."""
+        if self.slate is None:
+            raise RuntimeError("this agent has learned nothing yet: call fit first")
+        slate = self.slate[None]
+        return MemorylessPolicy(lambda seen: np.repeat(slate, len(seen["slate"]), axis=0), "slates", "slates")
+
+    def save(self, directory: Path) -> None:
+        """Writes ``policy.safetensors`` into a directory."""
+        if self.slate is None:
+            raise RuntimeError("this agent has learned nothing yet: call fit first")
+        save_artifact(Path(directory) / "policy.safetensors", "policy/popular", {"slate": self.slate}, {})
+
+    @classmethod
+    def load(cls, directory: Path) -> Policy:
+        """Reads what :meth:`save` wrote."""
+        agent = cls()
+        agent.slate = load_artifact(Path(directory) / "policy.safetensors", "policy/popular").tensors["slate"]
+        return agent.policy
 
 
 def bored_after(preset: str = "impatient") -> None:
