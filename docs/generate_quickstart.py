@@ -11,9 +11,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from gems_gym.commands.output import markdown_table
 from gems_gym.common.files import read_json, write_json
-from gems_gym.common.pages import fill_parts, markdown_table, rewrite_page
 from gems_gym_agents.quickstart_seeds import HEADER, SEEDS_FILE, SeedsTable
+from generated_pages import fill_parts, rewrite_page
 
 KEPT = Path(__file__).parent / "quickstart.json"
 README = Path(__file__).parent.parent / "README.md"

@@ -15,7 +15,7 @@ import numpy as np
 
 from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.artifacts.unfinished import differing
-from gems_gym.common.folders import refuse_link, remove_folder
+from gems_gym.common.files import refuse_link, remove_folder
 
 UNFINISHED_FOLDER = "unfinished"
 """Where a run's directory keeps what an interrupted run resumes from."""
@@ -50,7 +50,7 @@ def discard_unfinished(directory: Path) -> None:
 class UnfinishedRun:
     """Saves a run's state, and finds what an earlier run with the same arguments left.
 
-    The state file is replaced as a whole and names the others, so that a run killed at any moment resumes from the
+    The state file is replaced in one step and names the others, so that a run killed at any moment resumes from the
     last state that was saved.
 
     Args:

@@ -6,7 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gems_gym.policies import Policy
+
+FloatArray = NDArray[np.float32]
 
 Evaluate = Callable[..., float]
 """Scores a :class:`~gems_gym.policies.Policy` on users that training never sees: mean clicks per session, higher is
@@ -18,6 +23,12 @@ A second argument, a :class:`gems_gym.beliefs.BeliefEncoder`, is the belief that
 
 class DivergedError(RuntimeError):
     """Training produced values that can't be right: |Q| far beyond its bound, or NaN."""
+
+
+def world_options(agent_class: Any, preset: str | None) -> dict[str, Any]:
+    """All options that an agent has for a world, by the name of its preset; empty where it has none of its own."""
+    options = getattr(agent_class, "presets", {}).get(preset)
+    return {} if options is None else dict(vars(options))
 
 
 @runtime_checkable

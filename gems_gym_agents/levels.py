@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from gems_gym import __version__
 from gems_gym.artifacts import shipped
-from gems_gym.commands.options import changed_parameters
 from gems_gym.commands.output import plain
+from gems_gym.commands.worlds import changed_parameters
 from gems_gym.common.files import write_json
 from gems_gym.common.locks import locked_folder
 from gems_gym.latent_world import LatentWorld
@@ -32,10 +32,10 @@ from gems_gym.policies.actor import KIND, Actor
 from gems_gym.registration import is_latent
 from gems_gym.unfinished import discard_unfinished
 from gems_gym.user_splits import user_seeds
+from gems_gym_agents.base import world_options
 from gems_gym_agents.evaluation import References, ValidationScore, evaluate, measure_references
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
-from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.online.sac import SACAgent, SACOptions
 
 VALIDATION_USERS = 200
 VALIDATE_EVERY = 20_000
@@ -90,7 +90,7 @@ class Training:
     def options(self) -> SACOptions:
         """SAC's settings in this world; levels are policies on the way, not means of several."""
         assert self.world.preset is not None  # checked when it was made
-        preset = SACAgent.presets.get(self.world.preset, SACOptions())
+        preset = SACOptions(**world_options(SACAgent, self.world.preset))
         return replace(preset, validate_every=VALIDATE_EVERY, averaged_share=0.0)
 
     @property

@@ -1,4 +1,4 @@
-"""The whole road once: log, pretrain, train online, collect, train offline, evaluate."""
+"""The pipeline once: log, pretrain, train online, collect, train offline, evaluate."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -13,8 +13,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import __version__, plugins
-from gems_gym.commands.options import changed_parameters
 from gems_gym.commands.output import note, plain
+from gems_gym.commands.worlds import changed_parameters
 from gems_gym.common.files import write_json
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.datasets import collect
@@ -82,7 +82,7 @@ def run_quickstart(
     settings: QuickstartSettings = QuickstartSettings(),
     dataset_id: str | None = None,
 ) -> ResultsTable:
-    """Go the whole road, reusing what an earlier run in the same folder left whole.
+    """Run the pipeline, reusing what an earlier run in the same folder finished.
 
     Args:
         directory: Folder for everything it makes; the dataset goes where Minari keeps datasets.

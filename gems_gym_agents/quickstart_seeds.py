@@ -12,8 +12,8 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 from rich.table import Table
 
-from gems_gym.commands.options import in_world
 from gems_gym.commands.output import plain
+from gems_gym.commands.worlds import in_world
 from gems_gym.common.files import write_json
 from gems_gym_agents.quickstart import QuickstartSettings, run_quickstart
 

@@ -12,9 +12,9 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym import plugins
 from gems_gym.artifacts import same_content
 from gems_gym.beliefs import load_belief
-from gems_gym.commands.options import chosen_world
+from gems_gym.commands.worlds import chosen_world
 from gems_gym.datasets import dataset_belief, dataset_ranker, open_dataset
-from gems_gym.datasets.opening import environment_of
+from gems_gym.datasets.reader import environment_of
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import load_ranker
 from gems_gym.registration import is_latent, slate_spec
@@ -35,7 +35,7 @@ def learning_world(
 
     Args:
         agent: A name in the entry-point group ``gems_gym.agents``.
-        env: See :func:`~gems_gym.commands.options.chosen_world`.
+        env: See :func:`~gems_gym.commands.worlds.chosen_world`.
         env_option: Likewise.
         dataset: A local Minari dataset.
         ranker: A ranker's file or shipped name.

@@ -99,7 +99,7 @@ def test_an_unknown_module_is_named(package):
 
 
 def test_our_own_code_is_followed_where_it_matters_only():
-    modules = fingerprints._reachable(("gems_gym.pretraining.gru_belief", "gems_gym.pretraining.session_log"))
+    modules = fingerprints._reachable(("gems_gym.pretraining.gru", "gems_gym.pretraining.session_log"))
     assert {
         "gems_gym.simulator.kernels",
         "gems_gym.embeddings.co_click",

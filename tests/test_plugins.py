@@ -13,15 +13,12 @@ import pytest
 
 from gems_gym import plugins
 from gems_gym.errors import require, unknown_name
-from tests.plugins.installing import environment_with, install
+from tests.plugins.installing import environment_with
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory into which pip installed the dummy plugin; this test's own environment stays as it is."""
-    target = tmp_path_factory.mktemp("site")
-    install("gems_gym_dummy_plugin", target, tmp_path_factory.mktemp("source"))
-    return target
+@pytest.fixture
+def site(plugin_site: Path) -> Path:
+    return plugin_site
 
 
 def run_with(site: Path, code: str, *arguments: str) -> Any:

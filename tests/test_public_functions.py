@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
 import gems_gym
 from gems_gym import embeddings, policies, rankers, simulator, wrappers
 from gems_gym.artifacts import load_artifact, save_artifact, shipped
@@ -23,8 +24,8 @@ from gems_gym.policies import make_policy
 from gems_gym.policies.actor import NoisyActor
 from gems_gym.policies.constant_slate import find_constant_slate
 from gems_gym.policies.random_latents import RandomLatents
-from gems_gym.pretraining.belief_settings import BeliefSettings
-from gems_gym.pretraining.gems_settings import GemsSettings
+from gems_gym.pretraining.belief import BeliefSettings
+from gems_gym.pretraining.gems import GemsSettings
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.registration import environment_id, is_latent, latent_environment_id, slate_spec
 from gems_gym.trained_agents import open_trained_agent

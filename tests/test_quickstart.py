@@ -1,4 +1,4 @@
-"""The whole road on a tiny world: real libraries, small numbers."""
+"""The pipeline on a tiny world: real libraries, small numbers."""
 
 import json
 import re

@@ -66,7 +66,7 @@ def test_every_seed_has_a_training_and_a_dataset_of_its_own(tiny_env, tmp_path, 
 
 def test_seeds_are_checked_before_any_work(program, tmp_path):
     for arguments, text in (
-        (["--seeds", "0,x"], "whole numbers"),
+        (["--seeds", "0,x"], "integers"),
         (["--seeds", "0,0"], "different seeds"),
         (["--seeds", "0,1", "--seed", "2"], "not both"),
     ):

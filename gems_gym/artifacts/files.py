@@ -1,4 +1,4 @@
-"""Artefact files: safetensors with one JSON header, whole or not there at all, and checked when read.
+"""Artefact files: safetensors with one JSON header, complete or not there at all, and checked when read.
 
 An artefact is a set of named arrays and a header. On disk it is an ordinary safetensors file (readable with
 any safetensors library, unable to run code) whose metadata has a single key, ``gems_gym``, holding the header
@@ -57,7 +57,7 @@ _NO_CONTENT = ("command", "float16_same_slots", "metrics", "versions")
 
 
 class ArtifactError(ValueError):
-    """A file that is not the whole, unaltered artefact that was asked for."""
+    """A file that is not the complete, unaltered artefact that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def same_content(one: Identified, other: Identified) -> bool:
 def save_artifact(
     path: str | os.PathLike[str], kind: str, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]
 ) -> str:
-    """Write an artefact; the file appears under its name only when it is whole.
+    """Write an artefact; the file appears under its name only when it is finished.
 
     Args:
         path: the file to write (an existing one is replaced).

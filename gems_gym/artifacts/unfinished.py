@@ -1,4 +1,4 @@
-"""Work that may be interrupted: what is done so far is kept in a folder, and the same call resumes from it.
+"""Work that may be interrupted: what is done so far is kept in a folder, and the same call, rerun, resumes from it.
 
 The folder holds ``settings.json`` (everything that decides the result), ``state.safetensors`` (arrays and JSON values,
 checked by their hash when read) and the files of finished stages. Each appears only when it is complete, so a process
@@ -90,7 +90,8 @@ class Unfinished:
                 self.folder.rmdir()
             else:
                 error.add_note(
-                    f"{self.folder} keeps what was done: the same command resumes, --overwrite starts anew"
+                    f"{self.folder} keeps what was done: rerun the same command to resume, or give --overwrite to "
+                    "start anew"
                 )
         finally:
             self._unlock()
@@ -139,7 +140,7 @@ class Unfinished:
                 if not differences and (self.folder / _STATE).is_file():
                     state = load_artifact(self.folder / _STATE, _KIND)
                     self._state = state.tensors, state.header["values"]
-            except (ValueError, AttributeError) as error:  # not by us: a failing disk, or a person
+            except (ValueError, AttributeError) as error:  # not by us: a failing disk, or edited by hand
                 _note(f"{self.folder} is damaged ({error}): starting anew")
                 self._clear()
             else:

@@ -109,7 +109,7 @@ def load_belief(path: str | os.PathLike[str]) -> BeliefEncoder:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ArtifactError: the file is not a whole and unaltered belief artefact.
+        ArtifactError: the file is not a complete and unaltered belief artefact.
         ValueError: neither a shipped name nor a file, or no installed plugin knows this kind of belief.
     """
     artifact = load_artifact(shipped.path(path, "belief"), "belief")

@@ -29,7 +29,7 @@ from typing import Any, TypeAlias
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from gems_gym.common.progress import is_shown, note, stderr, told_to
+from gems_gym.common.progress import is_shown, note, reporting_to, stderr
 
 ONE_THREAD: Mapping[str, str] = {
     "OMP_NUM_THREADS": "1",
@@ -307,7 +307,7 @@ def _do(job: Job) -> tuple[bool, str]:
             os.dup2(log.fileno(), 2)
         function = job.find()
         signal.signal(signal.SIGTERM, _interrupt)
-        with told_to(_Reporter(_reports[0])):
+        with reporting_to(_Reporter(_reports[0])):
             return True, function(job.request)
     except KeyboardInterrupt:
         return False, "it was interrupted"

@@ -16,9 +16,6 @@ from h5py.h5d import DatasetID
 from h5py.h5g import GroupID
 from minari.dataset._storages.hdf5_storage import HDF5Storage
 
-DATA_FILE = "main_data.hdf5"
-"""Minari's name for the file with all sessions."""
-
 LARGEST_RATIO = 20
 """How many times a file's size its numbers may take in memory; Minari's files are not compressed, and take 1."""
 
@@ -65,7 +62,7 @@ class CheckedStorage(HDF5Storage):  # type: ignore[misc]  # the library has no t
         """Reads sessions; see Minari.
 
         Raises:
-            ValueError: If a session's arrays are not in this file, are no numbers, or would take more than
+            ValueError: If a session's arrays are missing, not in this file or no numbers, or would take more than
                 :data:`LARGEST_RATIO` times the file's size.
         """
         for chunk in _chunks(episode_indices):
@@ -76,7 +73,11 @@ class CheckedStorage(HDF5Storage):  # type: ignore[misc]  # the library has no t
                     f"{self._file_path} promises {total:,} bytes of numbers in {len(chunk)} episodes, more than "
                     f"{LARGEST_RATIO} times its own size"
                 )
-            yield from super().get_episodes(chunk)
+            try:
+                yield from super().get_episodes(chunk)
+            except (KeyError, AssertionError) as error:  # Minari's and h5py's for what they don't find
+                reason = " ".join(map(str, error.args)) or "an array is not of the kind of its space"
+                raise ValueError(f"an episode in {self._file_path} is damaged: {reason}") from error
 
     def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Reads what is said of sessions: id, seed, number of steps; see Minari.

@@ -13,10 +13,10 @@ from typing import Any
 from gems_gym.beliefs import load_belief
 from gems_gym.common.files import read_json_object, write_json
 from gems_gym.common.jobs import Executor, Job, do_jobs
-from gems_gym.common.progress import not_told, told_to, track
-from gems_gym.datasets.chunks import Chunks
+from gems_gym.common.progress import not_reported, reporting_to, track
 from gems_gym.datasets.described_policies import DescribedPolicy
 from gems_gym.datasets.players import MakePolicy, name_of, open_player
+from gems_gym.datasets.unfinished import Chunks
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, as_artefact, environment_spec
 from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker
@@ -130,7 +130,7 @@ def play_by_jobs(
     ]
     for job in jobs:
         (playing.directory / job.request["failure"]).unlink(missing_ok=True)
-    with nullcontext() if shown else told_to(not_told):
+    with nullcontext() if shown else reporting_to(not_reported):
         failures = executor(title, jobs, workers)
     for job in jobs:
         if job.name in failures:

@@ -92,7 +92,7 @@ class EmbeddingKind:
     Attributes:
         make: makes them.
         needs: the field of :class:`Sources` that it takes, besides the number of items.
-        privileged: whether they hold what no recommender could know.
+        privileged: whether they hold privileged information.
         log_recipe: what to log for them, where they need a log; by default that of arXiv 2301.08632.
     """
 
@@ -102,7 +102,7 @@ class EmbeddingKind:
     log_recipe: LogRecipe = LogRecipe()
 
     def __call__(self, sources: Sources, size: Units | None = None, seed: Seed = 0) -> NDArray[np.float32]:
-        """Makes the embeddings, see :class:`Make`; a ValueError tells of a missing source or a size below 1."""
+        """Makes the embeddings, see :class:`Make`; a ValueError names a missing source or a size below 1."""
         if getattr(sources, self.needs) is None:
             raise ValueError(f"these embeddings are made from sources.{self.needs}, which is not given")
         size = checked("size", size, Units | None)
@@ -117,7 +117,7 @@ class EmbeddingTable:
         vectors: float32 ``(num_items, size)``.
         kind: the artefact kind, "embeddings/name".
         catalog_hash: hash of the catalogue that the item ids belong to.
-        privileged: whether they hold what no recommender could know.
+        privileged: whether they hold privileged information.
         header: what else is recorded in the file.
         sha256: digest of the file they were read from, None if there is none.
     """
@@ -149,7 +149,7 @@ class EmbeddingTable:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What whatever is built on them records of them."""
+        """What is recorded of them by what is built on them."""
         return {"kind": self.kind, "sha256": self.sha256, "privileged": self.privileged}
 
     def save(self, path: str | os.PathLike[str]) -> str:
@@ -173,7 +173,7 @@ def load_embeddings(path: str | os.PathLike[str], catalog_hash: str | None = Non
 
     Raises:
         FileNotFoundError: there is no such file.
-        ArtifactError: the file is not a whole and unaltered artefact of item embeddings.
+        ArtifactError: the file is not a complete and unaltered artefact of item embeddings.
         ValueError: they belong to another catalogue (both hashes are named), or neither a file nor a shipped name.
     """
     artifact = load_artifact(shipped.path(path, "embeddings"), "embeddings")

@@ -209,5 +209,5 @@ def _make(sources: Sources, size: int | None, seed: int) -> NDArray[np.float32]:
     return matrix_factorization_embeddings(sources.log, sources.num_items, settings, seed=seed)
 
 
-KIND = EmbeddingKind(_make, needs="log")
-"""What the entry point names."""
+MATRIX_FACTORIZATION = EmbeddingKind(_make, needs="log")
+"""Items that the same people click are alike, by BPR."""

@@ -19,13 +19,13 @@ _PREFIX = "actor"
 
 
 class Actor:
-    """A deterministic policy without memory: a feed-forward network that ends in tanh.
+    """A deterministic policy without memory: a feed-forward network that ends in tanh or a clip to the box.
 
     Agents export it after training, so that collecting and evaluating need neither torch nor the library that the
     agent was trained with. A user's action has the same bits whatever the number of users beside it.
 
     Args:
-        network: from observations to actions; its last layer is ``tanh``.
+        network: from observations to actions; its last layer is ``tanh`` or ``clip``.
         metadata: JSON-able values to keep in the file, e.g. which agent it came from.
         half_precision: rounds the weights to float16, and stores them so: the file has half the size.
 
@@ -38,7 +38,7 @@ class Actor:
         sha256: digest of the file it was saved to or read from, None if there is none.
 
     Raises:
-        ValueError: the network does not end in tanh, so that its actions could leave [-1, 1].
+        ValueError: the network ends in another layer, so that its actions could leave [-1, 1].
     """
 
     observes: Observed = "beliefs"
@@ -47,9 +47,9 @@ class Actor:
     def __init__(
         self, network: FeedForward, metadata: dict[str, Any] | None = None, *, half_precision: bool = False
     ) -> None:
-        if not network.spec or network.spec[-1][0] != "tanh":
+        if not network.spec or network.spec[-1][0] not in ("tanh", "clip"):
             raise ValueError(
-                f"network has the layers {network.spec}; the last one must be tanh, to stay in [-1, 1]"
+                f"network has the layers {network.spec}; the last one must be tanh or clip, to stay in [-1, 1]"
             )
         self.network = _rounded(network) if half_precision else network
         self.half_precision = half_precision
@@ -93,7 +93,7 @@ class Actor:
         """Writes a safetensors artefact of the kind ``policy/actor``.
 
         Args:
-            path: the file; it appears under its name only when it is whole.
+            path: the file; it appears under its name only when it is finished.
 
         Returns:
             The file's sha256, as hex; it is kept too.

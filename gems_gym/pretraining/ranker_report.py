@@ -6,12 +6,14 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, checked_arguments
+from gems_gym.common.pictures import legend_below, new_figure, save_figure
 from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
 from gems_gym.policies.constant_slate import find_constant_slate
@@ -126,6 +128,39 @@ def compare_rankers(
     return rows
 
 
+def draw_rankers(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
+    """Draws what :func:`compare_rankers` measured.
+
+    Args:
+        rows: Its result.
+        title: What stands above.
+        path: The .png, .pdf or .svg file to write.
+
+    Raises:
+        ImportError: Matplotlib is not installed; the message names the extra.
+    """
+    figure = new_figure(14, 3.5 + 0.6 * len(rows))
+    reach, accuracy, duplicates, share, information, rate = figure.subplots(2, 3, sharey=True).ravel()
+    errors = [row["reach_ci95"] for row in rows.values()]
+    reach.barh(list(rows), [row["reach"] for row in rows.values()], xerr=errors, height=0.6)
+    constant = next(iter(rows.values()))["constant_slate"]
+    reach.axvline(constant, color="black", linestyle=":", label=f"best constant slate: {constant:.0f}")
+    legend_below(reach)
+    reach.set(title="reach: clicks of the best constant latent")
+    _bars(accuracy, rows, "slots that encoding and decoding keep", {
+        "slot_accuracy_eps_greedy": "ε-greedy slates", "slot_accuracy_own_log": "own log, held out"})  # fmt: skip
+    _bars(duplicates, rows, "duplicates per slate, random latents", {
+        "duplicates": "as it is", "duplicates_if_allowed": "without deduplication"})  # fmt: skip
+    _bars(share, rows, "share of the catalogue ever shown", {
+        "catalogue_share": "random latents", "catalogue_share_encoded": "encoded slates"})  # fmt: skip
+    _bars(information, rows, "information in a latent", {
+        "kl": "KL, nats a slate", "active_dimensions": "active dimensions"})  # fmt: skip
+    _bars(rate, rows, "slates a second, 256 users at a time", {"decode_rate": ""})
+    reach.invert_yaxis()  # the first row on top; the axis is shared
+    figure.suptitle(title)
+    save_figure(figure, path)
+
+
 def _measured(ranker: Ranker, reach: Reach, baseline: Reach, log: SessionLog, seed: int) -> RankerQuality:
     shape = (_RANDOM_LATENTS, ranker.action_size)
     latents = 2 * np.random.default_rng(seed).random(shape, dtype=np.float32) - 1
@@ -164,7 +199,7 @@ def _reconstruction(
 
 
 def _held_out(ranker: Ranker) -> Mapping[str, float]:
-    """What its training measured on sessions held out of its log; nothing where its header does not tell."""
+    """What its training measured on sessions held out of its log; nothing where its header does not say."""
     metrics: Mapping[str, float] = getattr(ranker, "header", {}).get("metrics", {})
     return metrics
 
@@ -203,3 +238,15 @@ def _decode_rate(ranker: Ranker, latents: NDArray[np.float32]) -> float:
         ranker.rank(latents)
         seconds.append(time.perf_counter() - start)
     return len(latents) / min(seconds)  # what other programs take is no part of it
+
+
+def _bars(axes: Any, rows: Mapping[str, Mapping[str, Any]], title: str, measures: Mapping[str, str]) -> None:
+    """Bars beside each other for each row, one for each measure that has a label; no bar where there is no value."""
+    height = 0.8 / len(measures)
+    for index, (measure, label) in enumerate(measures.items()):
+        places = np.arange(len(rows)) + (index - (len(measures) - 1) / 2) * height
+        values = np.array([row[measure] for row in rows.values()], np.float64)  # None is no bar
+        axes.barh(places, values, height, label=label)
+    if any(measures.values()):
+        legend_below(axes)
+    axes.set(title=title)

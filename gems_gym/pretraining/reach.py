@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.intervals import t_interval
+from gems_gym.common.arrays import t_interval
 from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
 from gems_gym.policies.paired_sessions import PairedSessions

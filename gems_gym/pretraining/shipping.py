@@ -15,7 +15,7 @@ import numpy as np
 
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact, shipped
 from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym.common.folders import scratch_folder
+from gems_gym.common.files import scratch_folder
 from gems_gym.embeddings import EmbeddingTable
 from gems_gym.errors import unknown_name
 from gems_gym.pretraining.recipes import Made, Recipe, follow

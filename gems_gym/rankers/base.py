@@ -83,7 +83,7 @@ def load_ranker(path: str | os.PathLike[str]) -> Ranker:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ArtifactError: the file is not a whole and unaltered ranker artefact.
+        ArtifactError: the file is not a complete and unaltered ranker artefact.
         ValueError: neither a shipped name nor a file, or no installed plugin knows this kind of ranker.
     """
     artifact = load_artifact(shipped.path(path, "ranker"), "ranker")

@@ -1,7 +1,7 @@
 """The GeMS ranker: the decoder of a VAE over (slate, clicks), for use without torch.
 
 Deffayet, Thonet, Renders, de Rijke, *Generative Slate Recommendation with Reinforcement Learning*, WSDM 2023
-(arXiv 2301.08632). Pretraining is in :mod:`gems_gym.pretraining.gems_vae`.
+(arXiv 2301.08632). Pretraining is in :mod:`gems_gym.pretraining.gems`.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class GemsDecoder(StoredRanker):
 
 
 class GemsRanker(GemsDecoder):
-    """A whole GeMS VAE: besides decoding, it encodes slates and clicks.
+    """A GeMS VAE with its encoder: besides decoding, it encodes slates and clicks.
 
     Args:
         tensors: those of :class:`GemsDecoder`, and ``encoder.{0,2,4}.{weight,bias}``, which map S * E embedding numbers

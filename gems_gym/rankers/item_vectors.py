@@ -113,5 +113,5 @@ class SlotQueryRanker(ItemVectorRanker):
             check_enough_items(self.num_items, slate_size, "deduplicate=True")
 
     def _queries(self, latents: np.ndarray) -> np.ndarray:
-        """The queries in latents, float32 ``(num_users, slate_size, E)``; ValueErrors tell what is wrong with them."""
+        """The queries in latents, float32 ``(num_users, slate_size, E)``; ValueErrors say what is wrong with them."""
         return checked_latents(latents, self.action_size).reshape(-1, self.slate_size, self.embedding_size)

@@ -87,7 +87,7 @@ class SoftmaxRanker(ItemVectorRanker):
         if generators is None or len(generators) != len(queries):
             given = "none" if generators is None else len(generators)
             raise ValueError(
-                f"generators: {given} given; a softmax ranker with sample=True draws slates and needs one "
+                f"generators: {given} given; a softmax ranker with sample=True draws slates and requires one "
                 f"numpy Generator for each of the {len(queries)} users"
             )
         uniforms = np.empty((len(queries), self.slate_size))

@@ -95,12 +95,7 @@ class StoredRanker:
         if not isinstance(found, dict) or not isinstance(sizes, dict):
             raise ArtifactError(f"{artifact.path}: options and sizes in its header must be JSON objects")
         missing = [] if isinstance(catalog_hash, str) else ["catalog_hash"]
-        missing += [
-            name for name, part in (("options", found), ("sizes", sizes)) if not isinstance(part, dict)
-        ]
-        missing += [
-            f"options.{name}" for name in cls.option_names if "options" in missing or name not in found
-        ]
+        missing += [f"options.{name}" for name in cls.option_names if name not in found]
         if missing:
             raise ArtifactError(
                 f"{artifact.path} lacks {' and '.join(missing)}; {cls.__name__}.save did not write it"
@@ -181,7 +176,7 @@ def checked_tensors(
     """
     missing = [name for name in needed if name not in tensors]
     if missing:
-        raise ValueError(f"tensors lacks {missing}; a {kind} needs {list(needed)}")
+        raise ValueError(f"tensors lacks {missing}; a {kind} requires {list(needed)}")
     given = {name: as_array(tensors[name], name) for name in needed}
     for name, array in given.items():
         if array.dtype.kind not in "fiu":
@@ -200,7 +195,7 @@ def checked_tensors(
 def check_enough_items(num_items: int, slate_size: int, what: str) -> None:
     """Raises a ValueError where a slate without duplicates would need more items than there are."""
     if slate_size > num_items:
-        raise ValueError(f"{what} needs num_items >= slate_size; got {num_items} < {slate_size}")
+        raise ValueError(f"{what} requires num_items >= slate_size; got {num_items} < {slate_size}")
 
 
 def _raise_bad_row(name: str, array: np.ndarray, good: np.ndarray, expected: str) -> NoReturn:

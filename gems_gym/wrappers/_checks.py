@@ -1,11 +1,54 @@
-"""What all four wrappers check when they are put around an environment."""
+"""What all four wrappers have in common: their ranker or belief encoder, which must fit the environment."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import VectorEnv
+
+_ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "ranker": ("ranker", ("rank",)),
+    "encoder": ("belief encoder", ("initial", "update", "read")),
+}
+"""The name of a wrapper's argument -> what it is called in messages, and what it must be able to do."""
+
+
+def fitting_part(given: Any, role: str, load: Callable[[Any], Any], env: gym.Env | VectorEnv) -> Any:
+    """The ranker or belief encoder that a wrapper is given, loaded if it is a name or a file.
+
+    Args:
+        given: anything.
+        role: the argument's name: "ranker" or "encoder".
+        load: loads one.
+        env: the environment that it must fit, see :func:`check_fits`.
+
+    Raises:
+        TypeError: it lacks a method, or the environment is not a slate environment.
+        ValueError: it belongs to another catalogue or number of slots.
+    """
+    part = load(given) if isinstance(given, str | os.PathLike) else given
+    called, methods = _ROLES[role]
+    if missing := [name for name in methods if not callable(getattr(part, name, None))]:
+        kind = getattr(part, "kind", type(part).__name__)
+        raise TypeError(
+            f"{role}={part!r} is a {kind}, which has no {'() and no '.join(missing)}(); a {called} was expected, for "
+            f"example {load.__name__}(file)"
+        )
+    check_fits(part, role, env)
+    return part
+
+
+def users_started(options: Mapping[str, Any] | None, num_envs: int) -> np.ndarray:
+    """Whose sessions a vector environment's reset starts, bool ``(num_envs,)``; a copy, which the caller keeps.
+
+    Taken before the environment sees the options: it may take the mask out of them, or write into it.
+    """
+    mask = (options or {}).get("reset_mask")
+    return np.ones(num_envs, dtype=np.bool_) if mask is None else np.array(mask)
 
 
 def check_fits(part: Any, role: str, env: gym.Env | VectorEnv) -> None:

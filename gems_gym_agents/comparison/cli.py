@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gems_gym.commands.options import ExecutorName, RayAddress, chosen_executor, read_seeds
+from gems_gym.commands.arguments import chosen_executor, read_names, read_seeds
+from gems_gym.commands.options import ExecutorName, Json, RayAddress
 from gems_gym.commands.output import note, show_result
 from gems_gym.common.checks import Threads, checked_arguments
 from gems_gym.common.files import whole_file, write_json
@@ -26,34 +27,43 @@ def compare(
         str,
         typer.Argument(metavar="STUDY", help=f"One of {', '.join(STUDIES)}, or the .toml file of another."),
     ],
-    item_embeddings: Annotated[
-        Path | None, typer.Option(help="The catalogue of the study 'published', an .npy file.")
+    catalogue: Annotated[
+        Path | None, typer.Option(help="Of the study 'published': its catalogue, an .npy file.")
     ] = None,
     datasets: Annotated[
-        str, typer.Option(help="Ids of the study 'offline'; {preset} and {level} are the world's.")
+        str, typer.Option(help="Of the study 'offline': ids of its datasets, {preset} and {level} in them.")
     ] = DATASETS,
     worlds: Annotated[
-        str | None, typer.Option(help="Run these only, e.g. focused_mix,focused_divpen.")
+        str | None, typer.Option(help="Run these worlds only, such as focused_mix,focused_divpen.")
     ] = None,
-    variants: Annotated[str | None, typer.Option(help="Run these only, e.g. sac_gems.")] = None,
+    variants: Annotated[
+        str | None, typer.Option(help="Run these variants only, such as sac_gems,sac_topk_ideal.")
+    ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Run these only (others than the study's too), e.g. 0,1.")
+        str | None, typer.Option(help="Run these seeds, which need not be the study's, such as 0,1.")
     ] = None,
     jobs: Annotated[Threads, typer.Option(help="Runs at the same time, one thread each.")] = 1,
     executor: ExecutorName = "local",
     ray_address: RayAddress = None,
     rerun_stale: Annotated[
-        bool, typer.Option(help="Run again what other code or another type of processor finished.")
+        bool,
+        typer.Option("--rerun-stale", help="Rerun what other code or another type of processor finished."),
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The study's folder; runs/compare/STUDY if not given.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Run worlds × variants × seeds, and set what is finished beside trivial policies and published numbers.
+    r"""Run worlds × variants × seeds, and set the results beside trivial policies and published numbers.
 
-    A finished run is not repeated: after an interruption the same command resumes. The folder gets results.json,
-    table.md and curves.png, of all that is finished there. Exit code 1 if a run failed.
+    Finished runs are not repeated: if interrupted, rerun the same command to resume. The folder gets results.json,
+    table.md and curves.png, of all runs that are finished there. Exit code 1 if a run failed.
+
+    Examples:
+        gems-gym compare own --worlds focused_mix --seeds 0,1 --jobs 2
+        gems-gym compare published --catalogue items.npy
+        gems-gym compare study.toml --executor ray --ray-address auto --jobs 64 \
+            --out /shared/study
     """
     if study not in STUDIES and not study.endswith(".toml"):
         raise unknown_name("study", study, STUDIES)
@@ -66,15 +76,17 @@ def compare(
     chosen = STUDIES[study] if study in STUDIES else read_study(Path(study))
     out = out or Path("runs/compare") / chosen.name
     check_out_folder(out)
-    whole = on_this_machine(chosen, item_embeddings, datasets)
-    selection = Selection(_names(worlds), _names(variants), None if seeds is None else read_seeds(seeds))
-    given = {"item-embeddings": item_embeddings and item_embeddings.name, "datasets": datasets}
+    complete = on_this_machine(chosen, catalogue, datasets)
+    selection = Selection(
+        read_names(worlds), read_names(variants), None if seeds is None else read_seeds(seeds)
+    )
+    given = {"catalogue": catalogue and catalogue.name, "datasets": datasets}
     options = [
         f"--{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DATASETS
     ]
     with locked_folder(out, f"--out {out}"):
-        failures = run_study(selection.of(whole), out, jobs, rerun_stale=rerun_stale, executor=do_jobs)
-        results = write_results(whole, out, " ".join(["gems-gym compare", study, *options]))
+        failures = run_study(selection.of(complete), out, jobs, rerun_stale=rerun_stale, executor=do_jobs)
+        results = write_results(complete, out, " ".join(["gems-gym compare", study, *options]))
     show_result(*_shown(results, failures, out), as_json)
     for name, reason in failures.items():
         note(f"failed: {name}: {reason}")
@@ -97,7 +109,7 @@ def write_results(study: Any, out: Path, command: str) -> dict[str, Any]:
 
 
 def _shown(results: dict[str, Any], failures: dict[str, str], out: Path) -> tuple[dict[str, Any], Any]:
-    """The results as JSON and for a person."""
+    """The results as JSON and for a reader."""
     from dataclasses import asdict
 
     from gems_gym_agents.comparison.results import is_offline
@@ -108,7 +120,3 @@ def _shown(results: dict[str, Any], failures: dict[str, str], out: Path) -> tupl
     named = {key: results[key] for key in ("study", "command", "gems_gym", "test_users")}
     shown = {**named, "rows": [asdict(row) for row in rows], "failures": failures, "directory": str(out)}
     return shown, terminal_tables(results)
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]

@@ -17,6 +17,7 @@ from gems_gym.common.files import read_json_object, write_json
 from gems_gym.policies import Policy
 from gems_gym.unfinished import UNFINISHED_FOLDER, discard_unfinished
 from gems_gym.user_splits import user_seeds
+from gems_gym_agents.base import world_options
 from gems_gym_agents.comparison.runs import Run
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, ValidationScore, evaluate
 
@@ -29,18 +30,18 @@ _SETTINGS_FILE, _CLOCK_FILE = "settings.json", "cpu_seconds.json"
 def make_agent(run: Run[Any, Any]) -> Any:
     """The run's agent, not fitted yet: the variant's options in place of those of its preset for the world."""
     agent_class = plugins.load(plugins.AGENTS, run.variant.agent)
-    preset = getattr(agent_class, "presets", {}).get(run.world.recipes_of or run.world.preset)
-    return agent_class(**({} if preset is None else vars(preset)) | dict(run.variant.options))
+    of_world = world_options(agent_class, run.world.recipes_of or run.world.preset)
+    return agent_class(**of_world | dict(run.variant.options))
 
 
 def agent_settings(run: Run[Any, Any]) -> dict[str, Any]:
     """What the results of all runs depend on."""
     options: Any = getattr(make_agent(run), "options", None)
-    told = is_dataclass(options) and not isinstance(options, type)
+    listed = is_dataclass(options) and not isinstance(options, type)
     return {
         "agent": run.variant.agent,
-        # defaults included where the agent tells them
-        "options": asdict(options) if told else dict(run.variant.options),
+        # defaults included where the agent gives them
+        "options": asdict(options) if listed else dict(run.variant.options),
         "steps": run.variant.steps,
         "test_users": run.study.test_users,
         "validation_users": run.study.validation_users,

@@ -10,8 +10,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.common.arrays import t_interval
 from gems_gym.common.dataset_folders import local_dataset_ids
-from gems_gym.common.intervals import t_interval
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.trained_agents import save_trained_agent

@@ -12,7 +12,7 @@ PROTOTYPE = "our prototype: about 200 s of hill climbing on the true relevances,
 
 @dataclass(frozen=True)
 class PublishedReturn:
-    """A mean return that somebody else reported.
+    """A mean return reported by others.
 
     Attributes:
         policy: what it is called there.

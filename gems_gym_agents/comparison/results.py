@@ -24,7 +24,7 @@ def collect_results(study: Study, out: Path, command: str) -> dict[str, Any]:
     """Everything that was found.
 
     Args:
-        study: The whole study, complete for this machine.
+        study: The study, complete for this machine.
         out: Its folder; whatever is finished there counts, also seeds that the study does not name.
         command: What it was run with.
 

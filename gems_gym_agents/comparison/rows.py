@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.common.intervals import t_interval
+from gems_gym.common.arrays import t_interval
 from gems_gym_agents.comparison.published import PublishedReturn, published_return
 from gems_gym_agents.comparison.references import REFERENCES
 from gems_gym_agents.comparison.results import runs_in
@@ -32,7 +32,7 @@ class Row:
         interactions: That it learned from or was searched with; a mean over seeds.
         logged_interactions: Of logging policies, which its belief and its ranker learned from.
         cpu_minutes: Pretraining included; a mean over seeds.
-        privileged: Whether it holds what no recommender could know.
+        privileged: Whether it holds privileged information.
     """
 
     world: str

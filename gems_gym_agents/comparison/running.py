@@ -81,9 +81,9 @@ def on_this_machine(study: Study, item_embeddings: Path | None = None, datasets:
     needed = any(world.catalog_hash is not None for world in cast(tuple[World, ...], study.worlds))
     if needed != (item_embeddings is not None):
         raise ValueError(
-            f"the study {study.name!r} is on a catalogue that is no part of gems-gym: give --item-embeddings FILE"
+            f"the study {study.name!r} is on a catalogue that is no part of gems-gym: give --catalogue FILE"
             if needed
-            else f"the study {study.name!r} is on catalogues of its own: leave --item-embeddings out"
+            else f"the study {study.name!r} is on catalogues of its own: leave --catalogue out"
         )
     return replace(study, worlds=tuple(_with_catalog(world, item_embeddings) for world in study.worlds))
 
@@ -95,7 +95,7 @@ def _with_catalog(world: Any, item_embeddings: Path | None) -> World:
     found = OpenWorld(complete).catalog.hash
     if found != world.catalog_hash:
         raise ValueError(
-            f"--item-embeddings {item_embeddings} is another catalogue (hash {found}) than the world {world.name!r} is "
+            f"--catalogue {item_embeddings} is another catalogue (hash {found}) than the world {world.name!r} is "
             f"on (hash {world.catalog_hash})"
         )
     return cast(World, complete)
@@ -140,7 +140,7 @@ def run_study(
     Raises:
         ValueError: A finished run of other settings, or options that an agent does not have.
         FileNotFoundError: A dataset that is not there.
-        KeyboardInterrupt: Ctrl-C, once all processes have ended; the same call goes on.
+        KeyboardInterrupt: Ctrl-C, once all processes have ended; the same call resumes.
     """
     if processes < 1:
         raise ValueError(f"--jobs must be at least 1, got {processes}")

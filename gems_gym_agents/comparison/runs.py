@@ -149,7 +149,7 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
 def write_result(
     file: Path, settings: dict[str, Any], result: dict[str, Any], modules: Iterable[str]
 ) -> None:
-    """Write a result with what it depends on, its settings, its code and the processor, whole or not at all."""
+    """Write a result with what it depends on, its settings, its code and the processor, complete or not at all."""
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
     made = {
         "gems_gym": __version__, "machine": machine, "processor": cpu_type()["processor"], **made_by(*modules),

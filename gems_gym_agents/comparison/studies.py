@@ -49,7 +49,8 @@ _UNPRIVILEGED_BELIEF = PartRecipe(name="belief_unprivileged", kind="belief/gru",
 _EIGHT_STARTS = {"gamma": 0.9, "hold_random_actions": True, "starts": 8}
 SAC_GEMS_EIGHT_STARTS = OnlineVariant(
     name="sac_gems_eight_starts",
-    description="SAC+GeMS by our recipe, with a belief that nobody privileged logged for, and SAC from eight starts",
+    description="SAC+GeMS by our recipe, with a belief logged without privileged information, and SAC from eight "
+    "starts",
     belief=_UNPRIVILEGED_BELIEF,
     ranker=_GEMS,
     options=_EIGHT_STARTS,
@@ -72,7 +73,7 @@ SAC_TOPK_MF = OnlineVariant(
 SAC_TOPK_CO_CLICK = OnlineVariant(
     name="sac_topk_co_click",
     description="SAC+TopK by cosine on embeddings from which items the same people click in short sessions of random "
-    "slates, with a belief that nobody privileged logged for, and SAC from eight starts",
+    "slates, with a belief logged without privileged information, and SAC from eight starts",
     belief=_UNPRIVILEGED_BELIEF,
     ranker=_topk("topk_co_click", "session_co_click", cosine=True),
     options=_EIGHT_STARTS,

@@ -123,7 +123,7 @@ class OnlineVariant:
         options: the agent's options, in place of those of its preset for the world.
         steps: interactions.
         num_envs: users in lockstep.
-        privileged: whether it holds what no recommender could know.
+        privileged: whether it holds privileged information.
         published_as: the policy of :data:`~gems_gym_agents.comparison.published.PUBLISHED` to stand beside.
     """
 
@@ -254,8 +254,8 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
     offline = {isinstance(one, OfflineVariant) for one in study.variants}
     if len(recorded) != 1 or recorded != offline or not study.seeds:
         raise ValueError(
-            f"the study {study.name!r} needs seeds, worlds and variants: agents that learn from users with worlds, or "
-            f"agents that learn from datasets with recorded worlds (those with a level)"
+            f"the study {study.name!r} requires seeds, worlds and variants: agents that learn from users with worlds, "
+            f"or agents that learn from datasets with recorded worlds (those with a level)"
         )
     return study
 

@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from gems_gym.common.pages import markdown_table
+from gems_gym import plugins
+from gems_gym.commands.output import markdown_table
 from gems_gym_agents.comparison.results import is_offline
 from gems_gym_agents.comparison.rows import OfflineRow, Row, offline_rows_of, rows_of
 
@@ -47,12 +48,29 @@ class WorldTable:
 
 
 def world_tables(results: dict[str, Any]) -> list[WorldTable]:
-    """One table for each world that something is known about."""
+    """One table for each world that something is known about.
+
+    Columns of other packages, the entry points of ``gems_gym.table_columns``, stand before the seeds one by one: each
+    is a function of a :class:`~gems_gym_agents.comparison.rows.Row` or ``OfflineRow`` that gives the cell's text, and
+    its name, with spaces for underscores, is the header.
+    """
     offline = is_offline(results)
     rows: list[Any] = [*offline_rows_of(results)] if offline else [*rows_of(results)]
     worlds = dict.fromkeys(row.world for row in rows)
     header, cells = (_OFFLINE_HEADER, _offline_cells) if offline else (_HEADER, _cells)
-    return [WorldTable(world, header, [cells(row) for row in rows if row.world == world]) for world in worlds]
+    columns = {
+        name: plugins.load(plugins.TABLE_COLUMNS, name) for name in plugins.names(plugins.TABLE_COLUMNS)
+    }
+
+    def with_columns(row: Any) -> list[str]:
+        *known, by_seed = cells(row)
+        return [*known, *(column(row) for column in columns.values()), by_seed]
+
+    names = [*header[:-1], *(name.replace("_", " ") for name in columns), header[-1]]
+    return [
+        WorldTable(world, names, [with_columns(row) for row in rows if row.world == world])
+        for world in worlds
+    ]
 
 
 def terminal_tables(results: dict[str, Any]) -> RenderableType:
@@ -70,7 +88,7 @@ def terminal_tables(results: dict[str, Any]) -> RenderableType:
         tables.append(table)
     if not tables:
         return f"{results['study']}: no run is finished yet"
-    return Group(*tables, "* holds what no recommender could know")
+    return Group(*tables, "* holds privileged information")
 
 
 def markdown_section(results: dict[str, Any], picture: str) -> str:

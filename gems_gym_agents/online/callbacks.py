@@ -1,13 +1,15 @@
-"""What happens beside SB3's training loop: a progress bar, a watch on the critics, and policies kept meanwhile."""
+"""What happens beside SB3's training loop: curves, a progress bar, a watch on the critics, policies kept meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import CSVOutputFormat, Logger, configure
 
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
@@ -32,8 +34,8 @@ class QBoundCallback(BaseCallback):
     so that passing the bound a little is no alarm; passing it :data:`EXPLOSION_FACTOR` times is.
 
     Args:
-        max_reward: largest scaled reward of one step; ``None``: the largest in the replay buffer so far.
-        gamma: discount factor, in [0, 1).
+        max_reward: Largest scaled reward of one step; ``None``: the largest in the replay buffer so far.
+        gamma: Discount factor, in [0, 1).
     """
 
     def __init__(self, max_reward: float | None, gamma: float) -> None:
@@ -73,9 +75,9 @@ class ProgressCallback(BaseCallback):
     """Moves a progress bar on, with clicks per session of the last finished sessions and the best validation score.
 
     Args:
-        advance: of :func:`gems_gym.common.progress.track`.
-        end: interactions at which ``learn`` ends.
-        recorder: knows the best policy so far.
+        advance: Of :func:`gems_gym.common.progress.track`.
+        end: Interactions at which ``learn`` ends.
+        recorder: Knows the best policy so far.
     """
 
     def __init__(self, advance: Callable[..., None], end: int, recorder: CheckpointRecorder) -> None:
@@ -106,9 +108,9 @@ class KeepingCallback(BaseCallback):
     """Keeps policies within rounds: early in learning, a round is enough to become good.
 
     Args:
-        growth: a policy is kept when the interactions since ``learning_starts`` have grown by this share, > 0.
-        recorder: knows the last policy that was kept.
-        keep: keeps the present one.
+        growth: A policy is kept when the interactions since ``learning_starts`` have grown by this share, > 0.
+        recorder: Knows the last policy that was kept.
+        keep: Keeps the present one.
     """
 
     def __init__(self, growth: float, recorder: CheckpointRecorder, keep: Callable[[], None]) -> None:
@@ -126,3 +128,35 @@ class KeepingCallback(BaseCallback):
         before = 0 if last is None else last.interactions - start
         if self.num_timesteps > start and self.num_timesteps - start >= (1.0 + self.growth) * before:
             self.keep()
+
+
+class Curves:
+    """SB3's logger, writing ``logs/progress.csv`` and TensorBoard's files; a resumed run appends to them.
+
+    Args:
+        directory: The run's folder; ``None`` writes nothing.
+        so_far: The CSV file's text when the run that goes on here was interrupted; empty: begins anew, without the
+            files of an earlier run.
+
+    Attributes:
+        logger: Give it to SB3's ``set_logger``.
+    """
+
+    def __init__(self, directory: Path | None, so_far: str = "") -> None:
+        self.logger = Logger(None, [])
+        self._csv: CSVOutputFormat | None = None
+        if directory is None:
+            return
+        if not so_far:
+            for old in directory.glob("logs/events.out.tfevents*"):
+                old.unlink()
+        self.logger = configure(str(directory / "logs"), ["csv", "tensorboard"])
+        self._csv = next(one for one in self.logger.output_formats if isinstance(one, CSVOutputFormat))
+        if so_far:  # SB3 has opened the file anew, without its lines
+            self._csv.file.write(so_far)
+            self._csv.keys = so_far.partition("\n")[0].split(",")
+
+    @property
+    def text(self) -> str:
+        """The CSV file's text."""
+        return "" if self._csv is None else Path(self._csv.file.name).read_text()

@@ -8,18 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from gems_gym import plugins
-from gems_gym.commands.options import (
-    EnvOption,
-    ExecutorName,
-    RayAddress,
-    alone_in_its_folder,
-    chosen_executor,
-    read_options,
-)
+from gems_gym.commands import options
+from gems_gym.commands.arguments import alone_in_its_folder, chosen_executor, read_options
 from gems_gym.commands.output import note, rows_table, show_result
 from gems_gym.common.checks import Count, Threads, checked_arguments
 from gems_gym.errors import require
-from gems_gym.user_splits import Users, UserSeed
+from gems_gym.user_splits import Users
 from gems_gym_agents.training_world import learning_world
 from gems_gym_agents.tuning.space import check_space, read_space
 from gems_gym_agents.tuning.trials import PRESET_FILE, Search, best_of, run_trials
@@ -43,40 +37,41 @@ def tune(
     ],
     out: Annotated[Path, typer.Option(help="The search's folder.")],
     env: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Environment id, for agents that learn online.")
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Environment to learn in; with --dataset: where it must be recorded."
+        ),
     ] = None,
-    env_option: EnvOption = None,
-    dataset: Annotated[str | None, typer.Option(help="Minari dataset id, for offline agents.")] = None,
-    ranker: Annotated[
-        str | None, typer.Option(help="Ranker's file or shipped name, with --env GemsSlate-….")
-    ] = None,
-    belief: Annotated[
-        str | None, typer.Option(help="Belief's file or shipped name, with --env GemsSlate-….")
-    ] = None,
-    seed: Annotated[
-        UserSeed, typer.Option(help="Decides what is tried, and all that is random in a trial.")
-    ] = 0,
+    env_option: options.EnvOptions = None,
+    dataset: Annotated[str | None, typer.Option(metavar="ID", help="Minari dataset to learn from.")] = None,
+    ranker: options.RankerName = None,
+    belief: options.BeliefName = None,
+    seed: options.RandomSeed = 0,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="name=value (JSON) of an option that all trials have; may be repeated."),
+        typer.Option(metavar="NAME=VALUE", help="Option of the agent (JSON) in all trials; repeatable."),
     ] = None,
-    num_envs: Annotated[Count, typer.Option(help="Users in lockstep, with --env.")] = 100,
+    num_envs: Annotated[Count, typer.Option(help="Users stepped together, with --env.")] = 100,
     validation_users: Annotated[Users, typer.Option(help="Users that trials are scored on.")] = 200,
     jobs: Annotated[Threads, typer.Option(help="Trials at the same time, one thread each.")] = 1,
-    executor: ExecutorName = "local",
-    ray_address: RayAddress = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    executor: options.ExecutorName = "local",
+    ray_address: options.RayAddress = None,
+    as_json: options.Json = False,
 ) -> None:
-    """Search for an agent's options by Optuna: the best on validation users become a preset for gems-gym train.
+    r"""Search for an agent's options by Optuna; the best on validation users become a preset for 'train'.
 
-    Interrupted or killed, the same command resumes the search; with more --trials it goes on with an older one. Test
-    users are never met. Exit code 1 if every trial failed.
+    If interrupted, rerun the same command to resume; with more --trials it continues. Test users are never met. Exit
+    code 1 if every trial failed.
+
+    Examples:
+        gems-gym tune sac --space examples/sac_space.toml --trials 40 --jobs 4 \
+            --env GemsSlateLatent-diffuse_mix-v0 --steps 100000 --out runs/tune
     """
     agent_class = plugins.load(plugins.AGENTS, agent)
     require("optuna")
     do_jobs = chosen_executor(executor, ray_address)
-    searched, options = read_space(space), read_options(option)
-    check_space(searched, agent_class, options, space)
+    searched, chosen = read_space(space), read_options(option)
+    check_space(searched, agent_class, chosen, space)
     learning_world(
         agent, env, env_option, dataset, ranker, belief
     )  # mistakes are told before the first trial
@@ -85,9 +80,9 @@ def tune(
         "belief": belief, "seed": seed, "num_envs": num_envs, "validation_users": validation_users,
     }  # fmt: skip
     try:
-        ended = run_trials(Search(agent, searched, options, training, seed), out, trials, jobs, do_jobs)
+        ended = run_trials(Search(agent, searched, chosen, training, seed), out, trials, jobs, do_jobs)
     except KeyboardInterrupt:
-        note("the same command resumes the search")
+        note("rerun the same command to resume the search")
         raise
     rows = [vars(one) for one in ended]
     best = best_of(ended)

@@ -14,7 +14,7 @@ import gymnasium
 import minari
 
 from gems_gym.beliefs import GruBelief
-from gems_gym.commands.options import changed_parameters, chosen_world
+from gems_gym.commands.worlds import changed_parameters, chosen_world
 from gems_gym.rankers import GemsRanker
 from gems_gym.trained_agents import open_trained_agent, recorded_world
 from gems_gym_agents.levels import Training
@@ -57,8 +57,8 @@ def agent(run, trained, tiny_env):
     def train(name: str) -> Path:
         folder: Path = trained / name
         if not folder.exists():
-            small = {"learning_starts": 20, "net_arch": [8], "validate_every": 40}
-            small |= {"pretrained": "false"} if name == "sac_end_to_end" else {}
+            small = {"learning_starts": 20, "net_arch": [8], "validate_every": 40, "batch_size": 16}
+            small |= {"pretrained": "false", "window": 3} if name == "sac_end_to_end" else {}
             options = [part for one in small.items() for part in ("--option", f"{one[0]}={one[1]}")]
             code, _, err = run(
                 "train", name, "--env", tiny_env, *OPTIONS, "--ranker", trained / "ranker.safetensors",

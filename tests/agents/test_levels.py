@@ -20,8 +20,7 @@ from gems_gym_agents import levels
 from gems_gym_agents.evaluation import References
 from gems_gym_agents.levels import NoLevelsError, Training, make_levels, pick
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
-from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.online.sac import SACAgent, SACOptions
 
 ENV = "GemsSlateLatent-small-v0"
 STEPS, SEED = 720, 3
@@ -94,7 +93,7 @@ def folder(tmp_path, monkeypatch, tiny_env):
         kwargs={**latent.kwargs, **kwargs},
     )
     small = SACOptions(learning_starts=100, net_arch=(16,), batch_size=64, gradient_steps=1)
-    monkeypatch.setattr(SACAgent, "presets", {"diffuse_topdown": small})
+    monkeypatch.setattr(SACAgent, "presets", {"diffuse_topdown": small}, raising=False)
     for name, value in (("TRAINING_USERS", 10), ("VALIDATION_USERS", 8), ("VALIDATE_EVERY", 120)):
         monkeypatch.setattr(levels, name, value)
     # so that the six policies of this training hold two levels
@@ -155,7 +154,7 @@ def test_whole_precision_where_half_would_act_otherwise(folder, tmp_path, monkey
 
 
 def test_from_the_command_to_datasets(run, folder, monkeypatch):
-    asked = ("levels", "--env", ENV, "--steps", STEPS, "--seed", SEED)
+    asked = ("dev", "levels", "--env", ENV, "--steps", STEPS, "--seed", SEED)
     with monkeypatch.context() as patched:
         step, steps = SlateVectorEnv.step, []
 
@@ -202,7 +201,7 @@ def test_from_the_command_to_datasets(run, folder, monkeypatch):
 
 def test_a_failure_is_told_and_the_others_go_on(run, folder, monkeypatch):
     monkeypatch.setattr(levels, "measure_references", lambda env, users: References(20.0, 40.0))
-    code, out, err = run("levels", "--env", ENV, "--steps", STEPS, "--out", folder)
+    code, out, err = run("dev", "levels", "--env", ENV, "--steps", STEPS, "--out", folder)
     assert code == 1
     assert json.loads(out)["policies"] == {}
     assert "no better than random slates: train with more steps" in json.loads(out)["failures"][ENV]

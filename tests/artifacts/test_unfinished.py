@@ -50,7 +50,7 @@ def test_an_interruption_says_what_is_kept(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt) as raised:
         interrupted(tmp_path / "work")
     assert (
-        "work keeps what was done: the same command resumes, --overwrite starts anew"
+        "work keeps what was done: rerun the same command to resume, or give --overwrite to start anew"
         in raised.value.__notes__[0]
     )
 

@@ -18,8 +18,8 @@ from gems_gym.datasets import (
     import_d4rl,
     recover_latent_environment,
 )
-from gems_gym.datasets.d4rl import ARRAYS, D4rlFile
-from gems_gym.datasets.stored import NO_SEED
+from gems_gym.datasets.d4rl_file import ARRAYS, D4rlFile
+from gems_gym.datasets.sessions import NO_SEED
 from tests.datasets.small_world import (
     ENV_ID,
     LENGTH,
@@ -37,8 +37,8 @@ ROWS = 10 * LENGTH
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_gym.datasets.stored.CHUNK_SESSIONS", 4)
-    monkeypatch.setattr("gems_gym.datasets.d4rl_import.CHUNK_SESSIONS", 4)
+    monkeypatch.setattr("gems_gym.datasets.reader.CHUNK_SESSIONS", 4)
+    monkeypatch.setattr("gems_gym.datasets.d4rl.CHUNK_SESSIONS", 4)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Parts of a study's world: what is logged for them, and that they are made once."""
 
 from gems_gym.beliefs import load_belief
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
+from gems_gym.pretraining.belief import BELIEF_PRESETS
 from gems_gym.rankers import load_ranker
 from gems_gym_agents.comparison.parts import Parts
 from gems_gym_agents.comparison.runs import OpenWorld
@@ -26,7 +26,7 @@ def test_a_ranker_of_item_vectors_from_short_sessions(tmp_path):
     assert parts.file(RECIPE).stat().st_mtime_ns == written
 
 
-def test_a_belief_that_nobody_privileged_logged_for(tmp_path):
+def test_a_belief_logged_without_privileged_information(tmp_path):
     parts = Parts(OpenWorld(ONLINE.worlds[0]), 0, tmp_path)
     few = {"sessions": 60, "search_sessions": 1_024, "settings": {"batches": 10}}
     recipe = PartRecipe(name="belief", kind="belief/gru", preset="unprivileged", **few)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+from gems_gym.pretraining.gems import GEMS_PRESETS
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym_agents.comparison.offline import OfflineRun
 from gems_gym_agents.comparison.published import PUBLISHED, published_return
@@ -21,7 +21,7 @@ from gems_gym_agents.comparison.studies import (
     read_study,
 )
 from gems_gym_agents.comparison.study import PartRecipe, as_data, study_of_data
-from gems_gym_agents.online.presets import SAC_PRESETS
+from gems_gym_agents.online.sac import SACOptions
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
 
@@ -62,7 +62,7 @@ def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert len({run.folder for run in runs}) == len(runs)
     gems = next(run for run in runs if run.variant is SAC_GEMS and run.world.name == "focused_mix").settings()
-    assert gems["options"]["gamma"] == SAC_PRESETS["focused_mix"].gamma
+    assert gems["options"]["gamma"] == SACOptions().gamma
     assert gems["ranker"]["settings"]["latent_size"] == 32
     assert gems["ranker"]["shares"] != gems["belief"]["shares"]
 
@@ -91,7 +91,7 @@ def test_a_selection_narrows_and_knows_names():
 
 
 def test_the_catalogue_is_asked_for_and_checked(tmp_path):
-    with pytest.raises(ValueError, match="'published' is on a catalogue .* give --item-embeddings FILE"):
+    with pytest.raises(ValueError, match="'published' is on a catalogue .* give --catalogue FILE"):
         on_this_machine(STUDIES["published"])
     file = tmp_path / "items.npy"
     np.save(file, np.random.default_rng(0).random((1000, 20), dtype=np.float32))
@@ -99,7 +99,7 @@ def test_the_catalogue_is_asked_for_and_checked(tmp_path):
         ValueError, match="is another catalogue .hash [0-9a-f]{64}. than the world 'focused_to"
     ):
         on_this_machine(STUDIES["published"], file)
-    with pytest.raises(ValueError, match="leave --item-embeddings out"):
+    with pytest.raises(ValueError, match="leave --catalogue out"):
         on_this_machine(STUDIES["own"], file)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         on_this_machine(STUDIES["published"], tmp_path / "nothing.npy")
@@ -181,7 +181,7 @@ def test_a_study_in_a_file_names_presets_and_our_variants(tmp_path):
         (("seeds = [0]", "seds = [0]"), "'seds': did you mean 'seeds'"),
         (("title", "titel"), "lacks title"),
         (('"sac_gems"', '"sac_gms"'), "did you mean 'sac_gems'"),
-        (('["diffuse_mix"]', "[]"), "needs seeds, worlds and variants"),
+        (('["diffuse_mix"]', "[]"), "requires seeds, worlds and variants"),
         (('["diffuse_mix"]', '[{name = "a", preset = "b", level = "c"}]'), "recorded worlds"),
         (('["diffuse_mix"]', "[3]"), "world must be a table of fields, got 3"),
         (('"sac_gems"', '{name = "x", description = "", agent = "bc", steps = 0}'), "steps must be"),
