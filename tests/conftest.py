@@ -18,6 +18,13 @@ from tests.plugins.installing import install
 TINY_WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 4}
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """``-n 2`` gives each process files as a whole, so that what a file's tests share is made once."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadfile"
+
+
 def _sizes() -> dict[str, Any]:
     catalog = SlateEnv(**TINY_WORLD).catalog
     return {"num_items": 60, "slate_size": 5, "catalog_hash": catalog.hash, "seed": 0}

@@ -85,15 +85,21 @@ from gems_gym.common.networks import dense
 rng = np.random.default_rng(0)
 shapes = ((1, 20, 256), (10, 20, 100), (33, 21, 7), (17, 1, 1))
 results = (dense(*(rng.standard_normal(one, dtype=np.float32) for one in ((n, i), (i, o), o))) for n, i, o in shapes)
-print(hashlib.sha256(b"".join(one.tobytes() for one in results)).hexdigest()[:16])
+digest = hashlib.sha256(b"".join(one.tobytes() for one in results)).hexdigest()[:16]
 """
 
 
-@pytest.mark.parametrize("processor", ["", "generic"])
-def test_dense_has_the_same_bits_on_every_type_of_processor(processor: str, tmp_path: Path) -> None:
-    variables = {"NUMBA_CACHE_DIR": str(tmp_path)} | ({"NUMBA_CPU_NAME": processor} if processor else {})
+def test_dense_has_the_same_bits_on_every_type_of_processor(tmp_path: Path) -> None:
+    here: dict[str, str] = {}
+    exec(DIGEST, here)  # noqa: S102
+    assert here["digest"] == "d9738fc850774e48"
+    variables = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_NAME": "generic"}
     done = subprocess.run(
-        [sys.executable, "-c", DIGEST], env=os.environ | variables, capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"{DIGEST}print(digest)"],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "d9738fc850774e48"
 

@@ -22,6 +22,7 @@ from gems_gym.common.files import whole_file
 from gems_gym.common.progress import track
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.trainers import Keep, Upkeep
+from gems_gym.trackers import trackers
 
 VALIDATIONS = 20
 """How often the held-out loss is measured in a training."""
@@ -98,7 +99,8 @@ def train(
     position = _restored(trainee, log_sha256, upkeep.unfinished)
     validate_every = max(1, batches // VALIDATIONS)
     curve = _LearningCurve(trainee.name, upkeep.log_dir, position.rows)
-    with track(f"pretraining {trainee.name}", batches, progress) as advance, curve:
+    tracking = trackers(trainee.name, upkeep.log_dir)
+    with track(f"pretraining {trainee.name}", batches, progress) as advance, curve, tracking as tracked:
         advance(position.batch)
         while position.batch < batches:
             trainee.optimizer.param_groups[0]["lr"] = trainee.learning_rate(position.batch)
@@ -111,6 +113,7 @@ def train(
             if position.batch % validate_every == 0 or position.batch == batches:
                 _validate(trainee, position, keep == "best")
                 curve.add(position.rows[-1])
+                tracked(position.batch, position.rows[-1])
             if position.batch % upkeep.save_every == 0 or position.batch == batches:
                 _save(trainee, position, log_sha256, upkeep.unfinished)
             advance(1, f"loss {position.shown_loss:.4f}")
@@ -166,15 +169,16 @@ def _save(trainee: Trainee, position: _Position, log_sha256: str, unfinished: Un
 
 def _restored(trainee: Trainee, log_sha256: str, unfinished: Unfinished | None) -> _Position:
     """Bring a trainee to where the last save was; where that is."""
-    state = None if unfinished is None else unfinished.load()
-    if state is None:
+    if unfinished is None:
         return _Position()
-    arrays, values = state
+    with unfinished.resuming() as state:
+        if state is None:
+            return _Position()
+    arrays, values = state.tensors, state.header
     if values["log_sha256"] != log_sha256:
-        assert unfinished is not None
         raise ValueError(
-            f"{unfinished.folder} holds unfinished work on other sessions: give the same --log to resume it, or start "
-            f"anew with --overwrite"
+            f"{unfinished.folder} holds an unfinished run on other sessions: give the same --log to resume it, or "
+            f"start anew with --overwrite"
         )
     _load_weights(trainee.model, dict(_part(arrays, "model")))
     moments: dict[int, dict[str, Tensor]] = {}
@@ -275,7 +279,7 @@ def torch_threads(count: int = 1) -> Iterator[None]:
     thread also makes results independent of the number of cores.
 
     Args:
-        count: threads, ≥ 1.
+        count: Threads, ≥ 1.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -18,6 +18,7 @@ import numpy as np
 
 from gems_gym.common.progress import track
 from gems_gym.errors import require
+from gems_gym.trackers import trackers
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.offline.divergence import check_sane
@@ -178,15 +179,16 @@ def training_report(
         writer = require("tensorboardX").SummaryWriter(logdir=str(folder))
 
     def record(line: dict[str, float]) -> None:
+        tracked(int(line["step"]), line)
         if writer is not None:
             for key, value in line.items():
                 if key != "step":
                     writer.add_scalar(f"offline/{key}", value, int(line["step"]))
 
     try:
-        for line in history:
-            record(line)
-        with track(name, steps, shown=progress) as advance:
+        with trackers(name, directory) as tracked, track(name, steps, shown=progress) as advance:
+            for line in history:
+                record(line)
             advance(done)
 
             def report(line: dict[str, float] | None) -> None:

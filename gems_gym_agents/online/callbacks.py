@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import CSVOutputFormat, Logger, configure
+from stable_baselines3.common.logger import CSVOutputFormat, KVWriter, Logger, configure
 
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
@@ -45,7 +46,7 @@ class QBoundCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         model: Any = self.model
-        # by what the model counts: a run that went on after an interruption logs at the same steps
+        # by what the model counts: a resumed run logs at the same steps
         if model.num_timesteps // model.n_envs % _CHECK_EVERY or model.num_timesteps <= model.learning_starts:
             return True
         max_reward = self.max_reward
@@ -130,19 +131,39 @@ class KeepingCallback(BaseCallback):
             self.keep()
 
 
+class _Tracked(KVWriter):
+    """Hands what SB3 logs to the installed trackers."""
+
+    def __init__(self, tracked: Callable[[int, Mapping[str, float]], None]) -> None:
+        self._tracked = tracked
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0) -> None:
+        """A line of the log: its numbers."""
+        self._tracked(step, {key: float(one) for key, one in key_values.items() if isinstance(one, Real)})
+
+    def close(self) -> None:
+        """Whoever opened the trackers closes them."""
+
+
 class Curves:
     """SB3's logger, writing ``logs/progress.csv`` and TensorBoard's files; a resumed run appends to them.
 
     Args:
         directory: The run's folder; ``None`` writes nothing.
-        so_far: The CSV file's text when the run that goes on here was interrupted; empty: begins anew, without the
+        tracked: Takes every line too, see :func:`gems_gym.trackers.trackers`.
+        so_far: The CSV file's text when the run that is resumed was interrupted; empty: starts anew, without the
             files of an earlier run.
 
     Attributes:
         logger: Give it to SB3's ``set_logger``.
     """
 
-    def __init__(self, directory: Path | None, so_far: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        tracked: Callable[[int, Mapping[str, float]], None],
+        so_far: str = "",
+    ) -> None:
         self.logger = Logger(None, [])
         self._csv: CSVOutputFormat | None = None
         if directory is None:
@@ -151,6 +172,7 @@ class Curves:
             for old in directory.glob("logs/events.out.tfevents*"):
                 old.unlink()
         self.logger = configure(str(directory / "logs"), ["csv", "tensorboard"])
+        self.logger.output_formats.append(_Tracked(tracked))
         self._csv = next(one for one in self.logger.output_formats if isinstance(one, CSVOutputFormat))
         if so_far:  # SB3 has opened the file anew, without its lines
             self._csv.file.write(so_far)

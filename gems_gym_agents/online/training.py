@@ -25,6 +25,7 @@ from stable_baselines3.common.logger import Logger
 from gems_gym import __version__
 from gems_gym.commands.output import plain
 from gems_gym.common.progress import track
+from gems_gym.trackers import trackers
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
@@ -69,7 +70,7 @@ def train_sac(
         make_model: Makes the model of a start in ``env``, from ``seed`` on ``device``.
         env: See :func:`gems_gym_agents.online.model.make_sac`.
         recorder: Gets the policies of the best start; the last one unscored if training is interrupted.
-        steps: Interactions (users times steps) of a start that is not dropped, rounded up to whole vector steps.
+        steps: Interactions (users times steps) of a start that is not dropped, rounded up to complete vector steps.
         seed: Decides everything random.
         directory: Curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run
             resumes from to ``directory/unfinished``; ``None``: nowhere.
@@ -87,7 +88,7 @@ def train_sac(
     check_spaces(env)
     rounds = plan_rounds(env, validate_every=options.validate_every, steps=steps, starts=options.starts)
     dropped = sum(one.dropped for one in rounds)
-    with borrowed_global_state(device):
+    with borrowed_global_state(device), trackers("SAC", directory) as tracked:
         arguments = run_arguments(options, env, recorder, steps, seed, device)
         run = UnfinishedSAC(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
 
@@ -96,7 +97,7 @@ def train_sac(
             return Start(model, env, options, its_recorder, keep_growth)
 
         best = start(seed, recorder)
-        curves = Curves(directory, run.restore(best.model, recorder))
+        curves = Curves(directory, tracked, run.restore(best.model, recorder))
         starts = [best]
         if best.interactions:  # of a resumed run, which has one start left
             recorder.dropped = dropped
@@ -243,7 +244,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """A stretch of training, after which policies are validated and an interrupted run goes on.
+    """A stretch of training, at whose end policies are validated and the state is saved.
 
     Attributes:
         number: From 0.
@@ -266,12 +267,12 @@ class Round:
 
 
 def plan_rounds(env: VectorEnv, *, validate_every: int, steps: int, starts: int) -> list[Round]:
-    """Rounds of ``validate_every`` interactions, rounded up to whole sessions of all users.
+    """Rounds of ``validate_every`` interactions, rounded up to complete sessions of all users.
 
     Args:
         env: What is learned in.
         validate_every: Interactions.
-        steps: Interactions of a start that is not dropped, rounded up to whole vector steps.
+        steps: Interactions of a start that is not dropped, rounded up to complete vector steps.
         starts: How many starts begin.
 
     Raises:

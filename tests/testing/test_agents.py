@@ -24,9 +24,14 @@ ONLINE: dict[str, Any] = {
     "steps": 80, "net_arch": (8,), "batch_size": 8, "learning_starts": 20, "validate_every": 40, "buffer_size": 200,
 }  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
+    "planner": {
+        "steps": 256, "num_topics": 4, "topic_size": 2, "random_sessions": 128, "random_length": 6,
+        "exploration_sessions": 64, "exploration_length": 6, "atoms": 16,
+    },
+    "plas": {**OFFLINE, "warmup_steps": 2},
     "sac": ONLINE,
     "sac_end_to_end": {**ONLINE, "pretrained": False, "window": 2},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [one.name for one in plugins.describe(plugins.AGENTS)])
