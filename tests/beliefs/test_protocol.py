@@ -188,4 +188,4 @@ def test_from_the_command_to_the_users(kind: str, program: Any, tmp_path: Path) 
         "--batches",
         5,
     )
-    assert code == 2 and f"goes with a kind that is trained, and {kind} is none" in " ".join(err.split())
+    assert code == 2 and f"goes with a kind that is trained, and {kind} is not" in " ".join(err.split())
