@@ -132,8 +132,7 @@ def descriptions(documented: type) -> dict[str, str]:
     arguments = (inspect.getdoc(documented) or "").split("Args:\n")[1].split("\n\n")[0]
     entries = re.split(r"^    (\w+): ", arguments, flags=re.MULTILINE)[1:]
     return {
-        name: " ".join(text.split()).replace("``", "`")
-        for name, text in zip(entries[::2], entries[1::2], strict=True)
+        name: " ".join(markdown(text).split()) for name, text in zip(entries[::2], entries[1::2], strict=True)
     }
 
 

@@ -39,7 +39,7 @@ def actor_from_modules(modules: Iterable[Any], metadata: dict[str, Any] | None =
         An actor that agrees with the modules within float32 rounding.
 
     Raises:
-        ValueError: a module that the exported network has no layer for, or a network that does not end in Tanh or
+        ValueError: A module that the exported network has no layer for, or a network that does not end in Tanh or
             Hardtanh.
     """
     spec: list[list[str]] = []

@@ -111,7 +111,7 @@ def test_our_own_code_is_followed_where_it_matters_only():
         if name.startswith(("gems_gym_agents", "gems_gym.rankers", "gems_gym.commands.program"))
     ]
     start = time.process_time()
-    code_fingerprint("gems_gym_agents.comparison.online", "gems_gym_agents.online.sac")
+    code_fingerprint("gems_gym_agents.pipeline.runs", "gems_gym_agents.online.sac")
     assert time.process_time() - start < 2
 
 

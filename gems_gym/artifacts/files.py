@@ -65,11 +65,11 @@ class Artifact:
     """A loaded artefact.
 
     Attributes:
-        kind: what it is, "family/name", e.g. "ranker/gems".
-        header: what its writer recorded, and ``versions``; JSON types only.
-        tensors: the arrays by name, as they were saved (dtypes and shapes kept).
-        sha256: hex digest of the file's bytes.
-        path: where it was read from.
+        kind: What it is, "family/name", e.g. "ranker/gems".
+        header: What its writer recorded, and ``versions``; JSON types only.
+        tensors: The arrays by name, as they were saved (dtypes and shapes kept).
+        sha256: Hex digest of the file's bytes.
+        path: Where it was read from.
     """
 
     kind: str
@@ -143,9 +143,9 @@ def save_artifact(
     """Write an artefact; the file appears under its name only when it is finished.
 
     Args:
-        path: the file to write (an existing one is replaced).
+        path: The file to write (an existing one is replaced).
         kind: "family/name", e.g. "ranker/gems".
-        tensors: arrays by name, of any numeric or bool dtype that safetensors knows.
+        tensors: Arrays by name, of any numeric or bool dtype that safetensors knows.
         header: JSON-able values to record. ``versions`` is filled in unless it is given. ``float16``, a list of
             names of float32 tensors, stores these in half precision.
 
@@ -153,7 +153,7 @@ def save_artifact(
         The sha256 of the file, as hex.
 
     Raises:
-        ValueError: on a malformed kind, a reserved header key, a header that is not JSON (NaN included), or a
+        ValueError: On a malformed kind, a reserved header key, a header that is not JSON (NaN included), or a
             tensor under ``float16`` that is not there, not float32, or too large for it; more than a file may hold.
     """
     if kind.count("/") != 1 or not all(kind.split("/")):
@@ -189,12 +189,12 @@ def load_artifact(path: str | os.PathLike[str], kind: str) -> Artifact:
     """Read and check an artefact.
 
     Args:
-        path: the file.
-        kind: the kind expected: exact ("ranker/gems"), or a family ("ranker") whose every kind will do.
+        path: The file.
+        kind: The kind expected: exact ("ranker/gems"), or a family ("ranker") whose every kind will do.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ArtifactError: the file is truncated, altered, not an artefact, of another kind, or of a format that
+        FileNotFoundError: There is no such file.
+        ArtifactError: The file is truncated, altered, not an artefact, of another kind, or of a format that
             this version does not read.
     """
     path = Path(path)

@@ -54,7 +54,7 @@ class GruBelief(TrainedBelief):
     """
 
     kind = "belief/gru"
-    _bias = "bias_ih"
+    input_bias = "bias_ih"
 
     def _needed(self, tensors: Mapping[str, Any]) -> list[str]:
         return ["item_embeddings", *_shapes(1, 3, 1)]

@@ -46,7 +46,7 @@ class TrainedBelief:
 
     kind: str
     size: int
-    _bias: ClassVar[str]
+    input_bias: ClassVar[str]
     """Name of the sum's bias."""
 
     @checked_arguments
@@ -69,7 +69,7 @@ class TrainedBelief:
         _, self.slate_size, self._outputs, _ = self.tensors["weight_items"].shape
         self._prepare()
         self._check_shapes(
-            observation_shapes(self.slate_size, self._outputs, self.embedding_size, self._bias)
+            observation_shapes(self.slate_size, self._outputs, self.embedding_size, self.input_bias)
         )
         self._check_numbers()
         self._table = self._sum_table()  # (slate_size, num_items, 2, outputs)
@@ -137,7 +137,7 @@ class TrainedBelief:
         slates = self._checked("slates", slates, num_users, "iu")
         clicks = self._checked("clicks", clicks, num_users, "iub")
         observed = np.empty((num_users, self._outputs), dtype=np.float32)
-        bad_row = _sum_rows(slates, clicks, self._table, self.tensors[self._bias], observed)
+        bad_row = _sum_rows(slates, clicks, self._table, self.tensors[self.input_bias], observed)
         if bad_row < 0:
             return observed
         bad_items = (slates[bad_row] < 0) | (slates[bad_row] >= self.num_items)

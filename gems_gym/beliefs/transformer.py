@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gems_gym.artifacts import LARGEST_TABLE
 from gems_gym.beliefs.trained import TrainedBelief, observation_shapes
 from gems_gym.common.checks import Count, Seed, Units, WholeNumber, checked_arguments
 from gems_gym.common.compilation import compiled_with
@@ -62,7 +63,7 @@ class TransformerBelief(TrainedBelief):
 
     Raises:
         ValueError: A tensor is missing, empty, not finite, or its shape does not fit the others; or the table of the
-            sum would have more than 2^28 numbers.
+            sum, or a user's state, would have more than 2^28 numbers.
 
     Example:
         >>> import numpy as np
@@ -75,14 +76,13 @@ class TransformerBelief(TrainedBelief):
     """
 
     kind = "belief/transformer"
-    _bias = "bias_input"
+    input_bias = "bias_input"
 
     def _needed(self, tensors: Mapping[str, Any]) -> list[str]:
-        layers = sum(_AGE_BIAS.fullmatch(name) is not None for name in tensors)
-        return ["item_embeddings", *_shapes(1, 1, 1, 1, max(layers, 1), 1, 1)]
+        return ["item_embeddings", *_shapes(1, 1, 1, 1, max(_count_layers(tensors), 1), 1, 1)]
 
     def _prepare(self) -> None:
-        count = sum(_AGE_BIAS.fullmatch(name) is not None for name in self.tensors)
+        count = _count_layers(self.tensors)
         self._check_dimensions({"layers.0.age_bias": 2, "read_out.1.weight": 2})
         self.size = self.tensors["read_out.1.weight"].shape[0]
         self.heads, self.context = self.tensors["layers.0.age_bias"].shape
@@ -92,6 +92,11 @@ class TransformerBelief(TrainedBelief):
             )
         sizes = (self.slate_size, self._outputs, self.embedding_size, self.size, count)
         self._check_shapes(_shapes(*sizes, self.heads, self.context))
+        if (numbers := 2 * count * self._outputs * self.context) > LARGEST_TABLE:
+            raise ValueError(
+                f"{count} layers of {self._outputs} numbers for {self.context} observations need a state of {numbers} "
+                f"numbers for each user; at most {LARGEST_TABLE} are kept"
+            )
         self._check_numbers()  # the networks below would name tensors otherwise
         self._layers = [
             _Layer(
@@ -115,8 +120,8 @@ class TransformerBelief(TrainedBelief):
         seed: Seed,
         size: Units = 20,
         embedding_size: Units = 20,
-        width: Units = 64,
-        layers: Units = 2,
+        width: Units = 32,
+        layers: Units = 1,
         heads: Units = 4,
         context: Units = 100,
     ) -> TransformerBelief:
@@ -196,6 +201,10 @@ class TransformerBelief(TrainedBelief):
         if users and state["seen"].min() < 0:
             raise ValueError(f"state['seen'] must hold integers ≥ 0, got {state['seen'].min()}")
         return np.ascontiguousarray(state["seen"])
+
+
+def _count_layers(tensors: Mapping[str, Any]) -> int:
+    return sum(_AGE_BIAS.fullmatch(str(name)) is not None for name in tensors)
 
 
 def _shapes(

@@ -86,8 +86,8 @@ def collect(
         gems-gym collect --env GemsSlate-diffuse_mix-v0 --level expert --episodes 500
         gems-gym collect --env GemsSlate-diffuse_mix-v0 --policy eps_greedy_oracle \
             --episodes 1000 --dataset-id my/slates-v0
-        gems-gym collect --env all --policy runs/sac --noise 0.3 --episodes 1000 \
-            --dataset-id my/{preset}-v0
+        gems-gym collect --env all --policy expert-{preset} --noise 0.3 \
+            --episodes 1000 --dataset-id my/{preset}-v0
     """
     from gems_gym.datasets import collect_level
 

@@ -34,14 +34,14 @@ class FeedForward:
     """A sequence of layers, with the layer and tensor conventions of ``torch.nn.Sequential``.
 
     Args:
-        tensors: weights named as in the state dict of a ``torch.nn.Sequential``: ``"0.weight"``,
+        tensors: Weights named as in the state dict of a ``torch.nn.Sequential``: ``"0.weight"``,
             ``"0.bias"``, …, where the number is the layer's place in ``spec``. Linear weights are (outputs,
             inputs).
-        spec: one list per layer, its name first, e.g. ``[["linear"], ["relu"], ["linear"]]``: JSON-able, so
+        spec: One list per layer, its name first, e.g. ``[["linear"], ["relu"], ["linear"]]``: JSON-able, so
             that it can stand in an artefact's header.
 
     Raises:
-        ValueError: an unknown layer, a missing or non-finite tensor, or shapes that do not fit together.
+        ValueError: An unknown layer, a missing or non-finite tensor, or shapes that do not fit together.
 
     Example:
         >>> tensors = {"0.weight": np.array([[1.0, -2.0]]), "0.bias": np.array([0.5])}
@@ -107,7 +107,7 @@ class FeedForward:
             float32 ``(num_rows, output_size)``; a new array.
 
         Raises:
-            ValueError: a wrong shape.
+            ValueError: A wrong shape.
         """
         if rows.ndim != 2 or rows.shape[1] != self.input_size:
             raise ValueError(f"rows has shape {rows.shape}; (num_rows, {self.input_size}) was expected")

@@ -274,11 +274,12 @@ def _artefacts_of(
 def _seeds_of(file: D4rlFile, length: int) -> list[int]:
     count = len(file.rewards) // length
     seeds = file.metadata.get("session_seeds", [NO_SEED] * count)
-    if not isinstance(seeds, list) or len(seeds) != count or not all(isinstance(seed, int) for seed in seeds):
+    known = isinstance(seeds, list) and all(isinstance(one, int) and NO_SEED <= one < 2**63 for one in seeds)
+    if not known or len(seeds) != count:
         raise ValueError(
             f"session_seeds in the file's metadata must be {count} integers, one for each session"
         )
-    return seeds
+    return list(seeds)
 
 
 def _sessions_of(file: D4rlFile, seeds: list[int], length: int) -> Iterator[Sessions]:

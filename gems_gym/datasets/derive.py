@@ -1,9 +1,10 @@
 """Datasets made of datasets: several merged into one, a part of one, the same sessions through another ranker.
 
-Which sessions a part has is Minari's to say (``filter_episodes``, ``split_dataset``), whose answers are views of the
-same file. They are written by our own writer: ``minari.combine_datasets`` drops the seeds of the sessions, the copies
-of ranker and belief and the metadata, opens the file anew for every session (measured: 23 ms each), writes in the
-final place, where a killed run leaves half a dataset, and does not see that a view is a part.
+Parts are Minari's views of the same file, through our own storage, which checks sessions before they are read
+(``minari.split_dataset`` would open the file without it). They are written by our own writer:
+``minari.combine_datasets`` drops the seeds of the sessions, the copies of ranker and belief and the metadata, opens the
+file anew for every session (measured: 23 ms each), writes in the final place, where a killed run leaves half a dataset,
+and does not see that a view is a part.
 """
 
 from __future__ import annotations
@@ -140,8 +141,8 @@ def subset(
             raise ValueError(
                 f"episodes must be in [1, {part.total_episodes}], the sessions of {opened.id!r}{among}; got {episodes}"
             )
-        part = require("minari").split_dataset(part, [episodes], seed=seed)[0]
-        part.episode_indices = np.sort(part.episode_indices)
+        drawn = np.random.default_rng(seed).permutation(part.episode_indices)[:episodes]
+        part = require("minari").MinariDataset(part.storage, np.sort(drawn))
     how = {"episodes": episodes, "min_return": min_return, "seed": None if episodes is None else seed}
     derived = {"by": "subset", "sources": [origin(opened)], **how}
     metadata = carried_metadata(opened) | {

@@ -42,7 +42,7 @@ class Sessions:
         observations: ``(num_sessions, num_steps + 1, ...)``, or a dict of such arrays for a ``Dict`` observation space.
         actions: ``(num_sessions, num_steps, ...)``, the actions that were *executed* (exploration noise included).
         rewards: ``(num_sessions, num_steps)``, clicks on each slate.
-        infos: name -> ``(num_sessions, num_steps + 1, ...)``.
+        infos: Name -> ``(num_sessions, num_steps + 1, ...)``.
     """
 
     seeds: list[int]
@@ -85,11 +85,15 @@ class Sessions:
             episodes: At least one, in the form that :meth:`episodes` yields.
 
         Raises:
-            KeyError: If one lacks an array that the first has.
-            ValueError: If arrays are not of one shape.
+            ValueError: If they do not have the same arrays of the same shapes, or a seed is no 64-bit integer.
         """
         flat = [_flat(one) for one in episodes]
-        seeds = np.array([one["seed"] for one in episodes], np.int64)
+        if any(one.keys() != flat[0].keys() for one in flat):
+            raise ValueError("the episodes do not have the same arrays")
+        try:
+            seeds = np.array([one["seed"] for one in episodes], np.int64)
+        except OverflowError as error:
+            raise ValueError(f"an episode's seed must be a 64-bit integer: {error}") from error
         return cls.of_arrays(
             {"seeds": seeds} | {name: np.stack([one[name] for one in flat]) for name in flat[0]}
         )

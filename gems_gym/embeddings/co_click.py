@@ -28,9 +28,9 @@ def co_click_embeddings(log: ClickLog, num_items: Count, size: Units = DEFAULT_S
     million slates and a thousand items.
 
     Args:
-        log: slates and the clicks on them.
-        num_items: items in the catalogue; ids are ``0 … num_items - 1``.
-        size: numbers in an embedding, in [1, num_items).
+        log: Slates and the clicks on them.
+        num_items: Items in the catalogue; ids are ``0 … num_items - 1``.
+        size: Numbers in an embedding, in [1, num_items).
 
     Returns:
         float32 ``(num_items, size)``, dimensions in falling order of importance, scaled as a whole to a root mean
@@ -38,7 +38,7 @@ def co_click_embeddings(log: ClickLog, num_items: Count, size: Units = DEFAULT_S
         embeddings: the sign of each dimension is such that its largest entry in magnitude is positive.
 
     Raises:
-        ValueError: arrays of different shapes, unknown item ids, a size out of range, or no slate with two clicks.
+        ValueError: Arrays of different shapes, unknown item ids, a size out of range, or no slate with two clicks.
     """
     if not 1 <= size < num_items:
         raise ValueError(f"size must be in [1, num_items) = [1, {num_items}), got {size}")
@@ -66,9 +66,9 @@ def session_co_click_embeddings(
     analyse.
 
     Args:
-        log: slates and clicks; the first axis is the session.
-        num_items: items in the catalogue; ids are ``0 … num_items - 1``.
-        size: numbers in an embedding, in [1, num_items).
+        log: Slates and clicks; the first axis is the session.
+        num_items: Items in the catalogue; ids are ``0 … num_items - 1``.
+        size: Numbers in an embedding, in [1, num_items).
 
     Returns:
         float32 ``(num_items, size)``, scaled as a whole to a root mean square of 1. Items that were never clicked
@@ -76,7 +76,7 @@ def session_co_click_embeddings(
         its largest entry in magnitude is positive.
 
     Raises:
-        ValueError: arrays of different shapes, unknown item ids, a size out of range, or no session with two clicks.
+        ValueError: Arrays of different shapes, unknown item ids, a size out of range, or no session with two clicks.
     """
     if not 1 <= size < num_items:
         raise ValueError(f"size must be in [1, num_items) = [1, {num_items}), got {size}")
@@ -101,15 +101,15 @@ def co_clicks(log: ClickLog, num_items: int, row_axes: int) -> NDArray[np.float6
     have, counts twice. Rows of sessions count sessions, however often either item was clicked in them.
 
     Args:
-        log: slates and clicks.
-        num_items: items in the catalogue.
-        row_axes: how many leading axes of the arrays make up a row: all but the slots' for slates, one for sessions.
+        log: Slates and clicks.
+        num_items: Items in the catalogue.
+        row_axes: How many leading axes of the arrays make up a row: all but the slots' for slates, one for sessions.
 
     Returns:
         float64 ``(num_items, num_items)``, symmetric, 0 on the diagonal.
 
     Raises:
-        ValueError: arrays of different shapes, unknown item ids, or no row with clicks on two items.
+        ValueError: Arrays of different shapes, unknown item ids, or no row with clicks on two items.
     """
     rows, items, num_rows = clicked_items(log, num_items, row_axes)
     row = "slate" if row_axes == log.slates.ndim - 1 else "session"

@@ -153,7 +153,7 @@ class LatentSlateEnv(AroundSlates, gymnasium.Env[NDArray[np.float32], NDArray[np
             action: Floats ``(ranker.action_size,)`` in [-1, 1].
 
         Returns:
-            belief, reward (clicks), terminated (always False), truncated, info.
+            Belief, reward (clicks), terminated (always False), truncated, info.
 
         Raises:
             ValueError: A latent that is not finite, out of the box, or of another shape or dtype.

@@ -139,7 +139,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             action: Item ids, integers ``(slate_size,)`` in ``[0, num_items)``.
 
         Returns:
-            observation, reward (clicks), terminated (always False), truncated, info.
+            Observation, reward (clicks), terminated (always False), truncated, info.
 
         Raises:
             ValueError: A slate of the wrong length, or an item that is not in the catalogue.

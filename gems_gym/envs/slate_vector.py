@@ -126,7 +126,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             actions: Item ids, integers ``(num_envs, slate_size)`` in ``[0, num_items)``.
 
         Returns:
-            observations, rewards float32 ``(num_envs,)``, terminations (all False), truncations, infos.
+            Observations, rewards float32 ``(num_envs,)``, terminations (all False), truncations, infos.
 
         Raises:
             ValueError: Slates of another shape, or an item that is not in the catalogue.

@@ -11,9 +11,9 @@ Here is all that beliefs have in common; :mod:`~gems_gym.pretraining.gru` and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -34,26 +34,24 @@ _MOST_HELD_OUT = 1000
 _VALIDATED_SESSIONS = 256
 """Held-out sessions that the loss is measured on during training."""
 
-_Encoder = TypeVar("_Encoder", bound=TrainedBelief)
-
 
 @dataclass(frozen=True, kw_only=True)
 class BeliefSettings:
     """How a belief is trained; other networks than the GRU have settings of their own beside these.
 
     Attributes:
-        size: numbers in the belief.
-        embedding_size: numbers in an item embedding.
-        slate_input: what a belief sees of a slate. ``"pooled"``: the sum of the clicked items and the sum of those
+        size: Numbers in the belief.
+        embedding_size: Numbers in an item embedding.
+        slate_input: What a belief sees of a slate. ``"pooled"``: the sum of the clicked items and the sum of those
             passed over, with learned position weights, and the S clicks. ``"concatenated"``: the published one, S
             embeddings and S clicks; it can hardly tell which item got the click, and learns far more slowly.
-        item_embeddings: what item embeddings start from: ``"co_click"``, computed from the log, or ``"scratch"``.
-        freeze_item_embeddings: whether they stay what they started from.
-        batches: gradient steps.
-        batch_sessions: sessions in a batch.
-        learning_rate: of Adam, at its peak; warmed up over the first 5 % of batches, then a half cosine to 0.
-        held_out: share of the sessions kept for the report, in (0, 1); at most 1,000 sessions.
-        keep: which weights to keep: of the "last" batch, or the "best" by the loss on held-out sessions, which is
+        item_embeddings: What item embeddings start from: ``"co_click"``, computed from the log, or ``"scratch"``.
+        freeze_item_embeddings: Whether they stay what they started from.
+        batches: Gradient steps.
+        batch_sessions: Sessions in a batch.
+        learning_rate: Of Adam, at its peak; warmed up over the first 5 % of batches, then a half cosine to 0.
+        held_out: Share of the sessions kept for the report, in (0, 1); at most 1,000 sessions.
+        keep: Which weights to keep: of the "last" batch, or the "best" by the loss on held-out sessions, which is
             measured 20 times. The report is then a little optimistic.
     """
 
@@ -101,7 +99,8 @@ privileged information; it takes twice the sessions and updates to predict click
 class BeliefModel(nn.Module):
     """An encoder while it is trained, with the click head on top; arrays are (steps, sessions, …).
 
-    A subclass adds its network, then ``head``, in this order: it decides which weights are drawn first.
+    A subclass names its ``encoder``, and adds its network, then ``head``, in this order: it decides which weights are
+    drawn first.
 
     Args:
         num_items: Items in the catalogue.
@@ -110,9 +109,8 @@ class BeliefModel(nn.Module):
         outputs: Numbers that the network takes in of an observation.
     """
 
+    encoder: ClassVar[type[TrainedBelief]]
     head: ClickHead
-    bias: str
-    """What the encoder calls the bias of the numbers that the network takes in."""
 
     def __init__(self, num_items: int, slate_size: int, settings: BeliefSettings, outputs: int) -> None:
         super().__init__()
@@ -186,28 +184,27 @@ class BeliefModel(nn.Module):
             "item_embeddings": self.item_embeddings,
             "weight_items": weight_items,  # (2, slate_size, outputs, E)
             "weight_clicks": self.clicks_to_inputs.weight.t(),
-            self.bias: self.items_to_inputs.bias,
+            self.encoder.input_bias: self.items_to_inputs.bias,
             **self.network_tensors(),
         }
         return {name: np.array(tensor.cpu().numpy()) for name, tensor in tensors.items()}
 
 
 def train_belief(
-    model_class: Any,
-    encoder_class: type[_Encoder],
+    model_class: Callable[..., BeliefModel],
     log: SessionLog,
     num_items: int,
     settings: BeliefSettings,
+    *,
     seed: int,
     device: str,
     progress: bool,
     upkeep: Upkeep | None,
-) -> tuple[_Encoder, dict[str, Any]]:
+) -> tuple[Any, dict[str, Any]]:
     """Train a belief of any network.
 
     Args:
         model_class: A subclass of :class:`BeliefModel`, called with ``num_items``, ``slate_size`` and ``settings``.
-        encoder_class: What the trained weights are handed to.
         log: Sessions of a mixture of policies. The simulator's click probabilities in it serve the report only.
         num_items: Items in the catalogue (a log need not show them all).
         settings: Of the belief and its training.
@@ -217,7 +214,7 @@ def train_belief(
         upkeep: Where an interrupted training is kept, and where curves go; None: nowhere.
 
     Returns:
-        The encoder, and its metrics on held-out sessions (see
+        The model's encoder, and its metrics on held-out sessions (see
         :func:`~gems_gym.pretraining.click_prediction.click_report`), which also stand in the encoder's header.
 
     Raises:
@@ -234,7 +231,7 @@ def train_belief(
         model = _initialised(model_class, log, training, num_items, settings, generator).to(device)
         trainee = _Trainee(model, log, training, held_out, settings, generator)
         train(trainee, settings.batches, settings.keep, log, upkeep or Upkeep(), progress)
-        encoder = encoder_class(model.tensors(), log.catalog_hash)
+        encoder = model.encoder(model.tensors(), log.catalog_hash)
         metrics = _measure(encoder, model, log, held_out)
     encoder.header = {
         "options": as_recorded(settings),
@@ -246,7 +243,7 @@ def train_belief(
 
 
 def _initialised(
-    model_class: Any,
+    model_class: Callable[..., BeliefModel],
     log: SessionLog,
     training: np.ndarray,
     num_items: int,
@@ -255,7 +252,7 @@ def _initialised(
 ) -> BeliefModel:
     # Made without memory first: torch's own initialisation would draw from the global generator.
     with torch.device("meta"):
-        model: BeliefModel = model_class(num_items, log.slates.shape[2], settings)
+        model = model_class(num_items, log.slates.shape[2], settings)
     model = model.to_empty(device="cpu")
     start: Tensor | None = None
     if settings.item_embeddings == "co_click":

@@ -57,12 +57,12 @@ def compare_beliefs(
     when that slate is shown, linearly (least squares).
 
     Args:
-        beliefs: name -> encoder.
-        config: the world.
-        catalog: its items.
-        sessions: sessions logged, ≥ two per logging policy.
-        seed: of the logging users and of the click head.
-        progress: whether to show progress bars on stderr.
+        beliefs: Name -> encoder.
+        config: The world.
+        catalog: Its items.
+        sessions: Sessions logged, ≥ two per logging policy.
+        seed: Of the logging users and of the click head.
+        progress: Whether to show progress bars on stderr.
 
     Returns:
         Name -> ``clicks`` (see :func:`~gems_gym.pretraining.click_prediction.click_report`), ``boredom_auc``, a mean
@@ -70,7 +70,7 @@ def compare_beliefs(
         all users) and ``size``. And for :data:`RECENT_CLICKS`, which no belief can know, these without ``clicks``.
 
     Raises:
-        ValueError: a belief of another catalogue or slate size, or too few sessions.
+        ValueError: A belief of another catalogue or slate size, or too few sessions.
     """
     for name, encoder in beliefs.items():
         if (encoder.catalog_hash, encoder.slate_size) != (catalog.hash, config.slate_size):

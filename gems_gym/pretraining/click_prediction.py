@@ -25,11 +25,11 @@ class ClickHead(nn.Module):
     item's embedding, plus a bias of each. The item tower runs once over the catalogue, not once per shown item.
 
     Args:
-        belief_size: numbers in a belief.
-        embedding_size: numbers in an item embedding.
-        slate_size: positions.
-        num_features: numbers that the towers meet in.
-        num_hidden: hidden units of each tower.
+        belief_size: Numbers in a belief.
+        embedding_size: Numbers in an item embedding.
+        slate_size: Positions.
+        num_features: Numbers that the towers meet in.
+        num_hidden: Hidden units of each tower.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class ClickProbe:
     """A click head on beliefs and the simulator's own item embeddings, so that it measures nothing but the beliefs.
 
     Args:
-        item_embeddings: the simulator's own, float ``(num_items, D)``: privileged.
-        belief_size: numbers in a belief.
-        slate_size: items in a slate.
-        seed: of the initial weights and the batches; torch's global random state is left alone.
+        item_embeddings: The simulator's own, float ``(num_items, D)``: privileged.
+        belief_size: Numbers in a belief.
+        slate_size: Items in a slate.
+        seed: Of the initial weights and the batches; torch's global random state is left alone.
     """
 
     def __init__(
@@ -122,9 +122,9 @@ class ClickProbe:
 
         Args:
             beliefs: float32 ``(N, belief_size)`` before each slate.
-            slates: item ids ``(N, slate_size)``.
+            slates: Item ids ``(N, slate_size)``.
             clicks: ``(N, slate_size)``, 0 or 1.
-            batches: updates, each on 1,024 slates drawn with replacement.
+            batches: Updates, each on 1,024 slates drawn with replacement.
         """
         states, shown = torch.from_numpy(beliefs), torch.from_numpy(slates.astype(np.int64))
         clicked = torch.from_numpy(clicks.astype(np.float32))
@@ -183,10 +183,10 @@ def click_report(
 
     Args:
         predicted: ``(num_sessions, ...)`` predicted click probabilities.
-        clicks: same shape, 0 or 1.
-        truth: same shape, the simulator's click probabilities: what a perfect model would predict.
+        clicks: Same shape, 0 or 1.
+        truth: Same shape, the simulator's click probabilities: what a perfect model would predict.
         policy: ``(num_sessions,)`` index into ``policy_names``.
-        policy_names: who showed the slates.
+        policy_names: Who showed the slates.
 
     Returns:
         For "all" and every policy with sessions here: ``sessions``, ``log_loss`` and ``auc`` of the prediction,

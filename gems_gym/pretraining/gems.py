@@ -52,23 +52,23 @@ class GemsSettings:
     """How a GeMS VAE is made and trained.
 
     Attributes:
-        item_embeddings: what they start from. "co_click": made from the log's clicks; "scratch": N(0, 1) numbers; or a
+        item_embeddings: What they start from. "co_click": made from the log's clicks; "scratch": N(0, 1) numbers; or a
             file (or shipped name) of item embeddings, see :mod:`gems_gym.embeddings`. All but "scratch" are
             standardised, each dimension for itself.
-        frozen: whether they stay as they start or are trained with the VAE; None: all but "scratch" stay.
-        embedding_size: numbers in an item embedding.
-        latent_size: numbers in a latent, and in the agent's action.
-        hidden_sizes: units of the encoder's two hidden layers; the decoder has them in the other order.
-        beta: weight of the KL divergence, averaged over latent dimensions.
-        click_weight: weight of the clicks' binary cross-entropy.
-        batch_size: slates per update.
-        batches: updates, each on slates drawn with replacement.
+        frozen: Whether they stay as they start or are trained with the VAE; None: all but "scratch" stay.
+        embedding_size: Numbers in an item embedding.
+        latent_size: Numbers in a latent, and in the agent's action.
+        hidden_sizes: Units of the encoder's two hidden layers; the decoder has them in the other order.
+        beta: Weight of the KL divergence, averaged over latent dimensions.
+        click_weight: Weight of the clicks' binary cross-entropy.
+        batch_size: Slates per update.
+        batches: Updates, each on slates drawn with replacement.
         learning_rate: Adam's, after a warm-up over 2 % of the updates; falls to zero along a half cosine.
-        coordinates: what an action in [-1, 1]^n stands for. "box", the only one: per latent dimension the range
+        coordinates: What an action in [-1, 1]^n stands for. "box", the only one: per latent dimension the range
             [min(mean - sd), max(mean + sd)] of the posteriors of logged slates.
-        deduplicate: whether the ranker puts no item twice in a slate.
-        held_out: share of the sessions that the metrics are measured on and nothing is trained on.
-        keep: which weights to keep: of the "last" batch, or the "best" by the loss on held-out slates, which is
+        deduplicate: Whether the ranker puts no item twice in a slate.
+        held_out: Share of the sessions that the metrics are measured on and nothing is trained on.
+        keep: Which weights to keep: of the "last" batch, or the "best" by the loss on held-out slates, which is
             measured 20 times. The metrics are then a little optimistic.
     """
 
@@ -103,13 +103,13 @@ class GemsSettings:
         """The item embeddings that a file holds; None if they are made from the log or drawn.
 
         Args:
-            num_items: items in the catalogue.
-            catalog_hash: hash of the catalogue.
+            num_items: Items in the catalogue.
+            catalog_hash: Hash of the catalogue.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ArtifactError: the file is no sound artefact of item embeddings.
-            ValueError: they belong to another catalogue, or are not of ``embedding_size`` numbers.
+            FileNotFoundError: There is no such file.
+            ArtifactError: The file is no sound artefact of item embeddings.
+            ValueError: They belong to another catalogue, or are not of ``embedding_size`` numbers.
         """
         if self.item_embeddings in _MADE_HERE:
             return None
@@ -159,13 +159,13 @@ def pretrain_gems(
     """Trains a GeMS ranker on logged slates and clicks.
 
     Args:
-        log: the sessions; every slate counts, the first ones included.
-        num_items: items in the catalogue.
-        settings: how; the defaults of :class:`GemsSettings` if None.
-        seed: of everything random: held-out sessions, initial weights, batches, noise.
-        device: where torch trains. The random numbers are drawn on the CPU, whatever the device.
-        progress: whether to show a progress bar with the loss on stderr.
-        upkeep: where an interrupted training is kept, and where curves go; None: nowhere.
+        log: The sessions; every slate counts, the first ones included.
+        num_items: Items in the catalogue.
+        settings: How; the defaults of :class:`GemsSettings` if None.
+        seed: Of everything random: held-out sessions, initial weights, batches, noise.
+        device: Where torch trains. The random numbers are drawn on the CPU, whatever the device.
+        progress: Whether to show a progress bar with the loss on stderr.
+        upkeep: Where an interrupted training is kept, and where curves go; None: nowhere.
 
     Returns:
         The ranker, whose header holds settings, logging policies, seed and metrics, and the metrics, measured on the
@@ -174,7 +174,7 @@ def pretrain_gems(
         already, decoding without deduplication).
 
     Raises:
-        ValueError: a log of fewer than two sessions or with unknown items, or a loss that is no longer finite.
+        ValueError: A log of fewer than two sessions or with unknown items, or a loss that is no longer finite.
     """
     check_device(device)
     settings = settings or GemsSettings()

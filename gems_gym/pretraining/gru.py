@@ -38,14 +38,22 @@ def pretrain_belief(
     Arguments, results and errors as of :func:`~gems_gym.pretraining.belief.train_belief`; ``settings`` are the default
     preset's if None.
     """
-    settings = settings or BeliefSettings()
-    return train_belief(GruBeliefModel, GruBelief, log, num_items, settings, seed, device, progress, upkeep)
+    return train_belief(
+        GruBeliefModel,
+        log,
+        num_items,
+        settings or BeliefSettings(),
+        seed=seed,
+        device=device,
+        progress=progress,
+        upkeep=upkeep,
+    )
 
 
 class GruBeliefModel(BeliefModel):
     """The GRU while it is trained; what it takes in of an observation goes to its gates."""
 
-    bias = "bias_ih"
+    encoder = GruBelief
 
     def __init__(self, num_items: int, slate_size: int, settings: BeliefSettings) -> None:
         super().__init__(num_items, slate_size, settings, outputs=3 * settings.size)

@@ -36,24 +36,24 @@ class RankerQuality:
     """Measures of a ranker in a world; None where it lacks what a measure is about.
 
     Attributes:
-        reach: clicks a session of the best constant latent, found on training users, on test users.
-        reach_ci95: half-width of its 95 % interval.
-        constant_slate: clicks a session of the best constant slate, found with as many sessions, on the same users.
-        constant_slate_ci95: half-width of its 95 % interval.
+        reach: Clicks a session of the best constant latent, found on training users, on test users.
+        reach_ci95: Half-width of its 95 % interval.
+        constant_slate: Clicks a session of the best constant slate, found with as many sessions, on the same users.
+        constant_slate_ci95: Half-width of its 95 % interval.
         reach_ratio: ``reach / constant_slate``.
-        slot_accuracy_eps_greedy: share of slots that hold the same item after encoding and decoding, over slates that
+        slot_accuracy_eps_greedy: Share of slots that hold the same item after encoding and decoding, over slates that
             the ε-greedy oracle showed to users whom no shipped ranker learned from; None for rankers that don't encode.
-        slot_accuracy_own_log: the same on sessions held out of the ranker's own log, from its file's header: measured
+        slot_accuracy_own_log: The same on sessions held out of the ranker's own log, from its file's header: measured
             right after training, without deduplication; None where the header has none.
-        duplicates: items in a slate that stand there already, a mean over uniformly random latents.
-        duplicates_if_allowed: the same without the ranker's deduplication; None where there is no such option.
-        catalogue_share: share of the items that are ever shown over 100,000 uniformly random latents.
-        catalogue_share_encoded: the same over the encodings of the ε-greedy oracle's slates.
-        kl: divergence of the encoder's posterior from N(0, 1), nats a slate, over the ε-greedy oracle's slates; of a
+        duplicates: Items in a slate that stand there already, a mean over uniformly random latents.
+        duplicates_if_allowed: The same without the ranker's deduplication; None where there is no such option.
+        catalogue_share: Share of the items that are ever shown over 100,000 uniformly random latents.
+        catalogue_share_encoded: The same over the encodings of the ε-greedy oracle's slates.
+        kl: Divergence of the encoder's posterior from N(0, 1), nats a slate, over the ε-greedy oracle's slates; of a
             ranker without its encoder the header's, on sessions held out of its own log.
-        active_dimensions: latent dimensions whose posterior means have a variance above 0.01 there; header as for kl.
-        action_size: numbers in a latent.
-        decode_rate: slates a second, 256 users at a time, on one thread; the fastest of 30 calls.
+        active_dimensions: Latent dimensions whose posterior means have a variance above 0.01 there; header as for kl.
+        action_size: Numbers in a latent.
+        decode_rate: Slates a second, 256 users at a time, on one thread; the fastest of 30 calls.
     """
 
     reach: float
@@ -88,20 +88,20 @@ def compare_rankers(
     """Measures rankers in one world, all on the same users and slates.
 
     Args:
-        rankers: name -> ranker.
-        config: the world.
-        catalog: its items.
-        log_sessions: sessions logged to measure slot accuracy and posteriors on, ≥ 1.
-        search_sessions: sessions of each search for the best constant latent, and of the one for the best slate.
-        users: test users, ≥ 2.
-        seed: of the logging, training and test users, the searches and the random latents.
-        progress: whether to show progress bars on stderr.
+        rankers: Name -> ranker.
+        config: The world.
+        catalog: Its items.
+        log_sessions: Sessions logged to measure slot accuracy and posteriors on, ≥ 1.
+        search_sessions: Sessions of each search for the best constant latent, and of the one for the best slate.
+        users: Test users, ≥ 2.
+        seed: Of the logging, training and test users, the searches and the random latents.
+        progress: Whether to show progress bars on stderr.
 
     Returns:
         Name -> the fields of :class:`RankerQuality`.
 
     Raises:
-        ValueError: a ranker that draws its slates or is for another catalogue or slate size, or too few sessions.
+        ValueError: A ranker that draws its slates or is for another catalogue or slate size, or too few sessions.
     """
     for name, ranker in rankers.items():
         check_searchable(ranker, catalog, name)

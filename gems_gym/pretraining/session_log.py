@@ -74,16 +74,6 @@ class SessionLog:
             digest.update(array.data)
         return digest.hexdigest()
 
-    def of_policy(self, name: str) -> SessionLog:
-        """The sessions that one policy logged.
-
-        Raises:
-            ValueError: A policy that logged none of them.
-        """
-        if name not in self.policy_names:
-            raise ValueError(f"policy {name!r} logged none of these sessions; {self.policy_names} did")
-        return self.take(self.policy == self.policy_names.index(name))
-
     def take(self, sessions: NDArray[Any]) -> SessionLog:
         """Some of the sessions, by their indices or a mask."""
         return dataclasses.replace(self, **{array: getattr(self, array)[sessions] for array in _ARRAYS})

@@ -169,15 +169,16 @@ def _save(trainee: Trainee, position: _Position, log_sha256: str, unfinished: Un
 
 def _restored(trainee: Trainee, log_sha256: str, unfinished: Unfinished | None) -> _Position:
     """Bring a trainee to where the last save was; where that is."""
-    state = None if unfinished is None else unfinished.load()
-    if state is None:
+    if unfinished is None:
         return _Position()
-    arrays, values = state
+    with unfinished.resuming() as state:
+        if state is None:
+            return _Position()
+    arrays, values = state.tensors, state.header
     if values["log_sha256"] != log_sha256:
-        assert unfinished is not None
         raise ValueError(
-            f"{unfinished.folder} holds unfinished work on other sessions: give the same --log to resume it, or start "
-            f"anew with --overwrite"
+            f"{unfinished.folder} holds an unfinished run on other sessions: give the same --log to resume it, or "
+            f"start anew with --overwrite"
         )
     _load_weights(trainee.model, dict(_part(arrays, "model")))
     moments: dict[int, dict[str, Tensor]] = {}
@@ -278,7 +279,7 @@ def torch_threads(count: int = 1) -> Iterator[None]:
     thread also makes results independent of the number of cores.
 
     Args:
-        count: threads, ≥ 1.
+        count: Threads, ≥ 1.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

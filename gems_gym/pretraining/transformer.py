@@ -1,4 +1,9 @@
-"""The transformer belief's training: its network, over complete sessions at once."""
+"""The transformer belief's training: its network, over all steps of a session at once.
+
+It predicts clicks about as well as the GRU. On 4,000 sessions of ``diffuse_mix`` (the default preset's log, seed 0, one
+run each), the log-loss of held-out clicks was 0.1746 with the GRU, 0.1769 with this one and 0.1755 with two layers, for
+46, 61 and 79 seconds of training on one core; a step of 256 users took 0.8, 6 and 29 µs a user.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +34,9 @@ class TransformerSettings(BeliefSettings):
         context: Newest observations that a layer attends to.
     """
 
-    learning_rate: Positive = 3e-3
-    width: Units = 64
-    layers: Units = 2
+    learning_rate: Positive = 1e-2
+    width: Units = 32
+    layers: Units = 1
     heads: Units = 4
     context: Units = 100
 
@@ -58,16 +63,22 @@ def pretrain_transformer(
     Arguments, results and errors as of :func:`~gems_gym.pretraining.belief.train_belief`; ``settings`` are the default
     preset's if None.
     """
-    settings = settings or TransformerSettings()
     return train_belief(
-        TransformerBeliefModel, TransformerBelief, log, num_items, settings, seed, device, progress, upkeep
+        TransformerBeliefModel,
+        log,
+        num_items,
+        settings or TransformerSettings(),
+        seed=seed,
+        device=device,
+        progress=progress,
+        upkeep=upkeep,
     )
 
 
 class TransformerBeliefModel(BeliefModel):
     """The transformer while it is trained; see :class:`~gems_gym.beliefs.transformer.TransformerBelief`."""
 
-    bias = "bias_input"
+    encoder = TransformerBelief
 
     def __init__(self, num_items: int, slate_size: int, settings: TransformerSettings) -> None:
         super().__init__(num_items, slate_size, settings, outputs=settings.width)

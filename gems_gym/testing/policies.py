@@ -147,7 +147,7 @@ def _play(policy: Policy, env: VectorEnv[Any, Any, Any], seeds: Sequence[int]) -
         answer = policy.act(state, observations)
         pair = isinstance(answer, tuple) and len(answer) == 2
         assert pair, (
-            f"act() gives a {type(answer).__name__}; the actions and the state to go on with were expected"
+            f"act() gives a {type(answer).__name__}; the actions and the state to continue with were expected"
         )
         actions, state = answer
         assert is_same(observations, kept), "act() writes into the observations that it is given"

@@ -129,10 +129,10 @@ def _step(user: gymnasium.Env[Any, Any], action: Any) -> _Told:
 
 
 def _play_many(many: VectorEnv[Any, Any, Any], seed: int, actions: NDArray[Any]) -> list[list[_Told]]:
-    """The same of many users: for each step, what each of them is told; the last observations are the sessions'."""
+    """The same of many users: for each step, what each of them gets; the last observations are the sessions'."""
     observations, infos = many.reset(seed=seed)
     rewards, truncated = np.zeros(many.num_envs), np.zeros(many.num_envs, np.bool_)
-    told = []
+    given = []
     for action in [None, *actions]:
         if action is not None:
             observations, rewards, terminated, truncated, infos = many.step(action)
@@ -142,10 +142,10 @@ def _play_many(many: VectorEnv[Any, Any, Any], seed: int, actions: NDArray[Any])
         seen = list(infos["final_obs"]) if ended else [_row(observations, row) for row in rows]
         shown = infos["final_info"] if ended else infos
         shown = {key: array for key, array in shown.items() if not key.startswith("_")}
-        told.append(
+        given.append(
             [(seen[row], float(rewards[row]), bool(truncated[row]), _row(shown, row)) for row in rows]
         )
-    return told
+    return given
 
 
 def _make_many(
@@ -202,7 +202,7 @@ def _check_copy(user: gymnasium.Env[Any, Any], seed: int, actions: NDArray[Any])
     twin = copy.deepcopy(user)
     expected = [user.step(action) for action in actions[middle:]]
     found = [twin.step(action) for action in actions[middle:]]
-    assert is_same(found, expected), "a copy made in the middle of a session goes on differently"
+    assert is_same(found, expected), "a copy made in the middle of a session continues differently"
 
 
 def _check_refusals(

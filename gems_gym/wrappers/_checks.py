@@ -21,14 +21,14 @@ def fitting_part(given: Any, role: str, load: Callable[[Any], Any], env: gym.Env
     """The ranker or belief encoder that a wrapper is given, loaded if it is a name or a file.
 
     Args:
-        given: anything.
-        role: the argument's name: "ranker" or "encoder".
-        load: loads one.
-        env: the environment that it must fit, see :func:`check_fits`.
+        given: Anything.
+        role: The argument's name: "ranker" or "encoder".
+        load: Loads one.
+        env: The environment that it must fit, see :func:`check_fits`.
 
     Raises:
-        TypeError: it lacks a method, or the environment is not a slate environment.
-        ValueError: it belongs to another catalogue or number of slots.
+        TypeError: It lacks a method, or the environment is not a slate environment.
+        ValueError: It belongs to another catalogue or number of slots.
     """
     part = load(given) if isinstance(given, str | os.PathLike) else given
     called, methods = _ROLES[role]
@@ -55,13 +55,13 @@ def check_fits(part: Any, role: str, env: gym.Env | VectorEnv) -> None:
     """Raises unless a ranker or belief encoder belongs to the catalogue and slate size of an environment.
 
     Args:
-        part: the ranker or encoder: anything with ``kind``, ``num_items``, ``slate_size`` and ``catalog_hash``.
-        role: the argument's name, for the message: "ranker" or "encoder".
-        env: a slate environment, a vector of them, or a wrapped one of either.
+        part: The ranker or encoder: anything with ``kind``, ``num_items``, ``slate_size`` and ``catalog_hash``.
+        role: The argument's name, for the message: "ranker" or "encoder".
+        env: A slate environment, a vector of them, or a wrapped one of either.
 
     Raises:
-        TypeError: the environment is not a slate environment.
-        ValueError: another catalogue (both hashes are named), or another number of slots.
+        TypeError: The environment is not a slate environment.
+        ValueError: Another catalogue (both hashes are named), or another number of slots.
     """
     catalog, config = _world(env)
     if part.catalog_hash != catalog.hash:

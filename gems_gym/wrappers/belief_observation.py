@@ -48,12 +48,12 @@ class BeliefObservation(gym.Wrapper, RecordConstructorArgs):
         """Puts a belief encoder behind an environment.
 
         Args:
-            env: a slate environment (observations are a dict of slate and clicks), bare or wrapped.
-            encoder: a belief encoder, or the file of one (only a string keeps ``env.spec`` fit for JSON).
+            env: A slate environment (observations are a dict of slate and clicks), bare or wrapped.
+            encoder: A belief encoder, or the file of one (only a string keeps ``env.spec`` fit for JSON).
 
         Raises:
             TypeError: ``encoder`` is not a belief encoder (a ranker, for example), or ``env`` shows no slates.
-            ValueError: the encoder belongs to another catalogue or slate size.
+            ValueError: The encoder belongs to another catalogue or slate size.
         """
         # No deep copy: an encoder is never changed, and may be large.
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, encoder=encoder)
@@ -118,7 +118,7 @@ class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
         """Puts a belief encoder behind a vector environment; arguments and errors as in :class:`BeliefObservation`.
 
         Raises:
-            ValueError: as there, or ``env.metadata`` names no ``autoreset_mode``: without it it is unknown which
+            ValueError: As there, or ``env.metadata`` names no ``autoreset_mode``: without it it is unknown which
                 observation belongs to which session.
         """
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, encoder=encoder)

@@ -50,12 +50,12 @@ class LatentAction(gym.ActionWrapper, RecordConstructorArgs):
         """Puts a ranker before an environment.
 
         Args:
-            env: a slate environment (its actions are slates), bare or wrapped.
-            ranker: a ranker, or the name or file of one (only a string keeps ``env.spec`` fit for JSON).
+            env: A slate environment (its actions are slates), bare or wrapped.
+            ranker: A ranker, or the name or file of one (only a string keeps ``env.spec`` fit for JSON).
 
         Raises:
             TypeError: ``ranker`` is not a ranker (a belief encoder, for example), or ``env`` shows no slates.
-            ValueError: the ranker belongs to another catalogue or slate size.
+            ValueError: The ranker belongs to another catalogue or slate size.
         """
         # No deep copy: a ranker is never changed, and may be large.
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, ranker=ranker)
@@ -145,8 +145,8 @@ class _SlateDraws:
     own random numbers do. So a user's slates do not depend on how many others are stepped together.
 
     Args:
-        ranker: any ranker.
-        num_users: rows of the latents that it will be given.
+        ranker: Any ranker.
+        num_users: Rows of the latents that it will be given.
     """
 
     def __init__(self, ranker: Ranker, num_users: int) -> None:
@@ -180,7 +180,7 @@ def check_latents(latents: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Returns latents as float32 of the given shape.
 
     Raises:
-        ValueError: another shape, a dtype that is not floating, a number that is not finite or outside [-1, 1].
+        ValueError: Another shape, a dtype that is not floating, a number that is not finite or outside [-1, 1].
     """
     latents = np.asarray(latents)
     if latents.shape != shape:

@@ -36,7 +36,7 @@ def levels(
     Examples:
         gems-gym dev levels --env GemsSlateLatent-diffuse_mix-v0 --out levels
     """
-    from gems_gym_agents.levels import NoLevelsError, Training, make_levels
+    from gems_gym_agents.pipeline.levels import NoLevelsError, Training, make_levels
 
     check_out_folder(out)
     check_out_folder(runs, "--runs")

@@ -40,8 +40,7 @@ def quickstart(
         gems-gym quickstart --env GemsSlate-focused_mix-v0 --seeds 0,1,2 \
             --out runs/focused_mix
     """
-    from gems_gym_agents.quickstart import run_quickstart
-    from gems_gym_agents.quickstart_seeds import run_quickstarts
+    from gems_gym_agents.pipeline.quickstart import run_quickstart, run_quickstarts
 
     check_out_folder(out)
     world = chosen_world(env or [environment_id("diffuse_topdown")], env_option)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gems_gym import plugins
+from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym.commands import options
 from gems_gym.commands.arguments import alone_in_its_folder, given, read_options
 from gems_gym.commands.output import key_value_table, note, show_result
@@ -16,7 +17,6 @@ from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.common.machine import check_device, check_out_folder
 from gems_gym.latent_world import LatentWorld
 from gems_gym.trained_agents import RECORD_FILE, save_trained_agent
-from gems_gym.unfinished import discard_unfinished, is_unfinished
 from gems_gym.user_splits import Users, user_seeds
 from gems_gym_agents.base import world_options
 from gems_gym_agents.evaluation import ValidationScore

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gems_gym.common.checks import Count, Positive, Share
-from gems_gym_agents.base import FloatArray
 from gems_gym_agents.offline.agent import NO_ENTROPY, ValueAgent, ValueOptions, mean_actions
 
 if TYPE_CHECKING:
@@ -116,6 +118,6 @@ class CRRAgent(ValueAgent):
             **self.shared_settings(d3rlpy),
         )
 
-    def policy_actions(self, algorithm: Any, observations: FloatArray) -> FloatArray:
+    def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """The policy's mean."""
         return mean_actions(algorithm, observations)

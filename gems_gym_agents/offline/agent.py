@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Interval, MinLen
+from numpy.typing import NDArray
 
 from gems_gym import __version__
+from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.commands.output import plain
 from gems_gym.common.checks import (
     Count,
@@ -31,8 +33,7 @@ from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.datasets import open_dataset
 from gems_gym.datasets.reader import check_is_dataset
-from gems_gym.unfinished import discard_unfinished
-from gems_gym_agents.base import DivergedError, Evaluate, FloatArray
+from gems_gym_agents.base import DivergedError, Evaluate
 from gems_gym_agents.library_state import borrowed_global_state, import_library
 from gems_gym_agents.offline.loop import Progress, TrainingLoop, training_report
 
@@ -179,12 +180,12 @@ class OfflineAgent(abc.ABC):
         head = policy._fc if hasattr(policy, "_fc") else policy._mu  # a deterministic or a Gaussian policy
         return [*policy._encoder._layers, head, torch.nn.Tanh()]
 
-    def policy_actions(self, algorithm: Any, observations: FloatArray) -> FloatArray:
+    def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the policy that is exported chooses, by d3rlpy itself: (num_observations, action_size)."""
-        actions: FloatArray = algorithm.predict(observations)
+        actions: NDArray[np.float32] = algorithm.predict(observations)
         return actions
 
-    def export(self, algorithm: Any, observations: FloatArray) -> Actor:
+    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> Actor:
         """Exports the deterministic policy of a d3rlpy algorithm, and checks that it acts the same.
 
         Args:
@@ -392,13 +393,13 @@ class ValueAgent(OfflineAgent):
         return largest / (1.0 - self.options.gamma)
 
 
-def mean_actions(algorithm: Any, observations: FloatArray) -> FloatArray:
+def mean_actions(algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean of a d3rlpy algorithm's Gaussian policy, where its ``predict`` draws actions and chooses among them."""
     import torch
 
     with torch.no_grad():
         policy = algorithm.impl.policy(torch.as_tensor(observations, device=algorithm.impl.device))
-    actions: FloatArray = policy.squashed_mu.cpu().numpy()
+    actions: NDArray[np.float32] = policy.squashed_mu.cpu().numpy()
     return actions
 
 

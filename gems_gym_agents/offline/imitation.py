@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Positive, WholeNumber
-from gems_gym_agents.base import FloatArray
 from gems_gym_agents.offline.agent import (
     NO_ENTROPY,
     OfflineAgent,
@@ -110,7 +110,7 @@ class PLASAgent(ValueAgent):
             *super().policy_modules(impl), WithInput(), scaled_inputs(first, scale), *others, decoder._fc, nn.Hardtanh()
         ]  # fmt: skip
 
-    def policy_actions(self, algorithm: Any, observations: FloatArray) -> FloatArray:
+    def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """d3rlpy's actions, in the box."""
         return np.clip(super().policy_actions(algorithm, observations), -1.0, 1.0)
 
@@ -162,6 +162,6 @@ class BEARAgent(ValueAgent):
             **self.shared_settings(d3rlpy),
         )
 
-    def policy_actions(self, algorithm: Any, observations: FloatArray) -> FloatArray:
+    def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """The policy's mean."""
         return mean_actions(algorithm, observations)

@@ -46,7 +46,7 @@ class QBoundCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         model: Any = self.model
-        # by what the model counts: a run that went on after an interruption logs at the same steps
+        # by what the model counts: a resumed run logs at the same steps
         if model.num_timesteps // model.n_envs % _CHECK_EVERY or model.num_timesteps <= model.learning_starts:
             return True
         max_reward = self.max_reward
@@ -151,7 +151,7 @@ class Curves:
     Args:
         directory: The run's folder; ``None`` writes nothing.
         tracked: Takes every line too, see :func:`gems_gym.trackers.trackers`.
-        so_far: The CSV file's text when the run that goes on here was interrupted; empty: begins anew, without the
+        so_far: The CSV file's text when the run that is resumed was interrupted; empty: starts anew, without the
             files of an earlier run.
 
     Attributes:

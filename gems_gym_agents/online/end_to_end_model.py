@@ -298,7 +298,7 @@ class GruFeatures(BaseFeaturesExtractor):
         return found
 
     def belief(self, header: dict[str, Any] | None = None) -> GruBelief:
-        """The GRU as it is now, as a belief encoder that follows whole sessions without torch."""
+        """The GRU as it is now, as a belief encoder that follows complete sessions without torch."""
         return GruBelief(self.gru.tensors(), self.catalog_hash, header)
 
 

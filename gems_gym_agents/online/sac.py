@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 
+from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.common.checks import (
     Count,
     Discount,
@@ -30,7 +31,6 @@ from gems_gym.common.checks import (
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.policies.actor import Actor
-from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints
@@ -64,8 +64,8 @@ class SACOptions:
             the first thing learned is what a latent is worth over a session.
         buffer_size: Transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
         reward_scale: Factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
-        validate_every: Interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to whole
-            sessions of all users; an interrupted run goes on from the last of them.
+        validate_every: Interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to complete
+            sessions of all users; an interrupted run resumes from the last of them.
         starts: How often training begins, each time from another seed, ≥ 1. After 1, 2, 4, ... rounds of
             ``validate_every`` interactions the half with the worse policies on validation users is dropped, until one
             start is left: what SAC finds early decides much of where it ends. The interactions of all count.
@@ -211,7 +211,7 @@ class SACAgent:
             self._chosen, self._dropped = recorder.best or recorder.last, recorder.dropped
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> SAC:
-        """Makes SB3's model of one start, not trained yet: what agents with other networks define anew."""
+        """Makes SB3's model of one start, not trained yet: agents with other networks override it."""
         from gems_gym_agents.online.model import make_sac
 
         return make_sac(self.options, env, seed=seed, device=device)

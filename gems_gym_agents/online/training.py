@@ -70,7 +70,7 @@ def train_sac(
         make_model: Makes the model of a start in ``env``, from ``seed`` on ``device``.
         env: See :func:`gems_gym_agents.online.model.make_sac`.
         recorder: Gets the policies of the best start; the last one unscored if training is interrupted.
-        steps: Interactions (users times steps) of a start that is not dropped, rounded up to whole vector steps.
+        steps: Interactions (users times steps) of a start that is not dropped, rounded up to complete vector steps.
         seed: Decides everything random.
         directory: Curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run
             resumes from to ``directory/unfinished``; ``None``: nowhere.
@@ -244,7 +244,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """A stretch of training, after which policies are validated and an interrupted run goes on.
+    """A stretch of training, at whose end policies are validated and the state is saved.
 
     Attributes:
         number: From 0.
@@ -267,12 +267,12 @@ class Round:
 
 
 def plan_rounds(env: VectorEnv, *, validate_every: int, steps: int, starts: int) -> list[Round]:
-    """Rounds of ``validate_every`` interactions, rounded up to whole sessions of all users.
+    """Rounds of ``validate_every`` interactions, rounded up to complete sessions of all users.
 
     Args:
         env: What is learned in.
         validate_every: Interactions.
-        steps: Interactions of a start that is not dropped, rounded up to whole vector steps.
+        steps: Interactions of a start that is not dropped, rounded up to complete vector steps.
         starts: How many starts begin.
 
     Raises:

@@ -17,8 +17,8 @@ from gems_gym.beliefs import GruBelief
 from gems_gym.commands.worlds import changed_parameters, chosen_world
 from gems_gym.rankers import GemsRanker
 from gems_gym.trained_agents import open_trained_agent, recorded_world
-from gems_gym_agents.levels import Training
-from gems_gym_agents.quickstart import QuickstartSettings, _Road
+from gems_gym_agents.pipeline.levels import Training
+from gems_gym_agents.pipeline.quickstart import QuickstartSettings, _Quickstart
 
 CHANGES = {"omega": 0.5, "episode_length": 6}
 OPTIONS = ("--env-option", "omega=0.5", "--env-option", "episode_length=6")
@@ -185,10 +185,10 @@ def test_levels_record_a_changed_world():
 
 
 def test_the_quickstart_keys_its_stages_on_the_changed_world(tmp_path, tiny_env):
-    roads = [
-        _Road(tmp_path, chosen_world([tiny_env], options), 0, QuickstartSettings(), None)
+    runs = [
+        _Quickstart(tmp_path, chosen_world([tiny_env], options), 0, QuickstartSettings(), "some/data-v0")
         for options in ([], ["omega=0.5"])
     ]
-    assert [road.world.config.omega for road in roads] == [0.9, 0.5]
-    assert "env_options" not in roads[0].base
-    assert roads[1].base["env_options"] == {"omega": 0.5}
+    assert [run.world[0].omega for run in runs] == [0.9, 0.5]
+    assert "env_options" not in runs[0].base
+    assert runs[1].base["env_options"] == {"omega": 0.5}

@@ -224,10 +224,7 @@ def test_export_is_what_d3rlpy_predicts(
         ),
     )
     agent = fitted(dataset, AGENTS[name], steps=15, layer_norm=layer_norm, hidden_units=(32, 24))
-    if name in (
-        "crr",
-        "bear",
-    ):  # whose predict draws actions; what is exported is the mean of what it draws from
+    if name in ("crr", "bear"):  # their predict draws actions; what is exported is the mean of these
         drawn = algorithms[-1].impl.policy(torch.as_tensor(BELIEFS))
         expected = torch.tanh(drawn.mu).detach().numpy()
     else:

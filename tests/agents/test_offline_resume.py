@@ -16,7 +16,7 @@ pytest.importorskip("d3rlpy")
 
 import torch
 
-from gems_gym.unfinished import discard_unfinished, is_unfinished
+from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.offline import BCAgent, CQLAgent, TD3PlusBCAgent
 from gems_gym_agents.offline.agent import OfflineAgent

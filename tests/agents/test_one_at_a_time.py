@@ -8,11 +8,11 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
 from gems_gym.common.locks import locked_folder
 from gems_gym.trained_agents import open_trained_agent
-from gems_gym.unfinished import UnfinishedRun, discard_unfinished
-from gems_gym_agents.levels import Training
 from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.pipeline.levels import Training
 from tests.processes import held_elsewhere, in_another_process, wait_until
 
 TRAIN = (
@@ -86,7 +86,7 @@ def test_one_process_trains_the_levels_of_a_world(program, tmp_path):
     assert f"is being written by another process, {holder.pid} " in told
 
 
-@pytest.mark.parametrize("work", [discard_unfinished, lambda run: UnfinishedRun(run, "unfinished/test", {})])
+@pytest.mark.parametrize("work", [discard_unfinished, lambda run: Unfinished(run / UNFINISHED_FOLDER, {})])
 def test_a_link_in_place_of_an_unfinished_run_is_refused(tmp_path, work):
     """Going on with one removes files that it doesn't know."""
     (tmp_path / "victim").mkdir()

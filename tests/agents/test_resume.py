@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
-from gems_gym.unfinished import discard_unfinished, is_unfinished
+from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym_agents.online.sac import SACAgent
 from tests.agents.tiny_env import TargetVectorEnv
 

@@ -20,6 +20,7 @@ def make(seed: int = 0, **changes: Any) -> TransformerBelief:
         "embedding_size": 4,
         "size": 5,
         "width": 8,
+        "layers": 2,
         "heads": 2,
         "context": 5,
     }

@@ -183,6 +183,7 @@ def cut(rows: int):
         (made_over("rewards", lambda a: a.astype(np.float64)), r"rewards has dtype float64, must be float32"),
         (made_over("timeouts", lambda a: a.astype(np.float32)), r"timeouts has dtype float32, must be bool"),
         (made_over("metadata", lambda m: m | {"session_seeds": [1]}), r"session_seeds .* must be 10 integers"),
+        (made_over("metadata", lambda m: m | {"session_seeds": [2**63] * 10}), r"session_seeds .* must be 10 integers"),
         (made_over("metadata", lambda m: m | {"catalog_hash": "f"}), r"recorded with the catalogue f, but"),
         (made_over("metadata", lambda m: m | {"ranker_sha256": "f"}), r"ranker has sha256 .* one of sha256 f"),
         (made_over("metadata", lambda m: m | {"env_spec": 3}), r"env_spec in its metadata must be"),

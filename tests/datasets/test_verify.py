@@ -198,6 +198,7 @@ def test_what_is_damaged_is_not_derived_from(damage) -> None:
         compute_content_hash,
         functools.partial(report_dataset, progress=False),
         functools.partial(subset, dataset_id="small/part-v0", min_return=0, progress=False),
+        functools.partial(subset, dataset_id="small/part-v0", episodes=10, progress=False),
     ):
         with pytest.raises(ValueError, match="an episode in .* is damaged: "):
             use("small/latent-v0")

@@ -21,7 +21,7 @@ pytest.importorskip("torch")
 import torch
 
 from gems_gym.artifacts import load_artifact
-from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.artifacts.unfinished import Unfinished, making
 from gems_gym.pretraining import session_log
 from gems_gym.pretraining.belief import BeliefSettings
 from gems_gym.pretraining.gems import GemsSettings, pretrain_gems
@@ -45,6 +45,7 @@ TRANSFORMER = functools.partial(
     embedding_size=6,
     size=7,
     width=8,
+    layers=2,
     heads=2,
     context=5,
 )
@@ -67,7 +68,7 @@ def train(request: pytest.FixtureRequest) -> Train:
     settings = make_settings(**options)
 
     def run(out: Path, log: SessionLog | None = None, **upkeep: Any) -> Path:
-        with Unfinished.of_file(out, {"seed": 3}) as work:
+        with making(out, {"seed": 3}) as work:
             made, _ = function(
                 log or make_log(),
                 ITEMS,
@@ -145,7 +146,7 @@ def test_it_does_not_resume_on_other_sessions(
         interrupt_after_save(patched, 1, KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "out")
-    with pytest.raises(ValueError, match="unfinished work on other sessions"):
+    with pytest.raises(ValueError, match="unfinished run on other sessions"):
         train(tmp_path / "out", make_log(seed=1))
     assert train(tmp_path / "out").exists()
 
@@ -228,14 +229,14 @@ def test_the_log_is_collected_once(
     assert "rerun the same command to resume, or give --overwrite to start anew" in " ".join(err.split())
     code, _, err = program(*command, *options, "--out", "out", "--seed", 1)
     assert code == 2
-    assert "unfinished work with log.seed=0 (now 1)" in " ".join(err.split())
+    assert "unfinished run with log.seed=0 (now 1)" in " ".join(err.split())
     code, _, err = program(*command, *options, "--out", "out", "--option", "beta=0.3")
     assert code == 2
     assert "ranker.beta=1.0 (now 0.3)" in " ".join(err.split())
     assert len(collected) == 2
     code, _, err = program(*command, *options, "--out", "out")
     assert code == 0, err
-    assert "resuming the unfinished work" in " ".join(err.split())
+    assert "resuming the unfinished run" in " ".join(err.split())
     assert len(collected) == 2
     assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "whole"]
@@ -310,7 +311,7 @@ def test_killed_five_times_it_ends_with_the_same_bytes(kind: str, tmp_path: Path
         process.communicate()
         assert not out.exists()
     done = subprocess.run(command(kind, out), check=True, capture_output=True, text=True)
-    assert "resuming the unfinished work" in " ".join(done.stderr.split())
+    assert "resuming the unfinished run" in " ".join(done.stderr.split())
     assert out.read_bytes() == (tmp_path / "whole").read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "whole"]
 

@@ -22,7 +22,7 @@ from gems_gym.pretraining.transformer import (  # noqa: E402
 from tests.pretraining.test_gru import ITEMS, SLOTS, STEPS, make_log  # noqa: E402
 
 BRIEF = TransformerSettings(
-    batches=3, batch_sessions=8, embedding_size=6, size=7, held_out=0.2, width=8, heads=2, context=6
+    batches=3, batch_sessions=8, embedding_size=6, size=7, held_out=0.2, width=8, layers=2, heads=2, context=6
 )
 
 
@@ -126,7 +126,7 @@ def test_sizes_are_those_asked_for(change: dict[str, int]) -> None:
 
 
 def test_a_width_that_heads_do_not_divide_is_refused() -> None:
-    with pytest.raises(ValueError, match="width must be a multiple of heads=3, got 64"):
+    with pytest.raises(ValueError, match="width must be a multiple of heads=3, got 32"):
         TransformerSettings(heads=3)
 
 

@@ -108,7 +108,7 @@ class TakingAnything(Right):
 
 BROKEN: dict[str, type] = {
     "actions is 'latents'; 'slates' was expected": Latent,
-    "act.. gives a ndarray; the actions and the state to go on with were expected": Stateless,
+    "act.. gives a ndarray; the actions and the state to continue with were expected": Stateless,
     "act.. writes into the observations": Writing,
     r"act\(\) gives \('float64', \(4, 4\)\); \('int64', \(4, 4\)\) was expected": Floats,
     r"act\(\) gives numbers from .*; they belong in \[0, 39\]": OutOfTheCatalogue,

@@ -1,13 +1,14 @@
 """What the commands of ``gems-gym pretrain`` share: train and write a file, train a shipped one again, show it."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.artifacts.unfinished import Unfinished, making
 from gems_gym.commands.output import key_value_table, show_result
 from gems_gym.common.files import scratch_folder
 from gems_gym.common.machine import check_device, check_out_file
@@ -34,11 +35,11 @@ class Wanted:
     log: LogPlan
     trained_on: dict[str, Any]
 
-    def unfinished(self, overwrite: bool) -> Unfinished:
+    def unfinished(self, overwrite: bool) -> AbstractContextManager[Unfinished]:
         """Where the work on the file is kept until it is finished."""
         config, catalog = self.world
         described = {"world": {**asdict(config), "catalog_hash": catalog.hash}, "log": self.log.described()}
-        return Unfinished.of_file(self.out, described | self.trained_on, overwrite=overwrite)
+        return making(self.out, described | self.trained_on, overwrite=overwrite)
 
 
 def train_and_write(

@@ -1,0 +1,38 @@
+"""Options of the planner: typed, with the recipe's defaults, checked when they are given."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Interval
+
+from gems_gym.common.checks import Count, Units, check_fields
+from gems_gym.user_splits import USERS_PER_SEED
+
+Sessions = Annotated[int, Interval(ge=1, le=USERS_PER_SEED // 2)]
+"""Sessions of a log: the random and the exploring ones share a block of users."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerOptions:
+    """Settings of the planner; the defaults are the project's recipe.
+
+    Attributes:
+        num_topics: Blocks of the model's vectors; assumed, as it is not learned.
+        topic_size: Numbers in a block; likewise.
+        random_sessions: Sessions of random slates, for item embeddings.
+        random_length: Steps of these: later in a session boredom and drift blur what somebody likes.
+        exploration_sessions: Sessions with many clicks, for the model.
+        exploration_length: Steps of these, fewer where the environment ends sessions earlier.
+        atoms: Vectors of the prior over users.
+    """
+
+    num_topics: Units = 10
+    topic_size: Units = 2
+    random_sessions: Sessions = 507_904
+    random_length: Count = 20
+    exploration_sessions: Sessions = 20_480
+    exploration_length: Annotated[int, Ge(2)] = 100
+    atoms: Count = 512
+
+    def __post_init__(self) -> None:
+        check_fields(self)

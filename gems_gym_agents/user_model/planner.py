@@ -1,0 +1,367 @@
+"""Slates by the model: clicks now, and what they are worth beyond themselves.
+
+A slate's value is the clicks expected of it plus the value of the state that they lead to, which is taken to be linear
+in the user's vector, less a cost for each topic that depends on its clicks in memory. Then the sum over all outcomes of
+a slate is exact: an item that would be clicked with probability p adds p · (1 + w · item) less the cost's expected
+increase. Positions are filled in falling order of propensity, each with the item that adds most.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.common.compilation import compiled_with, inlined
+from gems_gym.policies.base import Observed, Shown
+from gems_gym_agents.user_model.belief import BeliefState, ParticleBelief, Schedule
+from gems_gym_agents.user_model.dynamics import THRESHOLD, Sessions
+from gems_gym_agents.user_model.model import UserModel
+
+KIND = "policy/planner"
+ACTING: Schedule = ((0, 256), (3, 64), (8, 24), (15, 8))
+"""Particles of a policy that is served or scored."""
+SEARCHING: Schedule = ((0, 48), (3, 16), (7, 6), (12, 2))
+"""Particles while plans are compared."""
+
+NUM_COSTS = 4
+"""A plan's first numbers: the cost's increase at the click that is two before the threshold of boredom, and so on."""
+_FIRST_COSTS = (0.0, 1.2, 2.6, 0.6)
+_SHIFT = 0.01
+"""Unit of a plan's number behind the costs, which shifts the score at which items count as relevant."""
+_SMALLEST_WEIGHT = 1e-4
+_CUBIC = 3.3
+"""The logistic function of slope k is nearly the cubic step of half width 3.3 / k, which takes no exponential."""
+
+
+def first_plan(model: UserModel) -> NDArray[np.float64]:
+    """A plan to start from: boredom costs about what it should, and users are steered nowhere."""
+    return np.concatenate([_FIRST_COSTS, [0.0], np.zeros(model.items.shape[1])])
+
+
+class Catalogue(NamedTuple):
+    """Items as the kernel reads them, in the order of their topics."""
+
+    ids: NDArray[np.int64]  # (num_items,)
+    vectors: NDArray[np.float32]  # (size, num_items)
+    starts: NDArray[np.int64]  # (num_topics + 1,), where each topic's items begin
+    topic_size: int
+    most: int  # items of a topic in a slate
+
+
+class PlannerState(NamedTuple):
+    """What a planner remembers of its sessions, one row a user."""
+
+    belief: BeliefState
+    plans: NDArray[np.int64]  # (num_users,), which plan serves each
+
+
+class Worths(NamedTuple):
+    """Plans as the kernel reads them, one row a plan."""
+
+    bonus: NDArray[np.float32]  # (num_plans, num_items), worth of a click on an item beyond itself
+    costs: NDArray[np.float64]  # (num_plans, num_counts), by clicks of the topic in memory
+    threshold: NDArray[
+        np.float64
+    ]  # (num_plans,), score at which an item counts as relevant with probability ½
+
+
+class PlannerPolicy:
+    """Shows slates that a user model says are best. Deterministic: what it shows follows from slates and clicks.
+
+    Args:
+        model: A learned user model (grey-box, see :mod:`gems_gym_agents.user_model.model`).
+        plans: float64 ``(5 + size,)``: four steps of the boredom cost, the shift of relevance in hundredths, and the
+            worth of a unit of each of the user's numbers; or several plans, ``(num_plans, 5 + size)``.
+        schedule: Particles of the belief.
+
+    Attributes:
+        actions: "slates".
+        observes: "slates".
+        model: What was given.
+        plans: float64 ``(num_plans, 5 + size)``.
+        sha256: Digest of the file it was saved to or read from, None if there is none.
+
+    Raises:
+        ValueError: Plans of another length than the model's.
+    """
+
+    actions: Shown = "slates"
+    observes: Observed = "slates"
+
+    def __init__(self, model: UserModel, plans: NDArray[np.float64], schedule: Schedule = ACTING) -> None:
+        self.model = model
+        self.plans = np.atleast_2d(np.asarray(plans, np.float64))
+        self.sha256: str | None = None
+        size = NUM_COSTS + 1 + model.items.shape[1]
+        if self.plans.ndim != 2 or self.plans.shape[1] != size or not np.isfinite(self.plans).all():
+            raise ValueError(f"plans must hold {size} finite numbers each, got shape {np.shape(plans)}")
+        self._belief = ParticleBelief(model, schedule, np.random.default_rng(0))
+        self._catalogue = _catalogue(model)
+        self._worths = _worths(model, self.plans, self._catalogue.ids)
+        self._order = np.argsort(-model.propensities, kind="stable")
+        # Older clicks will have left the memory once this slate's are in it.
+        self._newest = max(model.rules.memory - round(float(model.propensities.sum())), 0)
+
+    def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
+        """Begin new sessions.
+
+        Args:
+            seeds: One a user; only their number matters.
+            plans: Which of the plans serves each user; the first one for all if None.
+        """
+        chosen = np.zeros(len(seeds), np.int64) if plans is None else plans
+        return PlannerState(self._belief.initial(len(seeds)), chosen)
+
+    def act(
+        self, state: PlannerState, observations: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.int64], PlannerState]:
+        """Choose every user's slate.
+
+        Args:
+            state: From :meth:`open` or the last call; left alone.
+            observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown last.
+
+        Returns:
+            Slates, int64 ``(num_users, slate_size)``, and the next state.
+        """
+        slates, clicks = (np.asarray(observations[name], dtype=np.int64) for name in ("slate", "clicks"))
+        belief = self._belief.update(state.belief, slates, clicks)
+        chosen = np.empty_like(slates)
+        _plan(
+            self._catalogue,
+            self._worths,
+            self.model.slope,
+            self.model.propensities,
+            self._order,
+            self._newest,
+            state.plans,
+            belief.sessions,
+            belief.particles,
+            belief.log_weights,
+            chosen,
+        )
+        return chosen, PlannerState(belief, state.plans)
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Write model and plans as one safetensors file; returns its sha256 as hex, and keeps it."""
+        tensors = self.model.tensors() | {"plans": self.plans}
+        self.sha256 = save_artifact(path, KIND, tensors, self.model.header())
+        return self.sha256
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "PlannerPolicy":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ArtifactError: The file is damaged, or holds no planner.
+        """
+        artifact = load_artifact(path, KIND)
+        model = UserModel.from_artifact(artifact)
+        try:
+            policy = cls(model, artifact.tensors["plans"])
+        except (KeyError, ValueError) as error:
+            raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
+        policy.sha256 = artifact.sha256
+        return policy
+
+
+def _catalogue(model: UserModel) -> Catalogue:
+    ids = np.argsort(model.topics, kind="stable")
+    counts = np.bincount(model.topics, minlength=model.num_topics)
+    most = model.rules.items_per_topic(model.slate_size)
+    while np.minimum(counts, most).sum() < model.slate_size:  # too few topics to fill a slate
+        most += 1
+    return Catalogue(
+        ids,
+        np.ascontiguousarray(model.items[ids].T, dtype=np.float32),
+        np.concatenate([[0], counts.cumsum()]),
+        model.topic_size,
+        most,
+    )
+
+
+def _worths(model: UserModel, plans: NDArray[np.float64], ids: NDArray[np.int64]) -> Worths:
+    increases = np.maximum(plans[:, :NUM_COSTS], 0.0)
+    steps = np.zeros((len(plans), 2))  # of the cost, by clicks
+    if model.rules.bores:
+        threshold = model.rules.boredom_threshold
+        steps = np.zeros((len(plans), threshold + 3))
+        for place in range(max(3 - threshold, 0), NUM_COSTS):
+            steps[:, threshold - 2 + place] = increases[:, place]
+        steps[:, threshold + 2] = increases[:, -1]  # and so on as before
+    steering = plans[:, NUM_COSTS + 1 :]  # (num_plans, size)
+    return Worths(
+        np.ascontiguousarray(steering @ model.items[ids].T, dtype=np.float32),
+        steps.cumsum(axis=1),
+        THRESHOLD + _SHIFT * plans[:, NUM_COSTS],
+    )
+
+
+# fastmath: see likelihood.py
+@compiled_with(error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp", "nnan"})
+def _plan(
+    catalogue: Catalogue,
+    worths: Worths,
+    slope: float,
+    propensities: NDArray[np.float64],
+    order: NDArray[np.int64],
+    newest: int,
+    plans: NDArray[np.int64],
+    sessions: Sessions,
+    particles: NDArray[np.float64],
+    log_weights: NDArray[np.float64],
+    slates: NDArray[np.int64],
+) -> None:
+    """Write every user's slate.
+
+    Args:
+        catalogue: All items.
+        worths: Of all plans.
+        slope: Steepness of relevance.
+        propensities: ``(slate_size,)``.
+        order: Positions in falling order of propensity.
+        newest: Newest clicks in memory that count.
+        plans: ``(num_users,)``, which plan serves each.
+        sessions: What is certain of the users.
+        particles: ``(num_users, num_particles, size)``.
+        log_weights: ``(num_users, num_particles)``.
+        slates: Written, ``(num_users, slate_size)``.
+    """
+    num_users, num_items = particles.shape[0], catalogue.ids.shape[0]
+    num_topics, num_counts = sessions.bored.shape[1], worths.costs.shape[1]
+    scores = np.empty(num_items, np.float32)
+    relevance = np.empty(num_items, np.float32)
+    value = np.empty(num_items, np.float32)
+    best = np.empty((num_topics, catalogue.most), np.int64)  # items of each topic, best first
+    num_best = np.empty(num_topics, np.int64)
+    taken = np.empty(num_topics, np.int64)
+    chances = np.empty((num_topics, num_counts))  # of each number of clicks of a topic in memory
+    increases = np.empty(num_topics)  # expected, of a topic's cost by one more click
+    for u in range(num_users):
+        plan = plans[u]
+        _expect(
+            catalogue,
+            slope,
+            worths.threshold[plan],
+            sessions.bored[u],
+            particles[u],
+            log_weights[u],
+            scores,
+            relevance,
+        )
+        for i in range(num_items):
+            value[i] = relevance[i] * (np.float32(1.0) + worths.bonus[plan, i])
+        for topic in range(num_topics):
+            num_best[topic] = _best(value, catalogue.starts[topic], catalogue.starts[topic + 1], best[topic])
+        chances[:] = 0.0
+        taken[:] = 0
+        for entry in range(max(0, sessions.num_recent[u] - newest), sessions.num_recent[u]):
+            taken[sessions.recent_topics[u, entry]] += 1
+        for topic in range(num_topics):
+            chances[topic, min(taken[topic], num_counts - 1)] = 1.0
+            increases[topic] = (
+                0.0 if sessions.bored[u, topic] else _increase(worths.costs[plan], chances[topic])
+            )
+        taken[:] = 0
+        for s in order:
+            chosen = -1
+            largest = -np.inf
+            for topic in range(num_topics):
+                if taken[topic] < num_best[topic]:
+                    i = best[topic, taken[topic]]
+                    worth = value[i] - relevance[i] * increases[topic]
+                    if worth > largest:
+                        chosen = topic
+                        largest = worth
+            i = best[chosen, taken[chosen]]
+            slates[u, s] = catalogue.ids[i]
+            taken[chosen] += 1
+            clicked = propensities[s] * relevance[i]
+            chances[chosen, num_counts - 1] += clicked * chances[chosen, num_counts - 2]
+            for count in range(num_counts - 2, 0, -1):
+                chances[chosen, count] += clicked * (chances[chosen, count - 1] - chances[chosen, count])
+            chances[chosen, 0] *= 1.0 - clicked
+            if not sessions.bored[u, chosen]:
+                increases[chosen] = _increase(worths.costs[plan], chances[chosen])
+
+
+@inlined
+def _expect(
+    catalogue: Catalogue,
+    slope: float,
+    threshold: float,
+    bored: NDArray[np.bool_],
+    particles: NDArray[np.float64],
+    log_weights: NDArray[np.float64],
+    scores: NDArray[np.float32],
+    relevance: NDArray[np.float32],
+) -> None:
+    """Write each item's probability to be relevant for one user; ``scores`` is room for numbers between."""
+    num_items = scores.shape[0]
+    steepness, middle = np.float32(slope / _CUBIC), np.float32(threshold)
+    vectors = catalogue.vectors
+    numbers = np.zeros(particles.shape[1] + 4, np.float32)
+    places = np.zeros(particles.shape[1] + 4, np.int64)
+    used = 0  # of a user's numbers: those of topics that do not bore
+    for d in range(particles.shape[1]):
+        if not bored[d // catalogue.topic_size]:
+            places[used] = d
+            used += 1
+    total = 0.0
+    for p in range(particles.shape[0]):
+        total += np.exp(log_weights[p])
+    relevance[:] = np.float32(0.0)
+    counted = np.float32(0.0)
+    for p in range(particles.shape[0]):
+        weight = np.float32(np.exp(log_weights[p]) / total)
+        if weight < np.float32(_SMALLEST_WEIGHT):
+            continue
+        counted += weight
+        for k in range(used):
+            numbers[k] = particles[p, places[k]]
+        scores[:] = np.float32(0.0)
+        for k in range(
+            0, used, 4
+        ):  # four at a time, as memory is slower than arithmetic; those past the end are 0
+            a, b, c, d = numbers[k], numbers[k + 1], numbers[k + 2], numbers[k + 3]
+            first, second, third, fourth = (
+                vectors[places[k]],
+                vectors[places[k + 1]],
+                vectors[places[k + 2]],
+                vectors[places[k + 3]],
+            )
+            for i in range(num_items):
+                scores[i] += a * first[i] + b * second[i] + c * third[i] + d * fourth[i]
+        for i in range(num_items):
+            y = min(max((scores[i] - middle) * steepness, np.float32(-1.0)), np.float32(1.0))
+            relevance[i] += weight * (np.float32(0.5) + y * (np.float32(0.75) - np.float32(0.25) * y * y))
+    for i in range(num_items):
+        relevance[i] /= counted
+
+
+@inlined
+def _best(value: NDArray[np.float32], start: int, end: int, best: NDArray[np.int64]) -> int:
+    """Write the items of largest value among neighbours, best first; returns how many there are."""
+    found = 0
+    for i in range(start, end):
+        if found == best.shape[0] and value[i] <= value[best[found - 1]]:
+            continue
+        place = found if found < best.shape[0] else found - 1
+        while place > 0 and value[best[place - 1]] < value[i]:
+            best[place] = best[place - 1]
+            place -= 1
+        best[place] = i
+        found = min(found + 1, best.shape[0])
+    return found
+
+
+@inlined
+def _increase(costs: NDArray[np.float64], chances: NDArray[np.float64]) -> float:
+    increase = 0.0
+    for count in range(costs.shape[0] - 1):
+        increase += chances[count] * (costs[count + 1] - costs[count])
+    return increase

@@ -1,0 +1,169 @@
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gems_gym.artifacts import ArtifactError
+from gems_gym.user_splits import user_seeds
+from gems_gym_agents.user_model.belief import ParticleBelief
+from gems_gym_agents.user_model.logs import SlateUsers
+from gems_gym_agents.user_model.planner import ACTING, PlannerPolicy, first_plan
+from gems_gym_agents.user_model.search import play
+from tests.agents.user_model.small_world import OnlySlates, make_users, true_model, truth
+
+
+def returns(policy: Any, num_users: int = 200, make: Callable[[int], Any] = make_users) -> np.ndarray:
+    return play(SlateUsers(make(num_users)), policy, user_seeds("validation", 0, num_users))
+
+
+def greedy(plan: np.ndarray) -> np.ndarray:
+    """A plan that counts the clicks of the next slate only."""
+    plan = plan.copy()
+    plan[:4] = 0.0
+    return plan
+
+
+def test_planning_beats_not_planning() -> None:
+    """The same belief, the same model; only boredom costs nothing in the second."""
+    model, plan = true_model(), first_plan(true_model())
+    planned, not_planned = returns(PlannerPolicy(model, plan)), returns(PlannerPolicy(model, greedy(plan)))
+    difference = planned - not_planned
+    assert difference.mean() > 3 * difference.std() / len(difference) ** 0.5
+
+
+def test_the_belief_finds_the_user() -> None:
+    model = true_model()
+    env = make_users(100)
+    users = SlateUsers(env)
+    policy = PlannerPolicy(model, first_plan(model))
+    seeds = user_seeds("validation", 0, 100)
+    shown, state = users.open(seeds), policy.open(seeds)
+    errors = []
+    for _ in range(20):
+        slates, state = policy.act(state, shown)
+        belief = state.belief
+        weights = np.exp(belief.log_weights)
+        mean = np.einsum("up,upd->ud", weights, belief.particles) / weights.sum(axis=1, keepdims=True)
+        errors.append(np.linalg.norm(mean - env.simulator.users.preference, axis=1).mean())
+        np.testing.assert_array_equal(
+            belief.sessions.num_recent, env.simulator.users.num_recent_topics, err_msg="clicks remembered"
+        )
+        shown, _, _ = users.show(slates)
+        np.testing.assert_array_equal(belief.sessions.bored, env.simulator.users.bored)
+    assert errors[-1] < 0.25 * errors[0]
+
+
+def test_a_users_slates_are_the_same_whoever_is_served() -> None:
+    policy = PlannerPolicy(true_model(), first_plan(true_model()))
+    seeds = user_seeds("validation", 0, 7)
+
+    def session(rows: list[int]) -> np.ndarray:
+        users = SlateUsers(make_users(len(rows)))
+        chosen = [seeds[row] for row in rows]
+        shown, state, slates = users.open(chosen), policy.open(chosen), []
+        for _ in range(30):
+            actions, state = policy.act(state, shown)
+            slates.append(actions)
+            shown, _, _ = users.show(actions)
+        return np.stack(slates, axis=1)
+
+    together = session([0, 1, 2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(session([4, 2]), together[[4, 2]])
+    np.testing.assert_array_equal(session([6]), together[[6]])
+
+
+def test_an_old_state_is_left_alone() -> None:
+    policy = PlannerPolicy(true_model(), first_plan(true_model()))
+    users, seeds = SlateUsers(make_users(5)), user_seeds("validation", 0, 5)
+    shown, state = users.open(seeds), policy.open(seeds)
+    for _ in range(3):
+        slates, state = policy.act(state, shown)
+        shown, _, _ = users.show(slates)
+    first, _ = policy.act(state, shown)
+    second, _ = policy.act(state, shown)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_slates_hold_no_item_twice_and_few_of_a_topic() -> None:
+    model = true_model()
+    policy = PlannerPolicy(model, first_plan(model))
+    users, seeds = SlateUsers(make_users(20)), user_seeds("validation", 0, 20)
+    shown, state = users.open(seeds), policy.open(seeds)
+    for _ in range(10):
+        slates, state = policy.act(state, shown)
+        for slate in slates:
+            assert len(set(slate.tolist())) == 6
+            assert np.bincount(model.topics[slate]).max() <= 2  # of boredom_threshold 3
+        shown, _, _ = users.show(slates)
+
+
+@pytest.mark.parametrize("topics", [np.zeros(80, np.int64), np.arange(80) // 78])
+def test_slates_are_filled_where_few_topics_have_items(topics: np.ndarray) -> None:
+    model = replace(true_model(), topics=topics)
+    policy = PlannerPolicy(model, first_plan(model))
+    users, seeds = SlateUsers(make_users(3)), user_seeds("validation", 0, 3)
+    slates, _ = policy.act(policy.open(seeds), users.open(seeds))
+    assert all(len(set(slate.tolist())) == 6 for slate in slates)
+
+
+def test_nothing_is_read_but_slates_and_clicks() -> None:
+    """Other names for the items and no infos: the same clicks, user by user."""
+    items, topics, _ = truth()
+    order = np.random.default_rng(0).permutation(len(items))
+    model = true_model()
+    renamed = replace(model, items=items[order], topics=topics[order])
+    plan = first_plan(model)
+    plan[5:] = np.random.default_rng(1).normal(
+        0, 0.2, 8
+    )  # or else many items are equally good, and ids decide
+    hidden = partial(OnlySlates, order=order)
+    np.testing.assert_array_equal(
+        returns(PlannerPolicy(renamed, plan), 50, hidden), returns(PlannerPolicy(model, plan), 50)
+    )
+
+
+def test_each_user_has_a_plan_and_batches_do_not_matter() -> None:
+    model, plan = true_model(), first_plan(true_model())
+    both, which = PlannerPolicy(model, np.stack([plan, greedy(plan)])), np.arange(30) % 2
+    seeds = user_seeds("validation", 0, 30)
+    users = SlateUsers(make_users(30))
+    clicks = play(users, both, seeds, which)
+    alone = [play(users, PlannerPolicy(model, one), seeds) for one in (plan, greedy(plan))]
+    np.testing.assert_array_equal(clicks, np.where(which == 0, *alone))
+    np.testing.assert_array_equal(clicks, play(SlateUsers(make_users(7)), both, seeds, which))
+    assert (alone[0] != alone[1]).any()
+
+
+def test_a_file_holds_the_whole_policy(tmp_path: Path) -> None:
+    policy = PlannerPolicy(true_model(), first_plan(true_model()))
+    sha256 = policy.save(tmp_path / "policy.safetensors")
+    read = PlannerPolicy.load(tmp_path / "policy.safetensors")
+    assert read.sha256 == policy.sha256 == sha256
+    np.testing.assert_array_equal(returns(read, 20), returns(policy, 20))
+    with pytest.raises(ValueError, match="plans must hold 13 finite numbers"):
+        PlannerPolicy(true_model(), np.zeros(5))
+    true_model().save(tmp_path / "model.safetensors")
+    with pytest.raises(ArtifactError, match="policy/planner was expected"):
+        PlannerPolicy.load(tmp_path / "model.safetensors")
+
+
+def test_beliefs_without_resampling_only_weigh() -> None:
+    model = true_model()
+    belief = ParticleBelief(model, None, np.random.default_rng(0))
+    users, seeds = SlateUsers(make_users(4)), user_seeds("validation", 0, 4)
+    state, shown = belief.initial(4), users.open(seeds)
+    state = belief.update(state, shown["slate"], shown["clicks"].astype(np.int64))
+    assert state.particles.shape == (1, 512, 8)
+    assert state.log_weights.max(axis=1).tolist() == [0.0] * 4
+    resampled = ParticleBelief(model, ACTING, np.random.default_rng(0))
+    assert resampled.update(
+        resampled.initial(4), shown["slate"], shown["clicks"].astype(np.int64)
+    ).particles.shape == (
+        4,
+        256,
+        8,
+    )

@@ -1,0 +1,148 @@
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gems_gym.unfinished import is_unfinished
+
+from gems_gym.envs import SlateVectorEnv
+from gems_gym.policies import make_policy
+from gems_gym.user_splits import user_seeds
+from gems_gym_agents.evaluation import evaluate
+from gems_gym_agents.user_model import search, training
+from gems_gym_agents.user_model.agent import PlannerAgent
+from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log, random_log
+from gems_gym_agents.user_model.planner import PlannerPolicy
+from gems_gym_agents.user_model.search import phases_of, play
+from tests.agents.user_model.small_world import WORLD, OnlySlates, make_users, truth
+
+SMALL: dict[str, Any] = {
+    "num_topics": 4, "random_sessions": 40_960, "random_length": 10, "exploration_sessions": 3072, "atoms": 64,
+}  # fmt: skip
+STEPS = 20 * (64 + 128 + 256) * 30
+
+
+def fitted(env: Any = None, **arguments: Any) -> PlannerAgent:
+    agent = PlannerAgent(**SMALL)
+    agent.fit(
+        make_users(1024) if env is None else env,
+        **{"steps": STEPS, "seed": 0, "progress": False, **arguments},
+    )
+    return agent
+
+
+@pytest.fixture(scope="module")
+def agent() -> PlannerAgent:
+    return fitted()
+
+
+def test_it_learns(agent: PlannerAgent) -> None:
+    """Three times the clicks of random slates."""
+    env, seeds = make_users(100), user_seeds("validation", 0, 200)
+    clicks = evaluate(agent.policy, env, seeds).mean_return
+    assert clicks > 3 * evaluate(make_policy("random", env), env, seeds).mean_return
+    np.testing.assert_array_equal(play(SlateUsers(env), agent.policy, seeds).mean(), clicks)
+
+
+@pytest.mark.slow
+def test_it_learns_from_clicks_alone(agent: PlannerAgent) -> None:
+    """The same, bit for bit, from an environment that shows nothing else, to another number of users."""
+    hidden = fitted(OnlySlates(300))
+    np.testing.assert_array_equal(hidden.policy.plans, agent.policy.plans)
+    np.testing.assert_array_equal(hidden.policy.model.items, agent.policy.model.items)
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_resumes_with_the_same_result(
+    agent: PlannerAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any, **named: Any) -> Any:
+        raise InterruptedError
+
+    def interrupted(module: Any, name: str, how: Any = stop) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, how)
+            with pytest.raises(InterruptedError):
+                fitted(directory=tmp_path)
+        assert is_unfinished(tmp_path)
+
+    interrupted(training, "learn_model")
+    interrupted(training, "search_plan")
+    with pytest.raises(ValueError, match="seed=0 .now 1."):
+        fitted(directory=tmp_path, seed=1)
+    moved = search._moved
+
+    def stop_after_one(state: search.SearchState, *arguments: Any) -> search.SearchState:
+        return moved(state, *arguments) if state.generation == 0 else stop()
+
+    interrupted(search, "_moved", stop_after_one)
+    with monkeypatch.context() as patch:
+        for name in ("random_log", "exploration_log"):
+            patch.setattr(training, name, stop)
+        resumed = fitted(directory=tmp_path)
+    np.testing.assert_array_equal(resumed.policy.plans, agent.policy.plans)
+    resumed.save(tmp_path)
+    assert not is_unfinished(tmp_path)
+    read = PlannerAgent.load(tmp_path)
+    assert isinstance(read, PlannerPolicy)
+    np.testing.assert_array_equal(read.plans, agent.policy.plans)
+
+
+@pytest.mark.parametrize("explore", [False, True])
+def test_logs_meet_logging_users_in_order_whoever_is_met_together(explore: bool) -> None:
+    def logged(num_users: int) -> Log:
+        users, random_seed = SlateUsers(make_users(num_users)), np.random.SeedSequence(5)
+        if explore:
+            return exploration_log(users, random_seed, 3, 1100, 5, truth()[0], progress=False)
+        return random_log(users, random_seed, 3, 1100, 5, progress=False)
+
+    log, other = logged(1100), logged(300)
+    assert log.slates.shape == log.clicks.shape == (1100, 6, 6)
+    np.testing.assert_array_equal(log.slates, other.slates)
+    np.testing.assert_array_equal(log.clicks, other.clicks)
+    env = make_users(1100)
+    observations, _ = env.reset(seed=user_seeds("logging", 3, 1100, start=2**19 if explore else 0))
+    np.testing.assert_array_equal(log.clicks[:, 0], observations["clicks"])
+    for step in range(1, 6):
+        observations = env.step(log.slates[:, step].astype(np.int64))[0]
+        np.testing.assert_array_equal(log.clicks[:, step], observations["clicks"])
+
+
+@pytest.mark.parametrize("autoreset_mode", ["disabled", "same_step", "next_step"])
+def test_sessions_that_end_early_are_logged_up_to_their_last_step(autoreset_mode: str) -> None:
+    users = SlateUsers(SlateVectorEnv(3, **WORLD, autoreset_mode=autoreset_mode))
+    log = random_log(users, np.random.SeedSequence(0), 0, 6, 200, progress=False)
+    assert log.slates.shape == (6, 30, 6)
+    assert (log.slates[:, 0] == log.slates[0, 0]).all()
+    assert (log.slates[:, 1:] != log.slates[0, 0]).any(axis=2).all()
+
+
+def test_an_environment_of_other_actions_is_refused() -> None:
+    with pytest.raises(TypeError, match="env must be a slate vector environment"):
+        SlateUsers(gymnasium.make_vec("CartPole-v1", 2))
+
+
+def test_the_search_plays_as_much_as_it_is_told() -> None:
+    phases = phases_of(8_448_000, 100)
+    assert [one.users for one in phases] == [64, 128, 256]
+    assert sum(20 * 100 * one.generations * one.users for one in phases) == pytest.approx(8_448_000, rel=0.03)
+    assert [one.generations for one in phases_of(1, 100)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"topic_sizes": 2}, "did you mean 'topic_size'"),
+        ({"atoms": 0}, "atoms must be an integer ≥ 1"),
+        ({"random_sessions": 2**20}, "random_sessions must be an integer from 1 to"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PlannerAgent(**options)
+
+
+def test_an_agent_that_was_not_fitted_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="call fit first"):
+        PlannerAgent().save(tmp_path)
