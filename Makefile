@@ -5,15 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CHECKED := gems_gym gems_gym_agents
+# `make test CONSTRAINTS=` installs the newest versions that setup.cfg allows.
+CONSTRAINTS := -c constraints.txt
 
-.PHONY: help quickstart test test-slow lint types format benchmark clean
+.PHONY: help quickstart test test-slow coverage lint types format benchmark clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1  \2/p' $(MAKEFILE_LIST) | column -t -l 3 2>/dev/null \
 		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1: \2/p' $(MAKEFILE_LIST)
 
-quickstart: $(VENV)/.installed-all ## log, pretrain, train, collect, learn offline, evaluate: the whole pipeline
+quickstart: $(VENV)/.installed-all ## log, pretrain, train, collect, learn offline, evaluate: the pipeline once
 	$(BIN)/gems-gym quickstart
 
 test: $(VENV)/.installed-dev ## every test but the slow ones, on two processes
@@ -21,6 +23,9 @@ test: $(VENV)/.installed-dev ## every test but the slow ones, on two processes
 
 test-slow: $(VENV)/.installed-dev ## the slow tests: killed commands, corrupt files, the quickstart's table
 	$(BIN)/python -m pytest -n 2 -m slow
+
+coverage: $(VENV)/.installed-dev ## which lines the tests of `make test` run
+	$(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.installed-dev ## style, likely mistakes, and who imports whom
 	$(BIN)/ruff check .
@@ -38,7 +43,7 @@ benchmark: $(VENV)/.installed-dev ## speed of the hot paths
 	$(BIN)/python -m pytest -n 0 -o python_functions="bench_*" tests/benchmarks/bench_*.py
 
 clean: ## remove the environment, the builds and the caches, but not runs/
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on the path proves nothing (version managers leave shims): each candidate has to run and tell its version.
@@ -52,16 +57,16 @@ $(BIN)/python:
 			exit 1; \
 		fi; \
 	done; \
-	echo "gems-gym needs Python 3.11 or newer: none of python3.11, python3.12, python3.13, python3 is one." >&2; \
+	echo "gems-gym requires Python 3.11 or newer: none of python3.11, python3.12, python3.13, python3 is one." >&2; \
 	exit 1
 
 $(VENV)/.installed-all: setup.cfg constraints.txt | $(BIN)/python
 	@echo "Installing gems-gym and what it needs into $(VENV): a minute or two, more on a slow line."
-	$(PIP) install --quiet -c constraints.txt -e '.[all]'
+	$(PIP) install --quiet $(CONSTRAINTS) -e '.[all]'
 	@touch $@
 
 # dev holds all, so both stamps are written.
 $(VENV)/.installed-dev: setup.cfg constraints.txt | $(BIN)/python
 	@echo "Installing gems-gym, what it needs and the developers' tools into $(VENV): a minute or two."
-	$(PIP) install --quiet -c constraints.txt -e '.[dev]'
+	$(PIP) install --quiet $(CONSTRAINTS) -e '.[dev]'
 	@touch $(VENV)/.installed-all $@

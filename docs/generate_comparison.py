@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from gems_gym.common.files import read_json, write_json
-from gems_gym.common.pages import fill_parts, rewrite_page
-from gems_gym_agents.comparison.curves import draw_curves
-from gems_gym_agents.comparison.results import RESULTS_FILE
-from gems_gym_agents.comparison.studies import STUDIES
-from gems_gym_agents.comparison.tables import markdown_section
+from gems_gym_agents.pipeline.pictures import draw_curves
+from gems_gym_agents.pipeline.results import RESULTS_FILE
+from gems_gym_agents.pipeline.studies import STUDIES
+from gems_gym_agents.pipeline.tables import markdown_section
+from generated_pages import fill_parts, rewrite_page
 
 HERE = Path(__file__).parent
 

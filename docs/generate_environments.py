@@ -20,12 +20,13 @@ import numpy as np
 
 import gems_gym
 from gems_gym import PRESETS, SlateConfig
+from gems_gym.commands.output import markdown_table
 from gems_gym.common.files import read_json, write_json
-from gems_gym.common.pages import fill_parts, markdown_table, rewrite_page
 from gems_gym.envs import SlateEnv, SlateVectorEnv
 from gems_gym.policies import make_policy
 from gems_gym.registration import VERSIONS, environment_id
 from gems_gym.user_splits import user_seeds
+from generated_pages import fill_parts, rewrite_page
 
 HERE = Path(__file__).parent
 PAGE = HERE / "environments.md"
@@ -131,8 +132,7 @@ def descriptions(documented: type) -> dict[str, str]:
     arguments = (inspect.getdoc(documented) or "").split("Args:\n")[1].split("\n\n")[0]
     entries = re.split(r"^    (\w+): ", arguments, flags=re.MULTILINE)[1:]
     return {
-        name: " ".join(text.split()).replace("``", "`")
-        for name, text in zip(entries[::2], entries[1::2], strict=True)
+        name: " ".join(markdown(text).split()) for name, text in zip(entries[::2], entries[1::2], strict=True)
     }
 
 

@@ -11,9 +11,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from gems_gym.commands.output import markdown_table
 from gems_gym.common.files import read_json, write_json
-from gems_gym.common.pages import fill_parts, markdown_table, rewrite_page
-from gems_gym_agents.quickstart_seeds import HEADER, SEEDS_FILE, SeedsTable
+from gems_gym_agents.pipeline.quickstart_tables import HEADER, SEEDS_FILE, SeedsTable
+from generated_pages import fill_parts, rewrite_page
 
 KEPT = Path(__file__).parent / "quickstart.json"
 README = Path(__file__).parent.parent / "README.md"
@@ -54,7 +55,7 @@ def section(results: dict[str, Any]) -> str:
         f"{results['episodes']} test users of its own, and the lowest and the highest seed. "
         f"`gems-gym quickstart --seeds {seeds}`, {made}.*"
     )
-    return f"{markdown_table(HEADER, SeedsTable.from_dict(results).cells(), numbers=True)}\n\n{below}"
+    return f"{markdown_table(HEADER, SeedsTable(results).cells(), numbers=True)}\n\n{below}"
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ from typing import Any
 import gems_gym
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import load_belief
-from gems_gym.commands.output import plain
+from gems_gym.commands.output import markdown_table, plain
 from gems_gym.common.files import read_json, write_json
-from gems_gym.common.pages import fill_parts, markdown_table, rewrite_page
 from gems_gym.config import SlateConfig
 from gems_gym.embeddings import Sources, make_embeddings
 from gems_gym.policies.constant_slate import find_constant_slate
@@ -28,6 +27,7 @@ from gems_gym.pretraining.session_log import collect_session_log
 from gems_gym.rankers import Ranker, load_ranker, make_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.simulator import Catalog, resolve_world
+from generated_pages import fill_parts, rewrite_page
 
 HERE = Path(__file__).parent
 PAGE = HERE / "rankers.md"

@@ -16,7 +16,7 @@ import numpy as np
 from stable_baselines3 import SAC
 
 import gems_gym  # noqa: F401 - registers the environments with gymnasium
-from gems_gym.common.intervals import t_interval
+from gems_gym.common.arrays import t_interval
 from gems_gym.policies import MemorylessPolicy
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import evaluate

@@ -15,6 +15,7 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.click_models import check_click_model, position_propensities
 from gems_gym.common.checks import Count, NonNegative, Probability, WholeNumber, check_fields, checked
 from gems_gym.common.machine import check_fits_memory
 from gems_gym.errors import unknown_name
@@ -36,7 +37,8 @@ class SlateConfig:
         num_topics: Topics, T ≥ 1.
         topic_size: Numbers per topic, m ≥ 1; embeddings have D = T·m numbers, one block of m per topic.
         episode_length: Steps per session, H ≥ 1; then the session is truncated.
-        click_model: Position bias: ``"tdPBM"`` (γ^s, top-down) or ``"mixPBM"`` (½γ^s + ½γ^(S−1−s)).
+        click_model: Position bias: ``"tdPBM"`` (γ^s, top-down), ``"mixPBM"`` (½γ^s + ½γ^(S−1−s)) or that of another
+            package, see :mod:`gems_gym.click_models`.
         click_propensity: γ in [0, 1], base of the position propensities.
         alpha: Factor from relevance to attractiveness, ≥ 0; clicks stay probabilities (checked).
         relevance_offset: Score at which relevance is ½.
@@ -52,7 +54,7 @@ class SlateConfig:
         boredom_moving_window: Steps that a click counts as recent, ≥ 0.
         boredom_timeout: Steps that a topic stays boring, ≥ 1.
         recent_items_maxlen: Most recent clicks remembered, ≥ 1.
-        dynamics_version: 0 for the published dynamics, oddities included (``-v0``), 1 for the mended ones (``-v1``):
+        dynamics_version: 0 for the published dynamics, oddities included (``-v0``), 1 for the corrected ones (``-v1``):
             first-slate clicks are logged with a time stamp like all others, the short-term topic is that of the
             item clicked last, and a click is recent for exactly ``boredom_moving_window`` steps (one less than in 0).
         click_only_once: If true, items already clicked in the session (first slate's included) have relevance 0.
@@ -69,7 +71,7 @@ class SlateConfig:
     num_topics: Count = 10
     topic_size: Count = 2
     episode_length: Count = 100
-    click_model: Literal["tdPBM", "mixPBM"] = "tdPBM"
+    click_model: str = "tdPBM"
     click_propensity: Probability = 0.85
     alpha: NonNegative = 1.0
     relevance_offset: float = 0.28
@@ -91,6 +93,7 @@ class SlateConfig:
     def __post_init__(self) -> None:
         """Normalise numpy scalars to Python's and check every value."""
         check_fields(self)
+        check_click_model(self.click_model)
         if self.slate_size > self.num_items:
             raise ValueError(
                 f"slate_size={self.slate_size} is larger than the catalogue, num_items={self.num_items}; "
@@ -143,14 +146,10 @@ class SlateConfig:
             float64 array of shape ``(slate_size,)``, values in [0, 1]
             (position-based click models, Section 5.1 of arXiv 2301.08632).
         """
-        positions = np.arange(self.slate_size)
         if self.propensities is not None:
             propensities = np.asarray(self.propensities, dtype=np.float64)
-        elif self.click_model == "tdPBM":
-            propensities = np.power(self.click_propensity, positions)
         else:
-            top_down = np.power(self.click_propensity, positions)
-            propensities = 0.5 * top_down + 0.5 * top_down[::-1]
+            propensities = position_propensities(self.click_model, self.slate_size, self.click_propensity)
         if self.prop_threshold is not None:
             propensities = (propensities > self.prop_threshold).astype(np.float64)
         return propensities  # (slate_size,)

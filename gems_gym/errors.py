@@ -1,7 +1,7 @@
 """Errors that say what is wrong, which value was given, and what would be right.
 
-Two helpers are shared by the whole package, so that the same mistake reads the same everywhere: a name that
-nobody knows (:func:`unknown_name`), and an optional dependency that is not installed (:func:`require`).
+Two helpers are shared by all of the package, so that the same mistake reads the same everywhere: a name that
+is unknown (:func:`unknown_name`), and an optional dependency that is not installed (:func:`require`).
 """
 
 from __future__ import annotations
@@ -132,5 +132,6 @@ def missing_dependency(module: str, extra: str | None) -> ImportError:
     """
     command = f"pip install 'gems-gym[{extra}]'" if extra else f"pip install {module}"
     return ImportError(
-        f"this needs the module {module!r}, which is not installed; install it with: {command}", name=module
+        f"this requires the module {module!r}, which is not installed; install it with: {command}",
+        name=module,
     )

@@ -26,7 +26,10 @@ TRAINERS = "gems_gym.trainers"
 POLICIES = "gems_gym.policies"
 AGENTS = "gems_gym.agents"
 PRESETS = "gems_gym.presets"
+CLICK_MODELS = "gems_gym.click_models"
 EXECUTORS = "gems_gym.executors"
+TABLE_COLUMNS = "gems_gym.table_columns"
+TRACKERS = "gems_gym.trackers"
 COMMANDS = "gems_gym.commands"
 
 GROUPS: dict[str, str] = {
@@ -37,7 +40,10 @@ GROUPS: dict[str, str] = {
     POLICIES: "policy",
     AGENTS: "agent",
     PRESETS: "preset",
+    CLICK_MODELS: "click model",
     EXECUTORS: "executor",
+    TABLE_COLUMNS: "table column",
+    TRACKERS: "tracker",
     COMMANDS: "command",
 }
 """Every entry-point group that gems-gym reads -> what one member is called in messages."""
@@ -82,7 +88,7 @@ def names(group: str) -> list[str]:
 
 
 def describe(group: str) -> list[PluginInfo]:
-    """Tells who registers what in a group, without importing any of it.
+    """Says who registers what in a group, without importing any of it.
 
     Args:
         group: One of :data:`GROUPS`.
@@ -180,7 +186,7 @@ def _registered(group: str) -> list[EntryPoint]:
 
 
 def _distribution(found: EntryPoint) -> tuple[str, str]:
-    """Name and version of the distribution that registers an entry point, as far as its metadata tell."""
+    """Name and version of the distribution that registers an entry point, as far as its metadata say."""
     distribution = found.dist
     if distribution is None:
         return "an unknown distribution", "unknown"

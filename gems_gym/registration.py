@@ -33,7 +33,7 @@ def environment_id(preset: str, version: Annotated[int, Interval(ge=0, le=1)] = 
 
     Args:
         preset: The preset's name.
-        version: 0 for the published dynamics, 1 for the mended ones.
+        version: 0 for the published dynamics, 1 for the corrected ones.
 
     Raises:
         ValueError: Another version.
@@ -46,7 +46,7 @@ def environment_id(preset: str, version: Annotated[int, Interval(ge=0, le=1)] = 
 
 
 def environment_ids() -> list[str]:
-    """The ids of all presets in all versions: the six published worlds, one's own, and those of installed plugins."""
+    """The ids of all presets in all versions: the six published worlds, your own, and those of installed plugins."""
     presets = [name for name in preset_names() if PRESET_NAME.fullmatch(name)]
     return [environment_id(preset, version) for preset in presets for version in VERSIONS]
 
@@ -153,7 +153,7 @@ def world_keywords(spec: EnvSpec) -> list[str]:
 
 
 def register_preset(name: str, config: SlateConfig) -> None:
-    """Make a world of one's own a preset, with the ids ``GemsSlate-{name}-v0`` and ``-v1``.
+    """Make a world of your own a preset, with the ids ``GemsSlate-{name}-v0`` and ``-v1``.
 
     What is registered is known in this process only. Another one (a spawned worker of ``AsyncVectorEnv``, a script
     that loads a saved spec) knows it once it has imported the module that registers it, for instance by an id that
@@ -199,7 +199,9 @@ def register_environments() -> None:
     Of plugins' presets only the names are read; what they stand for is imported when such an environment is made.
     """
     for name in preset_names():
-        if PRESET_NAME.fullmatch(name):  # a plugin's name that can't be in an id is told when it is asked for
+        if PRESET_NAME.fullmatch(
+            name
+        ):  # a plugin's name that can't be in an id is reported when it is asked for
             _register(name)
     for preset in LATENT_PRESETS:
         if latent_environment_id(preset) not in gymnasium.registry:

@@ -32,7 +32,7 @@ class Moment:
 def play_sessions(
     env: VectorEnv[Any, Any, Any], policy: Policy, user_seeds: Sequence[int]
 ) -> Iterator[Moment]:
-    """Play one whole session of every user.
+    """Play one complete session of every user.
 
     Args:
         env: A vector environment (wrapped or not) without autoreset: ``autoreset_mode="disabled"``.
@@ -47,7 +47,7 @@ def play_sessions(
     """
     if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
         raise ValueError(
-            "env must have autoreset_mode='disabled' to play whole sessions, got "
+            "env must have autoreset_mode='disabled' to play complete sessions, got "
             f"{env.metadata.get('autoreset_mode')}"
         )
     if len(user_seeds) != env.num_envs:

@@ -186,7 +186,7 @@ def open_trained_agent(name_or_path: str | os.PathLike[str], checkpoint: int | N
             that was chosen on validation users if None.
 
     Raises:
-        FileNotFoundError: A folder without a whole agent.
+        FileNotFoundError: A folder without a complete agent.
         ValueError: A damaged or altered file, an agent that no installed package knows, a ranker or belief that is
             not the one that the agent was trained with, or a checkpoint that does not exist (the message lists those
             that do).
@@ -249,7 +249,7 @@ def _check_parts(
     """Raise unless an agent's folder holds the ranker and the belief that its policy needs, and no others."""
     if not isinstance(policy, Policy):
         raise TypeError(
-            f"the agent in {str(directory)!r} loads no policy: it needs observes, actions, open(seeds) and "
+            f"the agent in {str(directory)!r} loads no policy: it requires observes, actions, open(seeds) and "
             f"act(state, observations), see gems_gym.policies.Policy; got {policy!r}"
         )
     for kind, part, needed in (
@@ -308,7 +308,7 @@ def _not_of_the_agent(directory: Path, part: str, found: str | None, expected: s
 def _read_record(file: Path) -> dict[str, Any]:
     record = read_json(file)
     if not isinstance(record, dict) or not isinstance(record.get("agent"), str):
-        raise ValueError(f"{str(file)!r} is no record of a trained agent: it needs the text agent")
+        raise ValueError(f"{str(file)!r} is no record of a trained agent: it requires the text agent")
     for name in ("ranker_sha256", "belief_sha256"):
         if not isinstance(record.get(name, ""), str):
             raise ValueError(f"{str(file)!r}: {name} must be a text, got {record[name]!r}")

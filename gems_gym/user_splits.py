@@ -1,6 +1,6 @@
 """Which simulated users serve which purpose: disjoint, documented ranges of seeds.
 
-A user is a seed. Environments that a person seeds by hand (``env.reset(seed=0)``) meet *training* users;
+A user is a seed. Environments seeded by hand (``env.reset(seed=0)``) meet *training* users;
 logging, validation and test users have ranges of their own, so that no evaluation can meet a user that an
 agent, a ranker or a belief was trained on.
 """

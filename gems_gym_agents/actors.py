@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,35 @@ from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
 
 
+class WithInput:
+    """Stands between modules where the network's input is put before what came out of the one before it."""
+
+
+def scaled_inputs(linear: Any, factors: Sequence[float]) -> Any:
+    """A ``torch.nn.Linear`` that does to numbers what another does to them times factors, one for each."""
+    import torch
+
+    scaled = copy.deepcopy(linear)
+    with torch.no_grad():
+        scaled.weight *= torch.as_tensor(factors, dtype=scaled.weight.dtype, device=scaled.weight.device)
+    return scaled
+
+
 def actor_from_modules(modules: Iterable[Any], metadata: dict[str, Any] | None = None) -> Actor:
     """Copies a policy network out of torch.
 
     Args:
         modules: ``torch.nn`` modules in the order they are applied: Linear, ReLU, LayerNorm (over the last axis), Tanh,
-            and Sequential of these. Identity, Flatten and Dropout (which do nothing to rows at inference) are passed
-            over.
+            Hardtanh (to [-1, 1]), and Sequential of these; and :class:`WithInput`. Identity, Flatten and Dropout (which
+            do nothing to rows at inference) are passed over.
         metadata: JSON-able values to keep in the file.
 
     Returns:
         An actor that agrees with the modules within float32 rounding.
 
     Raises:
-        ValueError: a module that the exported network has no layer for, or a network that does not end in Tanh.
+        ValueError: A module that the exported network has no layer for, or a network that does not end in Tanh or
+            Hardtanh.
     """
     spec: list[list[str]] = []
     tensors: dict[str, np.ndarray] = {}
@@ -52,9 +68,13 @@ def _layers(modules: Iterable[Any]) -> Iterable[tuple[str, dict[str, np.ndarray]
             yield "relu", {}
         elif isinstance(module, nn.Tanh):
             yield "tanh", {}
+        elif isinstance(module, nn.Hardtanh) and (module.min_val, module.max_val) == (-1.0, 1.0):
+            yield "clip", {}
+        elif isinstance(module, WithInput):
+            yield "with_input", {}
         elif not isinstance(module, nn.Identity | nn.Flatten | nn.Dropout):
             raise ValueError(
-                f"module {module} cannot be exported; Linear, LayerNorm, ReLU, Tanh and Sequential can "
+                f"module {module} cannot be exported; Linear, LayerNorm, ReLU, Tanh, Hardtanh and Sequential can "
                 "(Identity, Flatten and Dropout are passed over)"
             )
 

@@ -20,6 +20,12 @@ class DivergedError(RuntimeError):
     """Training produced values that can't be right: |Q| far beyond its bound, or NaN."""
 
 
+def world_options(agent_class: Any, preset: str | None) -> dict[str, Any]:
+    """All options that an agent has for a world, by the name of its preset; empty where it has none of its own."""
+    options = getattr(agent_class, "presets", {}).get(preset)
+    return {} if options is None else dict(vars(options))
+
+
 @runtime_checkable
 class Agent(Protocol):
     """A learner: made from options, fitted once; then it has a policy, which acts without exploration.
@@ -58,19 +64,19 @@ class Agent(Protocol):
         """Learns from scratch.
 
         Args:
-            source: a ``minari.MinariDataset`` or its id, or a ``gymnasium.vector.VectorEnv`` (see ``learns_from``).
-            steps: gradient updates (dataset agents) or environment interactions (environment agents), at least 1.
-            seed: decides everything random; the same seed on the same CPU build gives the same agent.
-            directory: where checkpoints and curves go; ``None`` writes nothing. An agent may leave there what an
-                interrupted run resumes from (:mod:`gems_gym.unfinished`), and then does so when it is called with the
-                same arguments again.
-            device: a torch device, ``"cpu"`` or ``"cuda"``.
-            evaluate: scores the policy on validation users at intervals; the agent then keeps its best one.
-            progress: draw a progress bar on stderr.
+            source: A ``minari.MinariDataset`` or its id, or a ``gymnasium.vector.VectorEnv`` (see ``learns_from``).
+            steps: Gradient updates (dataset agents) or environment interactions (environment agents), at least 1.
+            seed: Decides everything random; the same seed on the same CPU build gives the same agent.
+            directory: Where checkpoints and curves go; ``None`` writes nothing. An agent may leave there what an
+                interrupted run resumes from (:mod:`gems_gym.artifacts.unfinished`), and then does so when it is
+                called with the same arguments again.
+            device: A torch device, ``"cpu"`` or ``"cuda"``.
+            evaluate: Scores the policy on validation users at intervals; the agent then keeps its best one.
+            progress: Draw a progress bar on stderr.
 
         Raises:
-            ValueError: an argument is out of its range, or the source does not fit the agent.
-            ImportError: the agent's library is not installed; the text holds the ``pip install`` line.
+            ValueError: An argument is out of its range, or the source does not fit the agent.
+            ImportError: The agent's library is not installed; the text holds the ``pip install`` line.
         """
         ...
 

@@ -10,8 +10,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
+from gems_gym.common.arrays import t_interval
 from gems_gym.common.checks import checked_arguments
-from gems_gym.common.intervals import t_interval
 from gems_gym.common.progress import track
 from gems_gym.policies import Policy, make_policy
 from gems_gym.rollouts import play_sessions, user_batches
@@ -144,7 +144,7 @@ class ValidationScore:
         user_seeds: Users to score on, from the validation split.
 
     Attributes:
-        user_seeds: As given; an interrupted training goes on only with the same.
+        user_seeds: As given; an interrupted training resumes only with the same.
     """
 
     def __init__(self, make_env: Callable[..., VectorEnv[Any, Any, Any]], user_seeds: Sequence[int]) -> None:

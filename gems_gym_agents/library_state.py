@@ -44,10 +44,10 @@ def borrowed_global_state(device: str = "cpu") -> Iterator[None]:
     happened. On the CPU torch uses one thread: for networks of this size a second one costs more than it gives.
 
     Args:
-        device: a torch device; the generator of a CUDA device is kept as well.
+        device: A torch device; the generator of a CUDA device is kept as well.
 
     Raises:
-        ValueError: no torch device, or a CUDA device where there is none.
+        ValueError: No torch device, or a CUDA device where there is none.
     """
     import torch
 

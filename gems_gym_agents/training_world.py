@@ -11,7 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym.artifacts import same_content
 from gems_gym.beliefs import load_belief
 from gems_gym.datasets import dataset_belief, dataset_ranker, open_dataset
-from gems_gym.datasets.opening import environment_of
+from gems_gym.datasets.reader import environment_of
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import load_ranker
 from gems_gym.registration import is_latent, slate_spec

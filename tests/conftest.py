@@ -13,8 +13,16 @@ from gems_gym.beliefs import GruBelief
 from gems_gym.commands import program as cli
 from gems_gym.envs import SlateEnv
 from gems_gym.rankers import GemsRanker
+from tests.plugins.installing import install
 
 TINY_WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 4}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """``-n 2`` gives each process files as a whole, so that what a file's tests share is made once."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadfile"
 
 
 def _sizes() -> dict[str, Any]:
@@ -52,6 +60,14 @@ def tiny_env() -> Iterator[str]:
     )
     yield name
     del gymnasium.registry[name]
+
+
+@pytest.fixture(scope="session")
+def plugin_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory into which pip installed the dummy plugin; the tests' own environment stays as it is."""
+    target = tmp_path_factory.mktemp("site")
+    install("gems_gym_dummy_plugin", target, tmp_path_factory.mktemp("source"))
+    return target
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ ASCII = {
 ENV = "GemsSlate-diffuse_mix-v0"
 
 
-@pytest.fixture(params=ASCII)
+@pytest.fixture
 def surroundings(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Environment variables of an ASCII terminal, with a dataset folder of the test's own."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
@@ -44,6 +44,12 @@ def shown(done: subprocess.CompletedProcess, code: int = 0) -> tuple[str, str]:
     return done.stdout.decode("ascii"), done.stderr.decode("ascii")
 
 
+EITHER, IO, LOCALE = (
+    pytest.mark.parametrize("surroundings", names, indirect=True) for names in (ASCII, ["io"], ["locale"])
+)
+
+
+@EITHER
 def test_what_exists(surroundings) -> None:
     out, _ = shown(run(surroundings, "list"))
     assert ENV in out and "|" in out
@@ -51,6 +57,7 @@ def test_what_exists(surroundings) -> None:
     assert "Report on datasets" in shown(run(surroundings, "dataset", "--help"))[0]
 
 
+@IO
 def test_datasets(surroundings, tmp_path: Path) -> None:
     collect_latents(metadata={"note": "Grüße ± ε"})
     out, err = shown(
@@ -65,6 +72,7 @@ def test_datasets(surroundings, tmp_path: Path) -> None:
     assert err.startswith("error: ") and "'small/gr" in err
 
 
+@LOCALE
 def test_progress_bars_and_evaluation(surroundings, tmp_path: Path) -> None:
     """Bars are drawn on terminals only: stderr is one here."""
     terminal, its_end = pty.openpty()

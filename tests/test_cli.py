@@ -32,7 +32,6 @@ def test_the_installed_program_answers():
         "collect",
         "train",
         "evaluate",
-        "levels",
         "quickstart",
         "compare",
     ):
@@ -55,6 +54,7 @@ def test_list_names_environments_and_parts(run):
     assert ENV in listed["environments"] and len(listed["environments"]) >= 6
     assert {"td3_plus_bc", "bc", "iql", "cql", "awac", "sac"} <= {one["name"] for one in listed["agent"]}
     readable = run("list")[1]
+    assert readable.count("(negative control)") == 2 and "offline_td3 (negative control)" in readable
     assert "boredom_aware_oracle" in readable and "searched_slates" in readable
 
 
@@ -132,7 +132,7 @@ def test_an_interrupted_collection_says_so_and_goes_on(run, tmp_path):
     os.killpg(program.pid, signal.SIGINT)
     _, err = program.communicate()
     assert program.returncode == 130
-    assert "interrupted" in err and "of 600 sessions are kept; the same command goes on from there" in err
+    assert "interrupted" in err and "of 600 sessions are kept; rerun the same command to resume" in err
     assert "Traceback" not in err
     code, out, err = run(*arguments, "--json")
     assert code == 0 and "were kept" in err
@@ -222,7 +222,7 @@ def test_embeddings_of_every_kind_and_rankers_made_of_them(run, tiny_env):
             *world,
             "--kind",
             kind,
-            "--item-vectors",
+            "--embeddings",
             "co_click.safetensors",
             *given,
         )
@@ -231,12 +231,12 @@ def test_embeddings_of_every_kind_and_rankers_made_of_them(run, tiny_env):
         assert json.loads(out)["settings"] == options
         ranker = load_ranker("ranker.safetensors")
         assert ranker.kind == f"ranker/{kind}" and options.items() <= ranker.options.items()
-    gems = ("pretrain", "ranker", *world, *few, "--batches", 5, "--item-vectors", "ideal.safetensors")
+    gems = ("pretrain", "ranker", *world, *few, "--batches", 5, "--embeddings", "ideal.safetensors")
     code, out, err = run(*gems, "--option", "frozen=false", "--out", "gems.safetensors")
     assert code == 0, err
     assert load_ranker("gems.safetensors").header["item_embeddings"]["kind"] == "embeddings/ideal"
     code, _, err = run("pretrain", "ranker", "--env", ENV, "--kind", "topk", "--out", "x.safetensors",
-                       "--item-vectors", "co_click.safetensors")  # fmt: skip
+                       "--embeddings", "co_click.safetensors")  # fmt: skip
     assert code == 2 and "was made for the catalogue" in " ".join(err.split())
 
 
@@ -260,7 +260,7 @@ def test_embeddings_report(run, tiny_env, tmp_path):
         (("evaluate", "randm", "--env", ENV), "did you mean 'random'"),
         (("evaluate", "random", "--env", ENV, "--episodes", "0"), "integer from 1"),
         (("evaluate", "random", "--env", ENV, "--split", "tset"), "did you mean 'test'"),
-        (("evaluate", "random", "--env", ENV, "--item-embeddings", "no.npy"), "no.npy"),
+        (("evaluate", "random", "--env", ENV, "--catalogue", "no.npy"), "no.npy"),
         (("evaluate", ".", "--env", ENV), "holds no trained agent"),
         (("collect", "--env", ENV, "--policy", "random", "--episodes", "0", "--dataset-id", "my/data-v0"), "episodes"),
         (("collect", "--env", ENV, "--policy", "rnd", "--episodes", "1", "--dataset-id", "aa/b-v0"), "'rnd'"),
@@ -272,7 +272,7 @@ def test_embeddings_report(run, tiny_env, tmp_path):
         (("collect", "--env", ENV, "--policy", "random", "--level", "medium", "--episodes", "1"), "not both"),
         (("collect", "--env", ENV, "--level", "meduim", "--episodes", "1"), "did you mean 'medium'"),
         (("collect", "--env", ENV, "--level", "mixed", "--weights", "1,x", "--episodes", "1"), "'1,x'"),
-        (("levels", "--env", ENV, "--out", "x"), "give GemsSlateLatent-WORLD-v0"),
+        (("dev", "levels", "--env", ENV, "--out", "x"), "give GemsSlateLatent-WORLD-v0"),
         (("train", "sax", "--env", ENV, "--steps", "1", "--out", "x"), "did you mean 'sac'"),
         (("train", "sac", "--steps", "1", "--out", "x"), "--env"),
         (("train", "sac", "--dataset", "my/data-v0", "--steps", "1", "--out", "x"), "learns from environments"),
@@ -282,7 +282,7 @@ def test_embeddings_report(run, tiny_env, tmp_path):
         (("train", "sac", "--env", ENV, "--steps", "1", "--out", "x", "--option", "gamma"), "name=value"),
         (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--sessions", "0"), "sessions must be"),
         (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--option", "bta=1"), "'beta'"),
-        (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--kind", "topk"), "--item-vectors"),
+        (("pretrain", "ranker", "--env", ENV, "--out", "r.safetensors", "--kind", "topk"), "--embeddings"),
         (("pretrain", "embeddings", "--env", ENV, "--out", "e.safetensors", "--kind", "idel"), "'ideal'"),
         (("pretrain", "embeddings", "--env", ENV, "--out", "e.safetensors", "--kind", "belief"), "--belief"),
         (("pretrain", "embeddings", "--env", ENV), "--report"),
@@ -317,7 +317,8 @@ def test_what_the_machine_can_not_do_is_one_line(program, monkeypatch, error, li
 
 
 @pytest.mark.parametrize(
-    "arguments", [("collect", "--out", ""), ("levels", "--out="), ("quickstart", "--seed", "1", "--out", "")]
+    "arguments",
+    [("collect", "--out", ""), ("dev", "levels", "--out="), ("quickstart", "--seed", "1", "--out", "")],
 )
 def test_an_empty_value_is_refused(program, tmp_path, arguments):
     code, _, told = program(*arguments)

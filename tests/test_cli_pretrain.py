@@ -6,8 +6,7 @@ import json
 import pytest
 
 from gems_gym.beliefs import load_belief
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS
+from gems_gym.pretraining.trainers import trainer_of
 from gems_gym.rankers import GemsRanker, load_ranker
 
 ENV = "GemsSlate-diffuse_mix-v0"
@@ -25,7 +24,7 @@ def test_a_preset_is_a_whole_recipe(run, tiny_env):
     code, out, err = run("ranker", "--env", tiny_env, *OUT, "--preset", "published", *few, "--json")
     assert code == 0, err
     settings = json.loads(out)["settings"]
-    published = GEMS_PRESETS["published"].settings
+    published = trainer_of("ranker/gems").presets["published"].settings
     assert settings["hidden_sizes"] == list(published.hidden_sizes)
     assert (settings["beta"], settings["item_embeddings"]) == (published.beta, "scratch")
     assert (settings["batches"], settings["deduplicate"]) == (3, False)
@@ -45,7 +44,7 @@ def test_a_belief_has_presets_too(run, tiny_env):
     assert code == 0, err
     assert json.loads(out)["settings"]["batches"] == 3
     logged = load_belief("b.safetensors").header["log"]
-    assert logged == {"policies": list(BELIEF_PRESETS["default"].shares), "sessions": 20}
+    assert logged == {"policies": list(trainer_of("belief/gru").presets["default"].shares), "sessions": 20}
     code, _, err = run("belief", "--env", tiny_env, "--out", "c.safetensors", "--preset", "privileged")
     assert code == 2
     assert "did you mean 'unprivileged'" in " ".join(err.split())

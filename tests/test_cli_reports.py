@@ -31,12 +31,13 @@ def sizes(tiny_env):
     return {"num_items": 80, "slate_size": 5, "catalog_hash": catalog_hash, "seed": 0}
 
 
-def test_rankers(run, tiny_env, sizes, tmp_path):
+def test_rankers(run, tiny_env, sizes, tmp_path, monkeypatch):
+    monkeypatch.setattr("gems_gym.pretraining.ranker_report._RANDOM_LATENTS", 2_000)
     GemsRanker.random(latent_size=4, **sizes).save(tmp_path / "one_ranker.safetensors")
     vectors = np.random.default_rng(0).standard_normal((80, 4)).astype(np.float32)
     EmbeddingTable(vectors, "embeddings/test", sizes["catalog_hash"]).save(tmp_path / "vectors.safetensors")
     command = ("ranker", "--env", tiny_env, "--report", "--compare", "one_ranker.safetensors", *BRIEF)
-    code, out, err = run(*command, "--item-vectors", "vectors.safetensors", "--json", "--out", "picture.png")
+    code, out, err = run(*command, "--embeddings", "vectors.safetensors", "--json", "--out", "picture.png")
     assert code == 0, err
     rows = json.loads(out)
     assert list(rows) == ["one_ranker.safetensors", "topk", "k_head_argmax"]

@@ -9,7 +9,8 @@ import pytest
 
 from gems_gym.artifacts import shipped
 from gems_gym.beliefs import load_belief
-from gems_gym.commands.options import changed_parameters, chosen_world, chosen_worlds, in_world, read_options
+from gems_gym.commands.arguments import read_options
+from gems_gym.commands.worlds import changed_parameters, chosen_world, chosen_worlds, in_world
 from gems_gym.config import PRESETS
 from gems_gym.embeddings import load_embeddings
 from gems_gym.rankers import load_ranker, make_ranker
@@ -196,7 +197,7 @@ def test_collecting_in_several_worlds_with_options(run):
         (("train", "sac", "--env", ENV, "--env", OTHER, "--steps", "1", "--out", "x"), "this command takes one"),
         (("train", "bc", "--dataset", "my/data-v0", "--env-option", "omega=1", "--steps", "1", "--out", "x"),
          "--env-option goes with --env"),
-        (("levels", "--env", "GemsSlateLatent-diffuse_mix-v0", "--env-option", "omga=1", "--out", "x"), "'omega'"),
+        (("dev", "levels", "--env", f"GemsSlateLatent-{ENV[10:]}", "--env-option", "omga=1", "--out", "x"), "'omega'"),
         (("quickstart", "--env", "all"), "this command takes one"),
         (("pretrain", "belief", "--env", ENV, "--env-option", "omga=1", "--out", "x.safetensors"), "'omega'"),
     ],
@@ -213,7 +214,7 @@ def test_mistakes_get_one_clear_line_before_any_work(run, tmp_path, arguments, w
 def test_shipped_item_vectors_by_name(run):
     pytest.importorskip("torch")
     sha256 = shipped.manifest()["mf-diffuse_mix"].sha256
-    asked = ("pretrain", "ranker", "--env", ENV, "--item-vectors", "mf-diffuse_mix", "--out", "r.safetensors")
+    asked = ("pretrain", "ranker", "--env", ENV, "--embeddings", "mf-diffuse_mix", "--out", "r.safetensors")
     small = ("--preset", "published", "--sessions", 20, "--batches", 2)
     for kind in (("--kind", "topk"), ("--kind", "gems", *small)):
         code, _, err = run(*asked, *kind)

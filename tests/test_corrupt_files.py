@@ -16,7 +16,7 @@ from gems_gym.artifacts import load_artifact, save_artifact
 from gems_gym.beliefs import GruBelief, load_belief
 from gems_gym.common.networks import FeedForward
 from gems_gym.config import SlateConfig
-from gems_gym.datasets.d4rl import D4rlFile
+from gems_gym.datasets.d4rl_file import D4rlFile
 from gems_gym.embeddings import EmbeddingTable, load_embeddings
 from gems_gym.envs import SlateEnv
 from gems_gym.policies.actor import Actor

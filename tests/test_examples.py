@@ -1,5 +1,6 @@
 """The examples run, each alone, as a newcomer would run them."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,11 @@ def test_three_policies(tmp_path):
     assert ("wrote" in printed.splitlines()[-1]) == (tmp_path / "three_policies.mp4").exists()
 
 
-def test_sac_by_stable_baselines3():
+def test_sac_by_stable_baselines3(monkeypatch, capsys):
+    """In this process, which has loaded the library by now."""
     pytest.importorskip("stable_baselines3")
-    printed = run("03_sac_by_stable_baselines3.py", "--steps", 300, "--seeds", 0, 1, "--users", 4)
+    name = str(EXAMPLES / "03_sac_by_stable_baselines3.py")
+    monkeypatch.setattr(sys, "argv", [name, "--steps", "300", "--seeds", "0", "1", "--users", "4"])
+    runpy.run_path(name, run_name="__main__")
+    printed = capsys.readouterr().out
     assert [line.split(":")[0] for line in printed.splitlines()] == ["seed 0", "seed 1", "2 seeds"]

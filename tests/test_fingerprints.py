@@ -99,7 +99,7 @@ def test_an_unknown_module_is_named(package):
 
 
 def test_our_own_code_is_followed_where_it_matters_only():
-    modules = fingerprints._reachable(("gems_gym.pretraining.gru_belief", "gems_gym.pretraining.session_log"))
+    modules = fingerprints._reachable(("gems_gym.pretraining.gru", "gems_gym.pretraining.session_log"))
     assert {
         "gems_gym.simulator.kernels",
         "gems_gym.embeddings.co_click",
@@ -111,7 +111,7 @@ def test_our_own_code_is_followed_where_it_matters_only():
         if name.startswith(("gems_gym_agents", "gems_gym.rankers", "gems_gym.commands.program"))
     ]
     start = time.process_time()
-    code_fingerprint("gems_gym_agents.comparison.online", "gems_gym_agents.online.sac")
+    code_fingerprint("gems_gym_agents.pipeline.runs", "gems_gym_agents.online.sac")
     assert time.process_time() - start < 2
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gems_gym.common.folders import exchange, is_own_folder, refuse_link, remove_folder, scratch_folder
+from gems_gym.common.files import exchange, is_own_folder, refuse_link, remove_folder, scratch_folder
 from tests.processes import held_elsewhere, in_another_process, is_killed, kill_myself
 
 

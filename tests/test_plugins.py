@@ -11,17 +11,14 @@ from typing import Any
 
 import pytest
 
-from gems_gym import plugins
+from gems_gym import SlateConfig, plugins
 from gems_gym.errors import require, unknown_name
-from tests.plugins.installing import environment_with, install
+from tests.plugins.installing import environment_with
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory into which pip installed the dummy plugin; this test's own environment stays as it is."""
-    target = tmp_path_factory.mktemp("site")
-    install("gems_gym_dummy_plugin", target, tmp_path_factory.mktemp("source"))
-    return target
+@pytest.fixture
+def site(plugin_site: Path) -> Path:
+    return plugin_site
 
 
 def run_with(site: Path, code: str, *arguments: str) -> Any:
@@ -127,23 +124,6 @@ def test_third_party_ranker_by_name(site: Path, tmp_path: Path) -> None:
     }
 
 
-def test_a_third_partys_ranker_is_trained_by_our_command(site: Path, tmp_path: Path) -> None:
-    code = """if True:
-        import json, sys
-        from gems_gym.commands.program import main
-        from gems_gym.rankers import load_ranker
-        world = ["--env", "GemsSlate-diffuse_topdown-v0", "--kind", "linear_hash", "--seed", "3"]
-        options = ["--sessions", "20", "--option", "tries=4", "--json"]
-        sys.argv = ["gems-gym", "pretrain", "ranker", *world, *options, "--out", sys.argv[1]]
-        try:
-            main()
-        except SystemExit as ended:
-            assert not ended.code
-        print(json.dumps([load_ranker(sys.argv[-1]).seed, load_ranker(sys.argv[-1]).kind]))"""
-    seed, kind = run_with(site, code, str(tmp_path / "ranker.safetensors"))
-    assert 3 <= seed < 7 and kind == "ranker/linear_hash"
-
-
 def test_third_party_preset_by_id(site: Path) -> None:
     code = """if True:
         import json, sys
@@ -199,68 +179,6 @@ def test_third_party_policy_by_name(site: Path) -> None:
     returns, alone = run_with(site, code)
     assert len(returns) == 3
     assert returns[1] == alone
-
-
-def test_third_party_agent_by_name(site: Path, tmp_path: Path) -> None:
-    pytest.importorskip("minari")
-    code = """if True:
-        import json, sys
-        from pathlib import Path
-        from types import SimpleNamespace
-        import numpy as np
-        from gems_gym import plugins
-        actions = np.random.default_rng(0).uniform(-1, 1, (3, 100, 32)).astype(np.float32)
-        episodes = [SimpleNamespace(actions=a) for a in actions]
-        dataset = SimpleNamespace(total_episodes=3, iterate_episodes=lambda ids: [episodes[i] for i in ids])
-        Agent = plugins.load(plugins.AGENTS, "mean_action")
-        agent = Agent()
-        agent.fit(dataset, steps=10, seed=0)
-        agent.save(Path(sys.argv[1]))
-        loaded = Agent.load(Path(sys.argv[1]))
-        played, _ = loaded.act(loaded.open([0] * 4), np.zeros((4, 20), np.float32))
-        print(json.dumps({
-            "shape": played.shape,
-            "dtype": str(played.dtype),
-            "error": float(np.abs(played - actions.mean((0, 1))).max()),
-        }))"""
-    answer = run_with(site, code, str(tmp_path))
-    assert answer["shape"] == [4, 32]
-    assert answer["dtype"] == "float32"
-    assert answer["error"] < 1e-6
-
-
-def test_a_third_partys_agent_that_shows_slates(site: Path, tmp_path: Path) -> None:
-    env, options = "GemsSlate-diffuse_topdown-v0", ["--env-option", "episode_length=5"]
-
-    def command(*arguments: str) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, "-m", "gems_gym", *arguments, "--json"],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env=environment_with(site) | {"MINARI_DATASETS_PATH": str(tmp_path / "datasets")},
-            cwd=tmp_path,
-            check=False,
-        )
-        answer: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {"error": done.stderr}
-        return answer
-
-    train = ["train", "popular", "--env", env, *options, "--steps", "4000", "--out", "agent"]
-    assert "leave --ranker out" in command(*train, "--ranker", "gems-diffuse_topdown")["error"]
-    trained = command(*train)
-    assert sorted(file.name for file in (tmp_path / "agent").iterdir()) == [
-        "agent.json",
-        "policy.safetensors",
-    ]
-    evaluated = command("evaluate", "agent", "--episodes", "200")
-    assert evaluated["mean_return"] > 1.3 * evaluated["random_return"]
-    assert trained["validation_return"] == pytest.approx(evaluated["mean_return"], rel=0.2)
-    collect = ["collect", "--policy", "agent", "--env", env, *options, "--dataset-id", "popular/all-v0"]
-    collected = command(*collect, "--episodes", "50")
-    assert (collected["episodes"], collected["transitions"]) == (50, 250)
-    assert "shows slates" in command(*collect, "--episodes", "50", "--noise", "0.1")["error"]
-    latent = ["--env", "GemsSlateLatent-diffuse_topdown-v0", "--dataset-id", "popular/latent-v0"]
-    assert "acts in latents" in command("collect", "--policy", "agent", *latent, "--episodes", "5")["error"]
 
 
 def test_unknown_group_and_name() -> None:
@@ -323,6 +241,17 @@ def test_two_owners_of_a_name(empty_site: Path) -> None:
     register(empty_site, "usurper", "[gems_gym.rankers]\ngems = usurper:Ranker\n", usurper="Ranker = int\n")
     with pytest.raises(plugins.PluginError, match=r"'gems' is registered by gems-gym .* and usurper 0\.3"):
         plugins.load(plugins.RANKERS, "gems")
+
+
+@pytest.mark.parametrize("answer", ["[2.0] * size", "[0.5]", "['a'] * size", "[float('nan')] * size"])
+def test_a_click_model_that_gives_something_else(empty_site: Path, answer: str) -> None:
+    name = f"odd_{len(answer)}"
+    module = f"def model(size, gamma):\n    return {answer}\n"
+    register(empty_site, "odd", f"[gems_gym.click_models]\nodd = {name}:model\n", **{name: module})
+    with pytest.raises(ValueError, match="the click model 'odd' gives .*; 10 floats in .0, 1. were expected"):
+        SlateConfig(click_model="odd")
+    with pytest.raises(ValueError, match="unknown click_model 'ood': did you mean 'odd'"):
+        SlateConfig(click_model="ood")
 
 
 def import_gems_gym(site: Path, statements: str) -> subprocess.CompletedProcess[str]:

@@ -12,10 +12,11 @@ import gymnasium
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
 import gems_gym
 from gems_gym import embeddings, policies, rankers, simulator, wrappers
 from gems_gym.artifacts import load_artifact, save_artifact, shipped
-from gems_gym.beliefs import GruBelief, LastObservation, NoBelief, load_belief
+from gems_gym.beliefs import GruBelief, LastObservation, NoBelief, TransformerBelief, load_belief
 from gems_gym.config import SlateConfig, resolve_config
 from gems_gym.embeddings import EmbeddingTable, Sources
 from gems_gym.envs import SlateEnv, SlateVectorEnv
@@ -23,9 +24,10 @@ from gems_gym.policies import make_policy
 from gems_gym.policies.actor import NoisyActor
 from gems_gym.policies.constant_slate import find_constant_slate
 from gems_gym.policies.random_latents import RandomLatents
-from gems_gym.pretraining.belief_settings import BeliefSettings
-from gems_gym.pretraining.gems_settings import GemsSettings
+from gems_gym.pretraining.belief import BeliefSettings
+from gems_gym.pretraining.gems import GemsSettings
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
+from gems_gym.pretraining.transformer import TransformerSettings
 from gems_gym.registration import environment_id, is_latent, latent_environment_id, slate_spec
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
@@ -106,8 +108,9 @@ def cases() -> dict[str, Case]:
     sized = {"num_items": 30, "slate_size": 4, "catalog_hash": CATALOG.hash, "seed": 0}
     item_ranker = {"item_embeddings": table.vectors, "slate_size": 4, "catalog_hash": CATALOG.hash}
     belief, ranker = _belief(), _ranker()
+    transformer = TransformerBelief.random(**sized, width=8, heads=2, context=3)
     agents = importlib.import_module("gems_gym_agents.offline")
-    online = importlib.import_module("gems_gym_agents.online.sac")
+    online = importlib.import_module("gems_gym_agents.online")
     evaluation = importlib.import_module("gems_gym_agents.evaluation")
     datasets = importlib.import_module("gems_gym.datasets")
     made: dict[str, Case] = {
@@ -137,6 +140,19 @@ def cases() -> dict[str, Case]:
         "LastObservation.update": (
             LastObservation(num_items=30, slate_size=4, catalog_hash="x").update,
             {"state": np.zeros((2, 8), np.float32), "slates": slates, "clicks": clicks},
+        ),
+        "TransformerBelief": (
+            TransformerBelief,
+            {"tensors": transformer.tensors, "catalog_hash": "x", "header": {}},
+        ),
+        "TransformerBelief.random": (
+            TransformerBelief.random,
+            sized | {"size": 5, "embedding_size": 20, "width": 8, "layers": 1, "heads": 2, "context": 3},
+        ),
+        "TransformerBelief.initial": (transformer.initial, {"num_users": 2}),
+        "TransformerBelief.update": (
+            transformer.update,
+            {"state": transformer.initial(2), "slates": slates, "clicks": clicks},
         ),
         "GruBelief.update": (
             belief.update,
@@ -263,6 +279,7 @@ def cases() -> dict[str, Case]:
         "open_trained_agent": (open_trained_agent, {"name_or_path": "nope"}),
         "GemsSettings": (GemsSettings, vars(GemsSettings())),
         "BeliefSettings": (BeliefSettings, vars(BeliefSettings())),
+        "TransformerSettings": (TransformerSettings, vars(TransformerSettings())),
         "collect_session_log": (
             collect_session_log,
             {
@@ -364,12 +381,12 @@ def cases() -> dict[str, Case]:
             {"env": _env(vector=True, autoreset_mode="disabled"), "user_seeds": [0, 1]},
         ),
     }
-    for name in ("BCAgent", "TD3PlusBCAgent", "IQLAgent", "CQLAgent", "AWACAgent"):
+    for name in [name for name in agents.__all__ if name.endswith("Agent")]:
         kind = getattr(agents, name)
         made[name] = (kind, vars(kind().options))
         made[f"{name}.fit"] = (
             kind().fit,
-            {"source": "a/aa-v0", "steps": 5, "seed": 0, "directory": None, "device": "cpu", "evaluate": None,
+            {"source": "a/aa-v0", "steps": 9_000, "seed": 0, "directory": None, "device": "cpu", "evaluate": None,
              "progress": False},
         )  # fmt: skip
         made[f"{name}.save"] = (kind().save, {"directory": Path("out")})

@@ -1,18 +1,24 @@
-"""The whole road on a tiny world: real libraries, small numbers."""
+"""The pipeline on a tiny world: real libraries, small numbers."""
 
 import json
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
+from gems_gym.artifacts import load_artifact
+from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym.datasets import dataset_belief, dataset_ranker
 from gems_gym.errors import missing_dependency
 from gems_gym.trained_agents import open_trained_agent
-from gems_gym_agents import quickstart
 from gems_gym_agents.offline import load_replay_buffer
-from gems_gym_agents.quickstart import QuickstartSettings, run_quickstart
+from gems_gym_agents.pipeline import quickstart
+from gems_gym_agents.pipeline.quickstart import QuickstartSettings, run_quickstart
+from gems_gym_agents.pipeline.training import WatchedScore
 
 minari = pytest.importorskip("minari")
 
@@ -94,6 +100,35 @@ def test_what_was_altered_is_made_again(road, capsys):
     notes = capsys.readouterr().err
     assert "bc: reusing" not in notes.replace("td3_plus_bc: reusing", "")
     assert "td3_plus_bc: reusing" in notes
+
+
+def test_an_interrupted_training_is_resumed(road, tmp_path, monkeypatch):
+    folder, results = road
+    again = Path(shutil.copytree(folder, tmp_path / "out"))
+    (again / "stages/sac.json").unlink()
+    shutil.rmtree(again / "sac")
+
+    def sac() -> dict[str, Any]:
+        return quickstart._Quickstart(again, gymnasium.spec(ENV), 0, TINY, results["dataset_id"]).sac
+
+    with monkeypatch.context() as patched:
+        score, calls = WatchedScore.__call__, []
+
+        def interrupted(self, *arguments):
+            calls.append(1)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return score(self, *arguments)
+
+        patched.setattr(WatchedScore, "__call__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sac()
+    state = again / "sac" / UNFINISHED_FOLDER / STATE_FILE
+    assert load_artifact(state, "unfinished").header["counters"]["interactions"] == 10_800
+    assert sac()["curve"] == results["sac_curve"]
+    assert not state.exists()
+    policies = [one / "sac/policy.safetensors" for one in (folder, again)]
+    assert policies[0].read_bytes() == policies[1].read_bytes()
 
 
 def test_a_trained_agent_knows_its_ranker_and_belief(road, tmp_path):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gems_gym_agents.quickstart import run_quickstart
-from gems_gym_agents.quickstart_seeds import SeedsTable, run_quickstarts
+from gems_gym_agents.pipeline.quickstart import run_quickstart, run_quickstarts
+from gems_gym_agents.pipeline.quickstart_tables import SeedsTable
 from tests.test_quickstart import TINY
 
 minari = pytest.importorskip("minari")
@@ -30,7 +30,7 @@ def result(seed: int, **changes: Any) -> dict[str, Any]:
 
 def test_the_table_has_mean_and_range_over_seeds():
     table = SeedsTable.of({seed: result(seed) for seed in (0, 1, 5)})
-    assert table.rows[1] == {
+    assert table.content["results"][1] == {
         "policy": "sac",
         "mean_return": 320.0,
         "lowest": 300.0,
@@ -39,12 +39,12 @@ def test_the_table_has_mean_and_range_over_seeds():
         "by_seed": [300.0, 310.0, 350.0],
     }
     assert table.cells()[1] == ["sac", "320.0", "300.0 – 350.0", "52.0"]
-    assert table.as_dict()["code"] == "c0de" and SeedsTable.from_dict(table.as_dict()) == table
+    assert table.as_dict()["code"] == "c0de"
 
 
 def test_seeds_that_other_code_made_are_told_apart():
     table = SeedsTable.of({0: result(0), 1: result(1, code="0ther")})
-    assert table.made_by["code"] == ["0ther", "c0de"] and table.made_by["cpu"] == "znver4-1"
+    assert table.content["code"] == ["0ther", "c0de"] and table.content["cpu"] == "znver4-1"
 
 
 def test_every_seed_has_a_training_and_a_dataset_of_its_own(tiny_env, tmp_path, monkeypatch, capsys):
@@ -60,13 +60,13 @@ def test_every_seed_has_a_training_and_a_dataset_of_its_own(tiny_env, tmp_path, 
         f"gems-slate/diffuse_topdown/quickstart_seed_{seed}-v0" for seed in (0, 1)
     ]  # fmt: skip
     capsys.readouterr()
-    assert run_quickstarts(tmp_path, tiny_env, [0, 1], episodes=20, settings=TINY).rows == table.rows
+    assert run_quickstarts(tmp_path, tiny_env, [0, 1], episodes=20, settings=TINY) == table
     assert "not reusing" not in capsys.readouterr().err
 
 
 def test_seeds_are_checked_before_any_work(program, tmp_path):
     for arguments, text in (
-        (["--seeds", "0,x"], "whole numbers"),
+        (["--seeds", "0,x"], "integers"),
         (["--seeds", "0,0"], "different seeds"),
         (["--seeds", "0,1", "--seed", "2"], "not both"),
     ):

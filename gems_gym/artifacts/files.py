@@ -1,4 +1,4 @@
-"""Artefact files: safetensors with one JSON header, whole or not there at all, and checked when read.
+"""Artefact files: safetensors with one JSON header, complete or not there at all, and checked when read.
 
 An artefact is a set of named arrays and a header. On disk it is an ordinary safetensors file (readable with
 any safetensors library, unable to run code) whose metadata has a single key, ``gems_gym``, holding the header
@@ -57,7 +57,7 @@ _NO_CONTENT = ("command", "float16_same_slots", "metrics", "versions")
 
 
 class ArtifactError(ValueError):
-    """A file that is not the whole, unaltered artefact that was asked for."""
+    """A file that is not the complete, unaltered artefact that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ class Artifact:
     """A loaded artefact.
 
     Attributes:
-        kind: what it is, "family/name", e.g. "ranker/gems".
-        header: what its writer recorded, and ``versions``; JSON types only.
-        tensors: the arrays by name, as they were saved (dtypes and shapes kept).
-        sha256: hex digest of the file's bytes.
-        path: where it was read from.
+        kind: What it is, "family/name", e.g. "ranker/gems".
+        header: What its writer recorded, and ``versions``; JSON types only.
+        tensors: The arrays by name, as they were saved (dtypes and shapes kept).
+        sha256: Hex digest of the file's bytes.
+        path: Where it was read from.
     """
 
     kind: str
@@ -140,12 +140,12 @@ def same_content(one: Identified, other: Identified) -> bool:
 def save_artifact(
     path: str | os.PathLike[str], kind: str, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]
 ) -> str:
-    """Write an artefact; the file appears under its name only when it is whole.
+    """Write an artefact; the file appears under its name only when it is finished.
 
     Args:
-        path: the file to write (an existing one is replaced).
+        path: The file to write (an existing one is replaced).
         kind: "family/name", e.g. "ranker/gems".
-        tensors: arrays by name, of any numeric or bool dtype that safetensors knows.
+        tensors: Arrays by name, of any numeric or bool dtype that safetensors knows.
         header: JSON-able values to record. ``versions`` is filled in unless it is given. ``float16``, a list of
             names of float32 tensors, stores these in half precision.
 
@@ -153,7 +153,7 @@ def save_artifact(
         The sha256 of the file, as hex.
 
     Raises:
-        ValueError: on a malformed kind, a reserved header key, a header that is not JSON (NaN included), or a
+        ValueError: On a malformed kind, a reserved header key, a header that is not JSON (NaN included), or a
             tensor under ``float16`` that is not there, not float32, or too large for it; more than a file may hold.
     """
     if kind.count("/") != 1 or not all(kind.split("/")):
@@ -189,12 +189,12 @@ def load_artifact(path: str | os.PathLike[str], kind: str) -> Artifact:
     """Read and check an artefact.
 
     Args:
-        path: the file.
-        kind: the kind expected: exact ("ranker/gems"), or a family ("ranker") whose every kind will do.
+        path: The file.
+        kind: The kind expected: exact ("ranker/gems"), or a family ("ranker") whose every kind will do.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ArtifactError: the file is truncated, altered, not an artefact, of another kind, or of a format that
+        FileNotFoundError: There is no such file.
+        ArtifactError: The file is truncated, altered, not an artefact, of another kind, or of a format that
             this version does not read.
     """
     path = Path(path)

@@ -1,115 +1,128 @@
-"""Work that may be interrupted: what is done so far is kept in a folder, and the same call resumes from it.
+"""The state of unfinished work as files: the same call resumes it, and ends with the same result.
 
-The folder holds ``settings.json`` (everything that decides the result), ``state.safetensors`` (arrays and JSON values,
-checked by their hash when read) and the files of finished stages. Each appears only when it is complete, so a process
-that is killed at any moment leaves a folder to resume from.
+Whatever takes long keeps its state in a folder of its own: ``state.safetensors`` (settings, arrays and JSON values,
+checked by their hash when read) and the files that the state names or finished steps left. Each appears only when it
+is complete, so that work killed at any moment resumes from the last state that was saved. The state says which
+settings it belongs to; work with others is refused, and told which differ.
+
+A training in a directory keeps its state in ``DIRECTORY/unfinished`` until its result is saved; the making of a file,
+:func:`making`, in ``.NAME.unfinished`` beside the file until that is there.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from gems_gym.artifacts.files import load_artifact, save_artifact, versions
-from gems_gym.common.files import check_replaceable, read_json, write_json
+from gems_gym.artifacts.files import Artifact, ArtifactError, load_artifact, save_artifact, versions
+from gems_gym.common.files import check_replaceable, refuse_link, remove_folder
+from gems_gym.common.locks import locked
 from gems_gym.common.progress import stderr
 
-_SETTINGS, _STATE, _KIND = "settings.json", "state.safetensors", "unfinished/state"
+UNFINISHED_FOLDER = "unfinished"
+"""Where a training's directory keeps what an interrupted one resumes from."""
+
+STATE_FILE = "state.safetensors"
+"""The file in that folder without which there is nothing to resume."""
+
+_KIND = "unfinished/state"
+_START_ANEW = (
+    "choose another place, or start anew with --overwrite (from Python: "
+    "gems_gym.artifacts.unfinished.discard_unfinished)"
+)
+
+
+def is_unfinished(directory: Path) -> bool:
+    """Whether a directory holds the state of a training, which the same call resumes."""
+    return (Path(directory) / UNFINISHED_FOLDER / STATE_FILE).is_file()
+
+
+def discard_unfinished(directory: Path) -> None:
+    """Remove what an interrupted training in a directory would resume from; the next one there starts anew.
+
+    Raises:
+        OSError: What would be removed is a symbolic link.
+    """
+    Unfinished(Path(directory) / UNFINISHED_FOLDER, {}).discard()
 
 
 class Unfinished:
-    """A folder of unfinished work, to be used in a ``with`` block.
-
-    Within the block the folder is locked: one process at a time does the work. A block that ends without an error
-    removes the folder; one that is interrupted or fails leaves it, if anything was kept in it.
+    """The state of unfinished work in a folder.
 
     Args:
-        folder: Where to keep things; made if need be, in its parent's folder.
-        settings: Everything that decides the result, JSON types only. The versions of gems-gym, numpy, scipy and torch
-            are added: they decide its bits.
-        overwrite: Start anew, whatever an interrupted run left.
+        folder: Where the state is; ``None`` saves nothing.
+        settings: Everything that decides the result, JSON types only.
 
     Attributes:
         folder: What was given.
         settings: What was given, as JSON has it.
 
     Raises:
-        ValueError: On entering: the folder holds unfinished work of other settings (the message names those that
-            differ), another process works in it, or it is a link.
-
-    Example:
-        >>> with Unfinished(Path(".toy.unfinished"), {"steps": 3}) as work:  # doctest: +SKIP
-        ...     state = work.load()
-        ...     first = 0 if state is None else state[1]["step"]
-        ...     for step in range(first, 3):
-        ...         work.save({"weights": train(step)}, {"step": step + 1})
-        ...     work.publish(result.save, Path("toy.safetensors"))
+        OSError: The folder is a symbolic link.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        self.folder = Path(folder)
-        self.settings: dict[str, Any] = json.loads(json.dumps({**settings, "versions": _versions()}))
-        self._overwrite = overwrite
-        self._state: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
-        self._lock: int | None = None
+    def __init__(self, folder: Path | None, settings: Mapping[str, Any]) -> None:
+        if folder is not None:
+            refuse_link(folder)  # files in it are removed, and what is there is trusted
+        self.folder = folder
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
+        self._has_arrays = False
 
-    @classmethod
-    def of_file(cls, path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Unfinished:
-        """The unfinished work on a file, ``.NAME.unfinished`` beside it.
+    @property
+    def keeps_something(self) -> bool:
+        """Whether there is a state that was read or saved by this object, or another file."""
+        files = [] if self.folder is None else self.folder.glob("*")
+        return self._has_arrays or any(one.name != STATE_FILE and one.suffix != ".part" for one in files)
+
+    @contextmanager
+    def resuming(self) -> Iterator[Artifact | None]:
+        """Read the state, and what it names within the block.
+
+        Yields:
+            The state that was saved last; ``None`` if there is none. Arrays without dimensions have one, of length 1.
 
         Raises:
-            ValueError: What is there is no ordinary file, so it can't be replaced by one.
+            ValueError: The state belongs to other settings (the message names those that differ), or a file was altered
+                or removed.
         """
-        check_replaceable(path)
-        return cls(path.with_name(f".{path.name}.unfinished"), settings, overwrite=overwrite)
-
-    def __enter__(self) -> Unfinished:
-        self._lock = _locked_folder(self.folder)
+        if self.folder is None or not (self.folder / STATE_FILE).is_file():
+            yield None
+            return
         try:
-            self._resume_or_start()
-        except BaseException:
-            self._unlock()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if error is None or not self._has_kept_anything():
-                self._clear()
-                self.folder.rmdir()
-            else:
-                error.add_note(
-                    f"{self.folder} keeps what was done: the same command resumes, --overwrite starts anew"
+            state = load_artifact(self.folder / STATE_FILE, "unfinished")
+            if "arguments" not in state.header:
+                raise ArtifactError(f"{state.path} was written by an earlier version of gems-gym")
+            if differences := ", ".join(differing(state.header["arguments"], self.settings)):
+                raise ValueError(
+                    f"{self.folder} holds an unfinished run with {differences}; give the same settings to resume it, "
+                    f"{_START_ANEW}"
                 )
-        finally:
-            self._unlock()
-
-    def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """The arrays and values that were saved last; None if none were."""
-        return self._state
+            self._has_arrays = bool(state.tensors)
+            yield state if state.tensors else None
+        except (ArtifactError, FileNotFoundError) as error:
+            raise ValueError(f"the unfinished run can't be resumed: {error}; {_START_ANEW}") from error
 
     def save(self, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any]) -> None:
-        """Replace what was saved before.
+        """Replace the state, once the other files that it needs are there.
 
         Args:
-            arrays: By name; those without dimensions come back with one, of length 1.
-            values: JSON types only.
+            arrays: Arrays by name.
+            values: JSON-able values; they are found in the state's header.
         """
-        save_artifact(self.folder / _STATE, _KIND, arrays, {"values": dict(values)})
+        if self.folder is not None:
+            self._has_arrays = True
+            save_artifact(self.folder / STATE_FILE, _KIND, arrays, {"arguments": self.settings, **values})
 
     def file(self, name: str) -> Path:
-        """Where a stage keeps its result, which must appear there only when it is complete."""
+        """Where a finished step keeps its result, which must appear there only when it is complete."""
+        assert self.folder is not None
         return self.folder / name
 
     def publish(self, save: Callable[[Path], str], path: Path) -> str:
@@ -122,51 +135,70 @@ class Unfinished:
         Returns:
             What ``save`` returned.
         """
-        sha256 = save(self.folder / path.name)
-        os.replace(self.folder / path.name, path)
+        sha256 = save(self.file(path.name))
+        os.replace(self.file(path.name), path)
         return sha256
 
-    def _resume_or_start(self) -> None:
-        recorded = self.folder / _SETTINGS
-        for leftover in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
-            leftover.unlink()
-        if self._overwrite:
-            self._clear()
-        elif recorded.is_file():
-            try:
-                before = read_json(recorded)
-                differences = differing(before, self.settings)
-                if not differences and (self.folder / _STATE).is_file():
-                    state = load_artifact(self.folder / _STATE, _KIND)
-                    self._state = state.tensors, state.header["values"]
-            except (ValueError, AttributeError) as error:  # not by us: a failing disk, or a person
-                _note(f"{self.folder} is damaged ({error}): starting anew")
-                self._clear()
-            else:
-                if differences:
-                    raise ValueError(
-                        f"{self.folder} holds unfinished work with {', '.join(differences)}; give the same settings "
-                        f"to resume it, choose another --out, or start anew with --overwrite"
-                    )
-                if self._has_kept_anything():
-                    _note(f"resuming the unfinished work in {self.folder}")
+    def discard(self) -> None:
+        """Remove the folder: there is nothing worth resuming."""
+        if self.folder is not None:
+            refuse_link(self.folder)
+            # first what makes the rest something to resume, so that half of it is never taken for all
+            (self.folder / STATE_FILE).unlink(missing_ok=True)
+            remove_folder(self.folder)
+
+
+@contextmanager
+def making(path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Iterator[Unfinished]:
+    """The unfinished work on a file, in ``.NAME.unfinished`` beside it; one process at a time does it.
+
+    A block that ends without an error removes the folder; one that is interrupted or fails leaves it, if anything was
+    kept in it.
+
+    Args:
+        path: The file.
+        settings: Everything that decides the result, JSON types only. The versions of gems-gym, numpy, scipy and torch
+            are added: they decide its bits.
+        overwrite: Start anew, whatever an interrupted run left.
+
+    Raises:
+        ValueError: What is there is no ordinary file, so it can't be replaced by one; or as
+            :meth:`Unfinished.resuming`.
+        InUseError: Another process makes the file.
+        OSError: The folder is a symbolic link.
+
+    Example:
+        >>> with making(Path("toy.safetensors"), {"steps": 3}) as work:  # doctest: +SKIP
+        ...     with work.resuming() as state:
+        ...         first = 0 if state is None else state.header["step"]
+        ...     for step in range(first, 3):
+        ...         work.save({"weights": train(step)}, {"step": step + 1})
+        ...     work.publish(result.save, Path("toy.safetensors"))
+    """
+    check_replaceable(path)
+    folder = path.with_name(f".{path.name}.unfinished")
+    work = Unfinished(folder, {**settings, "versions": _versions()})
+    with locked(path.with_name(f".{path.name}.lock"), str(path)):
+        if overwrite or not (folder / STATE_FILE).is_file():  # without it the rest is not something to resume
+            work.discard()
+        with work.resuming():  # refuses what is of other settings
+            pass
+        if work.keeps_something:
+            stderr.print(f"resuming the unfinished run in {folder}", highlight=False, markup=False)
         else:
-            self._clear()
-        write_json(recorded, self.settings)
-
-    def _has_kept_anything(self) -> bool:
-        return any(file.name != _SETTINGS for file in self.folder.iterdir())
-
-    def _clear(self) -> None:
-        # The settings first: without them the rest is not taken for something to resume.
-        (self.folder / _SETTINGS).unlink(missing_ok=True)
-        for entry in self.folder.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            # so that the settings are there before anything else
+            save_artifact(folder / STATE_FILE, _KIND, {}, {"arguments": work.settings})
+        try:
+            yield work
+        except BaseException as error:
+            if work.keeps_something:
+                error.add_note(
+                    f"{folder} keeps what was done: rerun the same command to resume, or give --overwrite to start anew"
+                )
+            else:
+                work.discard()
+            raise
+        work.discard()
 
 
 def _versions() -> dict[str, str]:
@@ -175,32 +207,6 @@ def _versions() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
-
-
-def _note(text: str) -> None:
-    stderr.print(text, highlight=False, markup=False)
-
-
-def _locked_folder(folder: Path) -> int:
-    """Make and lock a folder; the lock ends with the descriptor that is returned, or with the process."""
-    while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            continue  # removed by a process that has just finished
-        except OSError as error:
-            raise ValueError(f"{folder} must be a folder, and no link to one: {error.strerror}") from error
-        import fcntl  # POSIX only
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(descriptor)
-            raise ValueError(f"another process is at work in {folder}: wait for its end") from error
-        if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.lstat()):
-            return descriptor
-        os.close(descriptor)  # the lock of a folder that was removed in the meantime protects nothing
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -215,4 +221,4 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
         if isinstance(one, dict):
             yield from _flat(one, f"{prefix}{name}.")
         else:
-            yield prefix + name, list(one) if isinstance(one, tuple) else one  # as JSON has it
+            yield prefix + name, one

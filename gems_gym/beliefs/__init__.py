@@ -2,6 +2,14 @@
 
 from gems_gym.beliefs.base import BeliefEncoder, load_belief
 from gems_gym.beliefs.gru import GruBelief
+from gems_gym.beliefs.transformer import TransformerBelief
 from gems_gym.beliefs.untrained import LastObservation, NoBelief
 
-__all__ = ["BeliefEncoder", "GruBelief", "LastObservation", "NoBelief", "load_belief"]
+__all__ = [
+    "BeliefEncoder",
+    "GruBelief",
+    "LastObservation",
+    "NoBelief",
+    "TransformerBelief",
+    "load_belief",
+]

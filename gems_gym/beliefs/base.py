@@ -27,12 +27,12 @@ class BeliefEncoder(Protocol):
     users are updated together.
 
     Attributes:
-        kind: the artefact kind, "belief/name".
-        size: numbers in a belief.
-        num_items: items in the catalogue; ids are ``0 … num_items - 1``.
-        slate_size: items in a slate.
-        catalog_hash: hash of the catalogue the encoder was trained on.
-        sha256: digest of the file it was saved to or loaded from, None if there is none.
+        kind: The artefact kind, "belief/name".
+        size: Numbers in a belief.
+        num_items: Items in the catalogue; ids are ``0 … num_items - 1``.
+        slate_size: Items in a slate.
+        catalog_hash: Hash of the catalogue the encoder was trained on.
+        sha256: Digest of the file it was saved to or loaded from, None if there is none.
     """
 
     kind: str
@@ -105,12 +105,12 @@ def load_belief(path: str | os.PathLike[str]) -> BeliefEncoder:
     class that reads it, through its ``from_artifact`` class method.
 
     Args:
-        path: a file written by some encoder's ``save``, or a shipped belief's name, e.g. "gru-diffuse_mix".
+        path: A file written by some encoder's ``save``, or a shipped belief's name, e.g. "gru-diffuse_mix".
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ArtifactError: the file is not a whole and unaltered belief artefact.
-        ValueError: neither a shipped name nor a file, or no installed plugin knows this kind of belief.
+        FileNotFoundError: There is no such file.
+        ArtifactError: The file is not a complete and unaltered belief artefact.
+        ValueError: Neither a shipped name nor a file, or no installed plugin knows this kind of belief.
     """
     artifact = load_artifact(shipped.path(path, "belief"), "belief")
     encoder_class = plugins.load(plugins.BELIEFS, artifact.kind.partition("/")[2])

@@ -10,24 +10,16 @@ import typer
 from annotated_types import Ge
 from gymnasium.envs.registration import EnvSpec
 
-from gems_gym.commands.options import (
-    Checkpoint,
-    EnvOption,
-    Envs,
-    PolicyOption,
-    changed_parameters,
-    chosen_worlds,
-    in_world,
-    read_options,
-    refuse,
-)
+from gems_gym.commands import options
+from gems_gym.commands.arguments import read_options, refuse
 from gems_gym.commands.output import key_value_table, rows_table, show_result
-from gems_gym.common.checks import Count, Threads, checked_arguments
+from gems_gym.commands.worlds import changed_parameters, chosen_worlds, in_world
+from gems_gym.common.checks import Threads, checked_arguments
 from gems_gym.policies import check_policy_options, make_policy
 from gems_gym.policies.actor import NoisyActor
 from gems_gym.registration import is_latent
 from gems_gym.trained_agents import check_acts_in, find_trained_agent
-from gems_gym.user_splits import Users, UserSeed
+from gems_gym.user_splits import Users
 
 if TYPE_CHECKING:
     import minari
@@ -35,77 +27,83 @@ if TYPE_CHECKING:
 
 @checked_arguments
 def collect(
-    env: Envs,
+    env: options.EnvIds,
     episodes: Annotated[Users, typer.Option(help="Sessions to record, one user each.")],
     policy: Annotated[
         str | None,
         typer.Option(
-            help="A policy's name (shipped ones too: expert-diffuse_mix, or expert-{preset} for the world's own), or "
-            "the folder of a trained agent."
+            help="Policy's name, shipped ones such as expert-{preset} included, or a trained agent's folder."
         ),
     ] = None,
-    env_option: EnvOption = None,
-    policy_option: PolicyOption = None,
-    checkpoint: Checkpoint = None,
+    env_option: options.EnvOptions = None,
+    policy_option: options.PolicyOptions = None,
+    checkpoint: options.Checkpoint = None,
     level: Annotated[
         str | None,
         typer.Option(
-            help="In place of a policy: random, medium, expert or mixed, by the world's shipped policies."
+            help="Instead of --policy: random, medium, expert or mixed, by the world's shipped policies."
         ),
     ] = None,
     dataset_id: Annotated[
         str | None,
         typer.Option(
-            help="Id of the new Minari dataset, namespace/name-vN, with {preset} for the name of the world's preset; "
-            "with --level gems-slate/WORLD/LEVEL-v0 if not given."
+            help="Id of the new dataset, namespace/name-vN, {preset} in it the world's name; with --level "
+            "gems-slate/WORLD/LEVEL-v0 if not given."
         ),
     ] = None,
-    seed: Annotated[UserSeed, typer.Option(help="Which block of logging users.")] = 0,
-    num_envs: Annotated[Count, typer.Option(help="Users stepped together; does not change the data.")] = 256,
-    workers: Annotated[Threads, typer.Option(help="Processes that play; does not change the data.")] = 1,
+    seed: options.UserBlock = 0,
+    num_envs: options.NumEnvs = 256,
+    workers: Annotated[Threads, typer.Option(help="Processes that play; does not change the result.")] = 1,
     noise: Annotated[
         float | None,
         Ge(0),
         typer.Option(
-            help="Standard deviation of exploration noise on a trained policy's latents; 0 if not given, with --level "
+            help="Standard deviation of exploration noise on a trained policy's latents; if not given 0, with --level "
             "0.2."
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Of --level mixed: how many sessions random, medium and expert play in turn; 1,1,1 if not given."
+            help="With --level mixed: how many sessions random, medium and expert play in turn; 1,1,1 if not given."
         ),
     ] = None,
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Replace a dataset of this id, or one begun with other arguments."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Play sessions with a policy and write them as a Minari dataset.
+    r"""Play sessions with a policy and write them as a Minari dataset.
 
-    An untrained policy's name records slates; a trained one and a level record beliefs and latents. With a
+    A policy that needs no training records slates; a trained one and a level record beliefs and latents. With a
     GemsSlateLatent environment the dataset's spec is that environment's, and the agent must have been trained with its
-    parts.
+    ranker and belief.
 
-    Interrupted or killed, the same command goes on where it was; the dataset is listed only when it is whole.
+    If interrupted, rerun the same command to resume; the dataset is listed only when it is finished.
+
+    Examples:
+        gems-gym collect --env GemsSlate-diffuse_mix-v0 --level expert --episodes 500
+        gems-gym collect --env GemsSlate-diffuse_mix-v0 --policy eps_greedy_oracle \
+            --episodes 1000 --dataset-id my/slates-v0
+        gems-gym collect --env all --policy expert-{preset} --noise 0.3 \
+            --episodes 1000 --dataset-id my/{preset}-v0
     """
     from gems_gym.datasets import collect_level
 
     worlds = chosen_worlds(env, env_option)
-    options: dict[str, Any] = {
+    collecting: dict[str, Any] = {
         "episodes": episodes, "seed": seed, "num_envs": num_envs, "workers": workers, "overwrite": overwrite,
     }  # fmt: skip
     if policy is not None and level is None:
         refuse("goes with --level mixed, not with --policy", weights=weights)
         if dataset_id is None:
-            raise ValueError("give --dataset-id: with --policy there is none that goes without saying")
+            raise ValueError("give --dataset-id: with --policy no id is assumed")
         given = read_options(policy_option, "--policy-option")
         requests = [_policy_request(spec, policy, checkpoint, given, noise or 0.0) for spec in worlds]
     elif level is not None and policy is None:
         refuse("goes with --policy, not with --level", policy_option=policy_option, checkpoint=checkpoint)
-        options |= {} if weights is None else {"weights": _whole_numbers(weights)}
+        collecting |= {} if weights is None else {"weights": _integers(weights)}
         requests = [partial(collect_level, spec.id, level, noise=noise) for spec in worlds]
     else:
         raise ValueError("give --policy or --level" + ("" if policy is None else ", not both"))
@@ -113,7 +111,7 @@ def collect(
     rows = []
     for spec, one, make in zip(worlds, ids, requests, strict=True):
         start = time.perf_counter()
-        made = make(dataset_id=one, env_kwargs=changed_parameters(spec), **options)
+        made = make(dataset_id=one, env_kwargs=changed_parameters(spec), **collecting)
         rows.append(_described(made, spec, time.perf_counter() - start, workers))
     if len(rows) == 1:
         readable = {name: value for name, value in rows[0].items() if value != {}}
@@ -141,7 +139,7 @@ def _dataset_ids(
             f"{len(worlds)} worlds would get the dataset {' or '.join(sorted(set(ids)))}: give a --dataset-id with "
             "{preset} in it, and worlds of different presets"
         )
-    if len(worlds) > 1:  # so that what is wrong with the last one is found before the first one is played
+    if len(worlds) > 1:  # a mistake in the last one is found before the first one is played
         for one in ids:
             check_new_dataset_id(one, overwrite=overwrite)
     return ids
@@ -170,7 +168,7 @@ def _policy_request(
             metadata={"policy_options": policy_options},
         )
     if policy_options:
-        raise ValueError(f"--policy-option goes with a policy by name, and {name!r} is a trained agent")
+        raise ValueError(f"--policy-option goes with a policy given by name, and {name!r} is a trained agent")
     check_acts_in(agent, spec)
     agent.world(spec).users(1).close()  # raises for another catalogue than the agent's
     if agent.policy.actions == "slates":
@@ -200,11 +198,11 @@ def _described(made: "minari.MinariDataset", spec: EnvSpec, seconds: float, work
     }
 
 
-def _whole_numbers(text: str) -> list[int]:
+def _integers(text: str) -> list[int]:
     try:
         return [int(one) for one in text.split(",")]
     except ValueError as error:
-        raise ValueError(f"--weights must be whole numbers with commas between them, got {text!r}") from error
+        raise ValueError(f"--weights must be integers with commas between them, got {text!r}") from error
 
 
 def _peak_memory_mb(num_children: int) -> float:

@@ -5,29 +5,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gems_gym.commands.options import EnvOption, read_options
+from gems_gym.commands.arguments import read_options
+from gems_gym.commands.command import Command, CommandGroup
+from gems_gym.commands.options import EnvOptions, Json
 from gems_gym.commands.output import columns_table, key_value_table, note, show_result
 from gems_gym.common.machine import check_out_file
 
 if TYPE_CHECKING:
-    from gems_gym.datasets.measures import Coverage, Slates
-    from gems_gym.datasets.report import DatasetReport
-
-dataset = typer.Typer(
-    help="Report on datasets, verify, export, import, relabel, merge or cut them.", no_args_is_help=True
-)
+    from gems_gym.datasets.report import Coverage, DatasetReport, Slates
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of local datasets.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")]
 NewId = Annotated[str, typer.Option(help="Id of the new dataset, namespace/name-vN.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a dataset of this id.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 LOST = ["infos: slates, clicks, boredom and user states"]
 """What an .npz file of D4RL's form has no place for."""
 
 
-@dataset.command()
 def report(
     identifiers: Ids,
     out: Annotated[
@@ -35,11 +30,15 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; side by side."""
+    """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; side by side.
+
+    Examples:
+        gems-gym dataset report my/slates-v0 --out report.png
+        gems-gym dataset report my/slates-v0 my/latents-v0 --json
+    """
     from gems_gym.common.pictures import check_picture
-    from gems_gym.datasets.report import report_dataset
-    from gems_gym.datasets.report_picture import draw_report
-    from gems_gym.datasets.stored import open_recording
+    from gems_gym.datasets.reader import open_recording
+    from gems_gym.datasets.report import draw_report, report_dataset
 
     check_picture(out)
     opened = [open_recording(identifier) for identifier in dict.fromkeys(identifiers)]
@@ -56,17 +55,19 @@ def report(
         show_result(result, columns_table("measure", columns), as_json)
 
 
-@dataset.command()
 def verify(identifiers: Ids, as_json: Json = False) -> None:
     """Check that datasets are what they say: hash, counts, lengths, ranges, slates, beliefs, users.
 
-    Exit code 1, and a line on stderr for each thing that fails.
+    Exit code 1, and a line on stderr for each check that fails.
+
+    Examples:
+        gems-gym dataset verify my/slates-v0
     """
     from gems_gym.common.dataset_folders import data_folder
     from gems_gym.datasets.verify import verify_dataset
 
     for identifier in identifiers:
-        data_folder(identifier)  # a mistyped id is told before the others are read
+        data_folder(identifier)  # a mistyped id is reported before the others are read
     found = [verify_dataset(identifier) for identifier in dict.fromkeys(identifiers)]
     passed = all(one.passed for one in found)
     columns = {
@@ -87,14 +88,17 @@ def verify(identifiers: Ids, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@dataset.command()
 def export(
     identifier: Id,
     out: Annotated[Path, typer.Option(help="The .npz file to write.")],
     as_json: Json = False,
 ) -> None:
-    """Write a latent dataset as an .npz file of D4RL's form; its infos are lost."""
-    from gems_gym.datasets.d4rl_export import export_d4rl
+    """Write a latent dataset as an .npz file of D4RL's form; its infos are lost.
+
+    Examples:
+        gems-gym dataset export my/latents-v0 --out latents.npz
+    """
+    from gems_gym.datasets.d4rl import export_d4rl
 
     check_out_file(out)
     file = export_d4rl(identifier, out)
@@ -111,14 +115,13 @@ def export(
     _show(result, as_json)
 
 
-@dataset.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz or HDF5 file of D4RL's form.")],
     dataset_id: NewId,
     env: Annotated[
         str | None, typer.Option(help="Environment id, if the file was not exported by gems-gym.")
     ] = None,
-    env_option: EnvOption = None,
+    env_option: EnvOptions = None,
     ranker: Annotated[
         str | None, typer.Option(help="Ranker's file or shipped name, if the file does not hold it.")
     ] = None,
@@ -147,8 +150,14 @@ def import_file(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Make a dataset of an .npz or HDF5 file of D4RL's form; it has no infos."""
-    from gems_gym.datasets.d4rl_import import import_d4rl
+    r"""Make a dataset of an .npz or HDF5 file of D4RL's form; it has no infos.
+
+    Examples:
+        gems-gym dataset import latents.npz --dataset-id my/again-v0
+        gems-gym dataset import other.hdf5 --dataset-id my/other-v0 \
+            --env GemsSlateLatent-diffuse_mix-v0 --terminals-are-timeouts
+    """
+    from gems_gym.datasets.d4rl import import_d4rl
 
     made = import_d4rl(
         file,
@@ -167,7 +176,6 @@ def import_file(
     _show(_described(made) | done | {"lacks": LOST}, as_json)
 
 
-@dataset.command()
 def relabel(
     identifier: Id,
     ranker: Annotated[str, typer.Option(help="The new ranker's file or shipped name.")],
@@ -178,27 +186,34 @@ def relabel(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write the same sessions with the latents that another ranker would show their slates by."""
-    from gems_gym.datasets.relabel import relabel as make
+    r"""Write the same sessions with the latents that another ranker would show their slates by.
+
+    Examples:
+        gems-gym dataset relabel my/slates-v0 --ranker gems-diffuse_mix \
+            --belief gru-diffuse_mix --dataset-id my/latents-v0
+    """
+    from gems_gym.datasets.derive import relabel as make
 
     made = make(identifier, ranker, dataset_id=dataset_id, belief=belief, overwrite=overwrite)
     _show(_described(made), as_json)
 
 
-@dataset.command()
 def merge(
     identifiers: Ids,
     dataset_id: NewId,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write the sessions of datasets of one environment, ranker and belief behind one another."""
-    from gems_gym.datasets.combine import merge as make
+    """Write the sessions of several datasets of one environment, ranker and belief, one dataset after the other.
+
+    Examples:
+        gems-gym dataset merge my/drawn-v0 my/good-v0 --dataset-id my/mixture-v0
+    """
+    from gems_gym.datasets.derive import merge as make
 
     _show(_described(make(identifiers, dataset_id=dataset_id, overwrite=overwrite)), as_json)
 
 
-@dataset.command()
 def subset(
     identifier: Id,
     dataset_id: NewId,
@@ -206,12 +221,19 @@ def subset(
     min_return: Annotated[
         float | None, typer.Option(help="Only sessions with at least so many clicks.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the draw.")] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write a part of a dataset's sessions: drawn at random, the good ones, or drawn among these."""
-    from gems_gym.datasets.combine import subset as make
+    r"""Write a part of a dataset's sessions: drawn at random, those with many clicks, or drawn from these.
+
+    Examples:
+        gems-gym dataset subset my/latents-v0 --episodes 400 --seed 1 \
+            --dataset-id my/drawn-v0
+        gems-gym dataset subset my/latents-v0 --min-return 110 \
+            --dataset-id my/good-v0
+    """
+    from gems_gym.datasets.derive import subset as make
 
     part = make(
         identifier,
@@ -294,3 +316,15 @@ def _readable_coverage(coverage: "Coverage") -> str:
         f"{coverage.effective_dimensions:.1f} effective dimensions of {len(coverage.sd)}, sd {min(coverage.sd):.2f} to "
         f"{max(coverage.sd):.2f}, {coverage.at_border:.1%} at the border"
     )
+
+
+_HELP = """Report on datasets, verify, export, import, relabel, merge or cut them.
+
+Examples:
+    gems-gym dataset report my/slates-v0
+    gems-gym dataset verify my/slates-v0
+"""
+
+dataset = typer.Typer(cls=CommandGroup, help=_HELP, no_args_is_help=True)
+for _command in (report, verify, export, import_file, relabel, merge, subset):
+    dataset.command("import" if _command is import_file else None, cls=Command)(_command)

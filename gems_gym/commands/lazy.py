@@ -10,20 +10,26 @@ import typer
 from typer.core import TyperCommand
 
 from gems_gym import plugins
+from gems_gym.commands.command import Command
+
+DEV = "dev."
+"""What the names of entry points begin with whose commands are called as ``gems-gym dev NAME``."""
 
 
 class LazyCommand(TyperCommand):
     """Stands for a command in the program's help, and becomes it when it is called.
 
     Args:
-        name: What it is called by.
+        name: What it is called by; of a maintainers' command with :data:`DEV` before it.
         summary: Its line in the program's help.
         target: The module and the attribute that hold it, ``module:attribute``; if None, the entry point of this name
             in the group ``gems_gym.commands`` says so.
     """
 
     def __init__(self, name: str, summary: str, target: str | None = None) -> None:
-        super().__init__(name, short_help=summary)
+        super().__init__(name.removeprefix(DEV), short_help=summary)
+        self.for_maintainers = name.startswith(DEV)
+        self._registered_as = name
         self._target = target
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -33,7 +39,7 @@ class LazyCommand(TyperCommand):
     def _load(self) -> Any:
         assert self.name is not None
         if self._target is None:
-            return _as_command(self.name, plugins.load(plugins.COMMANDS, self.name))
+            return _as_command(self.name, plugins.load(plugins.COMMANDS, self._registered_as))
         module, _, attribute = self._target.partition(":")
         return _as_command(self.name, getattr(importlib.import_module(module), attribute))
 
@@ -63,10 +69,10 @@ def _as_command(name: str, made_of: Any) -> Any:
         if isinstance(made_of, typer.Typer):
             program.add_typer(made_of, name=name)
         else:
-            program.command(name)(made_of)
+            program.command(name, cls=Command)(made_of)
         return typer.main.get_group(program).commands[name]
     except Exception as error:
-        owners = [found for found in plugins.describe(plugins.COMMANDS) if found.name == name]
+        owners = [found for found in plugins.describe(plugins.COMMANDS) if found.name in (name, DEV + name)]
         owner = "".join(f" ({one.target}) of {one.distribution} {one.version}" for one in owners)
         raise plugins.PluginError(
             f"the command {name!r}{owner} can't be used: it must be a function whose parameters can be options, or a "

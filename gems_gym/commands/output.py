@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool)
 
     Args:
         result: JSON-able values (numpy scalars are fine; a number that is not finite becomes null).
-        readable: What a person sees.
+        readable: What a reader sees.
         as_json: Whether to print ``result`` as one JSON object instead of ``readable``.
     """
     if as_json:
@@ -28,7 +28,7 @@ def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool)
 
 
 def note(text: str) -> None:
-    """Tell the user something on stderr."""
+    """Print a note to the user on stderr."""
     stderr.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -59,6 +59,19 @@ def columns_table(label: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     for field in next(iter(rows.values()), {}):
         table.add_row(field.replace("_", " "), *(_cell(row[field]) for row in rows.values()))
     return table
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: bool = False) -> str:
+    """A Markdown table.
+
+    Args:
+        header: The columns' names.
+        rows: As many cells each.
+        numbers: Whether all columns but the first are numbers, which stand to the right.
+    """
+    rule = ["---"] + ["---:" if numbers else "---"] * (len(header) - 1)
+    lines = [header, rule, *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 def _cell(value: Any) -> str:

@@ -10,25 +10,27 @@ import gymnasium
 import typer
 from gymnasium import Space
 from gymnasium.envs.registration import EnvSpec
-from typer.core import TyperGroup
 
 from gems_gym import __version__, plugins
-from gems_gym.commands.lazy import LazyCommand, plugin_commands
-from gems_gym.commands.options import EnvOption, chosen_world, refuse
+from gems_gym.commands.arguments import refuse
+from gems_gym.commands.command import Command, CommandGroup, current_words
+from gems_gym.commands.lazy import DEV, LazyCommand, plugin_commands
+from gems_gym.commands.options import EnvOptions, Json
 from gems_gym.commands.output import key_value_table, note, show_result
 from gems_gym.commands.terminals import print_anywhere
+from gems_gym.commands.worlds import chosen_world
 from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
 
 
-class Program(TyperGroup):
+class Program(CommandGroup):
     """The program; it says what an interruption leaves, which typer turns into a bare exit code."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run a command: Ctrl-C is told in a line and becomes exit code 130."""
+        """Run a command: Ctrl-C is reported in one line and becomes exit code 130."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            _tell("interrupted", error)
+            _report("interrupted", error)
             raise typer.Exit(130) from error
 
 
@@ -56,10 +58,21 @@ OWN_COMMANDS = (
         "Play sessions with a policy and write them as a Minari dataset.",
         "gems_gym.commands.collect:collect",
     ),
+    LazyCommand(
+        f"{DEV}ship",
+        "Train what comes with the package: rankers, beliefs and item embeddings for each of the six worlds.",
+        "gems_gym.commands.dev:ship",
+    ),
 )
 """The commands of gems_gym itself; other packages, gems_gym_agents among them, register theirs by entry point."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+_DEV_HELP = """Make what the package comes with; for maintainers.
+
+Examples:
+    gems-gym dev ship --help
+    gems-gym dev levels --help
+"""
 
 
 def _show_version(asked: bool) -> None:
@@ -75,12 +88,25 @@ def program(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Slate recommendation as Gymnasium environments: worlds, rankers, beliefs, datasets and agents."""
+    """Slate recommendation as Gymnasium environments: worlds, rankers, beliefs, datasets and agents.
+
+    Examples:
+        gems-gym list
+        gems-gym quickstart
+        gems-gym train --help
+    """
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_parts(as_json: Json = False) -> None:
-    """List environments, and the rankers, beliefs, policies and agents that are installed."""
+    """List environments, and the rankers, beliefs, policies and agents that are installed.
+
+    Agents that are expected to fail, in modules called negative_controls, are marked.
+
+    Examples:
+        gems-gym list
+        gems-gym list --json
+    """
     environments = [*environment_ids(), *latent_environment_ids()]
     parts = {
         kind: [asdict(info) for info in plugins.describe(group)] for group, kind in plugins.GROUPS.items()
@@ -88,19 +114,29 @@ def list_parts(as_json: Json = False) -> None:
     readable = key_value_table(
         {
             "environments": "\n".join(environments),
-            **{kind: "\n".join(one["name"] for one in found) for kind, found in parts.items() if found},
+            **{kind: "\n".join(map(_shown, found)) for kind, found in parts.items() if found},
         }
     )
     show_result({"environments": environments, **parts}, readable, as_json)
 
 
-@app.command()
+def _shown(part: dict[str, str]) -> str:
+    control = part["target"].partition(":")[0].endswith(".negative_controls")
+    return part["name"] + (" (negative control)" if control else "")
+
+
+@app.command(cls=Command)
 def info(
     identifier: Annotated[str, typer.Argument(metavar="ID", help="An environment or a local dataset.")],
-    env_option: EnvOption = None,
+    env_option: EnvOptions = None,
     as_json: Json = False,
 ) -> None:
-    """Show what an environment or a local dataset is."""
+    """Show what an environment or a local dataset is.
+
+    Examples:
+        gems-gym info GemsSlate-diffuse_mix-v0 --env-option omega=0.95
+        gems-gym info gems-slate/diffuse_mix/expert-v0
+    """
     if "/" in identifier:
         refuse("goes with an environment, and a dataset's world is the recorded one", env_option=env_option)
         result = _dataset_info(identifier)
@@ -132,17 +168,27 @@ def _dataset_info(dataset_id: str) -> dict[str, Any]:
     }
 
 
+def complete_program() -> Any:
+    """The program with the commands that are imported when they are called, as a click group."""
+    dev = CommandGroup(name="dev", help=_DEV_HELP, no_args_is_help=True)
+    root: Any = typer.main.get_command(app)
+    for command in (*OWN_COMMANDS, *plugin_commands()):
+        group: Any = dev if command.for_maintainers else root
+        group.commands.setdefault(command.name, command)  # no plugin takes the place of our own
+    root.add_command(dev)
+    return root
+
+
 def main() -> None:
     """Run the program: known errors become one line on stderr and exit code 2, Ctrl-C exit code 130."""
     print_anywhere()
-    root: Any = typer.main.get_command(app)
-    for command in (*OWN_COMMANDS, *plugin_commands()):
-        root.commands.setdefault(command.name, command)  # no plugin takes the place of our own
+    root = complete_program()
     try:
-        _check_not_empty(sys.argv[1:])
-        root(prog_name="gems-gym")
+        arguments = current_words(sys.argv[1:])
+        _check_not_empty(arguments)
+        root(arguments, prog_name="gems-gym")
     except MemoryError as error:
-        _tell(f"error: not enough memory{f' ({error})' if str(error) else ''}", error)
+        _report(f"error: not enough memory{f' ({error})' if str(error) else ''}", error)
         sys.exit(2)
     except (
         ValueError,
@@ -153,7 +199,7 @@ def main() -> None:
         ArithmeticError,
         gymnasium.error.Error,
     ) as error:
-        _tell(f"error: {error}", error)
+        _report(f"error: {error}", error)
         sys.exit(2)
 
 
@@ -164,7 +210,7 @@ def _check_not_empty(arguments: Sequence[str]) -> None:
             raise ValueError(f"{(value or option).rstrip('=')} must not be empty")
 
 
-def _tell(line: str, error: BaseException) -> None:
-    """Print what happened, and what was noted on the way up, such as what is kept."""
+def _report(line: str, error: BaseException) -> None:
+    """Print what happened, and what was noted on the way up, such as which results are kept."""
     for text in (line, *getattr(error, "__notes__", ())):
         note(text)

@@ -1,4 +1,4 @@
-"""Arrays from files that somebody else may have made: .npy and .npz.
+"""Arrays from files that others may have made: .npy and .npz.
 
 A header of a few bytes can ask for any amount of memory, and a small archive can expand to any size. So headers are
 read first: an array must be as large as its header says, and fit into memory, before any of it is read. Nothing here

@@ -1,4 +1,4 @@
-"""The one checker of what people hand in: values against type hints and the constraints that stand in them.
+"""The one checker of arguments: values against type hints and the constraints that stand in them.
 
 A dataclass says in its hints what each of its fields may be, ``batches: Annotated[int, Ge(1)]``, and checks itself with
 :func:`check_fields`. A function says the same of its arguments and is decorated with :func:`checked_arguments`. The
@@ -7,9 +7,13 @@ constraints are those of the package annotated-types.
 
 import functools
 import inspect
+import math
+import os
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from numbers import Integral, Real
+from pathlib import Path
 from typing import (
     Annotated,
     Any,
@@ -25,8 +29,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval
 from numpy.typing import NDArray
 
-from gems_gym.common.check_values import OutOfRangeError, WrongTypeError, taken_as
-from gems_gym.common.check_words import LARGEST, shown, wanted
+from gems_gym.common.check_words import LARGEST, UNIONS, bounds_of, holds, shown, spread, wanted
 from gems_gym.errors import unknown_name
 
 Count = Annotated[int, Interval(ge=1, le=LARGEST)]
@@ -71,11 +74,11 @@ def checked(name: str, value: object, hint: Any) -> Any:
         ValueError: batches must be an integer ≥ 1, got 0
     """
     try:
-        return taken_as(value, hint)
-    except WrongTypeError:
+        return _taken_as(value, hint)
+    except _WrongTypeError:
         kind = f" of type {type(value).__name__}"
         raise TypeError(f"{name} must be {wanted(hint, value)}, got {shown(value)}{kind}") from None
-    except OutOfRangeError:
+    except _OutOfRangeError:
         names = _names(hint)
         if names and isinstance(value, str):
             raise unknown_name(name, value, names) from None
@@ -100,7 +103,7 @@ def check_fields(record: Any) -> None:
 
 
 def make_checked(kind: type[_T], what: str, given: Mapping[str, Any]) -> _T:
-    """Make a dataclass of fields that somebody named.
+    """Make a dataclass of fields given by name.
 
     Args:
         kind: The dataclass; it checks its values itself.
@@ -140,7 +143,7 @@ def checked_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 
 def as_array(value: object, name: str) -> NDArray[Any]:
-    """An array of what somebody handed in; a ValueError that names it for rows of different lengths."""
+    """An array of what was given; a ValueError that names it for rows of different lengths."""
     try:
         return np.asarray(value)
     except ValueError as error:  # rows of different lengths
@@ -171,3 +174,133 @@ def _names(hint: Any) -> tuple[str, ...]:
     if get_origin(hint) is Literal:
         return get_args(hint)
     return tuple(name for one in get_args(hint) for name in _names(one))
+
+
+class _WrongTypeError(TypeError):
+    """A value of another type than its hint; the caller says which."""
+
+
+class _OutOfRangeError(ValueError):
+    """A value of the right type that a constraint refuses; the caller says which."""
+
+
+@functools.cache
+def _parts(hint: Any) -> tuple[Any, tuple[Any, ...], list[Any]]:
+    """What a hint is made of, and the constraints in it; found out once, since every reset of a session asks."""
+    hint = spread(hint)
+    return get_origin(hint), get_args(hint), bounds_of(hint)
+
+
+def _taken_as(value: Any, hint: Any) -> Any:
+    """The value as the hint wants it, or one of the two errors above."""
+    origin, args, bounds = _parts(hint)
+    if origin is Annotated:
+        taken = _taken_as(value, args[0])
+        if not all(holds(taken, bound) for bound in bounds):
+            raise _OutOfRangeError
+        return taken
+    if origin in UNIONS:
+        return _taken_by_one(value, args)
+    if origin is Literal:
+        return _taken_name(value, args)
+    if hint in _SCALARS:
+        return _SCALARS[hint](value)
+    if origin is tuple:
+        return _taken_tuple(value, args)
+    return _taken_instance(value, origin or hint, args)
+
+
+def _taken_by_one(value: Any, hints: tuple[Any, ...]) -> Any:
+    if value is None and type(None) in hints:
+        return None
+    error: Exception = _WrongTypeError()
+    for hint in hints:
+        try:
+            return _taken_as(value, hint)
+        except _WrongTypeError:
+            pass
+        except _OutOfRangeError as found:  # of the right type at least
+            error = found
+    raise error
+
+
+def _taken_name(value: Any, names: tuple[Any, ...]) -> Any:
+    if not isinstance(value, type(names[0])):
+        raise _WrongTypeError
+    if value not in names:
+        raise _OutOfRangeError
+    return value
+
+
+def _taken_bool(value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise _WrongTypeError
+    return bool(value)
+
+
+def _taken_int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise _WrongTypeError
+    return int(value)
+
+
+def _taken_float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise _WrongTypeError
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the largest float
+        number = math.inf
+    if not math.isfinite(number):
+        raise _OutOfRangeError
+    return number
+
+
+def _taken_none(value: Any) -> None:
+    if value is not None:
+        raise _WrongTypeError
+
+
+def _taken_path(value: Any) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise _WrongTypeError
+    return Path(value)
+
+
+_SCALARS: dict[Any, Callable[[Any], Any]] = {
+    bool: _taken_bool,
+    int: _taken_int,
+    float: _taken_float,
+    type(None): _taken_none,
+    Path: _taken_path,
+}
+
+
+def _taken_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not _is_sequence(value):
+        raise _WrongTypeError
+    if hints[-1] is Ellipsis:
+        hints = (hints[0],) * len(value)
+    if len(hints) != len(value):
+        raise _OutOfRangeError
+    return tuple(_taken_as(one, hint) for one, hint in zip(value, hints, strict=True))
+
+
+def _taken_instance(value: Any, kind: Any, args: tuple[Any, ...]) -> Any:
+    if kind is Any or not isinstance(kind, type) or kind is np.ndarray or _only_for_type_checkers(kind):
+        return value
+    if not (_is_sequence(value) if kind is Sequence else isinstance(value, kind)):
+        raise _WrongTypeError
+    if kind is Mapping and isinstance(value, Mapping) and args:
+        return {_taken_as(key, args[0]): _taken_as(one, args[1]) for key, one in value.items()}
+    return value
+
+
+def _is_sequence(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _only_for_type_checkers(kind: type) -> bool:
+    return getattr(kind, "_is_protocol", False) and not getattr(kind, "_is_runtime_protocol", False)

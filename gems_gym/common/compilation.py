@@ -13,7 +13,7 @@ from gems_gym.common.progress import stderr
 
 _PATIENCE_SECONDS = 2.0
 
-_noted = False  # in this process, the user has been told that compiled code is not kept on disk
+_noted = False  # in this process, the user has been informed that compiled code is not kept on disk
 
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -76,13 +76,13 @@ compiled = compiled_with(error_model="numpy", nogil=True)
 """For kernels that are called from Python."""
 
 inlined = numba.njit(error_model="numpy", nogil=True, inline="always")
-"""For parts of a kernel: numba would pass whole tuples of arrays at every call, at a third of the speed. They become
+"""For parts of a kernel: numba would pass tuples of arrays at every call, at a third of the speed. They become
 part of the kernel's compiled code, and are not kept on their own."""
 
 
 @contextmanager
 def announced_if_long(what: str) -> Iterator[None]:
-    """Tell the user on stderr what takes so long, if the block does: compiling happens once per installation.
+    """Say on stderr what takes so long, if the block does: compiling happens once per installation.
 
     Args:
         what: What is being compiled.
@@ -102,7 +102,7 @@ def announced_if_long(what: str) -> Iterator[None]:
 
 
 def _note_once(text: str) -> None:
-    """Tell the user on stderr, once; processes that the user did not start are silent."""
+    """Say so on stderr, once; processes that the user did not start are silent."""
     global _noted
     if not _noted and multiprocessing.parent_process() is None:
         stderr.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -26,11 +26,11 @@ _LIBRARIES = {
 """Libraries that compute, by what they are imported as -> their distribution."""
 
 _WITHOUT_NUMBERS = re.compile(
-    r"gems_gym\.(errors|plugins|unfinished)|gems_gym\.commands\.(output|terminals)"
-    r"|gems_gym\.common(\.(array_files|check_words|checks|dataset_folders|files|fingerprints|folders|locks|machine"
+    r"gems_gym\.(errors|plugins|artifacts\.unfinished)|gems_gym\.commands\.(output|terminals)"
+    r"|gems_gym\.common(\.(array_files|check_words|checks|dataset_folders|files|fingerprints|locks|machine"
     r"|pages|progress))?|gems_gym\.datasets\.card"
     r"|gems_gym\.envs\.(canvas|palette|picture|rendering|video)"
-    r"|gems_gym_agents\.comparison\.(cli|curves|jobs|published|rows|running|tables)"
+    r"|gems_gym_agents\.pipeline\.(jobs|pictures|quickstart_tables|results|running|stages|studies|tables)"
 )
 """Modules that check, store or show, but compute nothing: a change of theirs changes no number."""
 
@@ -62,7 +62,7 @@ def code_fingerprint(*modules: str) -> str:
     name its module here.
 
     Args:
-        modules: Full names, e.g. ``"gems_gym.pretraining.gru_belief"``.
+        modules: Full names, e.g. ``"gems_gym.pretraining.gru"``.
 
     Returns:
         12 hexadecimal digits, of the code and of the versions of the libraries that it computes with.

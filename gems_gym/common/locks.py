@@ -1,7 +1,7 @@
 """One writer at a time: locks that end with the process that holds them, however it ends.
 
 A lock is a file that its holder keeps locked (``flock``), and removes at the end. Where the platform or the file system
-has no ``flock``, whoever creates the file holds the lock: there, a process that is killed leaves a file that a person
+has no ``flock``, whoever creates the file holds the lock: there, a process that is killed leaves a file that a user
 has to remove, and the error says so.
 """
 
@@ -184,7 +184,7 @@ def _flock(descriptor: int) -> bool:
 
 
 def _is_named(descriptor: int, file: Path) -> bool:
-    """Whether a name stands for an open file: a lock on a file that was removed keeps nobody out."""
+    """Whether a name stands for an open file: a lock on a file that was removed keeps no process out."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(file))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What this machine has: memory for arrays whose size somebody gave, and devices to train on."""
+"""What this machine has: memory for arrays whose size was given, and devices to train on."""
 
 import os
 from functools import cache
@@ -27,7 +27,7 @@ def check_fits_memory(what: str, num_bytes: float) -> None:
     """Raise a ValueError unless arrays fit into memory.
 
     Args:
-        what: What takes the memory, with the numbers that somebody gave.
+        what: What takes the memory, with the numbers that were given.
         num_bytes: How much it takes, at least.
     """
     if num_bytes > memory_size():
@@ -41,7 +41,7 @@ def check_device(device: str) -> None:
     """Raise a clear error unless torch can train on a device here.
 
     Args:
-        device: As a person names it: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        device: By name: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
 
     Raises:
         ValueError: No such device, or none here.
@@ -58,7 +58,7 @@ def check_device(device: str) -> None:
 
 
 def check_out_file(path: Path, name: str = "--out") -> None:
-    """Raise a ValueError unless a file can be written where somebody wants it; said before any work is done.
+    """Raise a ValueError unless a file can be written where it is wanted; checked before any work is done.
 
     Args:
         path: The file, there or not.

@@ -19,8 +19,12 @@ from numba.extending import intrinsic
 from gems_gym.common.compilation import compiled_with
 from gems_gym.errors import unknown_name
 
-LAYERS = ("linear", "relu", "tanh", "layer_norm")
-"""Layers that a network may consist of; ``linear`` and ``layer_norm`` have a weight and a bias."""
+LAYERS = ("linear", "relu", "tanh", "layer_norm", "with_input", "clip")
+"""Layers that a network may consist of; ``linear`` and ``layer_norm`` have a weight and a bias.
+
+``with_input`` puts the network's input before what came out of the layer before it, as a decoder does that is given
+both; ``clip`` cuts numbers to [-1, 1].
+"""
 
 _LAYER_NORM_EPSILON = 1e-5  # torch's default
 _WITH_WEIGHTS = ("linear", "layer_norm")
@@ -30,14 +34,14 @@ class FeedForward:
     """A sequence of layers, with the layer and tensor conventions of ``torch.nn.Sequential``.
 
     Args:
-        tensors: weights named as in the state dict of a ``torch.nn.Sequential``: ``"0.weight"``,
+        tensors: Weights named as in the state dict of a ``torch.nn.Sequential``: ``"0.weight"``,
             ``"0.bias"``, …, where the number is the layer's place in ``spec``. Linear weights are (outputs,
             inputs).
-        spec: one list per layer, its name first, e.g. ``[["linear"], ["relu"], ["linear"]]``: JSON-able, so
+        spec: One list per layer, its name first, e.g. ``[["linear"], ["relu"], ["linear"]]``: JSON-able, so
             that it can stand in an artefact's header.
 
     Raises:
-        ValueError: an unknown layer, a missing or non-finite tensor, or shapes that do not fit together.
+        ValueError: An unknown layer, a missing or non-finite tensor, or shapes that do not fit together.
 
     Example:
         >>> tensors = {"0.weight": np.array([[1.0, -2.0]]), "0.bias": np.array([0.5])}
@@ -56,6 +60,10 @@ class FeedForward:
             if name not in LAYERS:
                 raise unknown_name("layer", name, LAYERS)
             if name not in _WITH_WEIGHTS:
+                if name == "with_input":
+                    if input_size is None or width is None:
+                        raise ValueError(f"layer {index} (with_input) has no layer with weights before it")
+                    width += input_size
                 self._parameters.append(None)
                 continue
             weight, bias = _checked_parameters(tensors, index, name, width)
@@ -99,16 +107,20 @@ class FeedForward:
             float32 ``(num_rows, output_size)``; a new array.
 
         Raises:
-            ValueError: a wrong shape.
+            ValueError: A wrong shape.
         """
         if rows.ndim != 2 or rows.shape[1] != self.input_size:
             raise ValueError(f"rows has shape {rows.shape}; (num_rows, {self.input_size}) was expected")
-        values = np.ascontiguousarray(rows, dtype=np.float32)
+        values = inputs = np.ascontiguousarray(rows, dtype=np.float32)
         for (name, *_), parameters in zip(self.spec, self._parameters, strict=True):
             if name == "relu":
                 values = np.maximum(values, np.float32(0))
             elif name == "tanh":
                 values = tanh(values)
+            elif name == "with_input":
+                values = np.concatenate([inputs, values], axis=1)
+            elif name == "clip":
+                values = np.clip(values, np.float32(-1), np.float32(1))
             elif parameters is not None:
                 values = (dense if name == "linear" else _layer_norm)(values, *parameters)
         return values

@@ -62,3 +62,13 @@ def save_figure(figure: Any, path: Path, dpi: int = 110) -> None:
     suffix = path.suffix.lower()
     with require("matplotlib").rc_context({"svg.hashsalt": "gems-gym"}), whole_file(path) as file:
         figure.savefig(file, format=suffix[1:], dpi=dpi, metadata=DATED[suffix])
+
+
+def legend_below(axes: Any, distance: float = 0.12) -> None:
+    """Puts a legend outside of the axes, where no bar is.
+
+    Args:
+        axes: Matplotlib's.
+        distance: From the axes, in heights of theirs.
+    """
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -distance), ncols=3, frameon=False)

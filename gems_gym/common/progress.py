@@ -18,14 +18,14 @@ stderr = Console(stderr=True)
 """Where progress and notes go."""
 
 Listener = Callable[[str, float, float, str], None]
-"""Told of progress: what is being done, how much of it is done, how much there is, and the note behind the bar."""
+"""Hears of progress: what is being done, how much of it is done, how much there is, and the note behind the bar."""
 
 _listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
 
 
 @contextmanager
-def told_to(listener: Listener) -> Iterator[None]:
-    """While the block runs, :func:`track` draws nothing and tells a listener, who may draw it in another process."""
+def reporting_to(listener: Listener) -> Iterator[None]:
+    """While the block runs, :func:`track` draws nothing and reports to a listener, perhaps in another process."""
     before = _listener.set(listener)
     try:
         yield

@@ -4,21 +4,18 @@ Importing this package imports no Minari; its functions do, when they are called
 """
 
 from gems_gym.datasets.collect import collect
-from gems_gym.datasets.combine import merge, subset
-from gems_gym.datasets.d4rl_export import export_d4rl
-from gems_gym.datasets.d4rl_import import import_d4rl
+from gems_gym.datasets.d4rl import export_d4rl, import_d4rl
+from gems_gym.datasets.derive import merge, relabel, subset
 from gems_gym.datasets.levels import collect_level
-from gems_gym.datasets.opening import open_dataset
 from gems_gym.datasets.reader import (
     artifact_file,
     compute_content_hash,
     dataset_belief,
     dataset_ranker,
+    open_dataset,
     recover_latent_environment,
 )
-from gems_gym.datasets.relabel import relabel
-from gems_gym.datasets.report import DatasetReport, report_dataset
-from gems_gym.datasets.report_picture import draw_report
+from gems_gym.datasets.report import DatasetReport, draw_report, report_dataset
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.verify import Verification, verify_dataset
 from gems_gym.datasets.world import measure_reference_scores

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym.artifacts.files import versions
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import Count, Threads, checked_arguments
+from gems_gym.common.files import scratch_folder
 from gems_gym.common.fingerprints import cpu_type, made_by
-from gems_gym.common.folders import scratch_folder
 from gems_gym.common.progress import track
-from gems_gym.datasets.chunks import Chunks
 from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player, session_nbytes
 from gems_gym.datasets.sessions import Sessions, episode_digest, sessions_at_once
-from gems_gym.datasets.unfinished import CHUNKS
+from gems_gym.datasets.unfinished import CHUNKS, Chunks
 from gems_gym.datasets.workers import Job, check_can_be_handed_over, play_in_processes
 from gems_gym.datasets.world import (
     BELIEF_FILE,
@@ -60,7 +58,7 @@ def collect(
     overwrite: bool = False,
     progress: bool = True,
 ) -> minari.MinariDataset:
-    """Plays whole sessions and writes them as a Minari dataset, which appears only when it is whole.
+    """Plays complete sessions and writes them as a Minari dataset, which appears only when it is finished.
 
     Two forms. *Latent*, where a ranker and a belief encoder are given, or the environment is a
     ``GemsSlateLatent-*`` one, which holds both: observations are beliefs ``(N + 1, 20)``,
@@ -72,9 +70,9 @@ def collect(
     arguments give the same ``content_hash`` whatever ``num_envs`` and ``workers``.
 
     Finished sessions are kept, 256 at a time (fewer if they are long), in a hidden directory beside the datasets until
-    the dataset is whole; that takes about as much room again. Interrupted or killed, even by SIGKILL, the same call
-    goes on from there and ends with the same hash. It plays some of the kept sessions again first, to see that nothing
-    has changed.
+    the dataset is finished; that takes about as much room again. After an interruption, even by SIGKILL, rerun the
+    same call to resume from there; it ends with the same hash. It plays some of the kept sessions again first, to see
+    that nothing has changed.
 
     Args:
         env_id: A registered environment, e.g. ``"GemsSlate-diffuse_topdown-v0"`` or
@@ -97,7 +95,7 @@ def collect(
         reference_scores: Mean returns that stand for 0 and 1 of Minari's normalised score; measured if ``None``, with
             the random policy and the boredom-aware oracle on 500 test users.
         metadata: More to record in the dataset's metadata, JSON values, under names that it does not have yet.
-        overwrite: Replaces a dataset of this id once the new one is whole, and drops sessions that are kept from
+        overwrite: Replaces a dataset of this id once the new one is finished, and drops sessions that are kept from
             other arguments.
         progress: Draws a progress bar on stderr.
 
@@ -112,7 +110,7 @@ def collect(
             sessions are of other arguments or come out otherwise now.
         TypeError: If the policy or an argument of the environment has a wrong type, or the policy can't be handed to
             workers.
-        OSError: If the disk is full; the same call goes on once there is room.
+        OSError: If the disk is full; rerun the same call to resume once there is room.
         RuntimeError: If a worker process died.
         ImportError: If Minari is not installed; it names the extra.
     """
@@ -127,12 +125,14 @@ def collect(
         chunk = sessions_at_once(session_nbytes(spec, artefacts), DatasetWriter.chunk_episodes)
         users = _users_at_once(num_envs, min(episodes, chunk))
         player = opened.enter_context(open_player(spec, policy, artefacts, users))
-        writer = opened.enter_context(_writer(dataset_id, spec, player, artefacts, overwrite))
+        spaces = player.env.single_observation_space, player.env.single_action_space
+        files = {name: artefact.file for name, artefact in artefacts.items()}
+        writer = opened.enter_context(DatasetWriter(dataset_id, *spaces, spec, files, overwrite=overwrite))
         described = _describe(policy_name or name_of(policy), player, split, seed, artefacts, metadata or {})
         chunks = Chunks(writer.directory / CHUNKS, seeds, chunk)
         request = {"env_id": spec.id, "env_kwargs": spec.kwargs, **described}
         _prepare(chunks, request, player, overwrite)
-        job = Job(env_id, dict(env_kwargs or {}), policy, _files(artefacts), users, chunks)
+        job = Job(env_id, dict(env_kwargs or {}), policy, files, users, chunks)
         with _telling_what_is_kept(chunks):
             with track(f"collecting {dataset_id}", episodes, shown=progress) as advance:
                 if kept := chunks.num_kept_sessions():
@@ -142,7 +142,7 @@ def collect(
                     advance(len(sessions))
             low, high = reference_scores or measure_reference_scores(spec, progress=progress)
             scores = {"ref_min_score": float(low), "ref_max_score": float(high)}
-            return writer.finish({**_for_minari(described), **described, **_made_by(), **scores})
+            return writer.finish({**_also(described), **described, **scores})
 
 
 def _parts(
@@ -177,28 +177,10 @@ def _artefacts(
         yield artefacts
 
 
-def _files(artefacts: Mapping[str, Artefact]) -> dict[str, Path]:
-    return {name: artefact.file for name, artefact in artefacts.items()}
-
-
 def _users_at_once(num_envs: int, chunk: int) -> int:
     """As many users as fill a chunk in batches of equal size, at most ``num_envs``: 100 of 256 make 3 of 86."""
     batches = -(-chunk // num_envs)
     return -(-chunk // batches)
-
-
-def _writer(
-    dataset_id: str, spec: EnvSpec, player: Player, artefacts: Mapping[str, Artefact], overwrite: bool
-) -> DatasetWriter:
-    env = player.env
-    return DatasetWriter(
-        dataset_id,
-        env.single_observation_space,
-        env.single_action_space,
-        spec,
-        _files(artefacts),
-        overwrite=overwrite,
-    )
 
 
 def _all_sessions(job: Job, player: Player, workers: int) -> Iterator[Sessions]:
@@ -235,7 +217,7 @@ def _prepare(chunks: Chunks, request: Mapping[str, Any], player: Player, overwri
 
 
 def _comes_out_again(before: Sessions, player: Player) -> bool:
-    """Whether the first users' sessions are the same when they are played again: no argument tells all of a policy."""
+    """Whether the first users' sessions are the same when they are played again: arguments alone identify no policy."""
     now = player.play(before.seeds[: player.env.num_envs])
     pairs = zip(now.episodes(), before.episodes(), strict=False)
     return all(episode_digest(one) == episode_digest(other) for one, other in pairs)
@@ -248,7 +230,7 @@ def _telling_what_is_kept(chunks: Chunks) -> Iterator[None]:
     except BaseException as error:  # Ctrl-C and a full disk above all
         if kept := chunks.num_kept_sessions():
             error.add_note(
-                f"{kept} of {len(chunks.seeds)} sessions are kept; the same command goes on from there"
+                f"{kept} of {len(chunks.seeds)} sessions are kept; rerun the same command to resume"
             )
         else:
             chunks.discard()
@@ -274,7 +256,7 @@ def _describe(
         "catalog_hash": player.env.unwrapped.catalog.hash,  # type: ignore[attr-defined]
         "ranker_sha256": ranker.sha256 if ranker else None,
         "belief_sha256": belief.sha256 if belief else None,
-        "gems_gym_version": _own_version(),
+        "gems_gym_version": versions()["gems_gym"],
     }
     if taken := sorted(own.keys() & more.keys()):
         raise ValueError(
@@ -283,29 +265,15 @@ def _describe(
     return {**more, **own}
 
 
-def _for_minari(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata that Minari shows."""
-    policy = described["policy"]
+def _also(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata that Minari shows; and which code played, on which type of processor, which may change between."""
+    policy, cpu = described["policy"], cpu_type()
     form = "slates" if described["ranker_sha256"] is None else "beliefs and latents"
     return {
         "algorithm_name": policy,
         "description": f"Sessions of simulated users with the policy {policy}, as {form}, recorded by gems-gym.",
         "num_episodes_average_score": REFERENCE_USERS,
-    }
-
-
-def _made_by() -> dict[str, Any]:
-    """Which code played the sessions, on which type of processor; a collection may be resumed on another one."""
-    cpu = cpu_type()
-    return {
         **made_by("gems_gym.datasets.collect", "gems_gym.registration"),
         "processor": cpu["processor"],
         "cpu_features": cpu["features"],
     }
-
-
-def _own_version() -> str:
-    try:
-        return version("gems-gym")
-    except PackageNotFoundError:  # run from a source tree that was not installed
-        return "unknown"

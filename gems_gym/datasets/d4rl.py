@@ -1,239 +1,332 @@
-"""The form of D4RL as an .npz file: flat arrays, a row for each transition, and what they are in JSON."""
+"""Latent datasets out to .npz files of D4RL's form, and datasets of such files, gems-gym's own and others'."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import gymnasium
 import numpy as np
-from numpy.typing import NDArray
+from gymnasium.envs.registration import EnvSpec
 
-from gems_gym.common.array_files import read_npz
-from gems_gym.common.check_words import shown
-from gems_gym.common.files import whole_file
-from gems_gym.errors import require
+from gems_gym.beliefs import BeliefEncoder, load_belief
+from gems_gym.common.checks import Count, checked_arguments
+from gems_gym.common.files import scratch_folder
+from gems_gym.common.progress import track
+from gems_gym.datasets.d4rl_file import D4rlFile, adapt
+from gems_gym.datasets.reader import (
+    OF_ONE_FILE,
+    carried_metadata,
+    open_recording,
+    own_artifacts,
+    read_sessions,
+)
+from gems_gym.datasets.sessions import CHUNK_SESSIONS, NO_SEED, Sessions
+from gems_gym.datasets.world import (
+    AnyPath,
+    Artefact,
+    as_artefact,
+    environment_spec,
+    measure_reference_scores,
+    recorded_world,
+)
+from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
+from gems_gym.envs.recorded_spec import rebuilt_spec
+from gems_gym.latent_world import LatentWorld
+from gems_gym.rankers import Ranker, load_ranker
+from gems_gym.registration import is_latent, slate_spec
 
-ARRAYS = ("observations", "actions", "rewards", "next_observations", "terminals", "timeouts")
-ARTEFACTS = ("ranker", "belief")
+if TYPE_CHECKING:
+    import minari
 
-VECTORS = ("observations", "actions", "next_observations")
-FLAGS = ("terminals", "timeouts")
+    from gems_gym.datasets.reader import Dataset
 
-_NEEDED = ARRAYS[:-1]
-"""Arrays without which a file is refused at once; where sessions end can be told otherwise."""
+_NOT_TAKEN = {
+    *OF_ONE_FILE, "session_seeds", "derived_from",
+    "author", "author_email", "code_permalink", "requirements", "eval_env_spec",
+}  # fmt: skip
+"""A file's metadata that a dataset of it does not get: what is recorded elsewhere, and what Minari would act on."""
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_MOST_COMPRESSED = 1100
-"""More than deflate can pack into a byte, 1,032."""
+_LOADERS: dict[str, Callable[[AnyPath], Any]] = {"ranker": load_ranker, "belief": load_belief}
 
 
-@dataclass(frozen=True)
-class D4rlFile:
-    """Sessions as D4RL has them, one after the other.
+@checked_arguments
+def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlFile:
+    """Writes a latent dataset as an .npz file of D4RL's form (:class:`~gems_gym.datasets.d4rl.D4rlFile`).
 
-    Attributes:
-        observations: float32 ``(N, observation_size)``, what was seen before each action.
-        actions: float32 ``(N, action_size)``.
-        rewards: float32 ``(N,)``.
-        next_observations: float32 ``(N, observation_size)``, what each action led to: the next row's observation,
-            but in the last row of a session.
-        terminals: bool ``(N,)``; False in gems-gym's worlds, whose sessions are cut off by time.
-        timeouts: bool ``(N,)``, True in the last row of each session.
-        metadata: What else is known, JSON-able.
-        artefacts: "ranker" and "belief" -> the bytes of their files, where they are known.
-        lacks: "timeouts", if the file that this was read from had none; all are False then.
+    Infos (slates, clicks, boredom, user states) have no place in it and are lost. The file holds copies of ranker and
+    belief as bytes, and as ``metadata`` what the dataset's say, with the slate environment, content hash and the users'
+    seeds.
+
+    Args:
+        dataset: The dataset, or the id of a local one; all of it is held in memory, about 300 bytes a transition.
+        path: The file to write; an existing one is replaced.
+        progress: Draws a progress bar on stderr.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: If there is no dataset of this id, or it holds slates.
+        ArtifactError: If its copy of ranker or belief is missing or altered.
+        ImportError: If Minari is not installed; it names the extra.
     """
-
-    observations: NDArray[np.float32]
-    actions: NDArray[np.float32]
-    rewards: NDArray[np.float32]
-    next_observations: NDArray[np.float32]
-    terminals: NDArray[np.bool_]
-    timeouts: NDArray[np.bool_]
-    metadata: dict[str, Any] = field(default_factory=dict)
-    artefacts: dict[str, bytes] = field(default_factory=dict)
-    lacks: tuple[str, ...] = ()
-
-    def save(self, path: Path) -> None:
-        """Writes an .npz file without pickle, whole or not at all."""
-        files: dict[str, Any] = {
-            name: np.frombuffer(data, dtype=np.uint8) for name, data in self.artefacts.items()
-        }
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        with whole_file(path) as file:
-            np.savez(file, metadata=np.array(json.dumps(self.metadata)), **arrays, **files)
-
-    @classmethod
-    def load(cls, path: Path) -> D4rlFile:
-        """Reads an .npz file of this form, or an HDF5 file of D4RL's own.
-
-        Metadata, artefacts and timeouts may be missing.
-
-        Raises:
-            FileNotFoundError: No such file.
-            ValueError: A file that is neither, or lacks another array; it names the array.
-        """
-        if _is_hdf5(path):
-            try:
-                arrays = _read_hdf5(path)
-            except (ValueError, OSError) as error:
-                raise ValueError(f"{path} is no HDF5 file of D4RL's form: {error}") from error
-        else:
-            arrays = read_npz(
-                path,
-                name="file",
-                needed=_NEEDED,
-                optional=("timeouts", "metadata", *ARTEFACTS),
+    opened = open_recording(dataset)
+    for space in (opened.observation_space, opened.action_space):
+        if not isinstance(space, gymnasium.spaces.Box):
+            raise ValueError(
+                f"dataset {opened.id!r} holds slates, D4RL's form beliefs and latents: make a latent dataset of it, "
+                f"gems-gym dataset relabel {opened.id} --ranker NAME --belief NAME --dataset-id ID"
             )
-        missing = [name for name in ARRAYS if name not in arrays]
-        no_timeouts = {name: np.zeros(arrays["rewards"].shape[:1], dtype=np.bool_) for name in missing}
-        return cls(
-            **{name: arrays[name] for name in ARRAYS if name in arrays} | no_timeouts,
-            metadata=_metadata(arrays, path),
-            artefacts={name: arrays[name].tobytes() for name in ARTEFACTS if name in arrays},
-            lacks=tuple(missing),
+    rows, seen, acted = int(opened.total_steps), opened.observation_space.shape, opened.action_space.shape
+    file = D4rlFile(
+        observations=np.empty((rows, *seen), np.float32),
+        actions=np.empty((rows, *acted), np.float32),
+        rewards=np.empty(rows, np.float32),
+        next_observations=np.empty((rows, *seen), np.float32),
+        terminals=np.zeros(rows, np.bool_),
+        timeouts=np.zeros(rows, np.bool_),
+    )
+    seeds, row = list[int](), 0
+    for sessions in read_sessions(opened, f"exporting {opened.id}", progress=progress):
+        _fill(file, slice(row, row + sessions.rewards.size), sessions)
+        row += sessions.rewards.size
+        seeds += sessions.seeds
+    file = replace(
+        file,
+        metadata={
+            "dataset_id": opened.id,
+            "env_spec": json.loads(slate_spec(opened.env_spec).to_json()),
+            "content_hash": opened.storage.metadata.get("content_hash"),
+            "session_seeds": seeds,
+            **carried_metadata(opened),
+        },
+        artefacts={
+            name.partition(".")[0]: copy.path.read_bytes() for name, copy in own_artifacts(opened).items()
+        },
+    )
+    file.save(path)
+    return file
+
+
+@checked_arguments
+def import_d4rl(
+    path: Path,
+    *,
+    dataset_id: str,
+    env_id: str | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    ranker: Ranker | AnyPath | None = None,
+    belief: BeliefEncoder | AnyPath | None = None,
+    terminals_are_timeouts: bool = False,
+    rescale_actions: bool = False,
+    episode_length: Count | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> minari.MinariDataset:
+    """Makes a dataset of an .npz file of D4RL's form, gems-gym's own or another's.
+
+    A file of another program may need one of ``terminals_are_timeouts``, ``rescale_actions`` and ``episode_length``.
+    With any of them its arrays may be of other dtypes, too. What is done to them stands, step by step, in the new
+    dataset's ``derived_from["steps"]``.
+
+    Args:
+        path: The file.
+        dataset_id: The new dataset's id.
+        env_id: The environment that the sessions were played in; a file of gems-gym names it itself.
+        env_kwargs: Keywords of that environment, if the file names none.
+        ranker: The ranker that its actions are latents of, its file or its shipped name; a file of gems-gym holds it
+            itself, and a ``GemsSlateLatent-*`` environment names it. Without ranker and belief, the dataset holds
+            vectors whose meaning is not known.
+        belief: Likewise the belief encoder.
+        terminals_are_timeouts: Takes terminals as the ends of sessions by time. Other programs write them so; as true
+            terminal states, learning would not bootstrap through them.
+        rescale_actions: Brings actions into [-1, 1]: divided by the largest absolute value, which becomes the
+            metadata's ``action_scale`` (multiply by it to get the file's actions back); with a ranker that has
+            ``to_actions``, by the ranker's bounds.
+        episode_length: Steps in a session, in place of the environment's own. A file that marks no ends is cut into
+            sessions of this length.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
+        progress: Draws progress bars on stderr.
+
+    Returns:
+        The new dataset, without infos. Sessions whose users the file does not name have the seed
+        :data:`~gems_gym.datasets.sessions.NO_SEED`.
+
+    Raises:
+        ValueError: If the id is wrong, the environment is not known or has another catalogue, ranker or belief are
+            not those that the file names, do not fit, or are given beside a latent environment, only one of them is
+            known, or an array is wrong; it names array, row and value, and the argument that would help.
+        FileNotFoundError: If there is no such file.
+        ImportError: If Minari is not installed; it names the extra.
+    """
+    check_new_dataset_id(dataset_id, overwrite=overwrite)
+    file = D4rlFile.load(path)
+    spec = _spec_of(file, path, env_id, env_kwargs, episode_length)
+    world = recorded_world(spec, file.metadata.get("catalog_hash"), str(path))
+    length = world.config.episode_length
+    with scratch_folder() as scratch:
+        artefacts = _artefacts_of(file, path, spec, {"ranker": ranker, "belief": belief}, scratch)
+        parts = {name: artefact.value for name, artefact in artefacts.items()}
+        if parts:
+            LatentWorld(spec, **parts).env()  # raises if they do not fit the world
+        file, steps = adapt(
+            file,
+            parts.get("ranker"),
+            terminals_are_timeouts=terminals_are_timeouts,
+            rescale_actions=rescale_actions,
+            episode_length=episode_length,
         )
+        file.check(
+            parts["belief"].size if parts else None, parts["ranker"].action_size if parts else None, length
+        )
+        seeds = _seeds_of(file, length)
+        metadata = _metadata_of(file, path, spec, progress)
+        metadata["derived_from"] |= {"steps": steps} if steps else {}
+        metadata["catalog_hash"] = world.catalog.hash
+        for part in _LOADERS:
+            metadata[f"{part}_sha256"] = artefacts[part].sha256 if artefacts else None
+        with DatasetWriter(
+            dataset_id,
+            _box(file.observations),
+            _box(file.actions),
+            spec,
+            {f"{part}.safetensors": artefact.file for part, artefact in artefacts.items()},
+            overwrite=overwrite,
+        ) as writer:
+            with track(f"importing {path.name}", len(seeds), shown=progress) as advance:
+                for sessions in _sessions_of(file, seeds, length):
+                    writer.append(sessions)
+                    advance(len(sessions))
+            return writer.finish(metadata)
 
-    def check(self, observation_size: int | None, action_size: int | None, session_length: int) -> None:
-        """Checks every array before anything is made of it.
 
-        Args:
-            observation_size: Numbers in an observation; as many as the file has if None.
-            action_size: Likewise for actions.
-            session_length: Steps in a session.
+def _box(vectors: np.ndarray) -> gymnasium.spaces.Box:
+    """The space of beliefs as well as of latents."""
+    return gymnasium.spaces.Box(-1.0, 1.0, vectors.shape[1:], dtype=np.float32)
 
-        Raises:
-            ValueError: A wrong shape or dtype, a number that is not finite or out of [-1, 1], a terminal, a timeout
-                too many or missing, a next observation that is not the next row's observation; it names array, row
-                and value.
-        """
-        self.check_forms(observation_size, action_size)
-        for name in (*VECTORS, "rewards"):
-            _check_numbers(name, getattr(self, name), in_box=name != "rewards")
-        self._check_ends(session_length)
-        self._check_next()
 
-    def check_forms(self, observation_size: int | None = None, action_size: int | None = None) -> None:
-        """Checks shapes and dtypes alone; arguments and errors as of :meth:`check`."""
-        num_rows = len(self.rewards) if self.rewards.ndim else 0
-        sizes = {"observations": observation_size, "actions": action_size}
-        sizes["next_observations"] = observation_size
-        if observation_size is None and self.observations.ndim == 2:
-            sizes["next_observations"] = self.observations.shape[1]
-        for name in ARRAYS:
-            _check_form(name, getattr(self, name), num_rows, sizes.get(name))
-        if num_rows == 0:
-            raise ValueError("rewards holds no transitions")
-
-    def _check_ends(self, length: int) -> None:
-        if self.terminals.any():
-            row = int(self.terminals.argmax())
+def _spec_of(
+    file: D4rlFile,
+    path: Path,
+    env_id: str | None,
+    env_kwargs: Mapping[str, Any] | None,
+    episode_length: int | None,
+) -> EnvSpec:
+    """The environment's spec, from the file if it names one. What is made is what is registered here."""
+    own = {} if episode_length is None else {"episode_length": episode_length}
+    recorded = file.metadata.get("env_spec")
+    if recorded is None:
+        if env_id is None:
             raise ValueError(
-                f"terminals[{row}] is True: sessions of gems-gym never terminate, they end by time; a time limit "
-                "belongs into timeouts, so that learning bootstraps through it: --terminals-are-timeouts "
-                "(terminals_are_timeouts=True) takes it so"
+                f"{path} names no environment: give env, the id of the one that it was recorded in"
             )
-        if "timeouts" in self.lacks:
-            raise ValueError(
-                "it has no timeouts, and no terminal is True, so that nothing marks where a session ends: "
-                f"--episode-length {length} (episode_length={length}) cuts it into sessions of so many steps"
-            )
-        ends = np.arange(1, len(self.timeouts) + 1) % length == 0  # (N,)
-        wrong = np.flatnonzero(self.timeouts != ends)
-        if len(wrong):
-            row = int(wrong[0])
-            raise ValueError(
-                f"timeouts[{row}] is {self.timeouts[row]}, must be {ends[row]}: a session of this environment has "
-                f"{length} steps, so that rows {length - 1}, {2 * length - 1}, … are the last of theirs"
-                f"{self._length_hint()}"
-            )
-        if not ends[-1]:
-            raise ValueError(
-                f"timeouts[{len(ends) - 1}], the last row, is False: the last session has {len(ends) % length} of "
-                f"{length} steps"
-            )
-
-    def _length_hint(self) -> str:
-        """What would help if the file's sessions are of one length, but another than the environment's."""
-        marked = np.flatnonzero(self.timeouts) + 1
-        own = int(marked[0]) if len(marked) else 0
-        if not np.array_equal(marked, np.arange(own, len(self.timeouts) + 1, own or 1)):
-            return ""
-        return f"; the file's have {own}: --episode-length {own} (episode_length={own}) makes the environment's so"
-
-    def _check_next(self) -> None:
-        inside = ~self.timeouts[:-1]  # (N - 1,)
-        differs = (self.next_observations[:-1] != self.observations[1:]).any(axis=1) & inside
-        if differs.any():
-            row = int(differs.argmax())
-            column = int((self.next_observations[row] != self.observations[row + 1]).argmax())
-            raise ValueError(
-                f"next_observations[{row}, {column}] is {self.next_observations[row, column]}, but "
-                f"observations[{row + 1}, {column}], which comes next in this session, is "
-                f"{self.observations[row + 1, column]}"
-            )
-
-
-def _metadata(arrays: dict[str, NDArray[Any]], path: Path) -> dict[str, Any]:
-    if "metadata" not in arrays:
-        return {}
-    try:
-        metadata = json.loads(str(arrays["metadata"]))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: metadata is no JSON ({error})") from error
-    if not isinstance(metadata, dict):
-        raise ValueError(f"{path}: metadata must be a JSON object, got {shown(metadata)}")
-    return metadata
-
-
-def _is_hdf5(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_HDF5)) == _HDF5
-
-
-def _read_hdf5(path: Path) -> dict[str, NDArray[Any]]:
-    """Reads the arrays that stand in the file itself: HDF5 can point to other files, and declare what it lacks."""
-    h5py = require("h5py")
-    arrays, room = {}, _MOST_COMPRESSED * path.stat().st_size
-    with h5py.File(path, "r") as file:
-        if missing := [name for name in _NEEDED if name not in file]:
-            raise ValueError(f"it lacks {', '.join(missing)}; it has {', '.join(file)}")
-        for name in (one for one in ARRAYS if one in file):  # D4RL's own files have a group of metadata, too
-            stored = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
-            if not isinstance(stored, h5py.Dataset) or stored.external or stored.is_virtual:
-                raise ValueError(f"{name} must be an array in the file itself")
-            room -= stored.nbytes
-            if room < 0:
-                raise ValueError(f"{name} has shape {stored.shape}, for which the file is too small")
-            arrays[name] = stored[()]
-    return arrays
-
-
-def _check_form(name: str, values: NDArray[Any], num_rows: int, size: int | None) -> None:
-    expected = np.dtype(np.bool_ if name in FLAGS else np.float32)
-    if values.dtype != expected:
-        raise ValueError(f"{name} has dtype {values.dtype}, must be {expected}")
-    if name not in VECTORS:
-        if values.shape != (num_rows,):
-            raise ValueError(
-                f"{name} has shape {values.shape}, must be ({num_rows or 'N'},), a number for each transition"
-            )
-    elif values.ndim != 2 or len(values) != num_rows or size not in (None, values.shape[1]):
+        return environment_spec(env_id, {**(env_kwargs or {}), **own})
+    if env_kwargs:
         raise ValueError(
-            f"{name} has shape {values.shape}, must be ({num_rows}, {size or 'numbers in a vector'})"
+            f"env_kwargs {sorted(env_kwargs)}: {path} names its environment, with its own keywords"
+        )
+    spec = rebuilt_spec(recorded, str(path))
+    if env_id is not None and slate_spec(env_id).id != slate_spec(spec).id:
+        raise ValueError(f"env is {env_id!r}, but {path} was recorded in {spec.id!r}")
+    spec.kwargs.update(own)
+    return spec
+
+
+def _artefacts_of(
+    file: D4rlFile, path: Path, spec: EnvSpec, given: dict[str, Any], scratch: Path
+) -> dict[str, Artefact]:
+    """Ranker and belief by name: those given, else those in the file, else those of a latent environment."""
+    asked_for = file.metadata.get("env_spec") is None  # and not what the file says
+    if asked_for and is_latent(spec) and any(one is not None for one in given.values()):
+        raise ValueError(
+            f"{spec.id} holds a ranker and a belief: leave ranker and belief out, or give env as "
+            f"{slate_spec(spec).id!r}"
+        )
+    found = {}
+    for part, load in _LOADERS.items():
+        source, recorded = given[part], file.metadata.get(f"{part}_sha256")
+        if part in file.artefacts:
+            recorded = recorded or hashlib.sha256(file.artefacts[part]).hexdigest()
+            if source is None:
+                source = scratch / f"from_file_{part}.safetensors"
+                source.write_bytes(file.artefacts[part])
+        if source is None and is_latent(spec):
+            source = spec.kwargs[part]
+        if source is None:
+            continue
+        found[part] = as_artefact(source, load, scratch / f"{part}.safetensors")
+        if recorded not in (None, found[part].sha256):
+            raise ValueError(
+                f"{part} has sha256 {found[part].sha256}, but {path} was recorded with one of sha256 {recorded}: the "
+                f"same numbers mean something else to it; gems-gym dataset relabel takes a dataset to another ranker"
+            )
+    if len(found) == 1:
+        known, lacking = ("ranker", "belief") if "ranker" in found else ("belief", "ranker")
+        raise ValueError(f"{path}: {known} is known without {lacking}: give both or neither")
+    return found
+
+
+def _seeds_of(file: D4rlFile, length: int) -> list[int]:
+    count = len(file.rewards) // length
+    seeds = file.metadata.get("session_seeds", [NO_SEED] * count)
+    known = isinstance(seeds, list) and all(isinstance(one, int) and NO_SEED <= one < 2**63 for one in seeds)
+    if not known or len(seeds) != count:
+        raise ValueError(
+            f"session_seeds in the file's metadata must be {count} integers, one for each session"
+        )
+    return list(seeds)
+
+
+def _sessions_of(file: D4rlFile, seeds: list[int], length: int) -> Iterator[Sessions]:
+    for start in range(0, len(seeds), CHUNK_SESSIONS):
+        chunk = seeds[start : start + CHUNK_SESSIONS]
+        rows = slice(start * length, (start + len(chunk)) * length)
+        observations, last = (
+            values[rows].reshape(len(chunk), length, -1)
+            for values in (file.observations, file.next_observations)
+        )
+        yield Sessions(
+            seeds=chunk,
+            observations=np.concatenate([observations, last[:, -1:]], axis=1),
+            actions=file.actions[rows].reshape(len(chunk), length, -1),
+            rewards=file.rewards[rows].reshape(len(chunk), length),
+            infos={},
         )
 
 
-def _check_numbers(name: str, values: NDArray[np.float32], in_box: bool) -> None:
-    # not (size <= limit) is true for NaN as well
-    wrong = ~(np.abs(values) <= 1.0) if in_box else ~np.isfinite(values)
-    if wrong.any():
-        where = tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), values.shape))
-        must = "lie in [-1, 1]" if in_box else "be finite"
-        if name == "actions" and np.isfinite(values).all():
-            must += "; --rescale-actions (rescale_actions=True) brings actions there, and records the scale"
-        raise ValueError(f"{name}{list(where)} is {values[where]}, must {must}")
+def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> dict[str, Any]:
+    """What the file says about its sessions; reference scores are measured if it has none."""
+    kept = {name: value for name, value in file.metadata.items() if name not in _NOT_TAKEN}
+    policy = str(kept.get("policy", "unknown"))
+    known = f"the policy {policy}" if "policy" in kept else "an unknown policy"
+    scores = [file.metadata.get(name) for name in ("ref_min_score", "ref_max_score")]
+    if not all(isinstance(score, int | float) for score in scores):
+        scores = list(measure_reference_scores(spec, progress=progress))
+    source = {
+        name: file.metadata[name]
+        for name in ("dataset_id", "content_hash", "derived_from")
+        if name in file.metadata
+    }
+    return kept | {
+        "algorithm_name": policy,
+        "policy": policy,
+        "description": f"Sessions of {known}, imported from {path.name} by gems-gym.",
+        "ref_min_score": scores[0],
+        "ref_max_score": scores[1],
+        "derived_from": {"by": "import", "file": path.name, "sources": [source] if source else []},
+    }
+
+
+def _fill(file: D4rlFile, rows: slice, sessions: Sessions) -> None:
+    """Writes sessions into the rows of the arrays that are theirs."""
+    seen = np.asarray(sessions.observations)  # (num_sessions, num_steps + 1, observation_size)
+    file.observations[rows] = seen[:, :-1].reshape(-1, seen.shape[2])
+    file.next_observations[rows] = seen[:, 1:].reshape(-1, seen.shape[2])
+    file.actions[rows] = sessions.actions.reshape(-1, sessions.actions.shape[2])
+    file.rewards[rows] = sessions.rewards.ravel()
+    file.timeouts[rows].reshape(sessions.rewards.shape)[:, -1] = True

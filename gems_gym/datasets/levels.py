@@ -48,14 +48,14 @@ class _Share:
 
 
 class TakingTurns:
-    """Several policies, each for whole sessions: user after user of a block, they take turns.
+    """Several policies, each for complete sessions: user after user of a block, they take turns.
 
     Who plays with a user depends on the user's seed alone, on its place in its block
     (:mod:`gems_gym.user_splits`), so the shares are exact whatever the number of users stepped together.
 
     Args:
         policies: Their actions are of one shape and dtype.
-        weights: How many sessions in a row each policy plays in its turn, whole numbers ≥ 0.
+        weights: How many sessions in a row each policy plays in its turn, integers ≥ 0.
     """
 
     observes: Observed = "beliefs"
@@ -120,7 +120,7 @@ def collect_level(
         dataset_id: ``gems-slate/{preset}/{level}-v0`` if ``None``, ``-v1`` in an environment of that version.
         noise: Standard deviation of exploration noise on the latents of medium and expert policies, in [-1, 1];
             0.2 if ``None``.
-        weights: Of "mixed": how many sessions of each sum random, medium and expert play, whole numbers ≥ 1.
+        weights: Of "mixed": how many sessions of each sum random, medium and expert play, integers ≥ 1.
         env_kwargs: See :func:`~gems_gym.datasets.collect`.
         **options: Likewise.
 

@@ -124,7 +124,7 @@ def is_maker(policy: Any) -> bool:
 
 
 def name_of(policy: Any) -> str:
-    """What a policy is called if nobody says it: its registered name, or that of its function or class."""
+    """What a policy is called if no name is given: its registered name, or that of its function or class."""
     return policy if isinstance(policy, str) else getattr(policy, "__name__", type(policy).__name__)
 
 

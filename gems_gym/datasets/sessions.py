@@ -9,9 +9,22 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
+
+DATA_FILE = "main_data.hdf5"
+"""Minari's name for the file with all sessions."""
 
 CHUNK_BYTES = 2**26
 """Bytes of the sessions that are held in memory at once; a single one may have more."""
+
+CHUNK_SESSIONS = 256
+"""Sessions held in memory at once, at most; of 100 steps and 10 items, with their infos, about 10 MB."""
+
+NO_SEED = -1
+"""Stands for the seed of a session whose user is not known; no environment takes it."""
+
+NOT_TRUNCATED = "does not end truncated at its last step, as sessions of gems-gym do"
+"""What is wrong with an episode that :func:`ends_truncated` denies."""
 
 Observations = np.ndarray | dict[str, np.ndarray]
 
@@ -29,7 +42,7 @@ class Sessions:
         observations: ``(num_sessions, num_steps + 1, ...)``, or a dict of such arrays for a ``Dict`` observation space.
         actions: ``(num_sessions, num_steps, ...)``, the actions that were *executed* (exploration noise included).
         rewards: ``(num_sessions, num_steps)``, clicks on each slate.
-        infos: name -> ``(num_sessions, num_steps + 1, ...)``.
+        infos: Name -> ``(num_sessions, num_steps + 1, ...)``.
     """
 
     seeds: list[int]
@@ -47,20 +60,13 @@ class Sessions:
         """Size of all arrays."""
         return sum(array.nbytes for array in self.arrays().values())
 
+    def __getitem__(self, rows: slice) -> Sessions:
+        """Some of the sessions."""
+        return Sessions.of_arrays({name: values[rows] for name, values in self.arrays().items()})
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name, ``seeds`` (int64) among them; nested names with a slash: ``infos/slate``."""
-        observations = self.observations
-        return {
-            "seeds": np.array(self.seeds, np.int64),
-            **(
-                {f"observations/{key}": values for key, values in observations.items()}
-                if isinstance(observations, dict)
-                else {"observations": observations}
-            ),
-            "actions": self.actions,
-            "rewards": self.rewards,
-            **{f"infos/{name}": values for name, values in self.infos.items()},
-        }
+        return {"seeds": np.array(self.seeds, np.int64), **_flat(vars(self))}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Sessions:
@@ -69,16 +75,27 @@ class Sessions:
         Raises:
             KeyError: If one is missing.
         """
+        return cls(**{**_nested(arrays), "seeds": arrays["seeds"].tolist()})
 
-        def within(folder: str) -> dict[str, np.ndarray]:
-            return {name.removeprefix(folder): arrays[name] for name in arrays if name.startswith(folder)}
+    @classmethod
+    def of_episodes(cls, episodes: Sequence[Mapping[str, Any]]) -> Sessions:
+        """Puts episodes of the same arrays and lengths together.
 
-        return cls(
-            seeds=arrays["seeds"].tolist(),
-            observations=within("observations/") or arrays["observations"],
-            actions=arrays["actions"],
-            rewards=arrays["rewards"],
-            infos=within("infos/"),
+        Args:
+            episodes: At least one, in the form that :meth:`episodes` yields.
+
+        Raises:
+            ValueError: If they do not have the same arrays of the same shapes, or a seed is no 64-bit integer.
+        """
+        flat = [_flat(one) for one in episodes]
+        if any(one.keys() != flat[0].keys() for one in flat):
+            raise ValueError("the episodes do not have the same arrays")
+        try:
+            seeds = np.array([one["seed"] for one in episodes], np.int64)
+        except OverflowError as error:
+            raise ValueError(f"an episode's seed must be a 64-bit integer: {error}") from error
+        return cls.of_arrays(
+            {"seeds": seeds} | {name: np.stack([one[name] for one in flat]) for name in flat[0]}
         )
 
     def check(self, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> None:
@@ -97,23 +114,8 @@ class Sessions:
             raise ValueError(f"sessions: {num_sessions} rows of rewards for {len(self.seeds)} seeds")
         with_last = (num_sessions, num_steps + 1)
         check_rows("actions", self.actions, (num_sessions, num_steps), action_space)
-        if isinstance(observation_space, gymnasium.spaces.Dict):
-            if not isinstance(self.observations, dict) or set(self.observations) != set(
-                observation_space.spaces
-            ):
-                raise ValueError(
-                    f"sessions: observations must be a dict with the keys {sorted(observation_space.spaces)}"
-                )
-            for key, space in observation_space.spaces.items():
-                check_rows(
-                    f"observations[{key!r}]", self.observations[key], (num_sessions, num_steps + 1), space
-                )
-        elif isinstance(self.observations, dict):
-            raise ValueError(
-                f"sessions: observations must be one array, as their space is {observation_space}, got a dict"
-            )
-        else:
-            check_rows("observations", self.observations, with_last, observation_space)
+        for name, values, space in observed_arrays(self.observations, observation_space):
+            check_rows(name, values, with_last, space)
         for name, values in self.infos.items():
             if values.shape[:2] != with_last:
                 raise ValueError(
@@ -128,20 +130,35 @@ class Sessions:
         terminations = np.zeros(num_steps, dtype=np.bool_)
         truncations = np.zeros(num_steps, dtype=np.bool_)
         truncations[-1] = True
+        arrays = _flat(vars(self))
         for row, seed in enumerate(self.seeds):
-            yield {
-                "seed": int(seed),
-                "observations": (
-                    {key: values[row] for key, values in self.observations.items()}
-                    if isinstance(self.observations, dict)
-                    else self.observations[row]
-                ),
-                "actions": self.actions[row],
-                "rewards": self.rewards[row],
-                "terminations": terminations,
-                "truncations": truncations,
-                "infos": {name: values[row] for name, values in self.infos.items()},
-            }
+            parts = _nested({name: values[row] for name, values in arrays.items()})
+            yield {"seed": int(seed), **parts, "terminations": terminations, "truncations": truncations}
+
+
+def _flat(parts: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of sessions or of an episode by name, those in a dict as ``infos/slate``."""
+    arrays: dict[str, np.ndarray] = {}
+    for part in ("observations", "actions", "rewards", "infos"):
+        if isinstance(parts[part], Mapping):
+            arrays |= {f"{part}/{name}": values for name, values in parts[part].items()}
+        else:
+            arrays[part] = parts[part]
+    return arrays
+
+
+def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What :func:`_flat` was given."""
+
+    def within(folder: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(folder): arrays[name] for name in arrays if name.startswith(folder)}
+
+    return {
+        "observations": within("observations/") or arrays["observations"],
+        "actions": arrays["actions"],
+        "rewards": arrays["rewards"],
+        "infos": within("infos/"),
+    }
 
 
 def sessions_at_once(session_bytes: int, most: int) -> int:
@@ -157,42 +174,72 @@ def join_sessions(parts: Sequence[Sessions]) -> Sessions:
     """
     if len(parts) == 1:
         return parts[0]
-    first = parts[0].observations
-    return Sessions(
-        seeds=[seed for part in parts for seed in part.seeds],
-        observations=(
-            {key: np.concatenate([part.observations[key] for part in parts]) for key in first}
-            if isinstance(first, dict)
-            else np.concatenate([part.observations for part in parts])
-        ),
-        actions=np.concatenate([part.actions for part in parts]),
-        rewards=np.concatenate([part.rewards for part in parts]),
-        infos={name: np.concatenate([part.infos[name] for part in parts]) for name in parts[0].infos},
-    )
+    arrays = [part.arrays() for part in parts]
+    return Sessions.of_arrays({name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 
 
-def check_rows(name: str, values: np.ndarray, leading: tuple[int, int], space: gymnasium.Space[Any]) -> None:
+def observed_arrays(
+    observations: Observations, space: gymnasium.Space[Any]
+) -> list[tuple[str, np.ndarray, gymnasium.Space[Any]]]:
+    """The arrays of observations, each with its name for errors and the space that its elements lie in.
+
+    Raises:
+        ValueError: If they are a dict where the space is none, or the other way round, or one of other keys.
+    """
+    if not isinstance(space, gymnasium.spaces.Dict):
+        if isinstance(observations, dict):
+            raise ValueError(
+                f"sessions: observations must be one array, as their space is {space}, got a dict"
+            )
+        return [("observations", observations, space)]
+    if not isinstance(observations, dict) or observations.keys() != space.spaces.keys():
+        raise ValueError(f"sessions: observations must be a dict with the keys {sorted(space.spaces)}")
+    return [(f"observations[{key!r}]", observations[key], one) for key, one in space.spaces.items()]
+
+
+def check_rows(name: str, values: np.ndarray, leading: tuple[int, ...], space: gymnasium.Space[Any]) -> None:
     """Checks one array of ``leading`` rows of elements of an array space.
 
     Args:
         name: What the array is called in the error.
         values: The array, ``leading + space.shape``.
-        leading: The sizes of the first two axes.
+        leading: The sizes of the first axes.
         space: The space each element must lie in.
 
     Raises:
         ValueError: If shape or dtype differ, or a value lies outside the space (NaN lies outside every ``Box``).
     """
-    expected = (*leading, *(space.shape or ()))
-    if values.shape != expected:
-        raise ValueError(f"sessions: {name} has shape {values.shape}, must be {expected} for {space}")
-    if values.dtype != space.dtype:
-        raise ValueError(f"sessions: {name} has dtype {values.dtype}, must be {space.dtype} for {space}")
+    check_form(name, values, leading, space)
     low, high = space_bounds(space)
     if not ((values >= low) & (values <= high)).all():
         raise ValueError(
             f"sessions: {name} holds values outside {space}: from {values.min()} to {values.max()}"
         )
+
+
+def check_form(name: str, values: np.ndarray, leading: tuple[int, ...], space: gymnasium.Space[Any]) -> None:
+    """Checks shape and dtype of an array alone; arguments and errors as of :func:`check_rows`."""
+    expected = (*leading, *(space.shape or ()))
+    if values.shape != expected:
+        raise ValueError(f"sessions: {name} has shape {values.shape}, must be {expected} for {space}")
+    if values.dtype != space.dtype:
+        raise ValueError(f"sessions: {name} has dtype {values.dtype}, must be {space.dtype} for {space}")
+
+
+def first_of(wrong: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Where the first True stands in a mask that has one."""
+    return tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
+
+
+def ends_truncated(episode: Mapping[str, Any]) -> bool:
+    """Whether an episode ends by time, at its last step, as the sessions of gems-gym do."""
+    truncations = episode["truncations"]
+    return bool(
+        len(truncations) == len(episode["rewards"])
+        and truncations[-1:].all()
+        and not truncations[:-1].any()
+        and not episode["terminations"].any()
+    )
 
 
 def space_bounds(space: gymnasium.Space[Any]) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ any size without holding them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,6 @@ import h5py
 from h5py.h5d import DatasetID
 from h5py.h5g import GroupID
 from minari.dataset._storages.hdf5_storage import HDF5Storage
-
-DATA_FILE = "main_data.hdf5"
-"""Minari's name for the file with all sessions."""
 
 LARGEST_RATIO = 20
 """How many times a file's size its numbers may take in memory; Minari's files are not compressed, and take 1."""
@@ -65,7 +63,7 @@ class CheckedStorage(HDF5Storage):  # type: ignore[misc]  # the library has no t
         """Reads sessions; see Minari.
 
         Raises:
-            ValueError: If a session's arrays are not in this file, are no numbers, or would take more than
+            ValueError: If a session's arrays are missing, not in this file or no numbers, or would take more than
                 :data:`LARGEST_RATIO` times the file's size.
         """
         for chunk in _chunks(episode_indices):
@@ -76,19 +74,30 @@ class CheckedStorage(HDF5Storage):  # type: ignore[misc]  # the library has no t
                     f"{self._file_path} promises {total:,} bytes of numbers in {len(chunk)} episodes, more than "
                     f"{LARGEST_RATIO} times its own size"
                 )
-            yield from super().get_episodes(chunk)
+            with self._naming_damage():
+                yield from super().get_episodes(chunk)
 
     def get_episode_metadata(self, episode_indices: Iterable[int]) -> Iterator[dict[str, Any]]:
         """Reads what is said of sessions: id, seed, number of steps; see Minari.
 
         Raises:
-            ValueError: If an entry is not in this file, or larger than 64 KiB.
+            ValueError: If an entry is not in this file, larger than 64 KiB, or no seed where there should be one.
         """
         for chunk in _chunks(episode_indices):
             with h5py.File(self._file_path) as file:
                 for index in chunk:
                     self._check_attributes(file, f"episode_{index}")
-            yield from super().get_episode_metadata(chunk)
+            with self._naming_damage():
+                yield from super().get_episode_metadata(chunk)
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        """Raises a ValueError that names the file for whatever Minari and h5py raise for what they do not expect."""
+        try:
+            yield
+        except (KeyError, AssertionError, TypeError) as error:
+            reason = " ".join(map(str, error.args)) or "an array is not of the kind of its space"
+            raise ValueError(f"an episode in {self._file_path} is damaged: {reason}") from error
 
     def _bytes_in(self, parent: GroupID, where: str, depth: int = 0) -> int:
         """Bytes that an array, or all arrays of a group, take in memory; all of them are numbers in this file."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from gems_gym.beliefs import load_belief
-from gems_gym.common.progress import told_to
-from gems_gym.datasets.chunks import Chunks
+from gems_gym.common.progress import reporting_to
 from gems_gym.datasets.players import MakePolicy, name_of, open_player
+from gems_gym.datasets.unfinished import Chunks
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, as_artefact, environment_spec
 from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker
@@ -82,11 +82,11 @@ def play_in_processes(job: Job, missing: Sequence[int], workers: int) -> Generat
         workers: How many processes, ≥ 1.
 
     Yields:
-        Each chunk as it has become whole; each process plays its own in order.
+        Each chunk once it is finished; each process plays its own in order.
 
     Raises:
         RuntimeError: If a process died.
-        Exception: What was raised in a process, as one of the classes that our commands tell in one line.
+        Exception: What was raised in a process, as one of the classes that our commands report in one line.
     """
     context = multiprocessing.get_context("spawn")  # a fork would copy threads and compiled code in mid-air
     processes: dict[Connection, BaseProcess] = {}
@@ -148,7 +148,7 @@ def _work(job: Job, indices: list[int], sender: Connection) -> None:
     try:
         spec = environment_spec(job.env_id, job.env_kwargs)
         artefacts = {name: as_artefact(file, _LOADERS[name], file) for name, file in job.files.items()}
-        with told_to(_nobody), open_player(spec, job.policy, artefacts, job.num_envs) as player:
+        with reporting_to(_nobody), open_player(spec, job.policy, artefacts, job.num_envs) as player:
             for index in indices:
                 job.chunks.save(index, player.play(job.chunks.users(index)))
                 sender.send(index)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -18,6 +18,7 @@ from gymnasium.vector import VectorEnv
 from gems_gym.artifacts import shipped
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.progress import track
+from gems_gym.envs import SlateEnv
 from gems_gym.envs.recorded_spec import check_spec
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import make_policy
@@ -108,6 +109,27 @@ def environment_spec(env_id: str, overrides: Mapping[str, Any] | None = None) ->
         ) from error
     check_spec(spec)
     return spec
+
+
+def recorded_world(spec: EnvSpec, catalog_hash: str | None, owner: str) -> SlateEnv:
+    """Makes the slate environment that sessions were played in.
+
+    Args:
+        spec: The environment's spec, as it was rebuilt; of a latent one the slate environment inside is taken.
+        catalog_hash: The catalogue that the sessions' item ids belong to; not checked if None.
+        owner: What holds the sessions, for the message.
+
+    Raises:
+        ValueError: If the environment has another catalogue, for instance since a file of item embeddings changed.
+    """
+    env = cast(SlateEnv, gymnasium.make(slate_spec(spec)).unwrapped)
+    if catalog_hash not in (None, env.catalog.hash):
+        raise ValueError(
+            f"{owner} was recorded with the catalogue {catalog_hash}, but {spec.id} with its keywords has "
+            f"{env.catalog.hash}: item ids mean other items there; use the environment, and the item_embeddings, of "
+            "the recording"
+        )
+    return env
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Writes a Minari dataset chunk by chunk; it appears under its id only when it is whole."""
+"""Writes a Minari dataset chunk by chunk; it appears under its id only when it is finished."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.common.dataset_folders import ARTIFACTS
-from gems_gym.common.files import naming_file
-from gems_gym.common.folders import refuse_link
+from gems_gym.common.files import naming_file, refuse_link
 from gems_gym.datasets.card import AUTHOR, running_command, write_card
-from gems_gym.datasets.sessions import CHUNK_BYTES, ContentHash, Sessions
+from gems_gym.datasets.sessions import CHUNK_BYTES, CHUNK_SESSIONS, DATA_FILE, ContentHash, Sessions
 from gems_gym.datasets.unfinished import (
     DATASET_ID,
     NEW,
@@ -28,10 +27,6 @@ from gems_gym.errors import require
 
 if TYPE_CHECKING:
     import minari
-
-
-_MAIN_FILE = "main_data.hdf5"
-"""Minari's name for the file with all episodes."""
 
 
 def check_new_dataset_id(dataset_id: str, *, overwrite: bool = False) -> Path:
@@ -90,7 +85,7 @@ class DatasetWriter:
     Episodes are appended to a file in a hidden directory beside the datasets, on the same file system, and
     renamed into place by :meth:`finish`. Leaving the block without having finished, by an error or Ctrl-C,
     removes what was written. The hidden directory is the id's: one process at a time writes a dataset, and what
-    somebody else puts there stays until a dataset of this id is finished.
+    another process puts there stays until a dataset of this id is finished.
 
     Args:
         dataset_id: The new dataset's id, see :func:`check_new_dataset_id`.
@@ -99,7 +94,7 @@ class DatasetWriter:
         env_spec: Spec of the environment that the sessions were played in. With artifacts, the latent environment
             around it is recorded (:func:`~gems_gym.envs.recorded_spec.recorded_spec`).
         artifacts: The ranker's and the belief's file by the name of the copy that is stored with the data, or nothing.
-        overwrite: Replaces a dataset of this id, once the new one is whole.
+        overwrite: Replaces a dataset of this id, once the new one is finished.
 
     Attributes:
         directory: The hidden directory; it exists within the block.
@@ -116,7 +111,7 @@ class DatasetWriter:
         ...     dataset = writer.finish({"algorithm_name": "random"})
     """
 
-    chunk_episodes: ClassVar[int] = 256
+    chunk_episodes: ClassVar[int] = CHUNK_SESSIONS
 
     def __init__(
         self,
@@ -194,7 +189,7 @@ class DatasetWriter:
             The finished dataset.
 
         Raises:
-            ValueError: If nothing was appended, or if somebody else made a dataset of this id in the meantime.
+            ValueError: If nothing was appended, or if another process made a dataset of this id in the meantime.
             OSError: If the file can't be written, e.g. on a full disk.
         """
         if self._storage is None:
@@ -236,7 +231,7 @@ class DatasetWriter:
             )
             # Minari leaves an empty file, which HDF5 takes for one of its oldest format, without the order that Minari
             # asks for: there, each episode costs a count of all before it.
-            with require("h5py").File(data_path / _MAIN_FILE, "w", track_order=True):
+            with require("h5py").File(data_path / DATA_FILE, "w", track_order=True):
                 pass
             self._storage.update_metadata(
                 {"dataset_id": self.dataset_id, "minari_version": minari.__version__}
@@ -257,7 +252,7 @@ class DatasetWriter:
         write_card(self.directory / NEW, self._env_spec, self._storage.metadata)
 
     def _check_room(self, needed: int) -> None:
-        """Raises before h5py finds the disk full, which it tells in a hundred lines, and again when files close."""
+        """Raises before h5py finds the disk full, which it reports in a hundred lines, and again when files close."""
         free = shutil.disk_usage(self.directory).free
         if free < needed:
             raise OSError(
@@ -277,7 +272,7 @@ class DatasetWriter:
             KeyError,
         ) as error:  # h5py has all of these for a failed write
             raise OSError(
-                f"dataset {self.dataset_id!r} can't be written to {self.directory / NEW / 'data' / _MAIN_FILE}: is the "
+                f"dataset {self.dataset_id!r} can't be written to {self.directory / NEW / 'data' / DATA_FILE}: is the "
                 f"disk full? ({' '.join(str(error).split())})"
             ) from error
         self._pending, self._pending_bytes = [], 0

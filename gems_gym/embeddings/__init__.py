@@ -9,10 +9,9 @@ from gems_gym.embeddings.base import (
     load_embeddings,
     make_embeddings,
 )
-from gems_gym.embeddings.co_click import co_click_embeddings
+from gems_gym.embeddings.co_click import co_click_embeddings, session_co_click_embeddings
 from gems_gym.embeddings.matrix_factorization import BprSettings, matrix_factorization_embeddings
-from gems_gym.embeddings.scratch import scratch_embeddings
-from gems_gym.embeddings.session_co_click import session_co_click_embeddings
+from gems_gym.embeddings.without_log import scratch_embeddings
 
 __all__ = [
     "BprSettings",

@@ -37,11 +37,11 @@ class Sources:
     """What embeddings may be made from; each kind takes the one it needs.
 
     Attributes:
-        num_items: items in the catalogue.
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        log: logged slates and clicks.
-        true_embeddings: the simulator's own, float ``(num_items, D)``: privileged.
-        belief: the file of a pretrained GRU belief.
+        num_items: Items in the catalogue.
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        log: Logged slates and clicks.
+        true_embeddings: The simulator's own, float ``(num_items, D)``: privileged.
+        belief: The file of a pretrained GRU belief.
     """
 
     num_items: int
@@ -58,9 +58,9 @@ class Make(Protocol):
         """The embeddings.
 
         Args:
-            sources: holds what the kind ``needs``.
-            size: numbers in an embedding; None: the kind's own default.
-            seed: of everything random.
+            sources: Holds what the kind ``needs``.
+            size: Numbers in an embedding; None: the kind's own default.
+            seed: Of everything random.
 
         Returns:
             float32 ``(num_items, size)``.
@@ -72,9 +72,9 @@ class LogRecipe:
     """What a kind of embeddings is best made from, where the log is not given.
 
     Attributes:
-        policy: name of the logging policy.
-        sessions: sessions logged.
-        session_length: slates in a session; None: as many as in the world.
+        policy: Name of the logging policy.
+        sessions: Sessions logged.
+        session_length: Slates in a session; None: as many as in the world.
     """
 
     policy: str = "eps_greedy_oracle"
@@ -90,10 +90,10 @@ class EmbeddingKind:
     """A way of making item embeddings: what the entry points of the group ``gems_gym.embeddings`` name.
 
     Attributes:
-        make: makes them.
-        needs: the field of :class:`Sources` that it takes, besides the number of items.
-        privileged: whether they hold what no recommender could know.
-        log_recipe: what to log for them, where they need a log; by default that of arXiv 2301.08632.
+        make: Makes them.
+        needs: The field of :class:`Sources` that it takes, besides the number of items.
+        privileged: Whether they hold privileged information.
+        log_recipe: What to log for them, where they need a log; by default that of arXiv 2301.08632.
     """
 
     make: Make
@@ -102,7 +102,7 @@ class EmbeddingKind:
     log_recipe: LogRecipe = LogRecipe()
 
     def __call__(self, sources: Sources, size: Units | None = None, seed: Seed = 0) -> NDArray[np.float32]:
-        """Makes the embeddings, see :class:`Make`; a ValueError tells of a missing source or a size below 1."""
+        """Makes the embeddings, see :class:`Make`; a ValueError names a missing source or a size below 1."""
         if getattr(sources, self.needs) is None:
             raise ValueError(f"these embeddings are made from sources.{self.needs}, which is not given")
         size = checked("size", size, Units | None)
@@ -115,11 +115,11 @@ class EmbeddingTable:
 
     Attributes:
         vectors: float32 ``(num_items, size)``.
-        kind: the artefact kind, "embeddings/name".
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        privileged: whether they hold what no recommender could know.
-        header: what else is recorded in the file.
-        sha256: digest of the file they were read from, None if there is none.
+        kind: The artefact kind, "embeddings/name".
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        privileged: Whether they hold privileged information.
+        header: What else is recorded in the file.
+        sha256: Digest of the file they were read from, None if there is none.
     """
 
     vectors: NDArray[np.float32]  # (num_items, size)
@@ -149,7 +149,7 @@ class EmbeddingTable:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What whatever is built on them records of them."""
+        """What is recorded of them by what is built on them."""
         return {"kind": self.kind, "sha256": self.sha256, "privileged": self.privileged}
 
     def save(self, path: str | os.PathLike[str]) -> str:
@@ -168,13 +168,13 @@ def load_embeddings(path: str | os.PathLike[str], catalog_hash: str | None = Non
     """Reads item embeddings of any kind.
 
     Args:
-        path: a file that :meth:`EmbeddingTable.save` wrote, or the name of shipped ones.
-        catalog_hash: hash of the catalogue that they are wanted for; None: any.
+        path: A file that :meth:`EmbeddingTable.save` wrote, or the name of shipped ones.
+        catalog_hash: Hash of the catalogue that they are wanted for; None: any.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ArtifactError: the file is not a whole and unaltered artefact of item embeddings.
-        ValueError: they belong to another catalogue (both hashes are named), or neither a file nor a shipped name.
+        FileNotFoundError: There is no such file.
+        ArtifactError: The file is not a complete and unaltered artefact of item embeddings.
+        ValueError: They belong to another catalogue (both hashes are named), or neither a file nor a shipped name.
     """
     artifact = load_artifact(shipped.path(path, "embeddings"), "embeddings")
     header = dict(artifact.header)
@@ -203,15 +203,15 @@ def make_embeddings(
     """Makes item embeddings of one kind.
 
     Args:
-        name: a member of the entry-point group ``gems_gym.embeddings``: "scratch", "co_click",
+        name: A member of the entry-point group ``gems_gym.embeddings``: "scratch", "co_click",
             "session_co_click", "matrix_factorization", "belief", "ideal", or a plugin's.
-        sources: what they may be made from; it has to hold what the kind needs.
-        size: numbers in an embedding; None: the kind's default (20 for those that are learned).
-        seed: of everything random.
+        sources: What they may be made from; it has to hold what the kind needs.
+        size: Numbers in an embedding; None: the kind's default (20 for those that are learned).
+        seed: Of everything random.
 
     Raises:
-        ValueError: an unknown name, a source that is missing, or one that does not fit the catalogue.
-        FileNotFoundError: there is no belief file of that name.
+        ValueError: An unknown name, a source that is missing, or one that does not fit the catalogue.
+        FileNotFoundError: There is no belief file of that name.
     """
     kind: EmbeddingKind = plugins.load(plugins.EMBEDDINGS, name)
     vectors = kind(sources, size, seed)
@@ -245,15 +245,15 @@ def clicked_items(
     """Who clicked what.
 
     Args:
-        log: slates and clicks.
-        num_items: items in the catalogue.
-        row_axes: how many leading axes of the arrays make up a row: all but the slots' for slates, one for sessions.
+        log: Slates and clicks.
+        num_items: Items in the catalogue.
+        row_axes: How many leading axes of the arrays make up a row: all but the slots' for slates, one for sessions.
 
     Returns:
         Row and item of every click in the order of the log, and the number of rows.
 
     Raises:
-        ValueError: arrays of different shapes, or unknown item ids that were clicked.
+        ValueError: Arrays of different shapes, or unknown item ids that were clicked.
     """
     if log.slates.shape != log.clicks.shape:
         raise ValueError(

@@ -43,12 +43,12 @@ class BprSettings:
     pair, as in the BPR paper, and its learning rate is of another order.
 
     Attributes:
-        size: numbers in an embedding.
-        learning_rate: of the stochastic gradient steps, one pair each.
-        regularization: weight of the squared norms.
-        held_out: share of the (session, item) pairs that the stop is decided on.
-        patience: checks (one a pass over the pairs) without improvement after which it stops.
-        max_passes: it stops after so many in any case.
+        size: Numbers in an embedding.
+        learning_rate: Of the stochastic gradient steps, one pair each.
+        regularization: Weight of the squared norms.
+        held_out: Share of the (session, item) pairs that the stop is decided on.
+        patience: Checks (one a pass over the pairs) without improvement after which it stops.
+        max_passes: It stops after so many in any case.
     """
 
     size: Units = DEFAULT_SIZE
@@ -74,16 +74,16 @@ def matrix_factorization_embeddings(
     held-out pairs (their negatives drawn once) is checked; the item vectors of the best check are returned.
 
     Args:
-        log: slates and clicks; the first axis is the session.
-        num_items: items in the catalogue; ids are ``0 … num_items - 1``.
-        settings: how; the defaults if None.
-        seed: of the initial vectors, the held-out pairs, the order and the negatives.
+        log: Slates and clicks; the first axis is the session.
+        num_items: Items in the catalogue; ids are ``0 … num_items - 1``.
+        settings: How; the defaults if None.
+        seed: Of the initial vectors, the held-out pairs, the order and the negatives.
 
     Returns:
         float32 ``(num_items, size)``, scaled as a whole to a root mean square of 1.
 
     Raises:
-        ValueError: arrays of different shapes, unknown item ids, or fewer than ten different pairs.
+        ValueError: Arrays of different shapes, unknown item ids, or fewer than ten different pairs.
     """
     settings = settings or BprSettings()
     rng = np.random.default_rng(seed)
@@ -209,5 +209,5 @@ def _make(sources: Sources, size: int | None, seed: int) -> NDArray[np.float32]:
     return matrix_factorization_embeddings(sources.log, sources.num_items, settings, seed=seed)
 
 
-KIND = EmbeddingKind(_make, needs="log")
-"""What the entry point names."""
+MATRIX_FACTORIZATION = EmbeddingKind(_make, needs="log")
+"""Items that the same people click are alike, by BPR."""

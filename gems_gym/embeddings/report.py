@@ -26,9 +26,9 @@ class EmbeddingQuality:
     Attributes:
         cosine_correlation: Pearson correlation, over pairs of different items, of their cosine with the cosine of
             their true embeddings; 1 is best, 0 no relation.
-        topic_purity: share of the items whose topic is the most frequent one of their cluster, with k-means on unit
+        topic_purity: Share of the items whose topic is the most frequent one of their cluster, with k-means on unit
             vectors and as many clusters as topics; 1 is best.
-        neighbour_purity: share of the ten items with the largest cosine to an item that have its topic, a mean over
+        neighbour_purity: Share of the ten items with the largest cosine to an item that have its topic, a mean over
             items; 1 is best.
     """
 
@@ -48,12 +48,12 @@ def embedding_quality(
 
     Args:
         vectors: float ``(num_items, size)``; the cosine of a vector of zeros with any other counts as 0.
-        true_embeddings: the simulator's own, float ``(num_items, D)``.
-        item_topics: main topic of every item, ``(num_items,)``.
-        seed: of the starts of k-means.
+        true_embeddings: The simulator's own, float ``(num_items, D)``.
+        item_topics: Main topic of every item, ``(num_items,)``.
+        seed: Of the starts of k-means.
 
     Raises:
-        ValueError: numbers of items that do not agree.
+        ValueError: Numbers of items that do not agree.
     """
     if not len(vectors) == len(true_embeddings) == len(item_topics):
         raise ValueError(
@@ -82,19 +82,19 @@ def compare_embeddings(
     """Makes item embeddings of several kinds and measures each against the simulator's own.
 
     Args:
-        sources: what they are made from; ``true_embeddings`` is needed to measure.
-        item_topics: main topic of every item, ``(num_items,)``.
-        names: which kinds; None: every installed one whose source is given.
-        size: numbers in an embedding of the kinds that leave it open; None: their defaults.
-        seed: of everything random.
-        progress: whether to show a progress bar on stderr.
+        sources: What they are made from; ``true_embeddings`` is needed to measure.
+        item_topics: Main topic of every item, ``(num_items,)``.
+        names: Which kinds; None: every installed one whose source is given.
+        size: Numbers in an embedding of the kinds that leave it open; None: their defaults.
+        seed: Of everything random.
+        progress: Whether to show a progress bar on stderr.
 
     Returns:
         Name -> the fields of :class:`EmbeddingQuality`, ``size``, ``privileged`` and ``seconds`` (the first time after
         an installation, what is compiled takes some more).
 
     Raises:
-        ValueError: no true embeddings, an unknown name, or a source that is missing.
+        ValueError: No true embeddings, an unknown name, or a source that is missing.
     """
     true = sources.true_embeddings
     if true is None:

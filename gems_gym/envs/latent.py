@@ -7,16 +7,50 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.config import SlateConfig
-from gems_gym.envs.around_slates import AroundSlates
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame
 from gems_gym.envs.slate import SlateEnv
 from gems_gym.rankers import Ranker
-from gems_gym.simulator import ItemEmbeddings
+from gems_gym.simulator import Catalog, ItemEmbeddings, SlateSimulator
 from gems_gym.wrappers import BeliefObservation, LatentAction
+
+
+class AroundSlates:
+    """Base of environments around a raw one: its world is theirs, and so is its spec, which its picture shows."""
+
+    _core: Any  # SlateEnv or SlateVectorEnv
+
+    @property
+    def config(self) -> SlateConfig:
+        """The world's parameters."""
+        config: SlateConfig = self._core.config
+        return config
+
+    @property
+    def catalog(self) -> Catalog:
+        """The world's items."""
+        catalog: Catalog = self._core.catalog
+        return catalog
+
+    @property
+    def simulator(self) -> SlateSimulator:
+        """The world itself, with its users."""
+        simulator: SlateSimulator = self._core.simulator
+        return simulator
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How it was made, if by ``gymnasium.make`` or ``gymnasium.make_vec``."""
+        spec: EnvSpec | None = self._core.spec
+        return spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._core.spec = spec
 
 
 class LatentSlateEnv(AroundSlates, gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
@@ -119,7 +153,7 @@ class LatentSlateEnv(AroundSlates, gymnasium.Env[NDArray[np.float32], NDArray[np
             action: Floats ``(ranker.action_size,)`` in [-1, 1].
 
         Returns:
-            belief, reward (clicks), terminated (always False), truncated, info.
+            Belief, reward (clicks), terminated (always False), truncated, info.
 
         Raises:
             ValueError: A latent that is not finite, out of the box, or of another shape or dtype.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.config import SlateConfig
-from gems_gym.envs.around_slates import AroundSlates
+from gems_gym.envs.latent import AroundSlates
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame
 from gems_gym.envs.slate_vector import SlateVectorEnv
 from gems_gym.rankers import Ranker
@@ -32,7 +32,7 @@ class LatentSlateVectorEnv(AroundSlates, VectorEnv[NDArray[np.float32], NDArray[
         preset: A name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``.
         ranker: A shipped ranker's name, a ranker's file, or a ranker.
         belief: A shipped belief's name, a belief encoder's file, or a belief encoder.
-        item_embeddings: One's own catalogue, an array or the path of an .npy file.
+        item_embeddings: Your own catalogue, an array or the path of an .npy file.
         autoreset_mode: ``"same_step"`` (default), ``"next_step"`` or ``"disabled"``.
         max_episode_steps: Gymnasium's name for ``episode_length``; what ``make_vec`` hands over.
         render_mode: As in ``SlateVectorEnv``.
@@ -98,7 +98,7 @@ class LatentSlateVectorEnv(AroundSlates, VectorEnv[NDArray[np.float32], NDArray[
             actions: Floats ``(num_envs, ranker.action_size)`` in [-1, 1].
 
         Returns:
-            beliefs, rewards float32 ``(num_envs,)``, terminations (all False), truncations, infos.
+            Beliefs, rewards float32 ``(num_envs,)``, terminations (all False), truncations, infos.
 
         Raises:
             ValueError: Latents that are not finite, out of the box, or of another shape or dtype.

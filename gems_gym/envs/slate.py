@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
-from gems_gym.envs.session_status import SessionStatus
+from gems_gym.envs.spaces import SessionStatus
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 from gems_gym.simulator.state import Shown
 
@@ -19,14 +19,14 @@ _ONLY_USER = np.zeros(1, np.int64)
 
 
 class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
-    """A user opens a session, is shown a slate at every step, clicks, gets bored of topics, and drifts.
+    """A user opens a session, is shown a slate at every step, clicks, gets bored of topics, and changes preferences.
 
     ## Description
     A catalogue of 1,000 items in 10 topics; a user with a preference over them. At every step the agent shows a
     slate of 10 items, the user clicks some. A topic that was clicked often in the last steps bores the user for a
-    while; every click moves the user's preference towards the clicked item. The agent that shows what scores
-    highest now bores its users soon: good agents plan. The dynamics are those of the simulator published with
-    GeMS (Deffayet, Thonet, Renders, de Rijke, WSDM 2023, arXiv 2301.08632, Section 5.1).
+    while; every click moves the user's preference towards the clicked item. An agent that always shows the items with
+    the highest scores soon bores its users, so good agents plan. The dynamics are those of the simulator published
+    with GeMS (Deffayet, Thonet, Renders, de Rijke, WSDM 2023, arXiv 2301.08632, Section 5.1).
 
     ## Action Space
     ``MultiDiscrete([num_items] * slate_size)``: the item in each position, top first; int64 ``(10,)``.
@@ -53,10 +53,10 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     slate, ``user_state`` float32 ``(embedding_size,)`` after it. All but the first two are privileged.
 
     ## Arguments
-    ``preset``: a name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``. ``item_embeddings``: one's own
+    ``preset``: a name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``. ``item_embeddings``: your own
     catalogue, an ``(num_items, embedding_size)`` array or the path of an .npy file (the form that a
     spec can be saved with). ``render_mode``: ``"ansi"`` (text), ``"rgb_array"`` (pictures), ``"human"`` (a window)
-    or None; all but the text need the extra ``render``. Every field of :class:`gems_gym.config.SlateConfig` by
+    or None; all but the text require the extra ``render``. Every field of :class:`gems_gym.config.SlateConfig` by
     keyword.
 
     ```python
@@ -68,7 +68,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     ```
 
     ## Version History
-    * v1: v0 with three oddities of the published simulator mended: clicks on the first slate are logged with a time
+    * v1: v0 with three oddities of the published simulator corrected: clicks on the first slate are logged with a time
       stamp like all others (in v0 they have none and leave the log late); the short-term topic becomes that of the item
       clicked last (in v0 that of the item whose id is the click's position); a click counts as recent in exactly
       ``boredom_moving_window`` steps (in v0 in one more). Returns under both: ``docs/environments.md``.
@@ -139,7 +139,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             action: Item ids, integers ``(slate_size,)`` in ``[0, num_items)``.
 
         Returns:
-            observation, reward (clicks), terminated (always False), truncated, info.
+            Observation, reward (clicks), terminated (always False), truncated, info.
 
         Raises:
             ValueError: A slate of the wrong length, or an item that is not in the catalogue.

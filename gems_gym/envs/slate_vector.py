@@ -14,8 +14,7 @@ from gems_gym.common.machine import check_fits_memory
 from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
-from gems_gym.envs.session_status import SessionStatus
-from gems_gym.envs.spaces import Arrays
+from gems_gym.envs.spaces import Arrays, SessionStatus
 from gems_gym.errors import unknown_name
 from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
 from gems_gym.simulator.state import Shown
@@ -31,7 +30,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
     Args:
         num_envs: Users stepped together, ≥ 1.
         preset: A name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``.
-        item_embeddings: One's own catalogue, an array or the path of an .npy file.
+        item_embeddings: Your own catalogue, an array or the path of an .npy file.
         autoreset_mode: What happens at a session's end: ``"same_step"`` (default: the step that ends a session
             returns the next session's first observation, the last one is in ``infos["final_obs"]``),
             ``"next_step"`` (the step after ignores the action and opens the next session), ``"disabled"``
@@ -127,7 +126,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             actions: Item ids, integers ``(num_envs, slate_size)`` in ``[0, num_items)``.
 
         Returns:
-            observations, rewards float32 ``(num_envs,)``, terminations (all False), truncations, infos.
+            Observations, rewards float32 ``(num_envs,)``, terminations (all False), truncations, infos.
 
         Raises:
             ValueError: Slates of another shape, or an item that is not in the catalogue.
@@ -242,7 +241,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
     def _record(
         self, opened: NDArray[np.bool_] | None = None, stepped: NDArray[np.bool_] | None = None
     ) -> None:
-        """Tell the renderer, if there is one, whose session has opened and who has taken a step."""
+        """Inform the renderer, if there is one, whose session has opened and who has taken a step."""
         if self._renderer is None or self.shown is None:
             return
         if opened is not None:

@@ -1,11 +1,13 @@
 """What agents see and do in a world, the infos that go with it, and the checks both environments share."""
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
 from gymnasium import spaces
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import as_array, checked
@@ -18,6 +20,28 @@ INFO_KEYS = ("slate", "clicks", "scores", "relevances", "bored", "user_state")
 """Keys of ``info``, the same at every step and at reset."""
 
 Arrays = dict[str, NDArray[Any]]
+
+
+class SessionStatus(Enum):
+    """Where an environment stands between its calls."""
+
+    NOT_STARTED = "not started"
+    RUNNING = "running"
+    ENDED = "ended"
+    CLOSED = "closed"
+
+    def check_open(self) -> None:
+        """Raise ClosedEnvironmentError after ``close()``."""
+        if self is SessionStatus.CLOSED:
+            raise ClosedEnvironmentError("this environment was closed; make a new one")
+
+    def check_running(self) -> None:
+        """Raise unless a session runs: ClosedEnvironmentError after ``close()``, else ResetNeeded."""
+        if self is SessionStatus.RUNNING:
+            return
+        self.check_open()
+        when = "before the first reset" if self is SessionStatus.NOT_STARTED else "after the session's end"
+        raise ResetNeeded(f"step was called {when}; call reset() first")
 
 
 def observation_space(config: SlateConfig) -> spaces.Space[Any]:

@@ -19,26 +19,26 @@ _PREFIX = "actor"
 
 
 class Actor:
-    """A deterministic policy without memory: a feed-forward network that ends in tanh.
+    """A deterministic policy without memory: a feed-forward network that ends in tanh or a clip to the box.
 
     Agents export it after training, so that collecting and evaluating need neither torch nor the library that the
     agent was trained with. A user's action has the same bits whatever the number of users beside it.
 
     Args:
-        network: from observations to actions; its last layer is ``tanh``.
+        network: From observations to actions; its last layer is ``tanh`` or ``clip``.
         metadata: JSON-able values to keep in the file, e.g. which agent it came from.
-        half_precision: rounds the weights to float16, and stores them so: the file has half the size.
+        half_precision: Rounds the weights to float16, and stores them so: the file has half the size.
 
     Attributes:
-        network: what was given, its weights rounded if they are to be.
-        half_precision: what was given.
-        observation_size: numbers in an observation.
-        action_size: numbers in an action.
-        metadata: what was given.
-        sha256: digest of the file it was saved to or read from, None if there is none.
+        network: What was given, its weights rounded if they are to be.
+        half_precision: What was given.
+        observation_size: Numbers in an observation.
+        action_size: Numbers in an action.
+        metadata: What was given.
+        sha256: Digest of the file it was saved to or read from, None if there is none.
 
     Raises:
-        ValueError: the network does not end in tanh, so that its actions could leave [-1, 1].
+        ValueError: The network ends in another layer, so that its actions could leave [-1, 1].
     """
 
     observes: Observed = "beliefs"
@@ -47,9 +47,9 @@ class Actor:
     def __init__(
         self, network: FeedForward, metadata: dict[str, Any] | None = None, *, half_precision: bool = False
     ) -> None:
-        if not network.spec or network.spec[-1][0] != "tanh":
+        if not network.spec or network.spec[-1][0] not in ("tanh", "clip"):
             raise ValueError(
-                f"network has the layers {network.spec}; the last one must be tanh, to stay in [-1, 1]"
+                f"network has the layers {network.spec}; the last one must be tanh or clip, to stay in [-1, 1]"
             )
         self.network = _rounded(network) if half_precision else network
         self.half_precision = half_precision
@@ -75,7 +75,7 @@ class Actor:
             (num_users, action_size) float32 in [-1, 1].
 
         Raises:
-            ValueError: another shape, or a number that is not finite.
+            ValueError: Another shape, or a number that is not finite.
         """
         observations = np.asarray(observations)
         if observations.dtype.kind not in "fiu":
@@ -93,7 +93,7 @@ class Actor:
         """Writes a safetensors artefact of the kind ``policy/actor``.
 
         Args:
-            path: the file; it appears under its name only when it is whole.
+            path: The file; it appears under its name only when it is finished.
 
         Returns:
             The file's sha256, as hex; it is kept too.
@@ -114,8 +114,8 @@ class Actor:
         """Reads what :meth:`save` wrote.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ArtifactError: the file is damaged, or no ``policy/actor``.
+            FileNotFoundError: There is no such file.
+            ArtifactError: The file is damaged, or no ``policy/actor``.
         """
         artifact = load_artifact(path, KIND)
         header = artifact.header
@@ -147,14 +147,14 @@ def add_exploration_noise(
 
     Args:
         actions: (num_users, action_size) float32 in [-1, 1].
-        standard_deviation: of the noise in every dimension, in units of the action box [-1, 1]; 0 adds none.
-        generators: one per user; each draws ``action_size`` numbers, whatever the standard deviation.
+        standard_deviation: Of the noise in every dimension, in units of the action box [-1, 1]; 0 adds none.
+        generators: One per user; each draws ``action_size`` numbers, whatever the standard deviation.
 
     Returns:
         (num_users, action_size) float32 in [-1, 1].
 
     Raises:
-        ValueError: a negative or non-finite standard deviation, or not one generator per user.
+        ValueError: A negative or non-finite standard deviation, or not one generator per user.
     """
     checked("standard_deviation", standard_deviation, NonNegative)
     if len(generators) != len(actions):
@@ -170,11 +170,11 @@ class NoisyActor:
 
     Args:
         policy: Chooses latent actions, as an :class:`Actor` does.
-        standard_deviation: see :func:`add_exploration_noise`.
+        standard_deviation: See :func:`add_exploration_noise`.
 
     Attributes:
-        exploration_noise: the standard deviation; datasets record it.
-        sha256: the policy's, if it has one.
+        exploration_noise: The standard deviation; datasets record it.
+        sha256: The policy's, if it has one.
 
     Raises:
         ValueError: A negative or non-finite standard deviation, or a policy that shows slates.

@@ -73,7 +73,7 @@ class Policy(Protocol):
             observations: What the environment returned last: of one user, or batched.
 
         Returns:
-            An action of the environment's action space, or a batch of them; and the state to go on with.
+            An action of the environment's action space, or a batch of them; and the state to continue with.
         """
         ...
 

@@ -1,4 +1,4 @@
 """Pretraining of rankers and beliefs on logged sessions.
 
-Importing this package loads no torch; its modules ``gems_vae`` and ``gru_belief`` do.
+``session_log``, ``trainers``, ``recipes``, ``shipping``, ``reach`` and ``ranker_report`` load no torch; the others do.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.common.checks import checked_arguments
+from gems_gym.common.pictures import legend_below, new_figure, save_figure
 from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
-from gems_gym.pretraining.click_metrics import auc, click_report
-from gems_gym.pretraining.click_probe import ClickProbe
+from gems_gym.pretraining.belief import BELIEF_PRESETS
+from gems_gym.pretraining.click_prediction import ClickProbe, auc, click_report
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed, user_seeds
@@ -56,20 +57,20 @@ def compare_beliefs(
     when that slate is shown, linearly (least squares).
 
     Args:
-        beliefs: name -> encoder.
-        config: the world.
-        catalog: its items.
-        sessions: sessions logged, ≥ two per logging policy.
-        seed: of the logging users and of the click head.
-        progress: whether to show progress bars on stderr.
+        beliefs: Name -> encoder.
+        config: The world.
+        catalog: Its items.
+        sessions: Sessions logged, ≥ two per logging policy.
+        seed: Of the logging users and of the click head.
+        progress: Whether to show progress bars on stderr.
 
     Returns:
-        Name -> ``clicks`` (see :func:`~gems_gym.pretraining.click_metrics.click_report`), ``boredom_auc``, a mean over
-        topics (one half: no better than chance), ``boredom_auc_by_topic`` (None for a topic that bored nobody or
-        everybody) and ``size``. And for :data:`RECENT_CLICKS`, which no belief can know, these without ``clicks``.
+        Name -> ``clicks`` (see :func:`~gems_gym.pretraining.click_prediction.click_report`), ``boredom_auc``, a mean
+        over topics (one half: no better than chance), ``boredom_auc_by_topic`` (None for a topic that bored no user or
+        all users) and ``size``. And for :data:`RECENT_CLICKS`, which no belief can know, these without ``clicks``.
 
     Raises:
-        ValueError: a belief of another catalogue or slate size, or too few sessions.
+        ValueError: A belief of another catalogue or slate size, or too few sessions.
     """
     for name, encoder in beliefs.items():
         if (encoder.catalog_hash, encoder.slate_size) != (catalog.hash, config.slate_size):
@@ -105,6 +106,36 @@ def compare_beliefs(
     return rows
 
 
+def draw_beliefs(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
+    """Draws what :func:`compare_beliefs` measured.
+
+    Args:
+        rows: Its result.
+        title: What stands above.
+        path: The .png, .pdf or .svg file to write.
+
+    Raises:
+        ImportError: Matplotlib is not installed; the message names the extra.
+    """
+    figure = new_figure(13, 5)
+    losses, boredom = figure.subplots(1, 2)
+    reports = {name: row["clicks"] for name, row in rows.items() if "clicks" in row}
+    policies = next(iter(reports.values()))
+    series = {"base rate": [one["log_loss_base"] for one in policies.values()]}
+    for name, report in reports.items():
+        series[name] = [one["log_loss"] for one in report.values()]
+    series["truth"] = [one["log_loss_truth"] for one in policies.values()]
+    _grouped(losses, [policy.replace("_", "\n") for policy in policies], series)
+    losses.set(title="log-loss of clicks, nats a position, by logging policy")
+    by_topic = {name: row["boredom_auc_by_topic"] for name, row in rows.items()}
+    topics = [str(topic) for topic in range(len(next(iter(by_topic.values()))))]
+    _grouped(boredom, topics, by_topic)
+    boredom.axhline(0.5, color="black", linestyle=":")
+    boredom.set(title="AUC of boredom read off linearly, by topic", ylim=(0.4, 1))
+    figure.suptitle(title)
+    save_figure(figure, path)
+
+
 def _played_again(
     log: SessionLog,
     users: list[int],
@@ -112,7 +143,7 @@ def _played_again(
     config: SlateConfig,
     catalog: Catalog,
 ) -> _Session:
-    """Shows the logged slates to the same users, who click as they did, to see what a log does not tell."""
+    """Shows the logged slates to the same users, who click as they did, to see what a log does not hold."""
     shape = (log.num_sessions, config.episode_length)
     states = {name: np.empty((*shape, encoder.size), np.float32) for name, encoder in beliefs.items()}
     recent = np.empty((*shape, config.num_topics), np.float32)
@@ -168,3 +199,12 @@ def _boredom(features: NDArray[np.float32], bored: NDArray[np.bool_]) -> dict[st
     by_topic = [auc(scores[..., topic], tested[..., topic]) for topic in range(tested.shape[2])]
     known = [value for value in by_topic if value is not None]
     return {"boredom_auc": float(np.mean(known)) if known else None, "boredom_auc_by_topic": by_topic}
+
+
+def _grouped(axes: Any, groups: list[str], series: Mapping[str, list[float | None]]) -> None:
+    width = 0.8 / len(series)
+    for index, (label, values) in enumerate(series.items()):
+        places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * width
+        axes.bar(places, np.array(values, np.float64), width, label=label)  # None is no bar
+    axes.set_xticks(np.arange(len(groups)), groups)
+    legend_below(axes, 0.2)  # under labels of several lines

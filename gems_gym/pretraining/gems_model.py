@@ -20,11 +20,11 @@ class GemsVae(nn.Module):
 
     Args:
         item_embeddings: float ``(num_items, embedding_size)``.
-        frozen: whether they stay as they are.
-        slate_size: items in a slate.
-        latent_size: numbers in a latent.
-        hidden_sizes: units of the encoder's two hidden layers; the decoder has them in the other order.
-        generator: draws the initial weights (torch's default distribution for linear layers); torch's global
+        frozen: Whether they stay as they are.
+        slate_size: Items in a slate.
+        latent_size: Numbers in a latent.
+        hidden_sizes: Units of the encoder's two hidden layers; the decoder has them in the other order.
+        generator: Draws the initial weights (torch's default distribution for linear layers); torch's global
             random state is left alone.
     """
 
@@ -65,9 +65,9 @@ class GemsVae(nn.Module):
         Args:
             slates: int64 ``(N, slate_size)``.
             clicks: float ``(N, slate_size)``.
-            noise: standard normal, ``(N, latent_size)``.
-            beta: weight of the KL divergence to N(0, I) per latent dimension.
-            click_weight: weight of the clicks' term.
+            noise: Standard normal, ``(N, latent_size)``.
+            beta: Weight of the KL divergence to N(0, I) per latent dimension.
+            click_weight: Weight of the clicks' term.
 
         Returns:
             The loss, and its three parts by name.

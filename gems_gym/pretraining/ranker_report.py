@@ -6,12 +6,14 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, checked_arguments
+from gems_gym.common.pictures import legend_below, new_figure, save_figure
 from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
 from gems_gym.policies.constant_slate import find_constant_slate
@@ -34,24 +36,24 @@ class RankerQuality:
     """Measures of a ranker in a world; None where it lacks what a measure is about.
 
     Attributes:
-        reach: clicks a session of the best constant latent, found on training users, on test users.
-        reach_ci95: half-width of its 95 % interval.
-        constant_slate: clicks a session of the best constant slate, found with as many sessions, on the same users.
-        constant_slate_ci95: half-width of its 95 % interval.
+        reach: Clicks a session of the best constant latent, found on training users, on test users.
+        reach_ci95: Half-width of its 95 % interval.
+        constant_slate: Clicks a session of the best constant slate, found with as many sessions, on the same users.
+        constant_slate_ci95: Half-width of its 95 % interval.
         reach_ratio: ``reach / constant_slate``.
-        slot_accuracy_eps_greedy: share of slots that hold the same item after encoding and decoding, over slates that
+        slot_accuracy_eps_greedy: Share of slots that hold the same item after encoding and decoding, over slates that
             the ε-greedy oracle showed to users whom no shipped ranker learned from; None for rankers that don't encode.
-        slot_accuracy_own_log: the same on sessions held out of the ranker's own log, from its file's header: measured
+        slot_accuracy_own_log: The same on sessions held out of the ranker's own log, from its file's header: measured
             right after training, without deduplication; None where the header has none.
-        duplicates: items in a slate that stand there already, a mean over uniformly random latents.
-        duplicates_if_allowed: the same without the ranker's deduplication; None where there is no such option.
-        catalogue_share: share of the items that are ever shown over 100,000 uniformly random latents.
-        catalogue_share_encoded: the same over the encodings of the ε-greedy oracle's slates.
-        kl: divergence of the encoder's posterior from N(0, 1), nats a slate, over the ε-greedy oracle's slates; of a
+        duplicates: Items in a slate that stand there already, a mean over uniformly random latents.
+        duplicates_if_allowed: The same without the ranker's deduplication; None where there is no such option.
+        catalogue_share: Share of the items that are ever shown over 100,000 uniformly random latents.
+        catalogue_share_encoded: The same over the encodings of the ε-greedy oracle's slates.
+        kl: Divergence of the encoder's posterior from N(0, 1), nats a slate, over the ε-greedy oracle's slates; of a
             ranker without its encoder the header's, on sessions held out of its own log.
-        active_dimensions: latent dimensions whose posterior means have a variance above 0.01 there; header as for kl.
-        action_size: numbers in a latent.
-        decode_rate: slates a second, 256 users at a time, on one thread; the fastest of 30 calls.
+        active_dimensions: Latent dimensions whose posterior means have a variance above 0.01 there; header as for kl.
+        action_size: Numbers in a latent.
+        decode_rate: Slates a second, 256 users at a time, on one thread; the fastest of 30 calls.
     """
 
     reach: float
@@ -86,20 +88,20 @@ def compare_rankers(
     """Measures rankers in one world, all on the same users and slates.
 
     Args:
-        rankers: name -> ranker.
-        config: the world.
-        catalog: its items.
-        log_sessions: sessions logged to measure slot accuracy and posteriors on, ≥ 1.
-        search_sessions: sessions of each search for the best constant latent, and of the one for the best slate.
-        users: test users, ≥ 2.
-        seed: of the logging, training and test users, the searches and the random latents.
-        progress: whether to show progress bars on stderr.
+        rankers: Name -> ranker.
+        config: The world.
+        catalog: Its items.
+        log_sessions: Sessions logged to measure slot accuracy and posteriors on, ≥ 1.
+        search_sessions: Sessions of each search for the best constant latent, and of the one for the best slate.
+        users: Test users, ≥ 2.
+        seed: Of the logging, training and test users, the searches and the random latents.
+        progress: Whether to show progress bars on stderr.
 
     Returns:
         Name -> the fields of :class:`RankerQuality`.
 
     Raises:
-        ValueError: a ranker that draws its slates or is for another catalogue or slate size, or too few sessions.
+        ValueError: A ranker that draws its slates or is for another catalogue or slate size, or too few sessions.
     """
     for name, ranker in rankers.items():
         check_searchable(ranker, catalog, name)
@@ -124,6 +126,39 @@ def compare_rankers(
             rows[name] = asdict(_measured(ranker, reach, baseline, log, seed))
             advance(1, note=name)
     return rows
+
+
+def draw_rankers(rows: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
+    """Draws what :func:`compare_rankers` measured.
+
+    Args:
+        rows: Its result.
+        title: What stands above.
+        path: The .png, .pdf or .svg file to write.
+
+    Raises:
+        ImportError: Matplotlib is not installed; the message names the extra.
+    """
+    figure = new_figure(14, 3.5 + 0.6 * len(rows))
+    reach, accuracy, duplicates, share, information, rate = figure.subplots(2, 3, sharey=True).ravel()
+    errors = [row["reach_ci95"] for row in rows.values()]
+    reach.barh(list(rows), [row["reach"] for row in rows.values()], xerr=errors, height=0.6)
+    constant = next(iter(rows.values()))["constant_slate"]
+    reach.axvline(constant, color="black", linestyle=":", label=f"best constant slate: {constant:.0f}")
+    legend_below(reach)
+    reach.set(title="reach: clicks of the best constant latent")
+    _bars(accuracy, rows, "slots that encoding and decoding keep", {
+        "slot_accuracy_eps_greedy": "ε-greedy slates", "slot_accuracy_own_log": "own log, held out"})  # fmt: skip
+    _bars(duplicates, rows, "duplicates per slate, random latents", {
+        "duplicates": "as it is", "duplicates_if_allowed": "without deduplication"})  # fmt: skip
+    _bars(share, rows, "share of the catalogue ever shown", {
+        "catalogue_share": "random latents", "catalogue_share_encoded": "encoded slates"})  # fmt: skip
+    _bars(information, rows, "information in a latent", {
+        "kl": "KL, nats a slate", "active_dimensions": "active dimensions"})  # fmt: skip
+    _bars(rate, rows, "slates a second, 256 users at a time", {"decode_rate": ""})
+    reach.invert_yaxis()  # the first row on top; the axis is shared
+    figure.suptitle(title)
+    save_figure(figure, path)
 
 
 def _measured(ranker: Ranker, reach: Reach, baseline: Reach, log: SessionLog, seed: int) -> RankerQuality:
@@ -164,7 +199,7 @@ def _reconstruction(
 
 
 def _held_out(ranker: Ranker) -> Mapping[str, float]:
-    """What its training measured on sessions held out of its log; nothing where its header does not tell."""
+    """What its training measured on sessions held out of its log; nothing where its header does not say."""
     metrics: Mapping[str, float] = getattr(ranker, "header", {}).get("metrics", {})
     return metrics
 
@@ -203,3 +238,15 @@ def _decode_rate(ranker: Ranker, latents: NDArray[np.float32]) -> float:
         ranker.rank(latents)
         seconds.append(time.perf_counter() - start)
     return len(latents) / min(seconds)  # what other programs take is no part of it
+
+
+def _bars(axes: Any, rows: Mapping[str, Mapping[str, Any]], title: str, measures: Mapping[str, str]) -> None:
+    """Bars beside each other for each row, one for each measure that has a label; no bar where there is no value."""
+    height = 0.8 / len(measures)
+    for index, (measure, label) in enumerate(measures.items()):
+        places = np.arange(len(rows)) + (index - (len(measures) - 1) / 2) * height
+        values = np.array([row[measure] for row in rows.values()], np.float64)  # None is no bar
+        axes.barh(places, values, height, label=label)
+    if any(measures.values()):
+        legend_below(axes)
+    axes.set(title=title)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.intervals import t_interval
+from gems_gym.common.arrays import t_interval
 from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig
 from gems_gym.policies.paired_sessions import PairedSessions
@@ -36,9 +36,9 @@ class Reach:
     """Clicks a session on users that no search has met.
 
     Attributes:
-        mean: mean over the users.
-        ci95: half-width of the 95 % t-interval of that mean.
-        users: how many users.
+        mean: Mean over the users.
+        ci95: Half-width of the 95 % t-interval of that mean.
+        users: How many users.
     """
 
     mean: float
@@ -52,14 +52,14 @@ def slate_reach(
     """The clicks of a slate that is shown to every test user at every step.
 
     Args:
-        slate: item ids, int64 ``(slate_size,)``.
-        config: the world.
-        catalog: its items.
-        users: test users, ≥ 2.
-        seed: block of test users.
+        slate: Item ids, int64 ``(slate_size,)``.
+        config: The world.
+        catalog: Its items.
+        users: Test users, ≥ 2.
+        seed: Block of test users.
 
     Raises:
-        ValueError: fewer than two users.
+        ValueError: Fewer than two users.
     """
     if users < 2:
         raise ValueError(f"users must be ≥ 2 for an interval, got {users}")
@@ -80,16 +80,16 @@ def ranker_reach(
     """The clicks of the best constant latent that :func:`best_constant_latent` finds, on test users.
 
     Args:
-        ranker: decodes the latents; without draws.
-        config: the world.
-        catalog: its items.
-        sessions: what the search may play.
-        users: test users, ≥ 2.
-        seed: of the search and its training users; block of test users.
-        progress: whether to show a progress bar on stderr.
+        ranker: Decodes the latents; without draws.
+        config: The world.
+        catalog: Its items.
+        sessions: What the search may play.
+        users: Test users, ≥ 2.
+        seed: Of the search and its training users; block of test users.
+        progress: Whether to show a progress bar on stderr.
 
     Raises:
-        ValueError: as :func:`best_constant_latent` and :func:`slate_reach`.
+        ValueError: As :func:`best_constant_latent` and :func:`slate_reach`.
     """
     latent = best_constant_latent(ranker, config, catalog, sessions=sessions, seed=seed, progress=progress)
     return slate_reach(ranker.rank(latent[None])[0], config, catalog, users=users, seed=seed)
@@ -111,18 +111,18 @@ def best_constant_latent(
     played by the same many users, and the best is chosen.
 
     Args:
-        ranker: decodes the latents; without draws.
-        config: the world.
-        catalog: its items.
-        sessions: sessions to play in all, ≥ 5,000.
-        seed: of the search, and block of training users.
-        progress: whether to show a progress bar on stderr.
+        ranker: Decodes the latents; without draws.
+        config: The world.
+        catalog: Its items.
+        sessions: Sessions to play in all, ≥ 5,000.
+        seed: Of the search, and block of training users.
+        progress: Whether to show a progress bar on stderr.
 
     Returns:
         float32 ``(action_size,)`` in [-1, 1].
 
     Raises:
-        ValueError: too few sessions, a ranker that draws, or one of another catalogue.
+        ValueError: Too few sessions, a ranker that draws, or one of another catalogue.
     """
     if sessions < _LEAST_SESSIONS:
         raise ValueError(f"sessions must be ≥ {_LEAST_SESSIONS} for a search, got {sessions}")

@@ -14,9 +14,8 @@ from gems_gym.config import SlateConfig
 from gems_gym.embeddings import EmbeddingKind, EmbeddingTable, Sources, make_embeddings
 from gems_gym.embeddings.report import embedding_quality
 from gems_gym.errors import unknown_name
-from gems_gym.pretraining.presets import as_recorded
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log, kept_session_log
-from gems_gym.pretraining.trainers import trained_kinds, trainer_of
+from gems_gym.pretraining.trainers import Upkeep, as_recorded, trained_kinds, trainer_of
 from gems_gym.rankers import Ranker, make_ranker
 from gems_gym.rankers.gems import GemsRanker
 from gems_gym.simulator import Catalog, resolve_world
@@ -78,7 +77,7 @@ def trained_recipe(kind: str, preset: str, name: str = "default", *, seed: int =
     Args:
         kind: What is made, e.g. "ranker/gems".
         preset: The world.
-        name: One of the trainer's presets, e.g. of :data:`~gems_gym.pretraining.gems_settings.GEMS_PRESETS`.
+        name: One of the trainer's presets, e.g. of :data:`~gems_gym.pretraining.gems.GEMS_PRESETS`.
         seed: Of everything random.
 
     Raises:
@@ -197,8 +196,6 @@ def follow(
     if of_item_vectors:
         return _of_item_vectors(recipe, log, config, catalog)
     assert log is not None  # every preset of a trainer logs
-    from gems_gym.pretraining.training import Upkeep  # loads torch
-
     trainer = trainer_of(trained_kind)
     settings = type(trainer.presets["default"].settings)(**recipe.settings)
     made: Made = trainer.train(

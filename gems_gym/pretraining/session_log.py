@@ -1,4 +1,6 @@
-"""Logged sessions that rankers, beliefs and item embeddings are trained on."""
+"""Logged sessions that rankers, beliefs and item embeddings are trained on, and where they come from."""
+
+from __future__ import annotations
 
 import dataclasses
 import hashlib
@@ -16,12 +18,13 @@ from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.common.array_files import check_form, read_npz
 from gems_gym.common.checks import Count, Positive, checked_arguments
 from gems_gym.common.files import whole_file
-from gems_gym.common.progress import track
+from gems_gym.common.progress import stderr, track
 from gems_gym.config import SlateConfig
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import Policy, make_policy
+from gems_gym.pretraining.trainers import PretrainingPreset
 from gems_gym.rollouts import play_sessions, user_batches
-from gems_gym.simulator import ItemEmbeddings
+from gems_gym.simulator import Catalog, ItemEmbeddings
 from gems_gym.user_splits import Users, UserSeed, user_seeds
 
 _ARRAYS = ("slates", "clicks", "click_probabilities", "policy")
@@ -71,19 +74,30 @@ class SessionLog:
             digest.update(array.data)
         return digest.hexdigest()
 
-    def of_policy(self, name: str) -> "SessionLog":
-        """The sessions that one policy logged.
+    def take(self, sessions: NDArray[Any]) -> SessionLog:
+        """Some of the sessions, by their indices or a mask."""
+        return dataclasses.replace(self, **{array: getattr(self, array)[sessions] for array in _ARRAYS})
 
-        Raises:
-            ValueError: A policy that logged none of them.
-        """
-        if name not in self.policy_names:
-            raise ValueError(f"policy {name!r} logged none of these sessions; {self.policy_names} did")
-        chosen = self.policy == self.policy_names.index(name)
-        return dataclasses.replace(self, **{array: getattr(self, array)[chosen] for array in _ARRAYS})
+    def check_trainable(self, num_items: int) -> None:
+        """Raise a ValueError unless sessions can be held out and all items are in a catalogue of that size."""
+        if self.num_sessions < 2:
+            raise ValueError(
+                f"log holds {self.num_sessions} sessions; at least 2 are needed, one of them held out"
+            )
+        low, high = int(self.slates.min()), int(self.slates.max())
+        if not 0 <= low <= high < num_items:
+            raise ValueError(
+                f"log.slates holds the item ids {low} … {high}; with num_items={num_items}, 0 … {num_items - 1} were "
+                f"expected"
+            )
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What whatever is trained on it records of it."""
+        return {"policies": list(self.policy_names), "sessions": self.num_sessions}
 
     def save(self, path: Path) -> None:
-        """Write an .npz file without pickle, whole or not at all."""
+        """Write an .npz file without pickle, complete or not at all."""
         with whole_file(path) as file:
             np.savez(
                 file,
@@ -93,7 +107,7 @@ class SessionLog:
             )
 
     @classmethod
-    def load(cls, path: Path) -> "SessionLog":
+    def load(cls, path: Path) -> SessionLog:
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -158,7 +172,7 @@ def collect_session_log(
         search_sessions: Sessions that policies which search (``SlatePolicy.searches``) play before; None: as many as
             their default says.
         session_length: Steps of a session; None: as many as in the world.
-        item_embeddings: One's own catalogue.
+        item_embeddings: Your own catalogue.
         num_envs: Users stepped together; does not change the log.
         progress: Whether to show a progress bar on stderr.
 
@@ -185,6 +199,71 @@ def collect_session_log(
             _log_policy(env, policy, seeds[done : done + count], log, done, advance)
             done += count
     return log
+
+
+@dataclass(frozen=True)
+class LogPlan:
+    """The log that a command asks for.
+
+    Attributes:
+        env_id: The world.
+        path: Its file, read if it is there, else written; None: it is kept only until the work on it is finished.
+        shares: Logging policy -> share of the sessions.
+        sessions: Sessions to log.
+        seed: Block of logging users.
+        search_sessions: Sessions of the search of logging policies that search.
+        session_length: Steps of a session; None: as many as in the world.
+    """
+
+    env_id: str
+    path: Path | None
+    shares: Mapping[str, float]
+    sessions: int
+    seed: int
+    search_sessions: int | None = None
+    session_length: int | None = None
+
+    @staticmethod
+    def of_preset(
+        env_id: str, path: Path | None, preset: PretrainingPreset[Any], sessions: int | None, seed: int
+    ) -> LogPlan:
+        """The log that a preset asks for, or one of another number of sessions."""
+        count = preset.sessions if sessions is None else sessions
+        return LogPlan(env_id, path, preset.shares, count, seed, preset.search_sessions)
+
+    def described(self) -> dict[str, Any]:
+        """The same in JSON types, with the policies in their order: it decides who logs which users."""
+        path = None if self.path is None else str(self.path)
+        return {**vars(self), "path": path, "shares": list(self.shares.items())}
+
+    def session_log(self, config: SlateConfig, catalog: Catalog, work: Unfinished | None) -> SessionLog:
+        """Read or collect the log; one that gets no file of its own is kept with the unfinished work."""
+        if self.path is None:
+            return kept_session_log(work, lambda: self._collect(config, catalog))
+        if not self.path.exists():
+            log = self._collect(config, catalog)
+            log.save(self.path)
+            return log
+        log = SessionLog.load(self.path)
+        if log.catalog_hash != catalog.hash:
+            raise ValueError(
+                f"--log {self.path} was logged on the catalogue {log.catalog_hash}, but {self.env_id} has "
+                f"{catalog.hash}"
+            )
+        text = f"using the {log.num_sessions} sessions of {self.path}"
+        stderr.print(text, highlight=False, markup=False)
+        return log
+
+    def _collect(self, config: SlateConfig, catalog: Catalog) -> SessionLog:
+        return collect_session_log(
+            config,
+            self.shares,
+            self.sessions,
+            self.seed,
+            search_sessions=self.search_sessions,
+            session_length=self.session_length,
+            item_embeddings=catalog.item_embeddings,
+        )
 
 
 def _check_log(arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact, shipped
-from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym.common.folders import scratch_folder
+from gems_gym.artifacts.unfinished import making
+from gems_gym.common.files import scratch_folder
 from gems_gym.embeddings import EmbeddingTable
 from gems_gym.errors import unknown_name
 from gems_gym.pretraining.recipes import Made, Recipe, follow
@@ -53,7 +53,7 @@ def ship(
     """
     file = directory / f"{name}.safetensors"
     settings = {"recipe": dataclasses.asdict(recipe)}
-    with Unfinished.of_file(file, settings, overwrite=overwrite) as unfinished:
+    with making(file, settings, overwrite=overwrite) as unfinished:
         trained = follow(recipe, unfinished=unfinished, progress=progress)
         trained.save(unfinished.file(file.name))
         artifact = load_artifact(unfinished.file(file.name), recipe.kind)

@@ -3,15 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from gems_gym import plugins
-from gems_gym.pretraining.presets import PretrainingPreset, Settings
-from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.artifacts.unfinished import Unfinished
 
-if TYPE_CHECKING:  # loads torch
-    from gems_gym.pretraining.training import Upkeep
+if TYPE_CHECKING:
+    from gems_gym.pretraining.session_log import SessionLog
+
+Settings = TypeVar("Settings")
+
+Keep = Literal["last", "best"]
+"""Which weights of a training are kept: those of the last batch, or those with the lowest loss on held-out sessions."""
+
+
+def as_recorded(settings: Any) -> dict[str, Any]:
+    """The fields of a settings dataclass as files and recipes record them.
+
+    ``keep="last"`` is left out: it is what was done before there was a choice, and the same training gives the same
+    file.
+    """
+    fields = asdict(settings)
+    if fields.get("keep") == "last":
+        del fields["keep"]
+    return fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingPreset(Generic[Settings]):
+    """How something is trained, but for the world and the seed.
+
+    Attributes:
+        shares: Logging policy -> share of the sessions.
+        sessions: Sessions logged.
+        search_sessions: Sessions that logging policies which search play before; None: none of them searches.
+        settings: Of the model and its training.
+    """
+
+    shares: Mapping[str, float]
+    sessions: int
+    search_sessions: int | None
+    settings: Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upkeep:
+    """What is done beside a training; it changes nothing of the result.
+
+    Attributes:
+        unfinished: Where the state is kept, which an interrupted training resumes from; None: nowhere.
+        save_every: Batches from one save to the next, ≥ 1.
+        log_dir: Folder for ``progress.csv`` with the losses, and TensorBoard's file if tensorboard is installed.
+    """
+
+    unfinished: Unfinished | None = None
+    save_every: int = 100
+    log_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raises a ValueError that names the value and what would be right."""
+        if type(self.save_every) is not int or self.save_every < 1:
+            raise ValueError(f"save_every must be an integer ≥ 1, got {self.save_every!r}")
 
 
 class Train(Protocol):

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.common.files import whole_file
 from gems_gym.common.progress import track
-from gems_gym.pretraining.curve import LearningCurve
-from gems_gym.pretraining.presets import Keep
 from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.pretraining.trainers import Keep, Upkeep
+from gems_gym.trackers import trackers
 
 VALIDATIONS = 20
 """How often the held-out loss is measured in a training."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Upkeep:
-    """What is done beside a training; it changes nothing of the result.
-
-    Attributes:
-        unfinished: Where the state is kept, which an interrupted training resumes from; None: nowhere.
-        save_every: Batches from one save to the next, ≥ 1.
-        log_dir: Folder for ``progress.csv`` with the losses, and TensorBoard's file if tensorboard is installed.
-    """
-
-    unfinished: Unfinished | None = None
-    save_every: int = 100
-    log_dir: Path | None = None
-
-    def __post_init__(self) -> None:
-        """Raises a ValueError that names the value and what would be right."""
-        if type(self.save_every) is not int or self.save_every < 1:
-            raise ValueError(f"save_every must be a whole number ≥ 1, got {self.save_every!r}")
 
 
 class Trainee(Protocol):
@@ -112,8 +98,9 @@ def train(
     log_sha256 = "" if upkeep.unfinished is None else log.sha256()
     position = _restored(trainee, log_sha256, upkeep.unfinished)
     validate_every = max(1, batches // VALIDATIONS)
-    curve = LearningCurve(trainee.name, upkeep.log_dir, position.rows)
-    with track(f"pretraining {trainee.name}", batches, progress) as advance, curve:
+    curve = _LearningCurve(trainee.name, upkeep.log_dir, position.rows)
+    tracking = trackers(trainee.name, upkeep.log_dir)
+    with track(f"pretraining {trainee.name}", batches, progress) as advance, curve, tracking as tracked:
         advance(position.batch)
         while position.batch < batches:
             trainee.optimizer.param_groups[0]["lr"] = trainee.learning_rate(position.batch)
@@ -126,6 +113,7 @@ def train(
             if position.batch % validate_every == 0 or position.batch == batches:
                 _validate(trainee, position, keep == "best")
                 curve.add(position.rows[-1])
+                tracked(position.batch, position.rows[-1])
             if position.batch % upkeep.save_every == 0 or position.batch == batches:
                 _save(trainee, position, log_sha256, upkeep.unfinished)
             advance(1, f"loss {position.shown_loss:.4f}")
@@ -181,15 +169,16 @@ def _save(trainee: Trainee, position: _Position, log_sha256: str, unfinished: Un
 
 def _restored(trainee: Trainee, log_sha256: str, unfinished: Unfinished | None) -> _Position:
     """Bring a trainee to where the last save was; where that is."""
-    state = None if unfinished is None else unfinished.load()
-    if state is None:
+    if unfinished is None:
         return _Position()
-    arrays, values = state
+    with unfinished.resuming() as state:
+        if state is None:
+            return _Position()
+    arrays, values = state.tensors, state.header
     if values["log_sha256"] != log_sha256:
-        assert unfinished is not None
         raise ValueError(
-            f"{unfinished.folder} holds unfinished work on other sessions: give the same --log to resume it, or start "
-            f"anew with --overwrite"
+            f"{unfinished.folder} holds an unfinished run on other sessions: give the same --log to resume it, or "
+            f"start anew with --overwrite"
         )
     _load_weights(trainee.model, dict(_part(arrays, "model")))
     moments: dict[int, dict[str, Tensor]] = {}
@@ -233,3 +222,68 @@ def _array(tensor: Tensor) -> np.ndarray:
 def _tensor(array: np.ndarray) -> Tensor:
     # cloned into torch's own memory: how memory is aligned must not decide a bit
     return torch.from_numpy(array).clone()
+
+
+class _LearningCurve:
+    """Writes rows of numbers as they come, into a CSV file and TensorBoard's, if that is installed.
+
+    Args:
+        name: What is trained; TensorBoard's names begin with it.
+        folder: For ``progress.csv`` and TensorBoard's file; None: nothing is written.
+        rows: Those of an interrupted run that resumes: numbers by name, "batch" among them.
+    """
+
+    def __init__(self, name: str, folder: Path | None, rows: Iterable[Mapping[str, float]]) -> None:
+        self._name, self._folder = name, folder
+        self._rows = list(rows)
+        self._writer: Any = None
+
+    def __enter__(self) -> _LearningCurve:
+        if self._folder is not None and find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # TensorBoard shows no event of an earlier file from this batch on.
+            first = int(self._rows[-1]["batch"]) + 1 if self._rows else 0
+            self._writer = SummaryWriter(str(self._folder), purge_step=first)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Write one row more."""
+        self._rows.append(row)
+        if self._folder is None:
+            return
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(row), lineterminator="\n")
+        table.writeheader()
+        table.writerows(self._rows)
+        with whole_file(self._folder / "progress.csv") as file:
+            file.write(text.getvalue().encode())
+        if self._writer is not None:
+            for name, value in row.items():
+                if name != "batch":
+                    self._writer.add_scalar(f"{self._name}/{name}", value, int(row["batch"]))
+
+
+@contextmanager
+def torch_threads(count: int = 1) -> Iterator[None]:
+    """Sets torch's number of CPU threads while the block runs; the old number comes back after it.
+
+    A belief is trained in tens of thousands of operations of a few microseconds each. Two threads were no faster than
+    one on an idle machine of two cores, and seven times slower on a busy one, where they wait for each other. One
+    thread also makes results independent of the number of cores.
+
+    Args:
+        count: Threads, ≥ 1.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

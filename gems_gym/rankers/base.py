@@ -23,12 +23,12 @@ class Ranker(Protocol):
     together. Whatever scales a latent (bounds, coordinates) is part of the ranker: agents act in [-1, 1].
 
     Attributes:
-        kind: the artefact kind, "ranker/name".
-        action_size: numbers in a latent action.
-        slate_size: items in a slate.
-        num_items: items in the catalogue; ids are ``0 … num_items - 1``.
-        catalog_hash: hash of the catalogue that the ranker was made for.
-        sha256: digest of the file it was saved to or loaded from, None if there is none.
+        kind: The artefact kind, "ranker/name".
+        action_size: Numbers in a latent action.
+        slate_size: Items in a slate.
+        num_items: Items in the catalogue; ids are ``0 … num_items - 1``.
+        catalog_hash: Hash of the catalogue that the ranker was made for.
+        sha256: Digest of the file it was saved to or loaded from, None if there is none.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class SamplingRanker(Ranker, Protocol):
     """A ranker that may draw slates: ``rank`` takes one random Generator for each user.
 
     Attributes:
-        sample: whether it draws; if not, ``rank`` needs no generators.
+        sample: Whether it draws; if not, ``rank`` needs no generators.
     """
 
     sample: bool
@@ -79,12 +79,12 @@ def load_ranker(path: str | os.PathLike[str]) -> Ranker:
     ``gems_gym.rankers`` is the class that reads it, through its ``from_artifact`` class method.
 
     Args:
-        path: a file written by some ranker's ``save``, or a shipped ranker's name, e.g. "gems-diffuse_mix".
+        path: A file written by some ranker's ``save``, or a shipped ranker's name, e.g. "gems-diffuse_mix".
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ArtifactError: the file is not a whole and unaltered ranker artefact.
-        ValueError: neither a shipped name nor a file, or no installed plugin knows this kind of ranker.
+        FileNotFoundError: There is no such file.
+        ArtifactError: The file is not a complete and unaltered ranker artefact.
+        ValueError: Neither a shipped name nor a file, or no installed plugin knows this kind of ranker.
     """
     artifact = load_artifact(shipped.path(path, "ranker"), "ranker")
     ranker_class = plugins.load(plugins.RANKERS, artifact.kind.partition("/")[2])
@@ -98,14 +98,14 @@ def make_ranker(
     """Makes a ranker that needs no training from item embeddings.
 
     Args:
-        name: a member of the entry-point group ``gems_gym.rankers`` whose class has ``from_embeddings``: "topk",
+        name: A member of the entry-point group ``gems_gym.rankers`` whose class has ``from_embeddings``: "topk",
             "k_head_argmax", "wknn", "softmax", or a plugin's.
-        table: the item embeddings, their file, or the name of shipped ones, e.g. "mf-diffuse_mix".
-        slate_size: items in a slate.
-        options: the ranker's own.
+        table: The item embeddings, their file, or the name of shipped ones, e.g. "mf-diffuse_mix".
+        slate_size: Items in a slate.
+        options: The ranker's own.
 
     Raises:
-        ValueError: an unknown name or option, an option out of its range, or a ranker that has to be trained.
+        ValueError: An unknown name or option, an option out of its range, or a ranker that has to be trained.
     """
     ranker_class = plugins.load(plugins.RANKERS, name)
     if not hasattr(ranker_class, "from_embeddings"):

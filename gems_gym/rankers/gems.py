@@ -1,7 +1,7 @@
 """The GeMS ranker: the decoder of a VAE over (slate, clicks), for use without torch.
 
 Deffayet, Thonet, Renders, de Rijke, *Generative Slate Recommendation with Reinforcement Learning*, WSDM 2023
-(arXiv 2301.08632). Pretraining is in :mod:`gems_gym.pretraining.gems_vae`.
+(arXiv 2301.08632). Pretraining is in :mod:`gems_gym.pretraining.gems`.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class GemsDecoder(StoredRanker):
         tensors: ``item_embeddings`` (num_items, E); ``decoder.{0,2,4}.{weight,bias}``, which map n numbers to S * E;
             ``click_head.{weight,bias}``, S click logits from the decoder's last hidden layer; ``centre`` (n,) and
             ``basis`` (n, n). Others are left out.
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        deduplicate: no item twice in a slate.
-        header: what else to record in the file (options, metrics, command, …); JSON values.
-        sha256: digest of the file it was read from, if any.
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        deduplicate: No item twice in a slate.
+        header: What else to record in the file (options, metrics, command, …); JSON values.
+        sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: a tensor is missing, not finite, or its shape does not fit the others.
+        ValueError: A tensor is missing, not finite, or its shape does not fit the others.
     """
 
     kind = "ranker/gems_decoder"
@@ -119,7 +119,7 @@ class GemsDecoder(StoredRanker):
             int64 ``(num_users, slate_size)`` item ids.
 
         Raises:
-            ValueError: a wrong shape or dtype, or latents that are not finite.
+            ValueError: A wrong shape or dtype, or latents that are not finite.
         """
         latents = checked_latents(latents, self.action_size)
         points = dense(latents, self.tensors["basis"], self.tensors["centre"])
@@ -132,18 +132,18 @@ class GemsDecoder(StoredRanker):
 
 
 class GemsRanker(GemsDecoder):
-    """A whole GeMS VAE: besides decoding, it encodes slates and clicks.
+    """A GeMS VAE with its encoder: besides decoding, it encodes slates and clicks.
 
     Args:
-        tensors: those of :class:`GemsDecoder`, and ``encoder.{0,2,4}.{weight,bias}``, which map S * E embedding numbers
+        tensors: Those of :class:`GemsDecoder`, and ``encoder.{0,2,4}.{weight,bias}``, which map S * E embedding numbers
             and S clicks to n means and n log-variances.
-        catalog_hash: as there, like the others.
-        deduplicate: no item twice in a slate.
-        header: what else to record in the file.
-        sha256: digest of the file it was read from, if any.
+        catalog_hash: As there, like the others.
+        deduplicate: No item twice in a slate.
+        header: What else to record in the file.
+        sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: a tensor is missing, not finite, or its shape does not fit the others.
+        ValueError: A tensor is missing, not finite, or its shape does not fit the others.
 
     Example:
         >>> ranker = GemsRanker.random(num_items=50, slate_size=5, latent_size=8, catalog_hash="none", seed=0)
@@ -206,14 +206,14 @@ class GemsRanker(GemsDecoder):
         """The actions whose latents are the encoder's posterior means, cut to the box.
 
         Args:
-            slates: integer ``(num_users, slate_size)`` item ids.
+            slates: Integer ``(num_users, slate_size)`` item ids.
             clicks: ``(num_users, slate_size)`` zeros and ones.
 
         Returns:
             float32 ``(num_users, action_size)`` in [-1, 1].
 
         Raises:
-            ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
+            ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
         found: np.ndarray = np.clip(self.to_actions(self.posterior(slates, clicks)[0]), -1, 1)
         return found

@@ -18,13 +18,13 @@ class ItemVectorRanker(StoredRanker):
 
     Args:
         item_embeddings: float ``(num_items, E)``.
-        slate_size: items in a slate, in [1, 10,000].
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        header: what else to record in the file.
-        sha256: digest of the file it was read from, if any.
+        slate_size: Items in a slate, in [1, 10,000].
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        header: What else to record in the file.
+        sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: embeddings of another shape, empty or not finite, or a slate size out of its range.
+        ValueError: Embeddings of another shape, empty or not finite, or a slate size out of its range.
     """
 
     queries_per_slate: bool = False
@@ -62,13 +62,13 @@ class ItemVectorRanker(StoredRanker):
         """Makes the ranker from item embeddings, whose origin is recorded.
 
         Args:
-            table: the embeddings, see :func:`gems_gym.embeddings.load_embeddings`.
-            slate_size: items in a slate.
-            options: the ranker's own (``option_names``).
+            table: The embeddings, see :func:`gems_gym.embeddings.load_embeddings`.
+            slate_size: Items in a slate.
+            options: The ranker's own (``option_names``).
 
         Raises:
-            TypeError: an unknown option.
-            ValueError: an option out of its range.
+            TypeError: An unknown option.
+            ValueError: An option out of its range.
         """
         header = {"item_embeddings": table.provenance}
         return cls(table.vectors, slate_size, table.catalog_hash, header=header, **options)
@@ -85,14 +85,14 @@ class SlotQueryRanker(ItemVectorRanker):
 
     Args:
         item_embeddings: float ``(num_items, E)``.
-        slate_size: items in a slate.
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        deduplicate: no item twice in a slate: slots choose one after the other among the items that are left.
-        header: what else to record in the file.
-        sha256: digest of the file it was read from, if any.
+        slate_size: Items in a slate.
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        deduplicate: No item twice in a slate: slots choose one after the other among the items that are left.
+        header: What else to record in the file.
+        sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: embeddings of another shape or not finite, or options out of range.
+        ValueError: Embeddings of another shape or not finite, or options out of range.
     """
 
     option_names: tuple[str, ...] = ("deduplicate",)
@@ -113,5 +113,5 @@ class SlotQueryRanker(ItemVectorRanker):
             check_enough_items(self.num_items, slate_size, "deduplicate=True")
 
     def _queries(self, latents: np.ndarray) -> np.ndarray:
-        """The queries in latents, float32 ``(num_users, slate_size, E)``; ValueErrors tell what is wrong with them."""
+        """The queries in latents, float32 ``(num_users, slate_size, E)``; ValueErrors say what is wrong with them."""
         return checked_latents(latents, self.action_size).reshape(-1, self.slate_size, self.embedding_size)

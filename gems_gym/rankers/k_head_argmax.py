@@ -17,14 +17,14 @@ class KHeadArgmaxRanker(SlotQueryRanker):
 
     Args:
         item_embeddings: float ``(num_items, E)``.
-        slate_size: items in a slate.
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        deduplicate: no item twice in a slate: slots choose one after the other among the items that are left.
-        header: what else to record in the file.
-        sha256: digest of the file it was read from, if any.
+        slate_size: Items in a slate.
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        deduplicate: No item twice in a slate: slots choose one after the other among the items that are left.
+        header: What else to record in the file.
+        sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: embeddings of another shape or not finite, or options out of range.
+        ValueError: Embeddings of another shape or not finite, or options out of range.
 
     Example:
         >>> ranker = KHeadArgmaxRanker(np.array([[1, 0], [0, 1]]), slate_size=2, catalog_hash="none")
@@ -38,6 +38,6 @@ class KHeadArgmaxRanker(SlotQueryRanker):
         """The slates for latents: float ``(num_users, slate_size * E)`` to int64 ``(num_users, slate_size)``.
 
         Raises:
-            ValueError: a wrong shape or dtype, or latents that are not finite.
+            ValueError: A wrong shape or dtype, or latents that are not finite.
         """
         return best_per_slot(self._queries(latents), self._items, self._bias, self.deduplicate)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gems_gym.common.arrays import best_items, first_largest, largest
 from gems_gym.common.compilation import compiled
 from gems_gym.common.networks import dense
-from gems_gym.common.selection import best_items, first_largest, largest
 
 
 @compiled

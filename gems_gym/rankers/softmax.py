@@ -26,16 +26,16 @@ class SoftmaxRanker(ItemVectorRanker):
 
     Args:
         item_embeddings: float ``(num_items, E)``.
-        slate_size: items in a slate.
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        sample: draw the items, in this order of slots; if False, show the most probable ones, best first.
-        temperature: divides the scores before the softmax, > 0; only draws feel it.
-        replace: draw with replacement, so that an item may stand twice in a slate; only draws feel it.
-        header: what else to record in the file.
-        sha256: digest of the file it was read from, if any.
+        slate_size: Items in a slate.
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        sample: Draw the items, in this order of slots; if False, show the most probable ones, best first.
+        temperature: Divides the scores before the softmax, > 0; only draws feel it.
+        replace: Draw with replacement, so that an item may stand twice in a slate; only draws feel it.
+        header: What else to record in the file.
+        sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: embeddings of another shape or not finite, or options out of range.
+        ValueError: Embeddings of another shape or not finite, or options out of range.
 
     Example:
         >>> ranker = SoftmaxRanker(np.eye(4), slate_size=2, catalog_hash="none", sample=True, temperature=0.1)
@@ -72,14 +72,14 @@ class SoftmaxRanker(ItemVectorRanker):
 
         Args:
             latents: float ``(num_users, E)`` in [-1, 1].
-            generators: one for each user, which draws ``slate_size`` uniform numbers from it; needed if ``sample``,
+            generators: One for each user, which draws ``slate_size`` uniform numbers from it; needed if ``sample``,
                 and left alone if not.
 
         Returns:
             int64 ``(num_users, slate_size)``.
 
         Raises:
-            ValueError: a wrong shape or dtype, latents that are not finite, or no generator for each user.
+            ValueError: A wrong shape or dtype, latents that are not finite, or no generator for each user.
         """
         queries = checked_latents(latents, self.action_size)
         if not self.sample:
@@ -87,7 +87,7 @@ class SoftmaxRanker(ItemVectorRanker):
         if generators is None or len(generators) != len(queries):
             given = "none" if generators is None else len(generators)
             raise ValueError(
-                f"generators: {given} given; a softmax ranker with sample=True draws slates and needs one "
+                f"generators: {given} given; a softmax ranker with sample=True draws slates and requires one "
                 f"numpy Generator for each of the {len(queries)} users"
             )
         uniforms = np.empty((len(queries), self.slate_size))

@@ -19,16 +19,16 @@ class StoredRanker:
     are attributes of the same name, stand in the file's header under "options", and come back from there.
 
     Attributes:
-        kind: the artefact kind, "ranker/name".
-        option_names: constructor arguments recorded in the file.
+        kind: The artefact kind, "ranker/name".
+        option_names: Constructor arguments recorded in the file.
         tensors: float32 arrays by name.
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        header: what else is recorded in the file.
-        sha256: digest of the file it was saved to or read from, None if there is none.
-        num_items: items in the catalogue.
-        embedding_size: numbers in an item embedding.
-        slate_size: items in a slate.
-        action_size: numbers in a latent action.
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        header: What else is recorded in the file.
+        sha256: Digest of the file it was saved to or read from, None if there is none.
+        num_items: Items in the catalogue.
+        embedding_size: Numbers in an item embedding.
+        slate_size: Items in a slate.
+        action_size: Numbers in a latent action.
     """
 
     kind: str = ""
@@ -95,12 +95,7 @@ class StoredRanker:
         if not isinstance(found, dict) or not isinstance(sizes, dict):
             raise ArtifactError(f"{artifact.path}: options and sizes in its header must be JSON objects")
         missing = [] if isinstance(catalog_hash, str) else ["catalog_hash"]
-        missing += [
-            name for name, part in (("options", found), ("sizes", sizes)) if not isinstance(part, dict)
-        ]
-        missing += [
-            f"options.{name}" for name in cls.option_names if "options" in missing or name not in found
-        ]
+        missing += [f"options.{name}" for name in cls.option_names if name not in found]
         if missing:
             raise ArtifactError(
                 f"{artifact.path} lacks {' and '.join(missing)}; {cls.__name__}.save did not write it"
@@ -131,7 +126,7 @@ def checked_latents(latents: np.ndarray, action_size: int) -> np.ndarray:
     """Latents as contiguous float32 ``(num_users, action_size)``.
 
     Raises:
-        ValueError: a wrong shape or dtype, or numbers that are not finite. Numbers outside [-1, 1] pass: the
+        ValueError: A wrong shape or dtype, or numbers that are not finite. Numbers outside [-1, 1] pass: the
             wrappers refuse them.
     """
     latents = as_array(latents, "latents")
@@ -152,7 +147,7 @@ def checked_sessions(
     """Slates and clicks as arrays, both ``(num_users, slate_size)``.
 
     Raises:
-        ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
+        ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
     """
     slates, clicks = as_array(slates, "slates"), as_array(clicks, "clicks")
     for name, array, kinds in (("slates", slates, "iu"), ("clicks", clicks, "iub")):
@@ -181,7 +176,7 @@ def checked_tensors(
     """
     missing = [name for name in needed if name not in tensors]
     if missing:
-        raise ValueError(f"tensors lacks {missing}; a {kind} needs {list(needed)}")
+        raise ValueError(f"tensors lacks {missing}; a {kind} requires {list(needed)}")
     given = {name: as_array(tensors[name], name) for name in needed}
     for name, array in given.items():
         if array.dtype.kind not in "fiu":
@@ -200,7 +195,7 @@ def checked_tensors(
 def check_enough_items(num_items: int, slate_size: int, what: str) -> None:
     """Raises a ValueError where a slate without duplicates would need more items than there are."""
     if slate_size > num_items:
-        raise ValueError(f"{what} needs num_items >= slate_size; got {num_items} < {slate_size}")
+        raise ValueError(f"{what} requires num_items >= slate_size; got {num_items} < {slate_size}")
 
 
 def _raise_bad_row(name: str, array: np.ndarray, good: np.ndarray, expected: str) -> NoReturn:

@@ -22,15 +22,15 @@ class TopKRanker(ItemVectorRanker):
 
     Args:
         item_embeddings: float ``(num_items, E)``.
-        slate_size: items in a slate, at most ``num_items``.
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        cosine: whether embeddings count by their direction only. Learned ones are longer for popular items; by dot
+        slate_size: Items in a slate, at most ``num_items``.
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        cosine: Whether embeddings count by their direction only. Learned ones are longer for popular items; by dot
             products, those stand in most slates.
-        header: what else to record in the file.
-        sha256: digest of the file it was read from, if any.
+        header: What else to record in the file.
+        sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: embeddings of another shape or not finite, a slate size out of range, or with ``cosine`` an
+        ValueError: Embeddings of another shape or not finite, a slate size out of range, or with ``cosine`` an
             embedding of zeros, which has no direction.
 
     Example:
@@ -66,7 +66,7 @@ class TopKRanker(ItemVectorRanker):
         """The slates for latents: float ``(num_users, E)`` to int64 ``(num_users, slate_size)``.
 
         Raises:
-            ValueError: a wrong shape or dtype, or latents that are not finite.
+            ValueError: A wrong shape or dtype, or latents that are not finite.
         """
         queries = checked_latents(latents, self.action_size)
         return best_of_each(queries, self._items, self._bias, self.slate_size)

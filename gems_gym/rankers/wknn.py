@@ -43,15 +43,15 @@ class WknnRanker(SlotQueryRanker):
 
     Args:
         item_embeddings: float ``(num_items, E)``.
-        slate_size: items in a slate.
-        catalog_hash: hash of the catalogue that the item ids belong to.
-        k: candidates for a slot when there is a critic, ≥ 1.
-        deduplicate: no item twice in a slate: slots choose among the items that are left, candidates likewise.
-        header: what else to record in the file.
-        sha256: digest of the file it was read from, if any.
+        slate_size: Items in a slate.
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        k: Candidates for a slot when there is a critic, ≥ 1.
+        deduplicate: No item twice in a slate: slots choose among the items that are left, candidates likewise.
+        header: What else to record in the file.
+        sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: embeddings of another shape or not finite, or options out of range.
+        ValueError: Embeddings of another shape or not finite, or options out of range.
 
     Example:
         >>> ranker = WknnRanker(np.array([[0.0, 0], [0, 4], [2, 2]]), slate_size=1, catalog_hash="none", k=2)
@@ -96,14 +96,14 @@ class WknnRanker(SlotQueryRanker):
 
         Args:
             latents: float ``(num_users, slate_size * E)`` in [-1, 1].
-            critic: chooses among the candidates; None: the nearest are shown. A slate depends on its own row only if
+            critic: Chooses among the candidates; None: the nearest are shown. A slate depends on its own row only if
                 the critic's values do.
 
         Returns:
             int64 ``(num_users, slate_size)``.
 
         Raises:
-            ValueError: a wrong shape or dtype, latents that are not finite, or a critic whose values are of another
+            ValueError: A wrong shape or dtype, latents that are not finite, or a critic whose values are of another
                 shape or NaN.
         """
         queries = self._queries(latents)
@@ -148,7 +148,7 @@ class WknnRanker(SlotQueryRanker):
         """The latents that point at the items of slates; clicks are checked and have no effect.
 
         Args:
-            slates: integer ``(num_users, slate_size)`` item ids.
+            slates: Integer ``(num_users, slate_size)`` item ids.
             clicks: ``(num_users, slate_size)`` zeros and ones.
 
         Returns:
@@ -156,7 +156,7 @@ class WknnRanker(SlotQueryRanker):
             have the same embedding or ``deduplicate`` replaces a repeated one.
 
         Raises:
-            ValueError: a wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
+            ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
         slates, _ = checked_sessions(slates, clicks, self.slate_size, self.num_items)
         found: np.ndarray = self._coordinates[slates].reshape(len(slates), self.action_size)

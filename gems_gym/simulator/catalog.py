@@ -1,4 +1,4 @@
-"""Item catalogues: drawn from a seed, or one's own."""
+"""Item catalogues: drawn from a seed, or your own."""
 
 import hashlib
 from collections.abc import Mapping
@@ -96,11 +96,11 @@ def resolve_world(
     item_embeddings: ItemEmbeddings | None = None,
     overrides: dict[str, Any] | None = None,
 ) -> tuple[SlateConfig, Catalog]:
-    """A world's configuration and its catalogue from what a person gives.
+    """A world's configuration and its catalogue from what was given.
 
     Args:
         config: A preset's name or a configuration.
-        item_embeddings: One's own catalogue, as an array or the path of an .npy file; None draws the world's own.
+        item_embeddings: Your own catalogue, as an array or the path of an .npy file; None draws the world's own.
         overrides: Fields of the configuration to change. With own embeddings, ``num_items`` follows them unless
             it is given here.
 
@@ -127,7 +127,7 @@ def resolve_world(
 
 
 def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = None) -> Catalog:
-    """The catalogue of a world: the one drawn from its seed, or one's own embeddings.
+    """The catalogue of a world: the one drawn from its seed, or your own embeddings.
 
     Args:
         config: The world.
@@ -150,7 +150,7 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
             f"item_embeddings must have shape (num_items, num_topics * topic_size) = {expected}, "
             f"got {array.shape}; give num_items, num_topics and topic_size that fit"
         )
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # reported below
         frozen = np.array(array, dtype=np.float32)  # a copy of our own
     if not np.isfinite(frozen).all():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What people hand in, as the simulator takes it, or an error that says what is wrong."""
+"""Arguments as the simulator takes them, or an error that says what is wrong."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def check_slates(
     """Slates as the simulator takes them, or an error that says what is wrong.
 
     Args:
-        slates: What somebody wants to show.
+        slates: The slates to show.
         shape: ``(slate_size,)`` or ``(num_users, slate_size)``.
         num_items: Items in the catalogue; None leaves unknown items to the simulator's step, which looks anyway.
         name: What the errors call them.
@@ -50,7 +50,7 @@ def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: st
     its blocks, one block of ``topic_size`` numbers per topic, add up to 1.
 
     Args:
-        users: Somebody's preferences.
+        users: The users' preferences.
         shape: ``(num_users, embedding_size)``.
         topic_size: Numbers per topic.
         name: What the errors call them.
@@ -123,7 +123,7 @@ def check_uniforms(uniforms: object, shape: tuple[int, int]) -> NDArray[np.float
     """Numbers that click probabilities must exceed, float32 ``(num_users, steps, slate_size)``.
 
     Args:
-        uniforms: Somebody's numbers.
+        uniforms: Given random numbers.
         shape: ``(num_users, slate_size)``.
 
     Raises:

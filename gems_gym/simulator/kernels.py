@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled, inlined
-from gems_gym.common.selection import best_items
 from gems_gym.simulator.state import Dynamics, Shown, Users
 
 
@@ -77,7 +77,7 @@ def _normalise_preference(dynamics: Dynamics, preferences: NDArray[np.float64], 
         for d in range(topic * dynamics.topic_size, (topic + 1) * dynamics.topic_size):
             squares += preferences[row, d] * preferences[row, d]
         total += np.sqrt(squares)
-    if total > 0.0:  # zero only where an item of one's own embeddings is all zero and omega is 0
+    if total > 0.0:  # zero only where an item of a given catalogue is all zero and omega is 0
         for d in range(preferences.shape[1]):
             preferences[row, d] /= total
 

@@ -104,7 +104,7 @@ class SlateSimulator:
         same random clicks as the drawn one would have.
 
         Args:
-            rngs: One generator for each new user; kept, and drawn from for that user's whole session.
+            rngs: One generator for each new user; kept, and drawn from for all of that user's session.
             which: Rows of the users to replace, int64 ``(n,)``; all of them if None.
             preferences: Initial preferences instead of the drawn ones, float64 ``(n, embedding_size)``: those
                 of :func:`check_users`.
@@ -174,7 +174,7 @@ class SlateSimulator:
         return shown
 
     def _compile_step(self) -> None:
-        """Have the step compiled with the opening, by letting nobody take it: no step is slow later on."""
+        """Have the step compiled with the opening, by calling it for no users: no step is slow later on."""
         global _compile_first
         if _compile_first:
             nobody = np.empty(0, np.int64)

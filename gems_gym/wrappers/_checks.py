@@ -1,24 +1,67 @@
-"""What all four wrappers check when they are put around an environment."""
+"""What all four wrappers have in common: their ranker or belief encoder, which must fit the environment."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.vector import VectorEnv
+
+_ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "ranker": ("ranker", ("rank",)),
+    "encoder": ("belief encoder", ("initial", "update", "read")),
+}
+"""The name of a wrapper's argument -> what it is called in messages, and what it must be able to do."""
+
+
+def fitting_part(given: Any, role: str, load: Callable[[Any], Any], env: gym.Env | VectorEnv) -> Any:
+    """The ranker or belief encoder that a wrapper is given, loaded if it is a name or a file.
+
+    Args:
+        given: Anything.
+        role: The argument's name: "ranker" or "encoder".
+        load: Loads one.
+        env: The environment that it must fit, see :func:`check_fits`.
+
+    Raises:
+        TypeError: It lacks a method, or the environment is not a slate environment.
+        ValueError: It belongs to another catalogue or number of slots.
+    """
+    part = load(given) if isinstance(given, str | os.PathLike) else given
+    called, methods = _ROLES[role]
+    if missing := [name for name in methods if not callable(getattr(part, name, None))]:
+        kind = getattr(part, "kind", type(part).__name__)
+        raise TypeError(
+            f"{role}={part!r} is a {kind}, which has no {'() and no '.join(missing)}(); a {called} was expected, for "
+            f"example {load.__name__}(file)"
+        )
+    check_fits(part, role, env)
+    return part
+
+
+def users_started(options: Mapping[str, Any] | None, num_envs: int) -> np.ndarray:
+    """Whose sessions a vector environment's reset starts, bool ``(num_envs,)``; a copy, which the caller keeps.
+
+    Taken before the environment sees the options: it may take the mask out of them, or write into it.
+    """
+    mask = (options or {}).get("reset_mask")
+    return np.ones(num_envs, dtype=np.bool_) if mask is None else np.array(mask)
 
 
 def check_fits(part: Any, role: str, env: gym.Env | VectorEnv) -> None:
     """Raises unless a ranker or belief encoder belongs to the catalogue and slate size of an environment.
 
     Args:
-        part: the ranker or encoder: anything with ``kind``, ``num_items``, ``slate_size`` and ``catalog_hash``.
-        role: the argument's name, for the message: "ranker" or "encoder".
-        env: a slate environment, a vector of them, or a wrapped one of either.
+        part: The ranker or encoder: anything with ``kind``, ``num_items``, ``slate_size`` and ``catalog_hash``.
+        role: The argument's name, for the message: "ranker" or "encoder".
+        env: A slate environment, a vector of them, or a wrapped one of either.
 
     Raises:
-        TypeError: the environment is not a slate environment.
-        ValueError: another catalogue (both hashes are named), or another number of slots.
+        TypeError: The environment is not a slate environment.
+        ValueError: Another catalogue (both hashes are named), or another number of slots.
     """
     catalog, config = _world(env)
     if part.catalog_hash != catalog.hash:

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from gems_gym.beliefs.base import BeliefEncoder, State, load_belief, rows_chosen, rows_of
-from gems_gym.wrappers._checks import check_fits
+from gems_gym.wrappers._checks import fitting_part, users_started
 
 
 class BeliefObservation(gym.Wrapper, RecordConstructorArgs):
@@ -48,18 +48,17 @@ class BeliefObservation(gym.Wrapper, RecordConstructorArgs):
         """Puts a belief encoder behind an environment.
 
         Args:
-            env: a slate environment (observations are a dict of slate and clicks), bare or wrapped.
-            encoder: a belief encoder, or the file of one (only a string keeps ``env.spec`` fit for JSON).
+            env: A slate environment (observations are a dict of slate and clicks), bare or wrapped.
+            encoder: A belief encoder, or the file of one (only a string keeps ``env.spec`` fit for JSON).
 
         Raises:
             TypeError: ``encoder`` is not a belief encoder (a ranker, for example), or ``env`` shows no slates.
-            ValueError: the encoder belongs to another catalogue or slate size.
+            ValueError: The encoder belongs to another catalogue or slate size.
         """
         # No deep copy: an encoder is never changed, and may be large.
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, encoder=encoder)
         gym.Wrapper.__init__(self, env)
-        self.encoder = _as_encoder(encoder)
-        check_fits(self.encoder, "encoder", env)
+        self.encoder: BeliefEncoder = fitting_part(encoder, "encoder", load_belief, env)
         _check_shows_slates(env.observation_space)
         self.observation_space = belief_box(self.encoder)
         self._state: State | None = None  # of one user
@@ -119,13 +118,12 @@ class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
         """Puts a belief encoder behind a vector environment; arguments and errors as in :class:`BeliefObservation`.
 
         Raises:
-            ValueError: as there, or ``env.metadata`` names no ``autoreset_mode``: without it nobody could tell which
+            ValueError: As there, or ``env.metadata`` names no ``autoreset_mode``: without it it is unknown which
                 observation belongs to which session.
         """
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, encoder=encoder)
         super().__init__(env)
-        self.encoder = _as_encoder(encoder)
-        check_fits(self.encoder, "encoder", env)
+        self.encoder: BeliefEncoder = fitting_part(encoder, "encoder", load_belief, env)
         _check_shows_slates(env.single_observation_space)
         mode = env.metadata.get("autoreset_mode")
         if not isinstance(mode, AutoresetMode):
@@ -136,17 +134,13 @@ class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
         self.single_observation_space = belief_box(self.encoder)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._states: State | None = None  # of all users
-        self._ended = np.zeros(
-            self.num_envs, dtype=np.bool_
-        )  # (num_envs,) sessions that ended in the last step
+        self._ended = np.zeros(self.num_envs, dtype=np.bool_)  # (num_envs,), in the last step
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts sessions, all or those of ``options["reset_mask"]``, a bool ``(num_envs,)``, and their beliefs."""
-        mask = (options or {}).get("reset_mask")
-        # Copied before the environment sees it: it may take the mask out of the options, or write into it.
-        started = np.ones(self.num_envs, dtype=np.bool_) if mask is None else np.array(mask)
+        started = users_started(options, self.num_envs)
         observations, infos = self.env.reset(seed=cast(int | None, seed), options=options)  # lists too
         previous = self.encoder.initial(self.num_envs) if self._states is None else self._states
         first = self._update(self.encoder.initial(self.num_envs), observations)
@@ -191,19 +185,6 @@ class VectorBeliefObservation(VectorWrapper, RecordConstructorArgs):
 def belief_box(encoder: BeliefEncoder) -> gym.spaces.Box:
     """The observation space of a belief encoder: ``Box(-1, 1, (size,), float32)``."""
     return gym.spaces.Box(-1.0, 1.0, (encoder.size,), dtype=np.float32)
-
-
-def _as_encoder(encoder: BeliefEncoder | str | os.PathLike[str]) -> BeliefEncoder:
-    if isinstance(encoder, str | os.PathLike):
-        return load_belief(encoder)
-    methods = ("initial", "update", "read")
-    if missing := [name for name in methods if not callable(getattr(encoder, name, None))]:
-        kind = getattr(encoder, "kind", type(encoder).__name__)
-        raise TypeError(
-            f"encoder={encoder!r} is a {kind}, which has no {'() and no '.join(missing)}(); a belief encoder was "
-            f"expected, for example gems_gym.beliefs.load_belief(file)"
-        )
-    return encoder
 
 
 def _check_shows_slates(space: gym.Space[Any]) -> None:

@@ -12,9 +12,11 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorActionWrapper, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from gems_gym.rankers.base import Ranker, load_ranker
-from gems_gym.wrappers._checks import check_fits
-from gems_gym.wrappers._draws import SlateDraws
+from gems_gym.rankers.base import Ranker, SamplingRanker, load_ranker
+from gems_gym.wrappers._checks import fitting_part, users_started
+
+_STREAM = 0x51A7E
+"""Tells this stream apart from others that are seeded with the same number."""
 
 
 class LatentAction(gym.ActionWrapper, RecordConstructorArgs):
@@ -48,21 +50,20 @@ class LatentAction(gym.ActionWrapper, RecordConstructorArgs):
         """Puts a ranker before an environment.
 
         Args:
-            env: a slate environment (its actions are slates), bare or wrapped.
-            ranker: a ranker, or the name or file of one (only a string keeps ``env.spec`` fit for JSON).
+            env: A slate environment (its actions are slates), bare or wrapped.
+            ranker: A ranker, or the name or file of one (only a string keeps ``env.spec`` fit for JSON).
 
         Raises:
             TypeError: ``ranker`` is not a ranker (a belief encoder, for example), or ``env`` shows no slates.
-            ValueError: the ranker belongs to another catalogue or slate size.
+            ValueError: The ranker belongs to another catalogue or slate size.
         """
         # No deep copy: a ranker is never changed, and may be large.
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, ranker=ranker)
         gym.ActionWrapper.__init__(self, env)
-        self.ranker = _as_ranker(ranker)
-        check_fits(self.ranker, "ranker", env)
-        _check_takes_slates(env.action_space, gym.spaces.MultiDiscrete)
+        self.ranker: Ranker = fitting_part(ranker, "ranker", load_ranker, env)
+        _check_takes_slates(env.action_space)
         self.action_space = latent_box(self.ranker)
-        self._draws = SlateDraws(self.ranker, 1)
+        self._draws = _SlateDraws(self.ranker, 1)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -103,24 +104,19 @@ class VectorLatentAction(VectorActionWrapper, RecordConstructorArgs):
         """Puts a ranker before a vector environment; arguments and errors as in :class:`LatentAction`."""
         RecordConstructorArgs.__init__(self, _disable_deepcopy=True, ranker=ranker)
         super().__init__(env)
-        self.ranker = _as_ranker(ranker)
-        check_fits(self.ranker, "ranker", env)
-        _check_takes_slates(env.single_action_space, gym.spaces.MultiDiscrete)
+        self.ranker: Ranker = fitting_part(ranker, "ranker", load_ranker, env)
+        _check_takes_slates(env.single_action_space)
         self.single_action_space = latent_box(self.ranker)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._draws = SlateDraws(self.ranker, self.num_envs)
+        self._draws = _SlateDraws(self.ranker, self.num_envs)
         self._next_step = env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP
-        self._ended = np.zeros(
-            self.num_envs, dtype=np.bool_
-        )  # (num_envs,) sessions that ended in the last step
+        self._ended = np.zeros(self.num_envs, dtype=np.bool_)  # (num_envs,), in the last step
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Starts sessions; a user's seed is that of the user's slates, too, where the ranker draws."""
-        mask = (options or {}).get("reset_mask")
-        # Copied before the environment sees it: it may take the mask out of the options, or write into it.
-        started = np.ones(self.num_envs, dtype=np.bool_) if mask is None else np.array(mask)
+        started = users_started(options, self.num_envs)
         result = self.env.reset(seed=cast(int | None, seed), options=options)  # lists too
         if seed is None or isinstance(seed, int | np.integer):
             seeds = [None if seed is None else int(seed) + user for user in range(self.num_envs)]
@@ -142,6 +138,39 @@ class VectorLatentAction(VectorActionWrapper, RecordConstructorArgs):
         return self._draws.rank(latents, idle=self._ended if self._next_step else None)
 
 
+class _SlateDraws:
+    """Ranks for a fixed number of users, each with a random stream of its own if the ranker draws.
+
+    A user's stream starts anew where a reset gives the user a seed, and continues where it gives none, as environments'
+    own random numbers do. So a user's slates do not depend on how many others are stepped together.
+
+    Args:
+        ranker: Any ranker.
+        num_users: Rows of the latents that it will be given.
+    """
+
+    def __init__(self, ranker: Ranker, num_users: int) -> None:
+        self._ranker = ranker
+        self._draws = isinstance(ranker, SamplingRanker) and ranker.sample
+        self._generators = [np.random.default_rng() for _ in range(num_users)]
+
+    def reset(self, seeds: Sequence[int | None]) -> None:
+        """Starts the streams of the users that have a seed; one entry a user."""
+        for user, seed in enumerate(seeds):
+            if seed is not None:
+                self._generators[user] = np.random.default_rng([_STREAM, seed])
+
+    def rank(self, latents: np.ndarray, idle: np.ndarray | None = None) -> np.ndarray:
+        """Slates for latents ``(num_users, action_size)``; users in the mask ``idle`` leave their stream alone."""
+        if not self._draws:
+            return self._ranker.rank(latents)
+        generators = list(self._generators)
+        if idle is not None:
+            for user in np.flatnonzero(idle):
+                generators[user] = np.random.default_rng(_STREAM)  # the slate is not shown
+        return cast(SamplingRanker, self._ranker).rank(latents, generators)
+
+
 def latent_box(ranker: Ranker) -> gym.spaces.Box:
     """The action space of a ranker: ``Box(-1, 1, (action_size,), float32)``."""
     return gym.spaces.Box(-1.0, 1.0, (ranker.action_size,), dtype=np.float32)
@@ -151,7 +180,7 @@ def check_latents(latents: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Returns latents as float32 of the given shape.
 
     Raises:
-        ValueError: another shape, a dtype that is not floating, a number that is not finite or outside [-1, 1].
+        ValueError: Another shape, a dtype that is not floating, a number that is not finite or outside [-1, 1].
     """
     latents = np.asarray(latents)
     if latents.shape != shape:
@@ -167,21 +196,9 @@ def check_latents(latents: Any, shape: tuple[int, ...]) -> np.ndarray:
     return cast(np.ndarray, latents)
 
 
-def _as_ranker(ranker: Ranker | str | os.PathLike[str]) -> Ranker:
-    if isinstance(ranker, str | os.PathLike):
-        return load_ranker(ranker)
-    if not callable(getattr(ranker, "rank", None)):
-        kind = getattr(ranker, "kind", type(ranker).__name__)
+def _check_takes_slates(space: gym.Space[Any]) -> None:
+    if not isinstance(space, gym.spaces.MultiDiscrete):
         raise TypeError(
-            f"ranker={ranker!r} is a {kind}, which has no rank(latents) method; a ranker was expected, for example "
-            f"gems_gym.rankers.load_ranker(file)"
-        )
-    return ranker
-
-
-def _check_takes_slates(space: gym.Space[Any], expected: type[gym.Space[Any]]) -> None:
-    if not isinstance(space, expected):
-        raise TypeError(
-            f"the environment's action space is {space}; slates, a {expected.__name__}, were expected. "
-            f"Is it inside a latent-action wrapper already?"
+            f"the environment's action space is {space}; slates, a MultiDiscrete, were expected. Is it inside a "
+            f"latent-action wrapper already?"
         )

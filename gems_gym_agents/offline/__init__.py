@@ -1,4 +1,10 @@
-"""Agents that learn from a recorded dataset, through d3rlpy.
+"""Agents that learn from a recorded dataset, through d3rlpy: one module a family, options beside the agents.
+
+- :mod:`~gems_gym_agents.offline.td3`: TD3+BC, ReBRAC, PRDC; :mod:`~gems_gym_agents.offline.sac`: CQL, SAC-N;
+  :mod:`~gems_gym_agents.offline.advantage`: IQL, AWAC, CRR; :mod:`~gems_gym_agents.offline.imitation`: BC, PLAS, BEAR;
+  :mod:`~gems_gym_agents.offline.negative_controls`: TD3 and SAC as they are.
+- :mod:`~gems_gym_agents.offline.agent`: what they share; :mod:`~gems_gym_agents.offline.loop`: how they are trained;
+  :mod:`~gems_gym_agents.offline.replay_buffer`: what from.
 
 This package imports nothing heavy: agents import d3rlpy when they are fitted. Only
 :mod:`gems_gym_agents.offline.replay_buffer` imports it at once.
@@ -12,7 +18,11 @@ from gems_gym.common.checks import Seed, checked_arguments
 from gems_gym.datasets.reader import check_is_dataset
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import import_library
-from gems_gym_agents.offline.agents import AWACAgent, BCAgent, CQLAgent, IQLAgent, TD3PlusBCAgent
+from gems_gym_agents.offline.advantage import AWACAgent, CRRAgent, IQLAgent
+from gems_gym_agents.offline.imitation import BCAgent, BEARAgent, PLASAgent
+from gems_gym_agents.offline.negative_controls import OfflineSACAgent, OfflineTD3Agent
+from gems_gym_agents.offline.sac import CQLAgent, SACNAgent
+from gems_gym_agents.offline.td3 import PRDCAgent, ReBRACAgent, TD3PlusBCAgent
 
 if TYPE_CHECKING:
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
@@ -20,9 +30,17 @@ if TYPE_CHECKING:
 __all__ = [
     "AWACAgent",
     "BCAgent",
+    "BEARAgent",
     "CQLAgent",
+    "CRRAgent",
     "DivergedError",
     "IQLAgent",
+    "OfflineSACAgent",
+    "OfflineTD3Agent",
+    "PLASAgent",
+    "PRDCAgent",
+    "ReBRACAgent",
+    "SACNAgent",
     "TD3PlusBCAgent",
     "load_replay_buffer",
 ]
@@ -36,7 +54,7 @@ def load_replay_buffer(source: Any, *, seed: Seed = 0) -> SessionReplayBuffer:
     that ends by its length is truncated, and its last transition bootstraps from the observation that followed.
 
     Args:
-        source: A ``minari.MinariDataset`` (whole, filtered or split), or the id of a local one. Observations
+        source: A ``minari.MinariDataset`` (complete, filtered or split), or the id of a local one. Observations
             must be a one-dimensional ``Box`` (the beliefs of a latent dataset), actions a ``Box`` within [-1, 1].
         seed: Seed of the sampling of mini-batches.
 

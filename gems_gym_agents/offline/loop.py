@@ -1,4 +1,4 @@
-"""The training loop of the offline agents, and the export of the policy.
+"""The training loop of the offline agents, and how it shows itself.
 
 The loop calls d3rlpy's public ``update`` with one mini-batch at a time instead of its ``fit``, which trains
 nothing when ``n_steps < n_steps_per_epoch``, drops the remainder of the last epoch, and writes its log to stdout.
@@ -8,27 +8,36 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gems_gym.common.progress import track
+from gems_gym.errors import require
+from gems_gym.trackers import trackers
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.offline.divergence import check_sane
-from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
 
 if TYPE_CHECKING:
     from gems_gym.policies.actor import Actor
+    from gems_gym_agents.offline.agent import OfflineAgent
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
 PROBE_SIZE = 1024
 """Transitions on which |Q| is watched and the export is compared."""
 
-EXPORT_TOLERANCE = 1e-5
-"""Largest accepted difference between an action of the exported policy and of d3rlpy's."""
+SHOWN = {
+    "q_abs_max": "max |Q| {:.3g}",
+    "loss": "loss {:.3g}",
+    "bc_loss": "behaviour loss {:.3g}",
+    "score": "clicks {:.1f}",
+}
+"""Measurements that stand behind the progress bar -> how."""
 
 
 @dataclass
@@ -56,27 +65,26 @@ class TrainingLoop:
     """Updates an algorithm, and looks at it when an epoch ends.
 
     Args:
+        agent: Whose options count, and which exports its policy.
         algorithm: d3rlpy's, built.
         buffer: What it learns from.
-        options: The agent's.
         evaluate: Scores the policy at the end of each epoch; ``None``: nothing does.
     """
 
     def __init__(
         self,
+        agent: OfflineAgent,
         algorithm: Any,
         buffer: SessionReplayBuffer,
-        options: TrainingOptions,
         evaluate: Evaluate | None,
     ) -> None:
+        self._agent = agent
         self._algorithm = algorithm
         self._buffer = buffer
-        self._options = options
+        self._options = agent.options
         self._evaluate = evaluate
         self._probe = buffer.sample_transition_batch(PROBE_SIZE)
-        self._q_bound: float | None = None
-        if isinstance(options, ValueOptions):  # |Q| can't exceed max |reward| · reward_scale / (1 − gamma)
-            self._q_bound = buffer.max_abs_reward * options.reward_scale / (1.0 - options.gamma)
+        self._q_bound = agent.q_bound(algorithm, buffer)
 
     def run(
         self,
@@ -115,7 +123,7 @@ class TrainingLoop:
         line: dict[str, float] = {"step": progress.step, **means, **self._largest_q()}
         progress.losses.clear()
         check_sane([*progress.history, line])
-        progress.last = export_policy(self._algorithm, self._probe.observations)
+        progress.last = self._agent.export(self._algorithm, self._probe.observations)
         if self._evaluate is None:
             progress.best = progress.last
         else:
@@ -133,34 +141,64 @@ class TrainingLoop:
             return {}
         observations = self._probe.observations
         recorded = self._algorithm.predict_value(observations, self._probe.actions)
-        chosen = self._algorithm.predict_value(observations, self._algorithm.predict(observations))
+        actions = self._agent.policy_actions(self._algorithm, observations)
+        chosen = self._algorithm.predict_value(observations, actions)
         largest = float(max(np.abs(recorded).max(), np.abs(chosen).max()))
         return {"q_abs_max": largest, "q_bound": self._q_bound}
 
 
-def export_policy(algorithm: Any, observations: NDArray[np.float32]) -> Actor:
-    """Exports the deterministic policy of a d3rlpy algorithm, and checks that it acts the same.
+@contextmanager
+def training_report(
+    name: str,
+    steps: int,
+    directory: Path | None,
+    progress: bool,
+    *,
+    done: int = 0,
+    history: Sequence[dict[str, float]] = (),
+) -> Iterator[Callable[[dict[str, float] | None], None]]:
+    """Shows and records one training.
 
     Args:
-        algorithm: A built algorithm whose actor is a vector encoder, one linear layer and tanh.
-        observations: ``(num_observations, observation_size)``, what both are compared on.
+        name: What is trained.
+        steps: How many updates there will be.
+        directory: Where TensorBoard's event file goes, under ``tensorboard``, in place of an earlier one; ``None``
+            writes none.
+        progress: Whether the bar is drawn.
+        done: How many of the updates there were before a resumed training.
+        history: What was measured in them; it is recorded again.
 
-    Returns:
-        The policy, free of torch.
-
-    Raises:
-        RuntimeError: If an action differs by more than 1e-5: d3rlpy's networks have another form than was assumed.
+    Yields:
+        A function to be called once per update, with what was measured if an epoch ended there.
     """
-    import torch
+    writer: Any = None
+    if directory is not None:
+        folder = Path(directory) / "tensorboard"
+        for earlier in folder.glob("events.out.tfevents*"):
+            earlier.unlink()
+        writer = require("tensorboardX").SummaryWriter(logdir=str(folder))
 
-    from gems_gym_agents.actors import actor_from_modules
+    def record(line: dict[str, float]) -> None:
+        tracked(int(line["step"]), line)
+        if writer is not None:
+            for key, value in line.items():
+                if key != "step":
+                    writer.add_scalar(f"offline/{key}", value, int(line["step"]))
 
-    policy = algorithm.impl.policy
-    head = policy._fc if hasattr(policy, "_fc") else policy._mu  # a deterministic or a Gaussian policy
-    actor = actor_from_modules([*policy._encoder._layers, head, torch.nn.Tanh()])
-    gap = float(np.abs(actor(observations) - algorithm.predict(observations)).max())
-    if not gap <= EXPORT_TOLERANCE:
-        raise RuntimeError(
-            f"the exported policy differs from d3rlpy's by {gap:.3g}: unknown network {policy}"
-        )
-    return actor
+    try:
+        with trackers(name, directory) as tracked, track(name, steps, shown=progress) as advance:
+            for line in history:
+                record(line)
+            advance(done)
+
+            def report(line: dict[str, float] | None) -> None:
+                if line is None:
+                    advance(1)
+                    return
+                advance(1, "  ".join(text.format(line[key]) for key, text in SHOWN.items() if key in line))
+                record(line)
+
+            yield report
+    finally:
+        if writer is not None:
+            writer.close()

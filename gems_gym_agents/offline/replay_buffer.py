@@ -29,7 +29,7 @@ from gems_gym_agents.library_state import borrowed_global_state
 
 
 class SessionReplayBuffer(ReplayBuffer):  # type: ignore[misc]  # the library has no types
-    """A read-only replay buffer over whole sessions.
+    """A read-only replay buffer over complete sessions.
 
     No object is held per transition: one million transitions of 20 observed numbers and 32 latents take 220 MB.
 
@@ -125,9 +125,15 @@ class SessionReplayBuffer(ReplayBuffer):  # type: ignore[misc]  # the library ha
         return cls(observations, actions, rewards, np.array(lengths), np.array(terminated), seed=seed)
 
     @property
-    def max_abs_reward(self) -> float:
-        """Largest absolute reward in the buffer, in raw clicks."""
-        return float(np.abs(self._rewards).max())
+    def reward_range(self) -> np.ndarray:
+        """(2,) float64: smallest and largest reward of a transition, in raw clicks."""
+        rewards = self._rewards[self._rows]
+        return np.array([rewards.min(), rewards.max()], dtype=np.float64)
+
+    @property
+    def recorded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Observations (num_transitions, observation_size) and actions (num_transitions, action_size), float32."""
+        return self._observations[self._rows], self._actions[self._rows]
 
     @property
     def rows_sha256(self) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
-from gems_gym.unfinished import UnfinishedRun
 from gems_gym_agents.library_state import generator_states, set_generator_states
 from gems_gym_agents.offline.loop import Progress
 from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
@@ -38,7 +38,7 @@ class UnfinishedTraining:
         buffer: SessionReplayBuffer,
         device: str,
     ) -> None:
-        self._run = UnfinishedRun(directory, "unfinished/offline", arguments)
+        self._run = Unfinished(directory and directory / UNFINISHED_FOLDER, arguments)
         self._algorithm = algorithm
         self._buffer = buffer
         self._device = device

@@ -1,9 +1,15 @@
 """Online agents: stable-baselines3 on the wrapped vector environment.
 
-:class:`~gems_gym_agents.online.sac.SACAgent` is the agent by name (``gems-gym train sac``). Those who know
-stable-baselines3 can use its own classes with
+- :mod:`~gems_gym_agents.online.sac`: the agent (``gems-gym train sac``) and its options;
+  :mod:`~gems_gym_agents.online.end_to_end`: the one that learns its belief (``sac_end_to_end``).
+- :mod:`~gems_gym_agents.online.training`: the rounds of a training, resumed from
+  :mod:`~gems_gym_agents.online.unfinished`; :mod:`~gems_gym_agents.online.callbacks`: what happens beside SB3's loop.
+- :mod:`~gems_gym_agents.online.model`, :mod:`~gems_gym_agents.online.end_to_end_model`: the networks.
+- :mod:`~gems_gym_agents.online.vec_env`: SB3 on Gymnasium's vector environments.
+
+Those who know stable-baselines3 can use its own classes with
 :class:`~gems_gym_agents.online.vec_env.GymnasiumVecEnv` and
-:class:`~gems_gym_agents.online.layer_norm_policy.LayerNormSACPolicy`. Importing this package loads neither torch nor
+:class:`~gems_gym_agents.online.model.LayerNormSACPolicy`. Importing this package loads neither torch nor
 stable-baselines3.
 """
 
@@ -11,13 +17,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
+    from gems_gym_agents.online.end_to_end import EndToEndSACAgent
+    from gems_gym_agents.online.model import LayerNormSACPolicy
     from gems_gym_agents.online.sac import SACAgent
     from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 
-__all__ = ["GymnasiumVecEnv", "LayerNormSACPolicy", "SACAgent"]
+__all__ = ["EndToEndSACAgent", "GymnasiumVecEnv", "LayerNormSACPolicy", "SACAgent"]
 
-_MODULES = {"GymnasiumVecEnv": "vec_env", "LayerNormSACPolicy": "layer_norm_policy", "SACAgent": "sac"}
+_MODULES = {
+    "EndToEndSACAgent": "end_to_end",
+    "GymnasiumVecEnv": "vec_env",
+    "LayerNormSACPolicy": "model",
+    "SACAgent": "sac",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,16 @@
-"""What happens beside SB3's training loop: a progress bar, a watch on the critics, and policies kept meanwhile."""
+"""What happens beside SB3's training loop: curves, a progress bar, a watch on the critics, policies kept meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import CSVOutputFormat, KVWriter, Logger, configure
 
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
@@ -32,8 +35,8 @@ class QBoundCallback(BaseCallback):
     so that passing the bound a little is no alarm; passing it :data:`EXPLOSION_FACTOR` times is.
 
     Args:
-        max_reward: largest scaled reward of one step; ``None``: the largest in the replay buffer so far.
-        gamma: discount factor, in [0, 1).
+        max_reward: Largest scaled reward of one step; ``None``: the largest in the replay buffer so far.
+        gamma: Discount factor, in [0, 1).
     """
 
     def __init__(self, max_reward: float | None, gamma: float) -> None:
@@ -43,7 +46,7 @@ class QBoundCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         model: Any = self.model
-        # by what the model counts: a run that went on after an interruption logs at the same steps
+        # by what the model counts: a resumed run logs at the same steps
         if model.num_timesteps // model.n_envs % _CHECK_EVERY or model.num_timesteps <= model.learning_starts:
             return True
         max_reward = self.max_reward
@@ -73,9 +76,9 @@ class ProgressCallback(BaseCallback):
     """Moves a progress bar on, with clicks per session of the last finished sessions and the best validation score.
 
     Args:
-        advance: of :func:`gems_gym.common.progress.track`.
-        end: interactions at which ``learn`` ends.
-        recorder: knows the best policy so far.
+        advance: Of :func:`gems_gym.common.progress.track`.
+        end: Interactions at which ``learn`` ends.
+        recorder: Knows the best policy so far.
     """
 
     def __init__(self, advance: Callable[..., None], end: int, recorder: CheckpointRecorder) -> None:
@@ -106,9 +109,9 @@ class KeepingCallback(BaseCallback):
     """Keeps policies within rounds: early in learning, a round is enough to become good.
 
     Args:
-        growth: a policy is kept when the interactions since ``learning_starts`` have grown by this share, > 0.
-        recorder: knows the last policy that was kept.
-        keep: keeps the present one.
+        growth: A policy is kept when the interactions since ``learning_starts`` have grown by this share, > 0.
+        recorder: Knows the last policy that was kept.
+        keep: Keeps the present one.
     """
 
     def __init__(self, growth: float, recorder: CheckpointRecorder, keep: Callable[[], None]) -> None:
@@ -126,3 +129,56 @@ class KeepingCallback(BaseCallback):
         before = 0 if last is None else last.interactions - start
         if self.num_timesteps > start and self.num_timesteps - start >= (1.0 + self.growth) * before:
             self.keep()
+
+
+class _Tracked(KVWriter):
+    """Hands what SB3 logs to the installed trackers."""
+
+    def __init__(self, tracked: Callable[[int, Mapping[str, float]], None]) -> None:
+        self._tracked = tracked
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0) -> None:
+        """A line of the log: its numbers."""
+        self._tracked(step, {key: float(one) for key, one in key_values.items() if isinstance(one, Real)})
+
+    def close(self) -> None:
+        """Whoever opened the trackers closes them."""
+
+
+class Curves:
+    """SB3's logger, writing ``logs/progress.csv`` and TensorBoard's files; a resumed run appends to them.
+
+    Args:
+        directory: The run's folder; ``None`` writes nothing.
+        tracked: Takes every line too, see :func:`gems_gym.trackers.trackers`.
+        so_far: The CSV file's text when the run that is resumed was interrupted; empty: starts anew, without the
+            files of an earlier run.
+
+    Attributes:
+        logger: Give it to SB3's ``set_logger``.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        tracked: Callable[[int, Mapping[str, float]], None],
+        so_far: str = "",
+    ) -> None:
+        self.logger = Logger(None, [])
+        self._csv: CSVOutputFormat | None = None
+        if directory is None:
+            return
+        if not so_far:
+            for old in directory.glob("logs/events.out.tfevents*"):
+                old.unlink()
+        self.logger = configure(str(directory / "logs"), ["csv", "tensorboard"])
+        self.logger.output_formats.append(_Tracked(tracked))
+        self._csv = next(one for one in self.logger.output_formats if isinstance(one, CSVOutputFormat))
+        if so_far:  # SB3 has opened the file anew, without its lines
+            self._csv.file.write(so_far)
+            self._csv.keys = so_far.partition("\n")[0].split(",")
+
+    @property
+    def text(self) -> str:
+        """The CSV file's text."""
+        return "" if self._csv is None else Path(self._csv.file.name).read_text()

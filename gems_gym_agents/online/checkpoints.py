@@ -2,6 +2,10 @@
 
 Policies of online agents drift late in training, and datasets of medium quality come from the middle of it. So
 every validated policy stays, and the caller picks.
+
+The mean of late ones is one more: SAC's networks move around a good policy with every update rather than settle on it,
+and the mean of their weights is closer to it than any of them (stochastic weight averaging, Izmailov et al., 2018,
+arXiv 1803.05407).
 """
 
 from __future__ import annotations
@@ -11,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gems_gym.beliefs import GruBelief
 from gems_gym.common.files import read_json, write_json
+from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
-from gems_gym.unfinished import UNFINISHED_FOLDER as UNFINISHED_FOLDER
-from gems_gym.unfinished import discard_unfinished as discard_unfinished
 from gems_gym_agents.base import Evaluate
-from gems_gym_agents.online.averaging import mean_actor, mean_belief
 
 _BEST_FILE, _LAST_FILE = "best.safetensors", "last.safetensors"
 _FOLDER, _CURVE_FILE = "checkpoints", "checkpoints.json"
@@ -28,13 +32,13 @@ class Checkpoint:
     """A policy during training.
 
     Attributes:
-        interactions: environment interactions (users times steps) before it.
-        training_return: mean clicks per session of the last finished training sessions, exploration included;
+        interactions: Environment interactions (users times steps) before it.
+        training_return: Mean clicks per session of the last finished training sessions, exploration included;
             ``None`` before the first session ends.
-        score: what ``evaluate`` gave: mean clicks per session of validation users; ``None`` if not scored.
-        actor: the policy, without exploration.
-        belief: whose beliefs it acts on; ``None``: the environment's.
-        mean_of: how many policies, this one's predecessors, its weights are the mean of; 1: it is one itself.
+        score: What ``evaluate`` gave: mean clicks per session of validation users; ``None`` if not scored.
+        actor: The policy, without exploration.
+        belief: Whose beliefs it acts on; ``None``: the environment's.
+        mean_of: How many policies, this one's predecessors, its weights are the mean of; 1: it is one itself.
     """
 
     interactions: int
@@ -62,12 +66,12 @@ class CheckpointRecorder:
     ``checkpoints/belief_{interactions}.safetensors``. The names of means end in ``_mean_of_{number}``.
 
     Args:
-        evaluate: scores a policy, higher is better; ``None``: nothing is scored and there is no best policy.
-        directory: where to write; ``None`` writes nothing.
+        evaluate: Scores a policy, higher is better; ``None``: nothing is scored and there is no best policy.
+        directory: Where to write; ``None`` writes nothing.
 
     Attributes:
-        checkpoints: the policies, in order.
-        dropped: interactions of other starts, whose policies are not kept.
+        checkpoints: The policies, in order.
+        dropped: Interactions of other starts, whose policies are not kept.
     """
 
     def __init__(self, evaluate: Evaluate | None, directory: Path | None) -> None:
@@ -96,14 +100,14 @@ class CheckpointRecorder:
         ]
 
     def restore(self, curve: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Goes on from policies that are in the directory already, and removes the files of all others.
+        """Resumes from policies that are in the directory already, and removes the files of all others.
 
         Args:
-            curve: what :attr:`curve` was; nothing: begins anew.
+            curve: What :attr:`curve` was; nothing: begins anew.
 
         Raises:
-            FileNotFoundError: a policy's file is missing.
-            gems_gym.artifacts.ArtifactError: a policy's file was altered.
+            FileNotFoundError: A policy's file is missing.
+            gems_gym.artifacts.ArtifactError: A policy's file was altered.
         """
         if self.directory is None:
             return
@@ -134,7 +138,7 @@ class CheckpointRecorder:
         """Adds the mean of the policies from some number of interactions on: scores and writes it.
 
         Args:
-            first: the interactions.
+            first: The interactions.
 
         Returns:
             The policy; ``None`` if there are fewer than two to take the mean of.
@@ -184,8 +188,8 @@ def read_checkpoints(directory: Path) -> list[Checkpoint]:
     """The policies that a run left in its folder, in order.
 
     Raises:
-        FileNotFoundError: there was no run, or a policy's file is missing.
-        gems_gym.artifacts.ArtifactError: a policy's file was altered.
+        FileNotFoundError: There was no run, or a policy's file is missing.
+        gems_gym.artifacts.ArtifactError: A policy's file was altered.
     """
     folder = directory / _FOLDER
     return [_read(folder, entry) for entry in read_json(folder / _CURVE_FILE)]
@@ -206,3 +210,39 @@ def _files(folder: Path, checkpoint: Checkpoint) -> dict[str, Path]:
     if checkpoint.belief is not None:
         files["belief_file"] = folder / f"belief_{which}.safetensors"
     return files
+
+
+def mean_actor(actors: Sequence[Actor]) -> Actor:
+    """The actor whose weights are the means of others'.
+
+    Args:
+        actors: Of the same layers, at least one.
+
+    Returns:
+        An actor with the metadata of the last one, and ``mean_of``, their number.
+    """
+    last = actors[-1]
+    tensors = _means([actor.network.to_tensors("actor") for actor in actors])
+    network = FeedForward.from_tensors(tensors, "actor", last.network.spec)
+    return Actor(network, {**last.metadata, "mean_of": len(actors)})
+
+
+def mean_belief(beliefs: Sequence[GruBelief]) -> GruBelief:
+    """The belief encoder whose weights are the means of others'.
+
+    Args:
+        beliefs: Of the same catalogue and sizes, at least one.
+
+    Returns:
+        An encoder with the header of the last one, and ``mean_of``, their number.
+    """
+    last = beliefs[-1]
+    tensors = _means([belief.tensors for belief in beliefs])
+    return GruBelief(tensors, last.catalog_hash, {**last.header, "mean_of": len(beliefs)})
+
+
+def _means(weights: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {
+        name: np.stack([one[name] for one in weights]).mean(axis=0, dtype=np.float64).astype(np.float32)
+        for name in weights[0]
+    }

@@ -1,4 +1,4 @@
-"""SB3's SAC with the recipe's settings: made for a vector environment, and its actor exported."""
+"""SB3's SAC as the recipe has it: policy with layer normalisation, scaled rewards, actor exported to NumPy."""
 
 from __future__ import annotations
 
@@ -9,20 +9,104 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp, get_actor_critic_arch
+from stable_baselines3.sac import policies
+from torch import nn
 
+from gems_gym.beliefs import GruBelief
+from gems_gym.common.machine import check_fits_memory
 from gems_gym.policies.actor import Actor
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.actors import actor_from_modules
-from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
-from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.replay_buffer import ScaledReplayBuffer
+from gems_gym_agents.online.sac import SACOptions
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 
 
+class LayerNormSACPolicy(policies.SACPolicy):
+    """SB3's ``SACPolicy`` with ``LayerNorm`` after each hidden ``Linear`` (before its activation), in all networks.
+
+    It keeps critics from running away on belief observations. Takes the arguments of
+    :class:`stable_baselines3.sac.policies.SACPolicy` and is given to SB3 as a class:
+    ``SAC(LayerNormSACPolicy, env, policy_kwargs={"net_arch": [128, 128]})``.
+
+    Layer normalisation: Ba, Kiros and Hinton, 2016 (arXiv 1607.06450).
+    """
+
+    critic_class: type[ContinuousCritic] = ContinuousCritic
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> policies.Actor:
+        """Makes SB3's actor with normalised hidden layers."""
+        actor = super().make_actor(features_extractor)
+        # SB3's Actor has no argument for the modules between its layers, but its create_mlp has. The optimiser is made
+        # after this, so that replacing the network here is enough.
+        layers = create_mlp(
+            actor.features_dim, -1, actor.net_arch, actor.activation_fn, post_linear_modules=[nn.LayerNorm]
+        )
+        actor.latent_pi = nn.Sequential(*layers).to(self.device)
+        return actor
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
+        """Makes SB3's critics with normalised hidden layers."""
+        settings = self._update_features_extractor(self.critic_kwargs, features_extractor)
+        critic = self.critic_class(**settings).to(self.device)
+        _, architecture = get_actor_critic_arch(self.net_arch)
+        for index, network in enumerate(critic.q_networks):
+            inputs = next(layer.in_features for layer in network.modules() if isinstance(layer, nn.Linear))
+            layers = create_mlp(
+                inputs, 1, architecture, self.activation_fn, post_linear_modules=[nn.LayerNorm]
+            )
+            critic.q_networks[index] = nn.Sequential(*layers).to(self.device)
+            critic.add_module(f"qf{index}", critic.q_networks[index])
+        return critic
+
+
+class ScaledReplayBuffer(ReplayBuffer):
+    """SB3's ``ReplayBuffer`` with rewards times ``reward_scale``: environments and reports stay in raw clicks.
+
+    Args:
+        buffer_size: Transitions it holds at most, over all users; its memory is taken at once.
+        observation_space: Of one user.
+        action_space: Of one user.
+        *args: As in SB3.
+        reward_scale: Factor on every reward, > 0.
+        **kwargs: As in SB3.
+
+    Raises:
+        ValueError: More transitions than fit into this machine's memory.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        *args: Any,
+        reward_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        numbers = 2 * spaces.flatdim(observation_space) + spaces.flatdim(action_space) + 3
+        check_fits_memory(f"buffer_size={buffer_size}", 4 * numbers * buffer_size)
+        super().__init__(buffer_size, observation_space, action_space, *args, **kwargs)
+        self.reward_scale = reward_scale
+
+    def add(
+        self,
+        obs: np.ndarray,
+        next_obs: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Stores one step of all users; ``reward`` (num_users,) comes unscaled."""
+        super().add(obs, next_obs, action, reward * self.reward_scale, done, infos)
+
+
 class HeldStartSAC(SAC):
-    """SB3's SAC, each of whose first random actions is held for a whole session of its user."""
+    """SB3's SAC, each of whose first random actions is held for a session of its user."""
 
     _held: np.ndarray  # (num_users, action_size)
 
@@ -53,14 +137,14 @@ def make_sac(
     Seeds the global random generators, as SB3 does (see :func:`gems_gym_agents.library_state.borrowed_global_state`).
 
     Args:
-        options: the settings.
+        options: The settings.
         env: Box observations (observation_size,), actions Box(-1, 1, (action_size,)), autoreset SAME_STEP.
-        seed: of networks, exploration and batches; and of the users, through the training split.
-        device: a torch device.
+        seed: Of networks, exploration and batches; and of the users, through the training split.
+        device: A torch device.
         policy_class: SB3's policy with layer normalisation.
-        replay_buffer_class: where transitions are kept.
-        replay_buffer_kwargs: for it, besides the reward scale.
-        policy_kwargs: for SB3's policy, besides what the options say.
+        replay_buffer_class: Where transitions are kept.
+        replay_buffer_kwargs: For it, besides the reward scale.
+        policy_kwargs: For SB3's policy, besides what the options say.
 
     Returns:
         A model whose ``learn`` is ready to be called.
@@ -68,7 +152,7 @@ def make_sac(
     vec_env = GymnasiumVecEnv(env)
     algorithm = HeldStartSAC if options.hold_random_actions else SAC
     model = algorithm(
-        policy_class if options.layer_norm else SACPolicy,
+        policy_class if options.layer_norm else policies.SACPolicy,
         vec_env,
         learning_rate=options.learning_rate,
         buffer_size=options.buffer_size,
@@ -99,26 +183,31 @@ def make_sac(
 
 
 def export_actor(model: SAC, metadata: dict[str, Any] | None = None) -> Actor:
-    """Copies the deterministic policy of a SAC model (or one of SB3's own making) into numpy.
+    """Copies the deterministic policy of a SAC model (or one of SB3's own making) into NumPy.
 
     Args:
-        model: a model with a flat Box observation and the default (flattening) features extractor.
+        model: A model whose actor acts on what its features extractor returns; the policy starts there.
         metadata: JSON-able values to keep with it.
 
     Returns:
         An actor whose ``act`` agrees with ``model.predict(observations, deterministic=True)``.
     """
-    from torch import nn
-
     return actor_from_modules([model.actor.latent_pi, model.actor.mu, nn.Tanh()], metadata=metadata)
+
+
+def export_belief(model: SAC, header: dict[str, Any]) -> GruBelief | None:
+    """The actor's GRU as a belief encoder; ``None`` for a model that learns on the environment's beliefs."""
+    made: Any = getattr(model.actor.features_extractor, "belief", None)
+    found: GruBelief | None = None if made is None else made(header)
+    return found
 
 
 def check_spaces(env: VectorEnv) -> None:
     """Refuses what SAC cannot learn from, and says which wrapper is missing.
 
     Raises:
-        TypeError: not a vector environment.
-        ValueError: observations that are no flat Box, or actions other than Box(-1, 1, (n,)).
+        TypeError: Not a vector environment.
+        ValueError: Observations that are no flat Box, or actions other than Box(-1, 1, (n,)).
     """
     if not isinstance(env, VectorEnv):
         raise TypeError(

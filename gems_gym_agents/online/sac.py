@@ -1,42 +1,118 @@
-"""Soft actor-critic (Haarnoja et al., 2018, arXiv 1812.05905) on latent actions, through stable-baselines3."""
+"""Soft actor-critic (Haarnoja et al., 2018, arXiv 1812.05905) on latent actions, through stable-baselines3.
+
+Here are the agent and its options. How it is trained stands in :mod:`gems_gym_agents.online.training`, and the
+networks and the replay buffer in :mod:`gems_gym_agents.online.model`; both are imported when ``fit`` is called, since
+they import torch and stable-baselines3.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 
-from gems_gym.beliefs import BeliefEncoder
-from gems_gym.common.checks import Count, Positive, Seed, checked_arguments, make_checked
+from gems_gym.artifacts.unfinished import discard_unfinished
+from gems_gym.common.checks import (
+    Count,
+    Discount,
+    Positive,
+    Probability,
+    Seed,
+    Units,
+    WholeNumber,
+    check_fields,
+    checked_arguments,
+    make_checked,
+)
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.policies.actor import Actor
-from gems_gym.unfinished import discard_unfinished
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints
-from gems_gym_agents.online.options import EndToEndOptions, SACOptions
-from gems_gym_agents.online.presets import END_TO_END_PRESETS, SAC_PRESETS
+
+if TYPE_CHECKING:
+    from stable_baselines3 import SAC
 
 POLICY_FILE = "policy.safetensors"
 _DETAILS_FILE = "sac.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACOptions:
+    """Settings of SAC; the defaults are the project's recipe for beliefs and GeMS latents.
+
+    Attributes:
+        agent: The name of the agent whose settings these are.
+        gamma: Discount factor, in [0, 1).
+        initial_entropy: The entropy coefficient to start with, > 0; it is tuned from there. SB3's ``"auto_0.05"``.
+            Starting at SB3's usual 1 drowns the clicks of 32 latent dimensions in entropy for most of a short run.
+        target_entropy: In nats; ``None``: minus the number of latent dimensions.
+        net_arch: Units of the hidden layers, the same for actor and critics.
+        layer_norm: ``LayerNorm`` after each hidden layer of actor and critics.
+        learning_rate: Of actor, critics and entropy coefficient (one value for all three in SB3), > 0.
+        tau: How far the target critics move at every update, in (0, 1].
+        batch_size: Transitions per update, ≥ 1.
+        gradient_steps: Updates after each step of all users, ≥ 1. With one for 100 users, runs of as many interactions
+            are three times as fast, learn later and differ more between seeds.
+        learning_starts: Interactions with uniformly random actions before the first update.
+        hold_random_actions: Whether each user's random action is drawn once a session and not at every step, so that
+            the first thing learned is what a latent is worth over a session.
+        buffer_size: Transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
+        reward_scale: Factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
+        validate_every: Interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to complete
+            sessions of all users; an interrupted run resumes from the last of them.
+        starts: How often training begins, each time from another seed, ≥ 1. After 1, 2, 4, ... rounds of
+            ``validate_every`` interactions the half with the worse policies on validation users is dropped, until one
+            start is left: what SAC finds early decides much of where it ends. The interactions of all count.
+        averaged_share: How much of the training, at its end, is averaged, in [0, 1]: the mean of the weights of the
+            policies kept there is the last policy, beside them (:func:`gems_gym_agents.online.checkpoints.mean_actor`).
+            0: none is.
+    """
+
+    agent: ClassVar[str] = "sac"
+
+    gamma: Discount = 0.8
+    initial_entropy: Positive = 0.05
+    target_entropy: float | None = None
+    net_arch: tuple[Units, ...] = (128, 128)
+    layer_norm: bool = True
+    learning_rate: Positive = 1e-3
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
+    batch_size: Count = 256
+    gradient_steps: Count = 4
+    learning_starts: WholeNumber = 10_000
+    hold_random_actions: bool = False
+    buffer_size: Count = 300_000
+    reward_scale: Positive = 1.0
+    validate_every: Count = 50_000
+    starts: Annotated[int, Interval(ge=1, le=1024)] = 1
+    averaged_share: Probability = 0.5
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.batch_size > self.buffer_size:
+            raise ValueError(
+                f"batch_size must be at most buffer_size={self.buffer_size}, got {self.batch_size}"
+            )
 
 
 class SACAgent:
     """Learns latent actions online with stable-baselines3's SAC, many users in lockstep.
 
     Args:
-        **options: see :class:`SACOptions`.
+        **options: See :class:`SACOptions`.
 
     Attributes:
-        options: the settings.
-        checkpoints: every kept policy of the last ``fit``, in order.
+        options: The settings.
+        checkpoints: Every kept policy of the last ``fit``, in order.
 
     Raises:
-        ValueError: an unknown option (with the nearest names), or a value out of its range.
+        ValueError: An unknown option (with the nearest names), or a value out of its range.
 
     Examples:
         >>> agent = SACAgent(net_arch=(64, 64))
@@ -47,7 +123,6 @@ class SACAgent:
 
     learns_from: ClassVar[Literal["dataset", "environment"]] = "environment"
     options_class: ClassVar[type[SACOptions]] = SACOptions
-    presets: ClassVar[Mapping[str, SACOptions]] = SAC_PRESETS
 
     def __init__(self, **options: Any) -> None:
         self.options = make_checked(self.options_class, f"option of {self.options_class.agent}", options)
@@ -85,25 +160,25 @@ class SACAgent:
         last finished round; on the CPU it ends with the same policies, bit for bit, and the same curve.
 
         Args:
-            source: a vector environment with Box observations, Box(-1, 1) actions and autoreset SAME_STEP; it is reset
+            source: A vector environment with Box observations, Box(-1, 1) actions and autoreset SAME_STEP; it is reset
                 with users of the training split.
-            steps: interactions (users times steps), more than ``learning_starts``.
-            seed: decides everything random; the same on the CPU gives the same policy, bit for bit.
-            directory: gets ``checkpoints/``, ``best.safetensors``, ``last.safetensors`` and ``logs/`` (CSV,
+            steps: Interactions (users times steps), more than ``learning_starts``.
+            seed: Decides everything random; the same on the CPU gives the same policy, bit for bit.
+            directory: Gets ``checkpoints/``, ``best.safetensors``, ``last.safetensors`` and ``logs/`` (CSV,
                 TensorBoard), and ``unfinished/`` until the agent is saved; ``None`` writes nothing.
-            device: a torch device.
-            evaluate: scores a policy on validation users, higher is better.
-            progress: draw a bar on stderr.
-            keep_growth: keeps (and scores) a policy also whenever the interactions since ``learning_starts`` have grown
+            device: A torch device.
+            evaluate: Scores a policy on validation users, higher is better.
+            progress: Draw a bar on stderr.
+            keep_growth: Keeps (and scores) a policy also whenever the interactions since ``learning_starts`` have grown
                 by this share, so that the fast beginning is there too; what is learned stays the same. ``None``: only
                 every ``validate_every``.
 
         Raises:
             TypeError: ``source`` is not a vector environment.
-            ValueError: spaces or autoreset mode that SAC cannot use, too few steps for a single update, several starts
+            ValueError: Spaces or autoreset mode that SAC cannot use, too few steps for a single update, several starts
                 without ``evaluate``, or a directory with an unfinished run of other arguments.
-            ImportError: stable-baselines3 is not installed.
-            DivergedError: the critics' values passed what rewards allow ten times over.
+            ImportError: Stable-baselines3 is not installed.
+            DivergedError: The critics' values passed what rewards allow ten times over.
         """
         if steps <= self.options.learning_starts:
             raise ValueError(
@@ -121,6 +196,7 @@ class SACAgent:
         try:
             train_sac(
                 self.options,
+                partial(self.make_model, source),
                 source,
                 recorder,
                 steps=steps,
@@ -134,12 +210,18 @@ class SACAgent:
         finally:
             self._chosen, self._dropped = recorder.best or recorder.last, recorder.dropped
 
+    def make_model(self, env: VectorEnv, *, seed: int, device: str) -> SAC:
+        """Makes SB3's model of one start, not trained yet: agents with other networks override it."""
+        from gems_gym_agents.online.model import make_sac
+
+        return make_sac(self.options, env, seed=seed, device=device)
+
     @property
     def policy(self) -> Actor:
         """The policy the agent acts with.
 
         Raises:
-            RuntimeError: the agent has not been fitted.
+            RuntimeError: The agent has not been fitted.
         """
         if self._chosen is None:
             raise RuntimeError("this agent has no policy yet: call fit first")
@@ -152,7 +234,7 @@ class SACAgent:
         What an interrupted run there would resume from is removed, unless this one was interrupted itself.
 
         Raises:
-            RuntimeError: the agent has not been fitted.
+            RuntimeError: The agent has not been fitted.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -181,36 +263,6 @@ class SACAgent:
 
         Raises:
             FileNotFoundError: ``fit`` was not given this folder, or a policy's file is missing.
-            gems_gym.artifacts.ArtifactError: a policy's file was altered.
+            gems_gym.artifacts.ArtifactError: A policy's file was altered.
         """
         return read_checkpoints(Path(directory))
-
-
-class EndToEndSACAgent(SACAgent):
-    """SAC whose actor and critics learn from slates and clicks, each through a GRU of its own.
-
-    The finished agent is like any other: its actor's GRU is the belief that its policy acts on. It learns in the same
-    environments: the environment's belief, which must be a GRU, is what the GRUs start from.
-
-    Args:
-        **options: see :class:`EndToEndOptions`.
-
-    Examples:
-        >>> agent = EndToEndSACAgent(window=10)
-        >>> agent.fit(vector_env, steps=200_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
-        >>> agent.policy(agent.belief.read(state))  # doctest: +SKIP
-    """
-
-    options_class: ClassVar[type[SACOptions]] = EndToEndOptions
-    presets: ClassVar[Mapping[str, SACOptions]] = END_TO_END_PRESETS
-
-    @property
-    def belief(self) -> BeliefEncoder:
-        """The belief that the agent acts on.
-
-        Raises:
-            RuntimeError: the agent has not been fitted.
-        """
-        if self._chosen is None or self._chosen.belief is None:
-            raise RuntimeError("this agent has no belief yet: call fit first")
-        return self._chosen.belief

@@ -1,37 +1,51 @@
-"""Training of SAC in rounds, from one start or several; an interrupted one is resumed and ends with the same curve.
+"""Training of SAC in rounds, from one start or several; a killed one is resumed and ends with the same policies.
 
-The only module of the online agents that :mod:`gems_gym_agents.online.sac` loads when ``fit`` is called: importing it
-imports torch and stable-baselines3.
+A *round* is ``validate_every`` interactions. It begins with fresh seeds, new users and new sessions, and ends with a
+recorded policy and a saved state. A *start* is one model from its own seed; of several starts the worse half is dropped
+after 1, 2, 4, ... rounds, until one is left.
+
+Importing this module imports torch and stable-baselines3.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import stable_baselines3
 import torch
 from gymnasium.vector import VectorEnv
+from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 
 from gems_gym import __version__
 from gems_gym.commands.output import plain
 from gems_gym.common.progress import track
+from gems_gym.trackers import trackers
+from gems_gym.user_splits import USERS_PER_SEED, user_seeds
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
+from gems_gym_agents.online.callbacks import (
+    Curves,
+    KeepingCallback,
+    ProgressCallback,
+    QBoundCallback,
+    mean_training_return,
+)
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
-from gems_gym_agents.online.curves import Curves
-from gems_gym_agents.online.end_to_end import make_end_to_end
-from gems_gym_agents.online.model import check_spaces, make_sac
-from gems_gym_agents.online.options import EndToEndOptions, SACOptions
-from gems_gym_agents.online.rounds import plan_rounds, start_seeds
-from gems_gym_agents.online.trainee import Trainee
+from gems_gym_agents.online.model import check_spaces, export_actor, export_belief
+from gems_gym_agents.online.sac import SACOptions
 from gems_gym_agents.online.unfinished import UnfinishedSAC
 from gems_gym_agents.online.vec_env import layers_of
 
 
 def train_sac(
     options: SACOptions,
+    make_model: Callable[..., SAC],
     env: VectorEnv,
     recorder: CheckpointRecorder,
     *,
@@ -44,80 +58,259 @@ def train_sac(
 ) -> None:
     """Trains, leaving every validated policy and the last one in the recorder, even when interrupted or failing.
 
-    Training is a sequence of rounds (:mod:`gems_gym_agents.online.rounds`). Each starts with fresh seeds, new users and
-    new sessions, and ends with a recorded policy and a saved state. So an interrupted run in the same directory is
-    resumed from its last finished round and ends with the same bits. The state stays until the agent is saved.
+    An interrupted run in the same directory is resumed from its last finished round and ends with the same bits. The
+    state stays until the agent is saved. At the end the mean of late policies is recorded beside them
+    (``averaged_share``).
 
-    At the end the mean of late policies is recorded beside them (``averaged_share``).
-
-    Several starts play each round one after the other, and those with the worse policies are dropped. Nothing is saved,
-    and nothing but the policies' scores logged, before one is left.
+    Several starts play each round one after the other. Nothing is saved, and nothing but the policies' scores logged,
+    before one is left.
 
     Args:
-        options: the settings.
-        env: see :func:`make_sac`.
-        recorder: gets the policies, of the best start; the last one unscored if training is interrupted.
-        steps: interactions (users times steps) of a start that is not dropped, rounded up to whole vector steps.
-        seed: decides everything random.
-        directory: curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run
+        options: The settings.
+        make_model: Makes the model of a start in ``env``, from ``seed`` on ``device``.
+        env: See :func:`gems_gym_agents.online.model.make_sac`.
+        recorder: Gets the policies of the best start; the last one unscored if training is interrupted.
+        steps: Interactions (users times steps) of a start that is not dropped, rounded up to complete vector steps.
+        seed: Decides everything random.
+        directory: Curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run
             resumes from to ``directory/unfinished``; ``None``: nowhere.
-        device: a torch device.
-        progress: draw a bar on stderr.
-        keep_growth: records policies within rounds too, whenever the interactions since ``learning_starts`` have grown
+        device: A torch device.
+        progress: Draw a bar on stderr.
+        keep_growth: Records policies within rounds too, whenever the interactions since ``learning_starts`` have grown
             by this share; ``None``: never.
 
     Raises:
-        ValueError: the directory holds an unfinished run of other arguments, or ``validate_every`` is so small that
+        ValueError: The directory holds an unfinished run of other arguments, or ``validate_every`` is so small that
             the users of a seed do not suffice.
         KeyboardInterrupt: Ctrl-C, passed on once the last policy is recorded.
-        DivergedError: the critics have left their bound.
+        DivergedError: The critics have left their bound.
     """
     check_spaces(env)
     rounds = plan_rounds(env, validate_every=options.validate_every, steps=steps, starts=options.starts)
     dropped = sum(one.dropped for one in rounds)
-    with borrowed_global_state(device):
+    with borrowed_global_state(device), trackers("SAC", directory) as tracked:
         arguments = run_arguments(options, env, recorder, steps, seed, device)
         run = UnfinishedSAC(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
 
-        def trainee(start_seed: int, its_recorder: CheckpointRecorder) -> Trainee:
-            make: Any = make_end_to_end if isinstance(options, EndToEndOptions) else make_sac
-            model = make(options, env, seed=start_seed, device=device)
-            return Trainee(model, env, options, its_recorder, keep_growth)
+        def start(its_seed: int, its_recorder: CheckpointRecorder) -> Start:
+            model = make_model(seed=its_seed, device=device)
+            return Start(model, env, options, its_recorder, keep_growth)
 
-        leader = trainee(seed, recorder)
-        curves = Curves(directory, run.restore(leader.model, recorder))
-        trainees = [leader]
-        if leader.interactions:  # of a resumed run, which has one start left
+        best = start(seed, recorder)
+        curves = Curves(directory, tracked, run.restore(best.model, recorder))
+        starts = [best]
+        if best.interactions:  # of a resumed run, which has one start left
             recorder.dropped = dropped
         elif options.starts > 1:
             seeds = start_seeds(seed, options.starts)
-            trainees = [trainee(one, CheckpointRecorder(recorder.evaluate, None)) for one in seeds]
-            leader = trainees[0]
+            starts = [start(one, CheckpointRecorder(recorder.evaluate, None)) for one in seeds]
+            best = starts[0]
         try:
             with track("SAC", rounds[-1].end + dropped, progress) as advance:
-                advance(recorder.dropped + leader.interactions)
-                for present in [one for one in rounds if one.end > leader.interactions]:
+                advance(recorder.dropped + best.interactions)
+                for present in [one for one in rounds if one.end > best.interactions]:
                     if present.starts == 1:
-                        leader.lead(recorder, curves)
-                    for one in trainees:
+                        best.report_to(recorder, curves)
+                    for one in starts:
                         one.train_round(present, advance)
                     recorder.dropped += present.dropped
-                    trainees = sorted(trainees, key=lambda one: one.best_score, reverse=True)[: present.left]
-                    leader = trainees[0]
+                    starts = sorted(starts, key=lambda one: one.best_score, reverse=True)[: present.left]
+                    best = starts[0]
                     if present.left == 1:
-                        leader.lead(recorder, curves)
-                        run.save(leader.model, recorder, curves.text)
+                        best.report_to(recorder, curves)
+                        run.save(best.model, recorder, curves.text)
             if options.averaged_share:
-                leader.lead(recorder, curves)  # a resumed run may have no round left
-                leader.record_mean(rounds[-1].end * (1.0 - options.averaged_share))
+                best.report_to(recorder, curves)  # a resumed run may have no round left
+                best.record_mean(rounds[-1].end * (1.0 - options.averaged_share))
         except BaseException as error:
-            leader.record(score=False)
-            leader.lead(recorder, curves)
+            best.record(score=False)
+            best.report_to(recorder, curves)
             if isinstance(error, DivergedError):
                 run.discard()  # a resumed run would end the same way
             raise
         finally:
             curves.logger.close()
+
+
+class Start:
+    """A model in training, and the recorder of its policies. It logs nothing before it reports to the run.
+
+    Args:
+        model: Freshly made in ``env``, from a seed of its own.
+        env: Whose users it meets.
+        options: What it was made with.
+        recorder: Gets its policies.
+        keep_growth: See :func:`train_sac`.
+    """
+
+    def __init__(
+        self,
+        model: SAC,
+        env: VectorEnv,
+        options: SACOptions,
+        recorder: CheckpointRecorder,
+        keep_growth: float | None,
+    ) -> None:
+        self.model = model
+        self.env = env
+        self.options = options
+        self.recorder = recorder
+        self.keep_growth = keep_growth
+        model.set_logger(Logger(None, []))
+
+    @property
+    def interactions(self) -> int:
+        """Interactions so far."""
+        return self.model.num_timesteps
+
+    @property
+    def best_score(self) -> float:
+        """Score of the best policy so far; minus infinity before one is scored."""
+        best = self.recorder.best
+        return -np.inf if best is None or best.score is None else best.score
+
+    def report_to(self, recorder: CheckpointRecorder, curves: Curves) -> None:
+        """Its policies so far and from here on are in the run's recorder and curves."""
+        if self.recorder is not recorder:
+            recorder.take(self.recorder.checkpoints)
+            self.recorder = recorder
+            for checkpoint in recorder.checkpoints:
+                if checkpoint.score is not None:
+                    curves.logger.record("time/total_timesteps", checkpoint.interactions)
+                    curves.logger.record("validation/clicks_per_session", checkpoint.score)
+                    curves.logger.dump(checkpoint.interactions)
+        self.model.set_logger(curves.logger)
+
+    def train_round(self, present: Round, advance: Callable[..., None]) -> None:
+        """Plays and learns until the end of a round, whatever came before, and records the policy.
+
+        Args:
+            present: The round; seeds and users are its own.
+            advance: Of :func:`gems_gym.common.progress.track`.
+        """
+        model = self.model
+        assert model.env is not None
+        assert isinstance(model.seed, int)
+        callbacks: list[BaseCallback] = [
+            QBoundCallback(self._largest_reward(), self.options.gamma),
+            ProgressCallback(advance, present.end, self.recorder),
+        ]
+        if self.keep_growth:
+            callbacks.append(KeepingCallback(self.keep_growth, self.recorder, self.record))
+        users = user_seeds("training", model.seed, model.n_envs, start=present.number * model.n_envs)
+        model.set_random_seed(int(np.random.SeedSequence([model.seed, present.number]).generate_state(1)[0]))
+        model.env.seed(users)  # type: ignore[arg-type]  # ours takes lists
+        model.set_env(model.env)  # SB3's way to have ``learn`` reset the environment
+        # Users end their sessions together: one line of the log per round of sessions, not one per user.
+        model.learn(
+            present.end - model.num_timesteps,
+            callback=callbacks,
+            log_interval=model.n_envs,
+            reset_num_timesteps=False,
+        )
+        self.record()
+        model.dump_logs()
+
+    def record(self, *, score: bool = True) -> None:
+        """Records the present policy, unless it has been already or has not begun to learn; and logs its score."""
+        last = self.recorder.last
+        if self.interactions > self.model.learning_starts and (
+            last is None or last.interactions < self.interactions
+        ):
+            made_by = {
+                "agent": self.options.agent,
+                "seed": self.model.seed,
+                "interactions": self.interactions,
+            }
+            actor, belief = export_actor(self.model, made_by), export_belief(self.model, made_by)
+            checkpoint = self.recorder.record(
+                self.interactions, mean_training_return(self.model), actor, belief, score=score
+            )
+            if checkpoint.score is not None:
+                self.model.logger.record("validation/clicks_per_session", checkpoint.score)
+
+    def record_mean(self, first: float) -> None:
+        """Records the mean of the policies from ``first`` interactions on, if there are several; and logs its score."""
+        mean = self.recorder.record_mean(first)
+        if mean is not None and mean.score is not None:
+            self.model.logger.record("validation/clicks_per_session_of_mean", mean.score)
+            self.model.logger.dump(mean.interactions)
+
+    def _largest_reward(self) -> float | None:
+        """Largest scaled reward of one step: one click per slot; ``None`` where the environment has no slates."""
+        slate_size = getattr(getattr(self.env.unwrapped, "config", None), "slate_size", None)
+        return None if slate_size is None else float(slate_size) * self.options.reward_scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """A stretch of training, at whose end policies are validated and the state is saved.
+
+    Attributes:
+        number: From 0.
+        first: Interactions of a start before it.
+        end: Interactions of a start after it.
+        starts: How many starts are trained in it.
+        left: How many of them are trained on.
+    """
+
+    number: int
+    first: int
+    end: int
+    starts: int
+    left: int
+
+    @property
+    def dropped(self) -> int:
+        """Interactions in it of all starts but one."""
+        return (self.starts - 1) * (self.end - self.first)
+
+
+def plan_rounds(env: VectorEnv, *, validate_every: int, steps: int, starts: int) -> list[Round]:
+    """Rounds of ``validate_every`` interactions, rounded up to complete sessions of all users.
+
+    Args:
+        env: What is learned in.
+        validate_every: Interactions.
+        steps: Interactions of a start that is not dropped, rounded up to complete vector steps.
+        starts: How many starts begin.
+
+    Raises:
+        ValueError: More rounds than the users of a seed suffice for.
+    """
+    length = getattr(getattr(env.unwrapped, "config", None), "episode_length", 1)
+    sessions = env.num_envs * length  # one of each user
+    every = -(-validate_every // sessions) * sessions
+    last = -(-steps // env.num_envs) * env.num_envs
+    count = -(-last // every)
+    if count * env.num_envs > USERS_PER_SEED:
+        raise ValueError(
+            f"validate_every={validate_every}: {count} rounds, each with {env.num_envs} new users, need more than "
+            f"the {USERS_PER_SEED} users of a seed; validate less often"
+        )
+    ends = [*range(every, last, every), last]
+    counts = [*starts_in_rounds(starts, len(ends)), 1]
+    return [
+        Round(number=number, first=first, end=end, starts=counts[number], left=counts[number + 1])
+        for number, (first, end) in enumerate(zip([0, *ends], ends, strict=False))
+    ]
+
+
+def starts_in_rounds(starts: int, rounds: int) -> list[int]:
+    """How many starts are trained in each round: half of them, rounded up, after 1, 2, 4, ... rounds.
+
+    Successive halving (Jamieson & Talwalkar, 2016, arXiv 1502.07943), with rounds for a budget.
+
+    Examples:
+        >>> starts_in_rounds(8, 6)
+        [8, 4, 2, 2, 1, 1]
+    """
+    return [-(-starts // 2 ** done.bit_length()) for done in range(rounds)]
+
+
+def start_seeds(seed: int, starts: int) -> Sequence[int]:
+    """The first start has the run's own seed; the others' are made of it, 20 bits each, as ``user_seeds`` wants."""
+    return [seed, *(np.random.SeedSequence(seed).generate_state(starts - 1) >> 12).tolist()]
 
 
 def run_arguments(

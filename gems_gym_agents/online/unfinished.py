@@ -16,11 +16,11 @@ import torch
 from stable_baselines3 import SAC
 
 from gems_gym.artifacts import load_artifact, save_artifact
-from gems_gym.unfinished import UnfinishedRun
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.torch_state import array_of, put_state_arrays, state_arrays, tensor_of
 
-_STATE_KIND, _ROWS_KIND = "unfinished/sac", "unfinished/transitions"
+_ROWS_KIND = "unfinished/transitions"
 _BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -36,7 +36,7 @@ class UnfinishedSAC:
     """
 
     def __init__(self, directory: Path | None, arguments: dict[str, Any]) -> None:
-        self._run = UnfinishedRun(directory, _STATE_KIND, arguments)
+        self._run = Unfinished(directory and directory / UNFINISHED_FOLDER, arguments)
         self._row_files: list[dict[str, Any]] = []  # oldest first: file, first row, number of rows
 
     def restore(self, model: SAC, recorder: CheckpointRecorder) -> str:
@@ -78,7 +78,7 @@ class UnfinishedSAC:
         """
         if self._run.folder is None:
             return
-        self._save_new_rows(self._run.folder, model)
+        outdated = self._save_new_rows(self._run.folder, model)
         header = {
             "transitions": self._row_files,
             "counters": _counters(model),
@@ -87,14 +87,16 @@ class UnfinishedSAC:
         }
         assert model.log_ent_coef is not None  # it is always tuned here
         arrays = dict(state_arrays(model.get_parameters())) | {"log_ent_coef": array_of(model.log_ent_coef)}
-        self._run.save(arrays, header, [rows["file"] for rows in self._row_files])
+        self._run.save(arrays, header)
+        for rows in outdated:
+            self._run.file(rows["file"]).unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove the state: there is nothing worth resuming."""
         self._run.discard()
 
-    def _save_new_rows(self, folder: Path, model: SAC) -> None:
-        """Writes what the replay buffer got since the last time; a row is one step of all users."""
+    def _save_new_rows(self, folder: Path, model: SAC) -> list[dict[str, Any]]:
+        """Writes what the replay buffer got since the last time, a row is one step of all users; what it lost since."""
         capacity, last = model.replay_buffer.buffer_size, _rows_so_far(model)  # type: ignore[union-attr]
         done = self._row_files[-1]["first"] + self._row_files[-1]["count"] if self._row_files else 0
         first = max(done, last - capacity)
@@ -102,10 +104,9 @@ class UnfinishedSAC:
         places = _places(model, first, last - first)
         arrays = {name: getattr(model.replay_buffer, name)[places] for name in _BUFFER_ARRAYS}
         save_artifact(folder / file, _ROWS_KIND, arrays, {})
-        self._row_files.append({"file": file, "first": first, "count": last - first})
-        self._row_files = [
-            rows for rows in self._row_files if rows["first"] + rows["count"] > last - capacity
-        ]
+        rows_so_far = [*self._row_files, {"file": file, "first": first, "count": last - first}]
+        self._row_files = [rows for rows in rows_so_far if rows["first"] + rows["count"] > last - capacity]
+        return [rows for rows in rows_so_far if rows not in self._row_files]
 
 
 def _rows_so_far(model: SAC) -> int:

@@ -29,11 +29,11 @@ class GymnasiumVecEnv(VecEnv):
     the dicts are empty: read the vector environment's own infos from :attr:`last_infos`.
 
     Args:
-        env: a vector environment in the autoreset mode SAME_STEP. It is not copied; ``close`` closes it.
+        env: A vector environment in the autoreset mode SAME_STEP. It is not copied; ``close`` closes it.
 
     Raises:
         TypeError: ``env`` is not a vector environment.
-        ValueError: its autoreset mode is not SAME_STEP.
+        ValueError: Its autoreset mode is not SAME_STEP.
 
     Examples:
         >>> from stable_baselines3 import SAC                                                    # doctest: +SKIP
@@ -71,13 +71,13 @@ class GymnasiumVecEnv(VecEnv):
         """Sets the seeds of the next ``reset``.
 
         Args:
-            seed: user i gets ``seed + i``, or ``seed[i]``; ``None`` leaves the choice to the environment.
+            seed: User i gets ``seed + i``, or ``seed[i]``; ``None`` leaves the choice to the environment.
 
         Returns:
             The seed of each user.
 
         Raises:
-            ValueError: a sequence that does not hold one seed per user.
+            ValueError: A sequence that does not hold one seed per user.
         """
         if seed is None:
             self._reset_with = None

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from gymnasium.vector import VectorEnv
 
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
 from gems_gym.common.checks import Count, checked_arguments, make_checked
 from gems_gym.common.files import write_json
 from gems_gym.policies.base import Observed, Shown
-from gems_gym.unfinished import UNFINISHED_FOLDER, UnfinishedRun, discard_unfinished
 from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.user_model.logs import SlateUsers
@@ -20,7 +20,6 @@ from gems_gym_agents.user_model.training import train_planner
 
 POLICY_FILE = "policy.safetensors"
 _DETAILS_FILE = "planner.json"
-_KIND = "unfinished/planner"
 SEARCH_STEPS = 8_448_000
 """Interactions of the search in the recipe."""
 
@@ -93,7 +92,8 @@ class PlannerAgent:
         world = {"num_items": users.num_items, "slate_size": users.slate_size}
         if source.spec is not None:
             world["spec"] = json.loads(source.spec.to_json())
-        run = UnfinishedRun(directory, _KIND, arguments | {"world": world})
+        folder = None if directory is None else Path(directory) / UNFINISHED_FOLDER
+        run = Unfinished(folder, arguments | {"world": world})
         if directory is not None:
             (Path(directory) / UNFINISHED_FOLDER).mkdir(parents=True, exist_ok=True)
         self._policy = train_planner(

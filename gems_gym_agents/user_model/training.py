@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.common.progress import track
-from gems_gym.embeddings.session_co_click import session_co_click_embeddings
-from gems_gym.unfinished import UnfinishedRun
+from gems_gym.embeddings.co_click import session_co_click_embeddings
 from gems_gym_agents.user_model.axes import topic_axes
 from gems_gym_agents.user_model.fit import Fit
 from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log, random_log
@@ -33,7 +33,7 @@ _SEARCHED = ("centre", "spread", "total")
 def train_planner(
     options: PlannerOptions,
     users: SlateUsers,
-    run: UnfinishedRun,
+    run: Unfinished,
     *,
     steps: int,
     seed: int,

@@ -1,7 +1,7 @@
 """Trains offline agents in processes that are killed at random moments; run by ``test_offline_resume.py``.
 
-Usage: killed_offline_training.py FOLDER KILLS SEED AGENT... The folder gets one for each agent, as
-``killed_training.py`` leaves it; prints how often a process resumed what another had left.
+Usage: killed_offline_training.py FOLDER KILLS SEED AGENT. The folder is left, and the printed number means, as in
+``killed_training.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from gems_gym import plugins
 from gems_gym_agents.library_state import import_library
 from tests.agents.killed_training import survive
+from tests.agents.offline_agents import warmed_up
 from tests.datasets.small_world import collect_latents
 
 EPOCH, SAVE_EVERY = 40, 16
@@ -29,7 +30,9 @@ def train(name: str, steps: int, folder: Path) -> None:
     """One run; it resumes what an earlier one left in the folder."""
     import minari
 
-    agent = plugins.load(plugins.AGENTS, name)(hidden_units=(16, 16), batch_size=32, steps_per_epoch=EPOCH)
+    kind = plugins.load(plugins.AGENTS, name)
+    options = {"hidden_units": (16, 16), "batch_size": 32, "steps_per_epoch": EPOCH} | warmed_up(kind, 100)
+    agent = kind(**options)
     agent.fit(
         minari.load_dataset("killed/latent-v0"),
         steps=steps,
@@ -47,7 +50,6 @@ if __name__ == "__main__":
     os.environ["MINARI_DATASETS_PATH"] = str(root / "minari")
     import_library("d3rlpy")  # loaded before the processes split
     collect_latents("killed/latent-v0")
-    kills, seed, *agents = int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]
-    for agent in agents:
-        run = partial(train, agent, (kills + 1) * UPDATES_A_KILL)
-        sys.stdout.write(f"{survive(run, root / agent, kills, seed)} ")
+    kills, seed, agent = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    run = partial(train, agent, (kills + 1) * UPDATES_A_KILL)
+    sys.stdout.write(str(survive(run, root, kills, seed)))

@@ -16,6 +16,8 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import torch
+import torch._dynamo  # takes seconds, and is imported by the first optimiser: loaded before the processes split
+import torch.utils.tensorboard  # likewise, by the first log
 
 from gems_gym.beliefs import GruBelief
 from gems_gym.envs import SlateEnv

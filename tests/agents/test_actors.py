@@ -12,7 +12,7 @@ from gems_gym.artifacts import ArtifactError, save_artifact
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor, NoisyActor, add_exploration_noise
-from gems_gym_agents.actors import actor_from_modules
+from gems_gym_agents.actors import WithInput, actor_from_modules, scaled_inputs
 
 RNG = np.random.default_rng(0)
 OBSERVATIONS = RNG.uniform(-1, 1, (37, 20)).astype(np.float32)
@@ -40,6 +40,28 @@ def test_acts_in_the_box():
     assert (actions.shape, actions.dtype) == ((37, 32), np.float32)
     assert np.abs(actions).max() <= 1
     assert np.abs(actor(OBSERVATIONS * np.float32(1e6))).max() <= 1
+
+
+def test_a_policy_in_the_latents_of_a_decoder_is_one_network(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    policy, decoder = torch.nn.Linear(20, 6), torch.nn.Linear(26, 4)
+    first = scaled_inputs(decoder, [1.0] * 20 + [2.0] * 6)
+    actor = actor_from_modules([policy, torch.nn.Tanh(), WithInput(), first, torch.nn.Hardtanh()])
+    actor.save(tmp_path / "policy.safetensors")
+    rows = torch.as_tensor(OBSERVATIONS)
+    with torch.no_grad():
+        expected = decoder(torch.cat([rows, 2 * torch.tanh(policy(rows))], dim=1)).clamp(-1, 1).numpy()
+    loaded = Actor.load(tmp_path / "policy.safetensors")
+    np.testing.assert_allclose(loaded(OBSERVATIONS), expected, atol=1e-6)
+    assert (loaded.observation_size, loaded.action_size) == (20, 4)
+
+
+@pytest.mark.parametrize("limits", [(0.0, 1.0), (-2.0, 2.0)])
+def test_a_clip_to_another_box_is_refused(limits):
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="cannot be exported"):
+        actor_from_modules([torch.nn.Linear(2, 2), torch.nn.Hardtanh(*limits)])
 
 
 def test_a_users_action_does_not_depend_on_the_users_beside():

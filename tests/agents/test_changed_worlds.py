@@ -14,11 +14,11 @@ import gymnasium
 import minari
 
 from gems_gym.beliefs import GruBelief
-from gems_gym.commands.options import changed_parameters, chosen_world
+from gems_gym.commands.worlds import changed_parameters, chosen_world
 from gems_gym.rankers import GemsRanker
 from gems_gym.trained_agents import open_trained_agent, recorded_world
-from gems_gym_agents.levels import Training
-from gems_gym_agents.quickstart import QuickstartSettings, _Road
+from gems_gym_agents.pipeline.levels import Training
+from gems_gym_agents.pipeline.quickstart import QuickstartSettings, _Quickstart
 
 CHANGES = {"omega": 0.5, "episode_length": 6}
 OPTIONS = ("--env-option", "omega=0.5", "--env-option", "episode_length=6")
@@ -57,8 +57,8 @@ def agent(run, trained, tiny_env):
     def train(name: str) -> Path:
         folder: Path = trained / name
         if not folder.exists():
-            small = {"learning_starts": 20, "net_arch": [8], "validate_every": 40}
-            small |= {"pretrained": "false"} if name == "sac_end_to_end" else {}
+            small = {"learning_starts": 20, "net_arch": [8], "validate_every": 40, "batch_size": 16}
+            small |= {"pretrained": "false", "window": 3} if name == "sac_end_to_end" else {}
             options = [part for one in small.items() for part in ("--option", f"{one[0]}={one[1]}")]
             code, _, err = run(
                 "train", name, "--env", tiny_env, *OPTIONS, "--ranker", trained / "ranker.safetensors",
@@ -185,10 +185,10 @@ def test_levels_record_a_changed_world():
 
 
 def test_the_quickstart_keys_its_stages_on_the_changed_world(tmp_path, tiny_env):
-    roads = [
-        _Road(tmp_path, chosen_world([tiny_env], options), 0, QuickstartSettings(), None)
+    runs = [
+        _Quickstart(tmp_path, chosen_world([tiny_env], options), 0, QuickstartSettings(), "some/data-v0")
         for options in ([], ["omega=0.5"])
     ]
-    assert [road.world.config.omega for road in roads] == [0.9, 0.5]
-    assert "env_options" not in roads[0].base
-    assert roads[1].base["env_options"] == {"omega": 0.5}
+    assert [run.world[0].omega for run in runs] == [0.9, 0.5]
+    assert "env_options" not in runs[0].base
+    assert runs[1].base["env_options"] == {"omega": 0.5}

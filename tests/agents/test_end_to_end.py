@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,17 @@ from gems_gym.user_splits import user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.evaluation import ValidationScore
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.online.end_to_end import environment_belief, features_of, make_end_to_end
-from gems_gym_agents.online.gru_features import GruFeatures, load_pooled
-from gems_gym_agents.online.options import EndToEndOptions
-from gems_gym_agents.online.sac import EndToEndSACAgent
-from gems_gym_agents.online.session_moments import MomentLayout, SessionMoments, moment_box
+from gems_gym_agents.online.end_to_end import EndToEndOptions, EndToEndSACAgent
+from gems_gym_agents.online.end_to_end_model import (
+    GruFeatures,
+    MomentLayout,
+    SessionMoments,
+    environment_belief,
+    features_of,
+    load_pooled,
+    make_end_to_end,
+    moment_box,
+)
 from tests.agents.tiny_env import TargetVectorEnv
 
 ENV = "GemsSlate-diffuse_topdown-v0"
@@ -42,8 +49,8 @@ SMALL = {
 
 def pooled_belief(seed: int = 0, **sizes: Any) -> GruBelief:
     """A GRU of pooled slates with random weights."""
-    from gems_gym.pretraining.belief_settings import BeliefSettings
-    from gems_gym.pretraining.gru_belief import GruBeliefModel
+    from gems_gym.pretraining.belief import BeliefSettings
+    from gems_gym.pretraining.gru import GruBeliefModel
 
     model = GruBeliefModel(60, 5, BeliefSettings(size=SIZE, embedding_size=4))
     generator = torch.Generator().manual_seed(seed)
@@ -243,8 +250,16 @@ def test_an_actors_gradient_spares_the_critics_gru(ranker, belief):
     assert features_of(model.critic).gru.recurrence.weight.grad.abs().sum() > 0
 
 
-def test_a_finished_agent_is_an_ordinary_one(ranker, belief, tmp_path):
-    agent = fitted(ranker, belief, tmp_path / "run")
+@pytest.fixture(scope="module")
+def whole(ranker, belief, tmp_path_factory) -> tuple[EndToEndSACAgent, Path]:
+    """An agent whose training nothing interrupted, and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    return fitted(ranker, belief, folder), folder
+
+
+def test_a_finished_agent_is_an_ordinary_one(whole, ranker, belief, tmp_path):
+    agent, folder = whole
+    shutil.copytree(folder, tmp_path / "run")
     assert np.abs(agent.belief.tensors["weight_hh"] - belief.tensors["weight_hh"]).max() > 0
     record = {"env": ENV, "env_spec": None, "steps": 480, "seed": 0}
     save_trained_agent(tmp_path / "run", agent, "sac_end_to_end", ranker, agent.belief, record)
@@ -273,7 +288,7 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def test_interrupted_it_goes_on_to_the_same_bits(ranker, belief, tmp_path):
+def test_interrupted_it_goes_on_to_the_same_bits(whole, ranker, belief, tmp_path):
     env = users(ranker, belief)
     step, steps = env.step, []
 
@@ -287,13 +302,12 @@ def test_interrupted_it_goes_on_to_the_same_bits(ranker, belief, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fitted(ranker, belief, tmp_path / "run", env=env)
     fitted(ranker, belief, tmp_path / "run")
-    fitted(ranker, belief, tmp_path / "whole")
-    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
+    assert hashes(tmp_path / "run") == hashes(whole[1])
 
 
 @pytest.mark.parametrize("option", [{"window": 1}, {"pretrained": False}], ids=str)
-def test_options_have_an_effect(ranker, belief, option):
-    usual, changed = fitted(ranker, belief), fitted(ranker, belief, **option)
+def test_options_have_an_effect(whole, ranker, belief, option):
+    usual, changed = whole[0], fitted(ranker, belief, **option)
     beliefs = np.random.default_rng(0).uniform(-1, 1, (20, SIZE)).astype(np.float32)
     assert np.abs(usual.policy(beliefs) - changed.policy(beliefs)).max() > 1e-4
 

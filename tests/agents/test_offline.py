@@ -18,25 +18,26 @@ import torch
 
 from gems_gym import plugins
 from gems_gym_agents.base import Agent, DivergedError
-from gems_gym_agents.offline import divergence, load_replay_buffer, loop
-from gems_gym_agents.offline.agents import (
+from gems_gym_agents.offline import (
     AWACAgent,
     BCAgent,
+    BEARAgent,
     CQLAgent,
+    CRRAgent,
     IQLAgent,
-    OfflineAgent,
+    PLASAgent,
+    PRDCAgent,
+    ReBRACAgent,
+    SACNAgent,
     TD3PlusBCAgent,
+    divergence,
+    load_replay_buffer,
 )
+from gems_gym_agents.offline.agent import OfflineAgent
 from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+from tests.agents.offline_agents import AGENTS, warmed_up
 from tests.datasets.small_world import LENGTH, collect_latents, collect_slates
 
-AGENTS = {
-    "td3_plus_bc": TD3PlusBCAgent,
-    "bc": BCAgent,
-    "iql": IQLAgent,
-    "cql": CQLAgent,
-    "awac": AWACAgent,
-}
 SMALL = {"hidden_units": (16, 16), "batch_size": 32}
 BELIEFS = np.random.default_rng(0).uniform(-1, 1, (50, 4)).astype(np.float32)
 EPISODES = 10
@@ -58,7 +59,7 @@ def dataset(datasets_root: Path):
 def fitted(
     dataset, kind: type[OfflineAgent] = TD3PlusBCAgent, steps: int = 20, seed: int = 0, **options
 ) -> OfflineAgent:
-    agent = kind(**(SMALL | options))
+    agent = kind(**(SMALL | warmed_up(kind, 5) | options))
     agent.fit(dataset, steps=steps, seed=seed, progress=False)
     return agent
 
@@ -214,10 +215,21 @@ def test_export_is_what_d3rlpy_predicts(
     dataset, name: str, layer_norm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     algorithms = []
-    export = loop.export_policy
-    monkeypatch.setattr(loop, "export_policy", lambda algo, obs: algorithms.append(algo) or export(algo, obs))
+    export = OfflineAgent.export
+    monkeypatch.setattr(
+        OfflineAgent,
+        "export",
+        lambda self, algorithm, observations: (
+            algorithms.append(algorithm) or export(self, algorithm, observations)
+        ),
+    )
     agent = fitted(dataset, AGENTS[name], steps=15, layer_norm=layer_norm, hidden_units=(32, 24))
-    np.testing.assert_allclose(agent.policy(BELIEFS), algorithms[-1].predict(BELIEFS), atol=1e-5)
+    if name in ("crr", "bear"):  # their predict draws actions; what is exported is the mean of these
+        drawn = algorithms[-1].impl.policy(torch.as_tensor(BELIEFS))
+        expected = torch.tanh(drawn.mu).detach().numpy()
+    else:
+        expected = np.clip(algorithms[-1].predict(BELIEFS), -1, 1)
+    np.testing.assert_allclose(agent.policy(BELIEFS), expected, atol=1e-5)
     norms = [
         module for module in algorithms[-1].impl.policy.modules() if isinstance(module, torch.nn.LayerNorm)
     ]
@@ -320,6 +332,88 @@ def test_options_reach_d3rlpy() -> None:
     assert BCAgent(learning_rate=0.1).config(d3rlpy).learning_rate == 0.1
 
 
+def test_options_of_the_other_agents_reach_d3rlpy() -> None:
+    config = ReBRACAgent().config(d3rlpy)
+    assert (config.actor_beta, config.critic_beta, config.batch_size) == (0.001, 0.01, 1024)
+    assert config.actor_learning_rate == config.critic_learning_rate == 1e-3
+    assert SACNAgent(num_critics=4, initial_temperature=0.1).config(d3rlpy).n_critics == 4
+    config = PRDCAgent(alpha=3.0, beta=1.0).config(d3rlpy)
+    assert (config.alpha, config.beta) == (3.0, 1.0)
+    config = CRRAgent(temperature=0.5, max_weight=5, num_action_samples=2).config(d3rlpy)
+    assert (config.beta, config.max_weight, config.n_action_samples) == (0.5, 5.0, 2)
+    assert PLASAgent(warmup_steps=7, kl_weight=0.25).config(d3rlpy).beta == 0.25
+    config = BEARAgent(threshold=0.1, kernel_width=10.0).config(d3rlpy)
+    assert (config.alpha_threshold, config.mmd_sigma, config.temp_learning_rate) == (0.1, 10.0, 0.0)
+    assert config.initial_temperature < 1e-12  # no entropy bonus
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_gradients_are_clipped_by_every_optimizer(dataset, name: str, monkeypatch) -> None:
+    norms: list[tuple[int, float]] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def clipped(parameters, max_norm, *args, **kwargs):
+        parameters = list(parameters)
+        norms.append((len(parameters), max_norm))
+        return clip(parameters, max_norm, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clipped)
+    fitted(dataset, AGENTS[name], steps=8, grad_clip=0.01)
+    assert {norm for _, norm in norms} == {0.01}
+    expected = 1 if name == "bc" else 2  # actor and critics are of different sizes
+    assert len({size for size, _ in norms}) >= expected
+
+
+@pytest.mark.parametrize("scaler", ["standard", "minmax", "return"])
+def test_scaled_rewards_and_their_bound(dataset, scaler: str) -> None:
+    rewards = np.concatenate([episode.rewards for episode in dataset.iterate_episodes()])
+    returns = np.array([episode.rewards.sum() for episode in dataset.iterate_episodes()])
+    largest = {
+        "standard": np.abs(rewards - rewards.mean()).max() / (rewards.std() + 1e-3),
+        "minmax": 1.0,
+        "return": np.abs(rewards).max() / (returns.max() - returns.min()),
+    }[scaler]
+    agent = fitted(dataset, IQLAgent, steps=20, reward_scaler=scaler, reward_scale=0.5, gamma=0.5)
+    assert agent.history[-1]["q_bound"] == pytest.approx(0.5 * largest / 0.5, rel=1e-4)
+    assert (agent.policy(BELIEFS) != fitted(dataset, IQLAgent, steps=20, gamma=0.5).policy(BELIEFS)).any()
+
+
+def test_rewards_that_are_all_the_same_have_no_range() -> None:
+    rows = np.zeros((12, 4), np.float32)
+    buffer = SessionReplayBuffer(
+        rows, rows, np.ones((12, 1), np.float32), np.array([3, 3, 3]), np.zeros(3, bool), seed=0
+    )
+    agent = IQLAgent(reward_scaler="minmax")
+    with pytest.raises(ValueError, match="reward_scaler='minmax' divides by the range"):
+        agent.q_bound(agent.config(d3rlpy).create(device="cpu"), buffer)
+
+
+def test_prdc_finds_the_nearest_of_its_own_transitions(dataset) -> None:
+    part = dataset.filter_episodes(lambda episode: episode.id < 3)
+    agent, buffer = PRDCAgent(**SMALL), load_replay_buffer(part)
+    algorithms = []
+    for one in (buffer, load_replay_buffer(dataset)):
+        algorithm = agent.config(d3rlpy).create(device="cpu")
+        algorithm.build_with_dataset(one)
+        agent.prepare(algorithm, one)
+        algorithms.append(algorithm)
+    observations, actions = buffer.recorded
+    rows = np.concatenate([2.0 * observations, actions], axis=1)
+    found = algorithms[0].impl._nbsr.kneighbors(rows, n_neighbors=1, return_distance=False)
+    np.testing.assert_array_equal(found[:, 0], np.arange(len(rows)))
+    assert len(algorithms[1].impl._nbsr._fit_X) == EPISODES * LENGTH
+
+
+def test_plas_decodes_what_its_policy_chooses(dataset, tmp_path: Path) -> None:
+    agent = fitted(dataset, PLASAgent, steps=40)
+    agent.save(tmp_path)
+    layers = [name for (name,) in PLASAgent.load(tmp_path).network.spec]
+    policy = ["linear", "relu", "linear", "relu", "linear", "tanh"]
+    assert layers == [*policy, "with_input", *policy[:-1], "clip"]
+    with pytest.raises(ValueError, match="steps=20: in the first warmup_steps=5000 updates only the model"):
+        PLASAgent(**SMALL).fit(dataset, steps=20, seed=0)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -332,6 +426,8 @@ def test_options_reach_d3rlpy() -> None:
         ({"gamma": float("nan")}, r"gamma must be a number in \[0, 1\), got nan"),
         ({"alpha": float("nan")}, "alpha must be a finite number > 0, got nan"),
         ({"layer_norm": 1}, "layer_norm must be True or False, got 1"),
+        ({"grad_clip": 0}, "grad_clip must be a finite number > 0 or None, got 0"),
+        ({"reward_scaler": "standart"}, "unknown reward_scaler 'standart': did you mean 'standard'"),
     ],
 )
 def test_bad_options(options: dict, message: str) -> None:
@@ -360,7 +456,7 @@ def test_training_writes_nothing_on_stdout(dataset, capfd: pytest.CaptureFixture
 def test_listing_and_loading_need_no_d3rlpy(dataset, tmp_path: Path) -> None:
     fitted(dataset, BCAgent, steps=1).save(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from gems_gym_agents.offline.agents import BCAgent;"
+        "import sys; from pathlib import Path; from gems_gym_agents.offline import BCAgent;"
         f"BCAgent(); BCAgent.load(Path({str(tmp_path)!r}));"
         "print(sorted({'torch', 'd3rlpy', 'minari', 'stable_baselines3'} & set(sys.modules)))"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,26 +16,14 @@ pytest.importorskip("d3rlpy")
 
 import torch
 
-from gems_gym.unfinished import discard_unfinished, is_unfinished
+from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym_agents.base import DivergedError
-from gems_gym_agents.offline.agents import (
-    AWACAgent,
-    BCAgent,
-    CQLAgent,
-    IQLAgent,
-    OfflineAgent,
-    TD3PlusBCAgent,
-)
+from gems_gym_agents.offline import BCAgent, CQLAgent, TD3PlusBCAgent
+from gems_gym_agents.offline.agent import OfflineAgent
 from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+from tests.agents.offline_agents import AGENTS, warmed_up
 from tests.datasets.small_world import collect_latents
 
-AGENTS = {
-    "td3_plus_bc": TD3PlusBCAgent,
-    "bc": BCAgent,
-    "iql": IQLAgent,
-    "cql": CQLAgent,
-    "awac": AWACAgent,
-}
 SMALL: dict[str, Any] = {"hidden_units": (16, 16), "batch_size": 32, "steps_per_epoch": 10}
 STEPS = 35
 BELIEFS = np.random.default_rng(0).uniform(-1, 1, (50, 4)).astype(np.float32)
@@ -63,7 +52,7 @@ def fit(
     of_fit = {"steps": STEPS, "save_every": None} | {
         name: changes.pop(name) for name in ("steps", "save_every") if name in changes
     }
-    agent = kind(**(SMALL | changes))
+    agent = kind(**(SMALL | warmed_up(kind, 15) | changes))
     agent.fit(dataset, seed=seed, directory=folder, evaluate=up_and_down, progress=False, **of_fit)
     return agent
 
@@ -140,13 +129,20 @@ def test_the_curves_of_a_resumed_training_are_those_of_one(
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
 
 
-@pytest.fixture
-def interrupted(dataset: Any, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def interrupted_once(dataset: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("interrupted")
     with pytest.MonkeyPatch.context() as monkeypatch:
         interrupt(monkeypatch, update=15)
         with pytest.raises(KeyboardInterrupt):
-            fit(dataset, tmp_path / "run")
-    return tmp_path / "run"
+            fit(dataset, folder)
+    return folder
+
+
+@pytest.fixture
+def interrupted(interrupted_once: Path, tmp_path: Path) -> Path:
+    """A copy of what an interrupted training left."""
+    return Path(shutil.copytree(interrupted_once, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -232,27 +228,16 @@ def test_save_every_is_checked(dataset: Any, value: Any) -> None:
         BCAgent().fit(dataset, steps=1, seed=0, save_every=value)
 
 
-def killed(folder: Path, kills: int, seed: int, *agents: str) -> None:
-    """Train each agent in processes that are killed, and compare with one that was not."""
-    arguments = [str(folder), str(kills), str(seed), *agents]
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", AGENTS)
+def test_killed_at_random_moments_training_ends_with_the_same_bytes(agent: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.agents.killed_offline_training", *arguments],
+        [sys.executable, "-m", "tests.agents.killed_offline_training", str(tmp_path), "4", "1", agent],
         capture_output=True, text=True, timeout=1_800, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(kills)] * len(agents)  # the first started anew
-    for agent in agents:
-        whole, survived = folder / agent / "whole", folder / agent / "killed"
-        for name in ("policy.safetensors", "training.json"):
-            assert (survived / name).read_bytes() == (whole / name).read_bytes(), f"{agent}: {name}"
-        assert not (survived / "unfinished").exists()
-
-
-def test_killed_at_random_moments_training_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    killed(tmp_path, 3, 0, "td3_plus_bc")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("agent", AGENTS)
-def test_each_agent_killed_four_times(agent: str, tmp_path: Path) -> None:
-    killed(tmp_path, 4, 1, agent)
+    assert done.stdout == "4"  # the first started anew
+    whole, survived = tmp_path / "whole", tmp_path / "killed"
+    for name in ("policy.safetensors", "training.json"):
+        assert (survived / name).read_bytes() == (whole / name).read_bytes(), name
+    assert not (survived / "unfinished").exists()

@@ -1,7 +1,6 @@
 """Two processes never write into one folder: the second ends with one line, and the first's result is kept."""
 
-import subprocess
-import sys
+import os
 import time
 from pathlib import Path
 
@@ -9,13 +8,13 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
 from gems_gym.common.locks import locked_folder
 from gems_gym.trained_agents import open_trained_agent
-from gems_gym.unfinished import UnfinishedRun, discard_unfinished
-from gems_gym_agents.levels import Training
+from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.pipeline.levels import Training
 from tests.processes import held_elsewhere, in_another_process, wait_until
 
-PROGRAM = "from gems_gym.commands.program import main; main()"
 TRAIN = (
     "train", "sac", "--env", "GemsSlateLatent-diffuse_topdown-v0", "--steps", 200, "--num-envs", 2,
     "--validation-users", 2, "--out", "run",
@@ -23,22 +22,22 @@ TRAIN = (
 )  # fmt: skip
 
 
-def test_of_two_trainings_in_one_folder_the_second_ends_at_once(program, tmp_path):
-    given = [str(one) for one in (*TRAIN, "--seed", 1)]
-    first = subprocess.Popen([sys.executable, "-c", PROGRAM, *given], cwd=tmp_path, stderr=subprocess.DEVNULL)
-    try:
-        while not (tmp_path / "run/.lock").exists():
-            assert first.poll() is None
-        code, out, err = program(*TRAIN, "--seed", 2, "--overwrite")
-        assert first.poll() is None
-        assert (code, out) == (2, "")
-        told = " ".join(err.split())
-        assert told.startswith(f"error: --out run is being written by another process, {first.pid} on ")
-        assert "train sac --env" in told
-        assert first.wait(timeout=300) == 0
-    finally:
-        first.kill()
-        first.wait()
+def test_of_two_trainings_in_one_folder_the_second_ends_at_once(program, tmp_path, monkeypatch):
+    """The second begins in the middle of the first; a thread's lock keeps out as a process's does."""
+    fit, seconds = SACAgent.fit, []
+
+    def fit_beside_another(self, *given, **named):
+        monkeypatch.setattr(SACAgent, "fit", fit)
+        seconds.append(program(*TRAIN, "--seed", 2, "--overwrite"))
+        fit(self, *given, **named)
+
+    monkeypatch.setattr(SACAgent, "fit", fit_beside_another)
+    code, _, err = program(*TRAIN, "--seed", 1)
+    assert code == 0, err
+    ((code, out, err),) = seconds
+    assert (code, out) == (2, "")
+    told = " ".join(err.split())
+    assert f"error: --out run is being written by another process, {os.getpid()} on " in told
     assert open_trained_agent(tmp_path / "run").record["seed"] == 1
     assert not (tmp_path / "run/.lock").exists()
 
@@ -77,7 +76,7 @@ def test_one_process_trains_the_levels_of_a_world(program, tmp_path):
     holder = in_another_process(_train_for_long, Training.of(env, 40, 0), tmp_path / "runs", begun)
     try:
         wait_until(begun.exists, holder)
-        code, _, err = program("levels", "--env", env, "--steps", 40, "--out", "out", "--runs", "runs")
+        code, _, err = program("dev", "levels", "--env", env, "--steps", 40, "--out", "out", "--runs", "runs")
     finally:
         holder.kill()
         holder.join()
@@ -87,7 +86,7 @@ def test_one_process_trains_the_levels_of_a_world(program, tmp_path):
     assert f"is being written by another process, {holder.pid} " in told
 
 
-@pytest.mark.parametrize("work", [discard_unfinished, lambda run: UnfinishedRun(run, "unfinished/test", {})])
+@pytest.mark.parametrize("work", [discard_unfinished, lambda run: Unfinished(run / UNFINISHED_FOLDER, {})])
 def test_a_link_in_place_of_an_unfinished_run_is_refused(tmp_path, work):
     """Going on with one removes files that it doesn't know."""
     (tmp_path / "victim").mkdir()

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from gems_gym_agents.offline.options import AWACOptions, BCOptions, CQLOptions, IQLOptions, TD3PlusBCOptions
-from gems_gym_agents.online.options import EndToEndOptions, SACOptions
+from gems_gym_agents.online.end_to_end import EndToEndOptions
+from gems_gym_agents.online.sac import SACOptions
+from tests.agents.offline_agents import AGENTS
 
-KINDS = (AWACOptions, BCOptions, CQLOptions, IQLOptions, TD3PlusBCOptions, SACOptions, EndToEndOptions)
+KINDS = (*(kind.options_class for kind in AGENTS.values()), SACOptions, EndToEndOptions)
 NUMBERS = [
     (kind, field.name)
     for kind in KINDS
     for field in fields(kind)
-    if type(field.default) in (int, float) or field.name == "target_entropy"
+    if type(field.default) in (int, float) or field.name in ("target_entropy", "grad_clip")
 ]
 
 
@@ -29,4 +30,4 @@ def test_numbers_that_are_not_finite(kind: type[Any], name: str, value: float) -
 
 def test_every_number_is_meant() -> None:
     assert (SACOptions, "target_entropy") in NUMBERS
-    assert len(NUMBERS) > 50
+    assert len(NUMBERS) > 120

@@ -1,9 +1,10 @@
-"""Training that is killed or interrupted goes on where it was, and ends as if nothing had happened."""
+"""Training that is killed or interrupted can be resumed, and ends as if nothing had happened."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 pytest.importorskip("stable_baselines3")
 
-from gems_gym.unfinished import discard_unfinished, is_unfinished
+from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym_agents.online.sac import SACAgent
 from tests.agents.tiny_env import TargetVectorEnv
 
@@ -38,6 +39,7 @@ def log(folder: Path) -> list[dict[str, str]]:
         ]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_training_ends_with_the_same_files(tmp_path):
     command = [sys.executable, "-m", "tests.agents.killed_training", str(tmp_path), "3", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -73,23 +75,36 @@ def fit(env: TargetVectorEnv, folder: Path | None, seed: int = 0, steps: int = 4
     return agent
 
 
-@pytest.fixture
-def interrupted(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[SACAgent, Path]:
+    """An agent whose training nothing interrupted, and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    return fit(TargetVectorEnv(8), folder), folder
+
+
+@pytest.fixture(scope="module")
+def interrupted_once(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("interrupted")
     with pytest.raises(KeyboardInterrupt):
-        fit(Interrupted(8), tmp_path / "run")
-    return tmp_path / "run"
+        fit(Interrupted(8), folder)
+    return folder
 
 
-def test_interrupted_by_ctrl_c(interrupted, tmp_path):
+@pytest.fixture
+def interrupted(interrupted_once, tmp_path) -> Path:
+    """A copy of what an interrupted training left."""
+    return Path(shutil.copytree(interrupted_once, tmp_path / "run"))
+
+
+def test_interrupted_by_ctrl_c(interrupted, whole):
     assert (interrupted / "checkpoints/actor_192.safetensors").exists()  # what there was
     agent = fit(TargetVectorEnv(8), interrupted)
-    whole = fit(TargetVectorEnv(8), tmp_path / "whole")
-    assert [one.describe() for one in agent.checkpoints] == [one.describe() for one in whole.checkpoints]
-    assert hashes(interrupted) == hashes(tmp_path / "whole")
-    assert log(interrupted) == log(tmp_path / "whole")
+    assert [one.describe() for one in agent.checkpoints] == [one.describe() for one in whole[0].checkpoints]
+    assert hashes(interrupted) == hashes(whole[1])
+    assert log(interrupted) == log(whole[1])
 
 
-def test_interrupted_while_the_mean_of_late_policies_is_scored(tmp_path):
+def test_interrupted_while_the_mean_of_late_policies_is_scored(tmp_path, whole):
     calls = []
 
     def interrupted(act):
@@ -110,33 +125,37 @@ def test_interrupted_while_the_mean_of_late_policies_is_scored(tmp_path):
     assert (tmp_path / "run/checkpoints/actor_400.safetensors").exists()
     agent = fit(TargetVectorEnv(8), tmp_path / "run")
     assert [one.mean_of for one in agent.checkpoints] == [1, 1, 1, 1, 1, 3]
-    fit(TargetVectorEnv(8), tmp_path / "whole")
-    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
-    assert log(tmp_path / "run") == log(tmp_path / "whole")
+    assert hashes(tmp_path / "run") == hashes(whole[1])
+    assert log(tmp_path / "run") == log(whole[1])
 
 
-def test_interrupted_after_several_starts(tmp_path):
+@pytest.fixture(scope="module")
+def whole_of_two_starts(tmp_path_factory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("starts")
+    fit(TargetVectorEnv(8), folder, starts=2)
+    return folder
+
+
+def test_interrupted_after_several_starts(tmp_path, whole_of_two_starts):
     env = Interrupted(8)
     env.steps = -15  # two starts of ten steps each, then one and a half rounds of one of them
     with pytest.raises(KeyboardInterrupt):
         fit(env, tmp_path / "run", starts=2)
     assert (tmp_path / "run/unfinished").is_dir()
     agent = fit(TargetVectorEnv(8), tmp_path / "run", starts=2)
-    fit(TargetVectorEnv(8), tmp_path / "whole", starts=2)
-    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
+    assert hashes(tmp_path / "run") == hashes(whole_of_two_starts)
     assert agent.interactions == 80 + 400
-    assert log(tmp_path / "run") == log(tmp_path / "whole")
+    assert log(tmp_path / "run") == log(whole_of_two_starts)
 
 
-def test_interrupted_among_several_starts(tmp_path):
+def test_interrupted_among_several_starts(tmp_path, whole_of_two_starts):
     env = Interrupted(8)
     env.steps = 10  # one start and a half
     with pytest.raises(KeyboardInterrupt):
         fit(env, tmp_path / "run", starts=2)
     assert (tmp_path / "run/checkpoints/actor_80.safetensors").exists()  # what there was
     agent = fit(TargetVectorEnv(8), tmp_path / "run", starts=2)  # begins anew
-    fit(TargetVectorEnv(8), tmp_path / "whole", starts=2)
-    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
+    assert hashes(tmp_path / "run") == hashes(whole_of_two_starts)
     assert agent.interactions == 80 + 400
 
 
@@ -148,9 +167,8 @@ def test_it_does_go_on(interrupted):
     assert len(steps) == (400 - 160) // 8
 
 
-def test_a_finished_run_is_kept_until_it_is_saved(tmp_path):
-    run = tmp_path / "run"
-    fit(TargetVectorEnv(8), run)  # and the process is killed before it saves
+def test_a_finished_run_is_kept_until_it_is_saved(tmp_path, whole):
+    run = Path(shutil.copytree(whole[1], tmp_path / "run"))  # its process was killed before it saved
     env = TargetVectorEnv(8)
     steps = []
     env.step = lambda actions: steps.append(1) or TargetVectorEnv.step(env, actions)  # type: ignore[method-assign]
@@ -158,8 +176,9 @@ def test_a_finished_run_is_kept_until_it_is_saved(tmp_path):
     assert not steps
     agent.save(run)
     assert not (run / "unfinished").exists()
-    fit(TargetVectorEnv(8), tmp_path / "other").save(tmp_path / "other")
-    assert hashes(run) == hashes(tmp_path / "other")
+    other = Path(shutil.copytree(whole[1], tmp_path / "other"))
+    whole[0].save(other)
+    assert hashes(run) == hashes(other)
 
 
 def test_saving_an_interrupted_agent_keeps_the_run(interrupted):

@@ -21,11 +21,9 @@ from gems_gym.policies.actor import Actor
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.online.layer_norm_policy import LayerNormSACPolicy
-from gems_gym_agents.online.model import export_actor, make_sac
-from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.rounds import start_seeds, starts_in_rounds
-from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.online.model import LayerNormSACPolicy, export_actor, make_sac
+from gems_gym_agents.online.sac import SACAgent, SACOptions
+from gems_gym_agents.online.training import start_seeds, starts_in_rounds
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 from tests.agents.tiny_env import TargetVectorEnv
 from tests.agents.tiny_sac import OBSERVATIONS, SMALL, closeness, fitted
@@ -47,10 +45,10 @@ def test_same_seed_same_agent_and_another_seed_another():
 
 
 def test_of_several_starts_the_worse_half_is_dropped_until_one_is_left():
-    options, steps = SMALL | {"validate_every": 160}, 480
+    options, steps = SMALL | {"validate_every": 80}, 240
     agent = SACAgent(**options, starts=4)
     agent.fit(TargetVectorEnv(8), steps=steps, seed=5, evaluate=closeness, progress=False)
-    assert agent.interactions == (4 + 2 + 1) * 160
+    assert agent.interactions == (4 + 2 + 1) * 80
     alone = {}
     for seed in start_seeds(5, 4):
         alone[seed] = SACAgent(**options)
@@ -168,6 +166,11 @@ def test_layer_norm_is_after_every_hidden_layer_of_actor_and_critics():
             assert not torch.equal(value, before[name]), f"{name} is not trained"
 
 
+@pytest.fixture(scope="module")
+def usual_actions():
+    return fitted().policy(OBSERVATIONS)
+
+
 @pytest.mark.parametrize(
     "option",
     [
@@ -186,8 +189,8 @@ def test_layer_norm_is_after_every_hidden_layer_of_actor_and_critics():
     ],
     ids=lambda option: next(iter(option)),
 )
-def test_every_option_has_an_effect(option):
-    assert np.abs(fitted(**option).policy(OBSERVATIONS) - fitted().policy(OBSERVATIONS)).max() > 0
+def test_every_option_has_an_effect(option, usual_actions):
+    assert np.abs(fitted(**option).policy(OBSERVATIONS) - usual_actions).max() > 0
 
 
 def test_reward_scale_stays_inside():
@@ -315,10 +318,10 @@ def test_progress_goes_to_stderr_only(capsys, monkeypatch):
         "gems_gym.common.progress.stderr", Console(stderr=True)
     )  # the one made at import missed capsys
     agent = SACAgent(**SMALL)
-    agent.fit(TargetVectorEnv(8), steps=800, seed=0, evaluate=closeness)
+    agent.fit(TargetVectorEnv(8), steps=400, seed=0, evaluate=closeness)
     out, err = capsys.readouterr()
     assert out == ""
-    assert "800/800" in err
+    assert "400/400" in err
     assert "clicks per session" in err
 
 

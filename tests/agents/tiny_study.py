@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from gems_gym_agents.comparison.published import PublishedReturn
-from gems_gym_agents.comparison.study import (
+from gems_gym_agents.pipeline.study import (
     OfflineVariant,
     OnlineVariant,
     PartRecipe,
+    PublishedReturn,
     RecordedWorld,
     Study,
     World,

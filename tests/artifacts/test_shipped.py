@@ -1,5 +1,6 @@
 """What comes with the package: whole, small, made for the six worlds; names and files by one loader."""
 
+import configparser
 import json
 import shutil
 import subprocess
@@ -189,6 +190,18 @@ def test_what_half_precision_cannot_hold_is_told(tmp_path, tensor, words):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_packages_data_are_declared():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    declared = settings["options.package_data"]
+    patterns = [one.strip() for one in declared["gems_gym.artifacts"].split(",")]
+    folder = ROOT / "gems_gym/artifacts"
+    found = {file for pattern in patterns for file in folder.glob(pattern)}
+    assert found == {*shipped.DIRECTORY.iterdir()} and shipped.DIRECTORY.parent == folder
+    assert declared["gems_gym"] == declared["gems_gym_agents"] == "py.typed"
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("build") is None, reason="needs the module build")
 def test_a_wheel_holds_them_and_loads_them(tmp_path):
     """Built as a release is, unpacked somewhere else, and asked from there."""

@@ -10,8 +10,9 @@ import gymnasium
 import numpy as np
 import pytest
 
+from gems_gym import plugins
 from gems_gym.artifacts import ArtifactError, save_artifact
-from gems_gym.beliefs import GruBelief, LastObservation, NoBelief, load_belief
+from gems_gym.beliefs import GruBelief, LastObservation, NoBelief, TransformerBelief, load_belief
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import GemsRanker
 from gems_gym.testing import check_belief
@@ -53,9 +54,15 @@ class Stack(LastObservation):
 
 OURS = {
     "gru": lambda: GruBelief.random(**SIZES, catalog_hash="x", seed=0),
+    "transformer": lambda: TransformerBelief.random(**SIZES, catalog_hash="x", seed=0, context=4),
     "none": lambda: NoBelief(**SIZES, catalog_hash="x"),
     "last_observation": lambda: LastObservation(**SIZES, catalog_hash="x"),
 }
+
+
+def test_every_belief_is_among_them() -> None:
+    ours = {one.name for one in plugins.describe(plugins.BELIEFS) if one.distribution == "gems-gym"}
+    assert set(OURS) == ours
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -181,4 +188,4 @@ def test_from_the_command_to_the_users(kind: str, program: Any, tmp_path: Path) 
         "--batches",
         5,
     )
-    assert code == 2 and f"goes with a kind that is trained, and {kind} is none" in " ".join(err.split())
+    assert code == 2 and f"goes with a kind that is trained, and {kind} is not" in " ".join(err.split())

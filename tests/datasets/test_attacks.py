@@ -25,6 +25,7 @@ from gems_gym.datasets import (
     open_dataset,
     recover_latent_environment,
     report_dataset,
+    subset,
 )
 from gems_gym.rankers import load_ranker
 from tests.datasets.small_world import ENV_ID, LENGTH, WORLD, collect_latents
@@ -426,6 +427,9 @@ def test_the_data_file_is_checked_before_it_is_read(change: Any, attack: Attack,
         list(open_dataset(ID).iterate_episodes())
     with pytest.raises(ValueError, match=INSIDE[change]):
         compute_content_hash(ID)
+    for part in ({"episodes": 10}, {"min_return": 0}, {"min_return": 0, "episodes": 10}):
+        with pytest.raises(ValueError, match=INSIDE[change]):
+            subset(ID, dataset_id="new/part-v0", progress=False, **part)
 
 
 def test_what_is_said_of_sessions_is_checked_too(attack: Attack) -> None:

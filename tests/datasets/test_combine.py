@@ -1,4 +1,4 @@
-"""gems_gym.datasets.combine: the right sessions, with everything that belongs to them, and no strange mixtures."""
+"""gems_gym.datasets.derive: parts and mixtures hold the right sessions, with everything that belongs to them."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ QUIET: dict[str, Any] = {"progress": False}
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_gym.datasets.stored.CHUNK_SESSIONS", 4)
+    monkeypatch.setattr("gems_gym.datasets.reader.CHUNK_SESSIONS", 4)
 
 
 def seeds_of(dataset: Any) -> list[int]:
@@ -156,7 +156,7 @@ def test_wrong_parts(datasets_root) -> None:
     best = max(returns_of(whole))
     before = sorted(datasets_root.rglob("*"))
     for wanted, message in (
-        ({}, "needs episodes, min_return or both"),
+        ({}, "requires episodes, min_return or both"),
         ({"episodes": 11}, r"episodes must be in \[1, 10\], the sessions of 'small/latent-v0'; got 11"),
         ({"episodes": 0}, "got 0"),
         ({"min_return": best + 1}, f"no session of 'small/latent-v0' has a return above {best:g}"),
@@ -176,11 +176,11 @@ def test_wrong_parts(datasets_root) -> None:
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
 def test_failure_leaves_nothing(datasets_root, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gems_gym.datasets import combine
+    from gems_gym.datasets import derive
 
     whole = collect_latents()
     before = sorted(datasets_root.rglob("*"))
-    read = combine.read_sessions
+    read = derive.read_sessions
 
     def failing(*arguments, **keywords):
         sessions = read(*arguments, **keywords)
@@ -188,7 +188,7 @@ def test_failure_leaves_nothing(datasets_root, error: BaseException, monkeypatch
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(combine, "read_sessions", failing)
+        patched.setattr(derive, "read_sessions", failing)
         with pytest.raises(type(error)):
             subset(whole, dataset_id="small/part-v0", episodes=8, **QUIET)
     assert sorted(datasets_root.rglob("*")) == before

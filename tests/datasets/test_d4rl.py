@@ -18,8 +18,8 @@ from gems_gym.datasets import (
     import_d4rl,
     recover_latent_environment,
 )
-from gems_gym.datasets.d4rl import ARRAYS, D4rlFile
-from gems_gym.datasets.stored import NO_SEED
+from gems_gym.datasets.d4rl_file import ARRAYS, D4rlFile
+from gems_gym.datasets.sessions import NO_SEED
 from tests.datasets.small_world import (
     ENV_ID,
     LENGTH,
@@ -37,8 +37,8 @@ ROWS = 10 * LENGTH
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_gym.datasets.stored.CHUNK_SESSIONS", 4)
-    monkeypatch.setattr("gems_gym.datasets.d4rl_import.CHUNK_SESSIONS", 4)
+    monkeypatch.setattr("gems_gym.datasets.reader.CHUNK_SESSIONS", 4)
+    monkeypatch.setattr("gems_gym.datasets.d4rl.CHUNK_SESSIONS", 4)
 
 
 @pytest.fixture
@@ -183,6 +183,7 @@ def cut(rows: int):
         (made_over("rewards", lambda a: a.astype(np.float64)), r"rewards has dtype float64, must be float32"),
         (made_over("timeouts", lambda a: a.astype(np.float32)), r"timeouts has dtype float32, must be bool"),
         (made_over("metadata", lambda m: m | {"session_seeds": [1]}), r"session_seeds .* must be 10 integers"),
+        (made_over("metadata", lambda m: m | {"session_seeds": [2**63] * 10}), r"session_seeds .* must be 10 integers"),
         (made_over("metadata", lambda m: m | {"catalog_hash": "f"}), r"recorded with the catalogue f, but"),
         (made_over("metadata", lambda m: m | {"ranker_sha256": "f"}), r"ranker has sha256 .* one of sha256 f"),
         (made_over("metadata", lambda m: m | {"env_spec": 3}), r"env_spec in its metadata must be"),

@@ -188,7 +188,7 @@ def without(*left_out: str) -> tuple[object, ...]:
         (OPTIONS, {"actions": np.full((ROWS, 6), np.nan)}, "actions[0, 0] is nan"),
         (OPTIONS, {"actions": np.full((ROWS, 6), 1e300)}, "actions[0, 0] is inf"),
         (OPTIONS, {"observations": np.full((ROWS, 4), 2.0)}, "observations[0, 0] is 2.0, must lie in [-1, 1]"),
-        ((*OPTIONS[:2], "--episode-length", 0), {}, "episode_length must be an integer ≥ 1, got 0"),
+        ((*OPTIONS[:2], "--episode-length", 0), {}, "episode_length must be an integer ≥ 1 or None, got 0"),
     ],
 )  # fmt: skip
 def test_refusals_name_the_option_that_helps(given, changes, words: str, source, run, tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from gems_gym.datasets import Sessions, compute_content_hash, sessions, subset, writer
-from gems_gym.datasets.chunks import Chunks
 from gems_gym.datasets.sessions import sessions_at_once
+from gems_gym.datasets.unfinished import Chunks
 from tests.datasets.small_world import SLATE_SIZE, collect_latents, collect_slates
 
-LENGTH, EPISODES = 250, 24
+EPISODES = 24
 LONG: dict[str, Any] = {
     "episodes": EPISODES,
     "num_envs": 256,
-    "env_kwargs": {"num_items": 40, "slate_size": SLATE_SIZE, "episode_length": LENGTH},
+    "env_kwargs": {"num_items": 40, "slate_size": SLATE_SIZE, "episode_length": 250},
 }
 COLLECT = {"latents": collect_latents, "slates": collect_slates}
 BOUND = 80_000
@@ -46,9 +46,15 @@ def test_how_many_sessions_are_held_at_once() -> None:
     assert sessions_at_once(session_bytes=10**9, most=256) == 1
 
 
-@pytest.mark.parametrize("kind", ["latents", "slates"])
+@pytest.mark.parametrize(
+    ("kind", "ways"), [("latents", ({}, {"num_envs": 2}, {"workers": 2})), ("slates", ({"num_envs": 2},))]
+)
 def test_the_bound_changes_no_number(
-    datasets_root: Path, monkeypatch: pytest.MonkeyPatch, saved: list[int], kind: str
+    datasets_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    saved: list[int],
+    kind: str,
+    ways: tuple[dict[str, int], ...],
 ) -> None:
     collect = COLLECT[kind]
     whole = collect("small/whole-v0", **LONG).storage.metadata["content_hash"]
@@ -56,8 +62,8 @@ def test_the_bound_changes_no_number(
     session = saved[0] / EPISODES
     bound(monkeypatch)
     saved.clear()
-    for name, changes in {"n256": {}, "n2": {"num_envs": 2}, "w2": {"workers": 2}}.items():
-        made = collect(f"small/{name}-v0", **(LONG | changes))
+    for number, changes in enumerate(ways):
+        made = collect(f"small/bound{number}-v0", **(LONG | changes))
         assert made.storage.metadata["content_hash"] == whole == compute_content_hash(made)
     # as many as there is room for
     assert BOUND - session <= max(saved) <= BOUND

@@ -1,4 +1,4 @@
-"""gems_gym.datasets.relabel: the slate that an action showed decides the new action, and what is lost is told."""
+"""gems_gym.datasets.derive: the slate that an action showed decides the new action, and what is lost is told."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ QUIET: dict[str, Any] = {"progress": False}
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_gym.datasets.stored.CHUNK_SESSIONS", 4)
+    monkeypatch.setattr("gems_gym.datasets.reader.CHUNK_SESSIONS", 4)
 
 
 def vectors() -> np.ndarray:

@@ -10,13 +10,13 @@ from scipy import stats
 
 from gems_gym.commands.output import plain
 from gems_gym.datasets import compute_content_hash, draw_report, report_dataset
-from gems_gym.datasets.measures import CoverageMeasures, concentration, effective_number
+from gems_gym.datasets.report import CoverageMeasures, concentration, effective_number
 from tests.datasets.small_world import LENGTH, collect_latents, collect_slates
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_gym.datasets.stored.CHUNK_SESSIONS", 4)
+    monkeypatch.setattr("gems_gym.datasets.reader.CHUNK_SESSIONS", 4)
 
 
 class SameSlate:
@@ -126,7 +126,7 @@ def test_report_is_json_and_a_picture(tmp_path: Path) -> None:
 
 def test_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     from gems_gym.datasets import report as module
-    from gems_gym.datasets.stored import read_sessions
+    from gems_gym.datasets.reader import read_sessions
 
     largest = []
 

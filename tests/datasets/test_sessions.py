@@ -69,6 +69,17 @@ def test_bad_dict_observations() -> None:
         replace(sessions(), observations=shown).check(SLATES, ACTIONS)
 
 
+SHOWN = {"slate": np.zeros((2, 5, 2), np.int64), "clicks": np.ones((2, 5, 2), np.int8)}
+
+
+@pytest.mark.parametrize("given", [sessions(), replace(sessions(), observations=SHOWN, infos={})])
+def test_sessions_of_their_own_episodes(given: Sessions) -> None:
+    for part in (given, given[1:], Sessions.of_arrays(given.arrays())):
+        assert digest(Sessions.of_episodes(list(part.episodes()))) == digest(part)
+    assert digest(join_sessions([given[:1], given[1:]])) == digest(given)
+    assert len(given[1:]) == 1 and given[1:].seeds == [1]
+
+
 def digest(given: Sessions) -> str:
     content = ContentHash()
     for episode in given.episodes():

@@ -14,7 +14,7 @@ from typing import Any
 import minari
 import pytest
 
-from gems_gym.common import folders, locks
+from gems_gym.common import files, locks
 from gems_gym.common.locks import InUseError
 from gems_gym.datasets import (
     compute_content_hash,
@@ -132,7 +132,7 @@ def test_the_hidden_folder_is_never_held_twice(datasets_root: Path, tmp_path: Pa
 # -- killed while one dataset takes another's place --------------------------------------------------------
 
 
-FILES = {Path(one.__file__).name for one in (folders, locks, shutil, unfinished)}
+FILES = {Path(one.__file__).name for one in (files, locks, shutil, unfinished)}
 
 
 def killed_in_finish(work: Callable[[], object], moment: int) -> None:
@@ -162,13 +162,13 @@ def test_killed_at_any_moment_of_replacing_one_of_the_two_is_there(
     datasets_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool
 ) -> None:
     if not atomic:
-        monkeypatch.setattr(folders, "_exchanging_rename", lambda: None)
+        monkeypatch.setattr(files, "_exchanging_rename", lambda: None)
     old = collect_latents(episodes=6).storage.metadata["content_hash"]
     shutil.copytree(datasets_root, tmp_path / "before")
     replace_by_part(0)
     new = compute_content_hash(ID)
     found = []
-    for moment in range(1, 1000, 2):
+    for moment in range(1, 1000, 5):
         shutil.rmtree(datasets_root)
         shutil.copytree(tmp_path / "before", datasets_root)
         if not is_killed(in_another_process(killed_in_finish, lambda: replace_by_part(0), moment)):
@@ -187,7 +187,7 @@ def test_killed_at_any_moment_of_replacing_one_of_the_two_is_there(
 def test_without_exchanging_the_old_one_is_back_at_the_next_start(
     datasets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "_exchanging_rename", lambda: None)
+    monkeypatch.setattr(files, "_exchanging_rename", lambda: None)
     old = collect_latents().storage.metadata["content_hash"]
     (datasets_root / HIDDEN).mkdir()
     (datasets_root / ID).rename(datasets_root / HIDDEN / "replaced")  # killed between the two steps

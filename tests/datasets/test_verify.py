@@ -13,10 +13,12 @@ import pytest
 
 from gems_gym.datasets import (
     collect_level,
+    compute_content_hash,
     export_d4rl,
     import_d4rl,
     merge,
     relabel,
+    report_dataset,
     subset,
     verify_dataset,
 )
@@ -116,6 +118,12 @@ def without_an_array(data: Path) -> None:
         del file["episode_7"]["actions"]
 
 
+def a_group_for_an_array(data: Path) -> None:
+    with h5py.File(data / "main_data.hdf5", "r+") as file:
+        del file["episode_7"]["observations"]
+        file["episode_7"].create_group("observations")["slate"] = [1]
+
+
 def garbage(data: Path) -> None:
     (data / "main_data.hdf5").write_bytes(b"no HDF5 " * 100)
 
@@ -166,7 +174,8 @@ def other_user(data: Path) -> None:
         (other_ranker, {"ranker"}, "is not the ranker that dataset"),
         (no_belief, {"belief"}, "has lost its belief"),
         (without_an_array, {"readable"}, "readable: session 7 can't be read"),
-        (garbage, {"opens"}, "is no whole HDF5 file"),
+        (a_group_for_an_array, {"readable"}, "readable: session 7 can't be read"),
+        (garbage, {"opens"}, "is no complete HDF5 file"),
     ],
 )  # fmt: skip
 def test_damage_fails_under_its_name(damage, failing: set[str], words: str, run) -> None:
@@ -180,6 +189,20 @@ def test_damage_fails_under_its_name(damage, failing: set[str], words: str, run)
     assert code == 1 and "failed" in out
     lines = [line for line in err.splitlines() if line.startswith("small/latent-v0: ")]
     assert lines == [f"small/latent-v0: {line}" for line in found.failures]
+
+
+@pytest.mark.parametrize("damage", [without_an_array, a_group_for_an_array])
+def test_what_is_damaged_is_not_derived_from(damage) -> None:
+    damage(Path(collect_latents().storage.data_path))
+    for use in (
+        compute_content_hash,
+        functools.partial(report_dataset, progress=False),
+        functools.partial(subset, dataset_id="small/part-v0", min_return=0, progress=False),
+        functools.partial(subset, dataset_id="small/part-v0", episodes=10, progress=False),
+    ):
+        with pytest.raises(ValueError, match="an episode in .* is damaged: "):
+            use("small/latent-v0")
+    assert list(minari.list_local_datasets()) == ["small/latent-v0"]
 
 
 def test_several_at_once(run) -> None:

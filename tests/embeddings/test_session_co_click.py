@@ -1,4 +1,4 @@
-"""gems_gym.embeddings.session_co_click: items that the same people click are near each other, along few dimensions."""
+"""gems_gym.embeddings.co_click: items that the same people click are near each other, along few dimensions."""
 
 import numpy as np
 import pytest

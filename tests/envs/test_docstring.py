@@ -55,7 +55,7 @@ def env():
 @states(
     "A catalogue of 1,000 items in 10 topics; a user with a preference over them.",
     "At every step the agent shows a slate of 10 items, the user clicks some.",
-    "A user opens a session, is shown a slate at every step, clicks, gets bored of topics, and drifts.",
+    "A user opens a session, is shown a slate at every step, clicks, gets bored of topics, and changes preferences.",
 )
 def test_sizes_and_what_happens(env):
     assert env.catalog.item_embeddings.shape == (1000, 20)
@@ -95,7 +95,9 @@ def test_boredom_and_drift():
     assert bored[0] and not bored[-1]
 
 
-@states("The agent that shows what scores highest now bores its users soon: good agents plan.")
+@states(
+    "An agent that always shows the items with the highest scores soon bores its users, so good agents plan."
+)
 def test_planning_pays():
     env = SlateVectorEnv(100, autoreset_mode="disabled")
     clicks, bored = {}, {}
@@ -201,10 +203,10 @@ def test_information(env):
 
 @states(
     "``preset``: a name in ``gems_gym.config.PRESETS`` or a ``SlateConfig``.",
-    """``item_embeddings``: one's own catalogue, an ``(num_items, embedding_size)`` array or the path of an .npy file
+    """``item_embeddings``: your own catalogue, an ``(num_items, embedding_size)`` array or the path of an .npy file
     (the form that a spec can be saved with).""",
     """``render_mode``: ``"ansi"`` (text), ``"rgb_array"`` (pictures), ``"human"`` (a window) or None; all but the text
-    need the extra ``render``.""",
+    require the extra ``render``.""",
     "Every field of :class:`gems_gym.config.SlateConfig` by keyword.",
 )
 def test_arguments(tmp_path):
@@ -218,9 +220,9 @@ def test_arguments(tmp_path):
 
 shown_in(
     "tests/simulator/test_parameters.py",
-    """* v1: v0 with three oddities of the published simulator mended: clicks on the first slate are logged with a time
-    stamp like all others (in v0 they have none and leave the log late); the short-term topic becomes that of the item
-    clicked last (in v0 that of the item whose id is the click's position); a click counts as recent in exactly
+    """* v1: v0 with three oddities of the published simulator corrected: clicks on the first slate are logged with a
+    time stamp like all others (in v0 they have none and leave the log late); the short-term topic becomes that of the
+    item clicked last (in v0 that of the item whose id is the click's position); a click counts as recent in exactly
     ``boredom_moving_window`` steps (in v0 in one more).""",
     "Returns under both: ``docs/environments.md``.",
 )

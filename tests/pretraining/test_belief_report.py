@@ -9,8 +9,8 @@ pytest.importorskip("torch")
 
 from gems_gym.beliefs import BeliefEncoder, GruBelief
 from gems_gym.envs import SlateEnv
+from gems_gym.pretraining.belief import BELIEF_PRESETS
 from gems_gym.pretraining.belief_report import RECENT_CLICKS, compare_beliefs
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS
 
 WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 40}
 

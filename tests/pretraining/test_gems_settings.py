@@ -1,4 +1,4 @@
-"""gems_gym.pretraining.gems_settings: what is refused, and what the presets say."""
+"""gems_gym.pretraining.gems: what is refused, and what the presets say."""
 
 import dataclasses
 import re
@@ -6,10 +6,11 @@ import re
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
 from gems_gym import plugins
 from gems_gym.artifacts import shipped
 from gems_gym.embeddings import EmbeddingTable
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
+from gems_gym.pretraining.gems import GEMS_PRESETS, GemsSettings
 
 NAN, INFINITE = float("nan"), float("inf")
 

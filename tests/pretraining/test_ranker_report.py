@@ -7,12 +7,18 @@ import pytest
 
 from gems_gym.embeddings import EmbeddingTable
 from gems_gym.envs import SlateEnv
+from gems_gym.pretraining import ranker_report
 from gems_gym.pretraining.ranker_report import compare_rankers
 from gems_gym.pretraining.reach import ranker_reach
 from gems_gym.rankers import GemsRanker, Ranker, make_ranker
 
 WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 10}
 BRIEF: dict[str, Any] = {"log_sessions": 20, "search_sessions": 5_000, "users": 50, "progress": False}
+
+
+@pytest.fixture(autouse=True)
+def few_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranker_report, "_RANDOM_LATENTS", 2_000)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""gems_gym.pretraining.recipes: recipes as data, and following them."""
+"""gems_gym.pretraining.recipes: recipes as data, and following them; each kind is followed in test_shipping.py."""
 
 import dataclasses
 import json
@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-from gems_gym.beliefs import BeliefEncoder
-from gems_gym.embeddings import EmbeddingTable
-from gems_gym.pretraining.belief_settings import BELIEF_PRESETS, BeliefSettings
-from gems_gym.pretraining.gems_settings import GEMS_PRESETS, GemsSettings
+from gems_gym.pretraining.belief import BELIEF_PRESETS, BeliefSettings
+from gems_gym.pretraining.gems import GEMS_PRESETS, GemsSettings
 from gems_gym.pretraining.recipes import (
     RANKER_LOGS,
     Recipe,
@@ -19,8 +17,6 @@ from gems_gym.pretraining.recipes import (
     gems_recipe,
     shipped_recipes,
 )
-from gems_gym.rankers import GemsDecoder, GemsRanker, TopKRanker
-from gems_gym.simulator import resolve_world
 from gems_gym.user_splits import user_seeds
 from tests.pretraining.small_recipes import small
 
@@ -78,23 +74,6 @@ def test_five_artefacts_for_each_world():
     published = recipes[f"gems_published-{WORLD}"]
     assert published == dataclasses.replace(gems_recipe(WORLD, "published"), kind="ranker/gems_decoder")
     assert recipes[f"gems-{WORLD}"] == gems_recipe(WORLD)
-
-
-def test_following_gives_what_the_kind_says():
-    recipes = shipped_recipes([WORLD])
-    classes = {
-        "gems": GemsRanker, "gems_published": GemsDecoder, "topk": TopKRanker, "gru": BeliefEncoder,
-        "mf": EmbeddingTable,
-    }  # fmt: skip
-    catalog = resolve_world(WORLD, None)[1]
-    for name, recipe in recipes.items():
-        made = followed(recipe)
-        assert isinstance(made, classes[name.partition("-")[0]])
-        assert made.kind == recipe.kind
-        assert made.catalog_hash == catalog.hash
-        assert made.header["metrics"]
-        assert made.header["log"]["sessions"] == small(recipe).sessions
-        assert made.header["log"]["policies"] == [policy for policy, _ in recipe.shares]
 
 
 def test_the_seeds_decide_the_result():

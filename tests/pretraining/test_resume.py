@@ -21,15 +21,15 @@ pytest.importorskip("torch")
 import torch
 
 from gems_gym.artifacts import load_artifact
-from gems_gym.artifacts.unfinished import Unfinished
+from gems_gym.artifacts.unfinished import Unfinished, making
 from gems_gym.pretraining import session_log
-from gems_gym.pretraining.belief_settings import BeliefSettings
-from gems_gym.pretraining.gems_settings import GemsSettings
-from gems_gym.pretraining.gems_vae import pretrain_gems
-from gems_gym.pretraining.gru_belief import pretrain_belief
+from gems_gym.pretraining.belief import BeliefSettings
+from gems_gym.pretraining.gems import GemsSettings, pretrain_gems
+from gems_gym.pretraining.gru import pretrain_belief
 from gems_gym.pretraining.session_log import SessionLog
-from gems_gym.pretraining.training import Upkeep
-from tests.pretraining.test_gru_belief import ITEMS, make_log
+from gems_gym.pretraining.trainers import Upkeep
+from gems_gym.pretraining.transformer import TransformerSettings, pretrain_transformer
+from tests.pretraining.test_gru import ITEMS, make_log
 
 BATCHES, SAVE_EVERY = 9, 2
 SAVES = 5  # after 2, 4, 6, 8 and 9 batches
@@ -38,21 +38,37 @@ BELIEF = functools.partial(BeliefSettings, batches=BATCHES, batch_sessions=8, em
 RANKER = functools.partial(
     GemsSettings, batches=BATCHES, batch_size=32, embedding_size=6, latent_size=4, hidden_sizes=(16, 16)
 )
+TRANSFORMER = functools.partial(
+    TransformerSettings,
+    batches=BATCHES,
+    batch_sessions=8,
+    embedding_size=6,
+    size=7,
+    width=8,
+    layers=2,
+    heads=2,
+    context=5,
+)
+TRAINED: dict[str, tuple[Any, Any]] = {
+    "belief": (pretrain_belief, BELIEF),
+    "transformer": (pretrain_transformer, TRANSFORMER),
+    "ranker": (pretrain_gems, RANKER),
+}
 Train = Callable[..., Path]
 
 
-@pytest.fixture(params=["belief", "belief-best", "ranker", "ranker-best", "ranker-frozen"])
+@pytest.fixture(params=["belief", "belief-best", "transformer", "ranker", "ranker-best", "ranker-frozen"])
 def train(request: pytest.FixtureRequest) -> Train:
     """Trains into a file, as the commands do."""
     kind, _, variant = request.param.partition("-")
-    function: Any = pretrain_belief if kind == "belief" else pretrain_gems
+    function, make_settings = TRAINED[kind]
     options = {"keep": "best"} if variant == "best" else {}
     if kind == "ranker":
         options["item_embeddings"] = "co_click" if variant == "frozen" else "scratch"
-    settings = (BELIEF if kind == "belief" else RANKER)(**options)
+    settings = make_settings(**options)
 
     def run(out: Path, log: SessionLog | None = None, **upkeep: Any) -> Path:
-        with Unfinished.of_file(out, {"seed": 3}) as work:
+        with making(out, {"seed": 3}) as work:
             made, _ = function(
                 log or make_log(),
                 ITEMS,
@@ -119,7 +135,7 @@ def test_how_often_it_is_saved_changes_nothing(train: Train, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("value", [0, 2.5])
 def test_save_every_is_a_whole_number(value: Any) -> None:
-    with pytest.raises(ValueError, match="save_every must be a whole number ≥ 1"):
+    with pytest.raises(ValueError, match="save_every must be an integer ≥ 1"):
         Upkeep(save_every=value)
 
 
@@ -130,7 +146,7 @@ def test_it_does_not_resume_on_other_sessions(
         interrupt_after_save(patched, 1, KeyboardInterrupt)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "out")
-    with pytest.raises(ValueError, match="unfinished work on other sessions"):
+    with pytest.raises(ValueError, match="unfinished run on other sessions"):
         train(tmp_path / "out", make_log(seed=1))
     assert train(tmp_path / "out").exists()
 
@@ -189,7 +205,7 @@ def test_the_log_is_collected_once(
     collected = []
     collect = session_log.collect_session_log
     monkeypatch.setattr(
-        "gems_gym.pretraining.log_plan.collect_session_log",
+        "gems_gym.pretraining.session_log.collect_session_log",
         lambda *arguments, **options: collected.append(1) or collect(*arguments, **options),
     )
     command = (
@@ -210,17 +226,17 @@ def test_the_log_is_collected_once(
         interrupt_after_save(patched, 2, KeyboardInterrupt)
         code, _, err = program(*command, *options, "--out", "out")
     assert code == 130
-    assert "the same command resumes, --overwrite starts anew" in " ".join(err.split())
+    assert "rerun the same command to resume, or give --overwrite to start anew" in " ".join(err.split())
     code, _, err = program(*command, *options, "--out", "out", "--seed", 1)
     assert code == 2
-    assert "unfinished work with log.seed=0 (now 1)" in " ".join(err.split())
+    assert "unfinished run with log.seed=0 (now 1)" in " ".join(err.split())
     code, _, err = program(*command, *options, "--out", "out", "--option", "beta=0.3")
     assert code == 2
     assert "ranker.beta=1.0 (now 0.3)" in " ".join(err.split())
     assert len(collected) == 2
     code, _, err = program(*command, *options, "--out", "out")
     assert code == 0, err
-    assert "resuming the unfinished work" in " ".join(err.split())
+    assert "resuming the unfinished run" in " ".join(err.split())
     assert len(collected) == 2
     assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "whole"]
@@ -295,7 +311,7 @@ def test_killed_five_times_it_ends_with_the_same_bytes(kind: str, tmp_path: Path
         process.communicate()
         assert not out.exists()
     done = subprocess.run(command(kind, out), check=True, capture_output=True, text=True)
-    assert "resuming the unfinished work" in " ".join(done.stderr.split())
+    assert "resuming the unfinished run" in " ".join(done.stderr.split())
     assert out.read_bytes() == (tmp_path / "whole").read_bytes()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "whole"]
 

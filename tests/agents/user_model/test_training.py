@@ -4,10 +4,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gems_gym.unfinished import is_unfinished
 
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import make_policy
-from gems_gym.unfinished import is_unfinished
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.user_model import search, training

@@ -17,13 +17,14 @@ import numpy as np
 
 from gems_gym import SlateConfig
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact
+from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.config import preset_config
 from gems_gym.datasets import open_dataset
 from gems_gym.policies import MemorylessPolicy, Policy
 from gems_gym.policies.base import Observed, Shown
-from gems_gym.pretraining.presets import PretrainingPreset
 from gems_gym.pretraining.session_log import SessionLog
-from gems_gym.pretraining.trainers import Trainer
+from gems_gym.pretraining.trainers import PretrainingPreset, Trainer
+from gems_gym.rankers.stored import checked_latents
 
 IMPATIENT = SlateConfig(boredom_threshold=2, boredom_timeout=8, episode_length=30)
 """A world whose users are bored soon and for long: ``gymnasium.make("GemsSlate-impatient-v0")``."""
@@ -51,8 +52,9 @@ class LinearHashRanker:
 
     def rank(self, latents: np.ndarray) -> np.ndarray:
         """Turns latents ``(N, action_size)`` in [-1, 1] into slates ``(N, slate_size)`` int64."""
+        latents = checked_latents(latents, self.action_size)  # another shape, or NaN, is an error
         # Integers, so that a row's sums do not depend on how many rows are multiplied with it.
-        grid = np.rint(np.asarray(latents, dtype=np.float64) * 1024).astype(np.int64)
+        grid = np.rint(latents.astype(np.float64) * 1024).astype(np.int64)
         scores = grid @ self._directions  # (N, num_items)
         return np.argsort(-scores, axis=1, kind="stable")[:, : self.slate_size].astype(np.int64)
 
@@ -143,11 +145,12 @@ class MeanActionAgent:
     def __init__(self) -> None:
         self.mean_action: np.ndarray | None = None  # (action_size,)
 
+    @checked_arguments
     def fit(
         self,
         source: Any,
         *,
-        steps: int,
+        steps: Count,
         seed: int,
         directory: Path | None = None,
         device: str = "cpu",
@@ -203,11 +206,12 @@ class PopularAgent:
         self.smoothing = smoothing
         self.slate: np.ndarray | None = None  # (slate_size,)
 
+    @checked_arguments
     def fit(
         self,
         source: Any,
         *,
-        steps: int,
+        steps: Count,
         seed: int,
         directory: Path | None = None,
         device: str = "cpu",

@@ -1,0 +1,246 @@
+"""What trained beliefs have in common: how they take in a slate and its clicks, their checks, and their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from gems_gym.artifacts import (
+    LARGEST_TABLE,
+    Artifact,
+    ArtifactError,
+    content_sha256,
+    load_artifact,
+    save_artifact,
+)
+from gems_gym.beliefs.base import State
+from gems_gym.common.checks import as_array, checked_arguments
+from gems_gym.common.compilation import compiled_with
+
+
+class TrainedBelief:
+    """A belief encoder that takes in an observation as a sum over the slots s of the slate.
+
+    With items' embeddings ``e_s`` and clicks ``c_s``, what an observation gives to the rest of the encoder is::
+
+        bias + sum_s (W_items[c_s, s] e_s + c_s w_clicks[s])
+
+    It is a sum of one table row per (slot, item, click), computed once, which costs a tenth of the matrix product.
+    Users are processed one by one in compiled loops: a user's belief has the same bits whatever the number of users
+    updated together, and one user costs no more than its share of a thousand.
+
+    Args:
+        tensors: ``item_embeddings`` (num_items, E), ``weight_items`` (2, slate_size, outputs, E), ``weight_clicks``
+            (slate_size, outputs), the bias (outputs,), and those of the subclass; float32.
+        catalog_hash: Hash of the catalogue that the item ids belong to.
+        header: What else to record in the file (options, metrics, command, …); JSON values.
+        sha256: Digest of the file it was read from, if any.
+
+    Raises:
+        ValueError: A tensor is missing, empty, not finite, or its shape does not fit the others; or the table of the
+            sum above would have more than 2^28 numbers (``slate_size * num_items * 2 * outputs``).
+    """
+
+    kind: str
+    size: int
+    input_bias: ClassVar[str]
+    """Name of the sum's bias."""
+
+    @checked_arguments
+    def __init__(
+        self,
+        tensors: Mapping[str, Any],
+        catalog_hash: str,
+        header: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        needed = self._needed(tensors)
+        missing = [name for name in needed if name not in tensors]
+        if missing:
+            raise ValueError(f"tensors lacks {missing}; a {self.kind} requires {needed}")
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+            self.tensors = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in needed}
+        self.catalog_hash, self.header, self.sha256 = catalog_hash, dict(header or {}), sha256
+        self._check_dimensions({"item_embeddings": 2, "weight_items": 4})
+        self.num_items, self.embedding_size = self.tensors["item_embeddings"].shape
+        _, self.slate_size, self._outputs, _ = self.tensors["weight_items"].shape
+        self._prepare()
+        self._check_shapes(
+            observation_shapes(self.slate_size, self._outputs, self.embedding_size, self.input_bias)
+        )
+        self._check_numbers()
+        self._table = self._sum_table()  # (slate_size, num_items, 2, outputs)
+
+    def _needed(self, tensors: Mapping[str, Any]) -> list[str]:
+        """Names of all tensors, in the order that messages name them in."""
+        raise NotImplementedError
+
+    def _prepare(self) -> None:
+        """Check the subclass's tensors, and take what it needs of them, ``size`` among that."""
+        raise NotImplementedError
+
+    def initial(self, num_users: int) -> State:
+        """The state before anything was seen."""
+        raise NotImplementedError
+
+    def update(self, state: State, slates: np.ndarray, clicks: np.ndarray) -> State:
+        """The state after one more observation."""
+        raise NotImplementedError
+
+    def read(self, state: State) -> np.ndarray:
+        """The belief that a state stands for."""
+        raise NotImplementedError
+
+    def _check_dimensions(self, dimensions: Mapping[str, int]) -> None:
+        for name, count in dimensions.items():
+            if self.tensors[name].ndim != count:
+                raise ValueError(
+                    f"tensors[{name!r}] has shape {self.tensors[name].shape}, not {count} dimensions"
+                )
+
+    def _check_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        for name, shape in shapes.items():
+            if self.tensors[name].shape != shape:
+                raise ValueError(f"tensors[{name!r}] has shape {self.tensors[name].shape}; {shape} would fit")
+
+    def _check_numbers(self) -> None:
+        for name, tensor in self.tensors.items():
+            if tensor.size == 0:
+                raise ValueError(f"tensors[{name!r}] is empty: it has shape {tensor.shape}")
+            if not np.isfinite(tensor).all():
+                bad = np.count_nonzero(~np.isfinite(tensor))
+                raise ValueError(f"tensors[{name!r}] holds {bad} non-finite numbers")
+
+    def _sum_table(self) -> np.ndarray:
+        """What each (slot, item, click) adds to the sum; in float64, rounded once."""
+        numbers = self.slate_size * self.num_items * 2 * self._outputs
+        if numbers > LARGEST_TABLE:
+            raise ValueError(
+                f"{self.num_items} items in slates of {self.slate_size} and {self._outputs} numbers for each need a "
+                f"table of {numbers} numbers; at most {LARGEST_TABLE} are made"
+            )
+        items = self.tensors["item_embeddings"].astype(np.float64)
+        weights = self.tensors["weight_items"].astype(np.float64)
+        table = np.einsum("ie,csge->sicg", items, weights, optimize=True)
+        table[:, :, 1] += self.tensors["weight_clicks"][:, None].astype(np.float64)
+        return np.ascontiguousarray(table, dtype=np.float32)
+
+    def _observed(self, slates: np.ndarray, clicks: np.ndarray, num_users: int) -> np.ndarray:
+        """The sum over each user's slate, ``(num_users, outputs)`` float32.
+
+        Raises:
+            ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
+        """
+        slates = self._checked("slates", slates, num_users, "iu")
+        clicks = self._checked("clicks", clicks, num_users, "iub")
+        observed = np.empty((num_users, self._outputs), dtype=np.float32)
+        bad_row = _sum_rows(slates, clicks, self._table, self.tensors[self.input_bias], observed)
+        if bad_row < 0:
+            return observed
+        bad_items = (slates[bad_row] < 0) | (slates[bad_row] >= self.num_items)
+        if bad_items.any():
+            raise ValueError(
+                f"slates[{bad_row}] = {slates[bad_row].tolist()} holds unknown item ids; "
+                f"ids are 0 … {self.num_items - 1}"
+            )
+        raise ValueError(f"clicks[{bad_row}] = {clicks[bad_row].tolist()} must hold zeros and ones only")
+
+    def _checked(self, name: str, array: np.ndarray, num_users: int, dtype_kinds: str) -> np.ndarray:
+        array = as_array(array, name)
+        if array.shape != (num_users, self.slate_size) or array.dtype.kind not in dtype_kinds:
+            raise ValueError(
+                f"{name} has shape {array.shape} and dtype {array.dtype}; "
+                f"({num_users}, {self.slate_size}) integers were expected"
+            )
+        # One dtype only, so that the loop below is compiled once.
+        return np.ascontiguousarray(array, dtype=np.int64)
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Writes the encoder to a safetensors artefact of its kind; returns (and keeps) the file's sha256."""
+        self.sha256 = save_artifact(path, self.kind, self.tensors, self._file_header())
+        return self.sha256
+
+    @property
+    def content_sha256(self) -> str:
+        """Hash of the weights and settings, see :func:`gems_gym.artifacts.content_sha256`."""
+        return content_sha256(self.kind, self.tensors, self._file_header())
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes recorded in the file."""
+        return {
+            "size": self.size,
+            "num_items": self.num_items,
+            "slate_size": self.slate_size,
+            "embedding_size": self.embedding_size,
+        }
+
+    def _file_header(self) -> dict[str, Any]:
+        return {**self.header, "catalog_hash": self.catalog_hash, "sizes": self.sizes}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads an encoder that :meth:`save` wrote; :func:`gems_gym.beliefs.load_belief` reads every kind."""
+        return cls.from_artifact(load_artifact(path, cls.kind))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """Makes the encoder from a loaded artefact; an ArtifactError says what is wrong with an unfit one."""
+        header = dict(artifact.header)
+        catalog_hash = header.pop("catalog_hash", None)
+        if not isinstance(catalog_hash, str):
+            raise ArtifactError(
+                f"{artifact.path} names no catalog_hash; it was not written by {cls.__name__}.save"
+            )
+        header.pop("sizes", None)
+        try:
+            belief = cls(artifact.tensors, catalog_hash, header, artifact.sha256)
+        except ValueError as error:
+            raise ArtifactError(f"{artifact.path} is not a usable {cls.kind}: {error}") from error
+        artifact.check_sizes(belief.sizes)
+        return belief
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(size={self.size}, num_items={self.num_items}, slate_size={self.slate_size}, "
+            f"catalog_hash={self.catalog_hash[:12]!r})"
+        )
+
+
+def observation_shapes(
+    slate_size: int, outputs: int, embedding_size: int, bias: str
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of the sum, besides the item embeddings."""
+    return {
+        "weight_items": (2, slate_size, outputs, embedding_size),
+        "weight_clicks": (slate_size, outputs),
+        bias: (outputs,),
+    }
+
+
+@compiled_with()
+def _sum_rows(
+    slates: np.ndarray,  # (num_users, slate_size) int64
+    clicks: np.ndarray,  # (num_users, slate_size) int64
+    table: np.ndarray,  # (slate_size, num_items, 2, outputs) float32
+    bias: np.ndarray,  # (outputs,) float32
+    observed: np.ndarray,  # (num_users, outputs) float32, written
+) -> int:
+    """One table row per slot, added up in their order; returns the first row with an unknown id or click, or -1.
+
+    No ``fastmath`` and no ``parallel``: the order of the sums, and so the bits, are the same for every row.
+    """
+    num_users, slate_size = slates.shape
+    num_items, outputs = table.shape[1], table.shape[3]
+    for user in range(num_users):
+        observed[user] = bias
+        for slot in range(slate_size):
+            item, click = slates[user, slot], clicks[user, slot]
+            if item < 0 or item >= num_items or click < 0 or click > 1:
+                return user
+            for output in range(outputs):
+                observed[user, output] += table[slot, item, click, output]
+    return -1

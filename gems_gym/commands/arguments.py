@@ -1,0 +1,103 @@
+"""What was typed, read: seeds, names, ``name=value`` pairs, and options that do not go together."""
+
+import json
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from gems_gym.common.locks import locked_folder
+from gems_gym.common.machine import check_out_folder
+
+
+def read_seeds(text: str) -> list[int]:
+    """Seeds with commas between them.
+
+    Args:
+        text: What ``--seeds`` was given.
+
+    Raises:
+        ValueError: Other than integers of at least 0, or one of them twice.
+
+    Examples:
+        >>> read_seeds("0,1,2")
+        [0, 1, 2]
+    """
+    try:
+        seeds = [int(one) for one in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"--seeds must be integers with commas between them, got {text!r}") from error
+    if min(seeds) < 0:
+        raise ValueError(f"--seeds must be at least 0, got {text!r}")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds must be different seeds, got {text!r}")
+    return seeds
+
+
+def read_options(given: Iterable[str] | None, option: str = "--option") -> dict[str, Any]:
+    """``name=value`` pairs, values as JSON where they are JSON, else as text.
+
+    Args:
+        given: The pairs as typed.
+        option: What they are given by, for the message.
+
+    Raises:
+        ValueError: A text without a name or without ``=``.
+
+    Examples:
+        >>> read_options(["k=5", "deduplicate=false", "name=x"])
+        {'k': 5, 'deduplicate': False, 'name': 'x'}
+    """
+    options: dict[str, Any] = {}
+    for pair in given or ():
+        name, separator, text = pair.partition("=")
+        if not separator or not name:
+            raise ValueError(f"{option} must be name=value, got {pair!r}")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
+    return options
+
+
+def read_names(text: str | None) -> list[str] | None:
+    """Names with commas between them; None if nothing was given.
+
+    Examples:
+        >>> read_names("focused_mix, focused_divpen")
+        ['focused_mix', 'focused_divpen']
+    """
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def refuse(why: str, **options: Any) -> None:
+    """Raises a ValueError that names the first option that is given though it should not, and why."""
+    for name, value in options.items():
+        if value not in (None, []):
+            raise ValueError(f"--{name.replace('_', '-')} {why}")
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given, so that what is called keeps its own defaults for the others.
+
+    Examples:
+        >>> given(seed=0, sessions=None)
+        {'seed': 0}
+    """
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def alone_in_its_folder(command: Callable[..., None]) -> Callable[..., None]:
+    """Lets one process at a time run a command in a folder: a second one ends with an error before it does anything.
+
+    Args:
+        command: Has an option ``out``, the folder.
+    """
+
+    @wraps(command)
+    def locking(*, out: Path, **given: Any) -> None:
+        check_out_folder(out)
+        with locked_folder(out, f"--out {out}"):
+            command(out=out, **given)
+
+    return locking

@@ -1,0 +1,53 @@
+"""Small computations on arrays that several parts share."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from gems_gym.common.compilation import compiled, compiled_with
+
+
+def t_interval(values: NDArray[np.float64], confidence: float = 0.95) -> float:
+    """Half-width of the t-interval of a mean; infinite for fewer than two values."""
+    count = len(values)
+    if count < 2:
+        return float("inf")
+    standard_error = float(values.std(ddof=1)) / count**0.5
+    found: float = float(stdtrit(count - 1, 0.5 + confidence / 2)) * standard_error
+    return found
+
+
+@compiled
+def best_items(scores: NDArray[np.floating[Any]], best: NDArray[np.int64]) -> None:
+    """Write the items with the highest scores, best first, the lower id first among equals."""
+    count = 0
+    for item in range(scores.shape[0]):
+        if count == best.shape[0] and scores[item] <= scores[best[count - 1]]:
+            continue
+        position = count if count < best.shape[0] else count - 1
+        while position > 0 and scores[best[position - 1]] < scores[item]:
+            best[position] = best[position - 1]
+            position -= 1
+        best[position] = item
+        count = min(count + 1, best.shape[0])
+
+
+@compiled_with(nogil=True, fastmath={"nnan", "nsz"})
+def largest(values: NDArray[np.floating[Any]]) -> float:
+    """The maximum; the flags (no NaN, signs of zeros ignored) let the loop use vector instructions."""
+    found: float = values[0]
+    for value in values:
+        found = max(found, value)
+    return found
+
+
+@compiled
+def first_largest(values: NDArray[np.floating[Any]]) -> int:
+    """Where the maximum stands, the first of equals."""
+    wanted = largest(values)
+    for index in range(values.size):
+        if values[index] == wanted:
+            return index
+    return -1

@@ -1,0 +1,1 @@
+"""The commands that learning adds to ``gems-gym``."""

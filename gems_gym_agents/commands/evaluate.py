@@ -1,0 +1,146 @@
+"""``gems-gym evaluate``: one session with each of many users."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import gymnasium
+import typer
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
+
+from gems_gym.commands import options
+from gems_gym.commands.arguments import read_options
+from gems_gym.commands.output import key_value_table, note, rows_table, show_result
+from gems_gym.commands.worlds import changed_parameters, chosen_worlds, in_world
+from gems_gym.common.checks import checked_arguments
+from gems_gym.policies import Policy, make_policy
+from gems_gym.registration import slate_spec
+from gems_gym.trained_agents import TrainedAgent, check_acts_in, find_trained_agent, recorded_world
+from gems_gym.user_splits import SPLITS, Users, UserSplit, user_seeds
+from gems_gym_agents import evaluation
+
+
+@checked_arguments
+def evaluate(
+    policy: options.PolicyName,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Environment id; repeatable; all: the six worlds. If not given, the world that the agent was "
+            "trained in.",
+        ),
+    ] = None,
+    env_option: options.EnvOptions = None,
+    policy_option: options.PolicyOptions = None,
+    checkpoint: options.Checkpoint = None,
+    episodes: Annotated[Users, typer.Option(help="Users, one session each.")] = 500,
+    seed: options.UserBlock = 0,
+    split: Annotated[str, typer.Option(help=f"Whose users: {', '.join(SPLITS)}.")] = "test",
+    catalogue: options.Catalogue = None,
+    num_envs: options.NumEnvs = evaluation.NUM_ENVS,
+    as_json: options.Json = False,
+) -> None:
+    r"""Play one session with each of many users: mean clicks, 95 % interval, normalised score.
+
+    Several environments give a row each. In a GemsSlateLatent environment a policy given by name shows its slates in
+    the world inside; a trained agent must have been trained with that environment's ranker and belief.
+
+    Examples:
+        gems-gym evaluate eps_greedy_oracle --env GemsSlate-diffuse_mix-v0 \
+            --policy-option epsilon=0.1
+        gems-gym evaluate expert-{preset} --env all --episodes 1000
+        gems-gym evaluate runs/sac --checkpoint 50000
+    """
+    users = user_seeds(cast(UserSplit, split), seed, episodes)
+    chosen = read_options(policy_option, "--policy-option")
+    worlds = (
+        chosen_worlds(env, env_option, catalogue) if env else [_own_world(policy, checkpoint, env_option)]
+    )
+    count = min(episodes, num_envs)
+    # all are opened first: a mistake in the last one is found before the first one is played
+    opened = [_Scored.opened(in_world(policy, spec), spec, checkpoint, chosen, count) for spec in worlds]
+    rows = [{**one.score(users), "split": split, "seed": seed, "episodes": episodes} for one in opened]
+    if len(rows) == 1:
+        readable = {name: value for name, value in rows[0].items() if value != {}}
+        show_result(rows[0], key_value_table(readable), as_json)
+        return
+    shown = ("mean_return", "ci95", "normalized_score", "random_return", "boredom_aware_oracle_return")
+    table = rows_table("environment", {row["env"]: {name: row[name] for name in shown} for row in rows})
+    show_result({"results": rows}, table, as_json)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A policy in a world, ready to be scored."""
+
+    name: str
+    spec: EnvSpec
+    policy: Policy
+    acted_in: VectorEnv[Any, Any, Any]
+    slates: VectorEnv[Any, Any, Any]
+    details: dict[str, Any]
+
+    @classmethod
+    def opened(
+        cls, name: str, spec: EnvSpec, checkpoint: int | None, options: dict[str, Any], num_envs: int
+    ) -> "_Scored":
+        slates = gymnasium.make_vec(slate_spec(spec), num_envs=num_envs, autoreset_mode="disabled")
+        agent = find_trained_agent(name, checkpoint)
+        if agent is None:
+            chosen = {"policy_options": options} if options else {}
+            return cls(name, spec, make_policy(name, slates, **options), slates, slates, chosen)
+        if options:
+            raise ValueError(
+                f"--policy-option goes with a policy given by name, and {name!r} is a trained agent"
+            )
+        check_acts_in(agent, spec)
+        _note_other_world(agent, spec)
+        acted_in = agent.world(spec).users(num_envs, autoreset_mode="disabled")
+        details = {} if checkpoint is None else {"checkpoint": checkpoint}
+        return cls(name, spec, agent.policy, acted_in, slates, details)
+
+    def score(self, users: list[int]) -> dict[str, Any]:
+        evaluated = evaluation.evaluate(self.policy, self.acted_in, users, name=self.name, progress=True)
+        references = evaluation.measure_references(self.slates, users)
+        return {
+            "policy": self.name,
+            **self.details,
+            "env": self.spec.id,
+            "env_options": changed_parameters(self.spec),
+            "mean_return": evaluated.mean_return,
+            "ci95": evaluated.ci95,
+            "normalized_score": references.normalized_score(evaluated.mean_return),
+            "random_return": references.random,
+            "boredom_aware_oracle_return": references.boredom_aware_oracle,
+            "seconds": evaluated.seconds,
+        }
+
+
+def _note_other_world(agent: TrainedAgent, spec: EnvSpec) -> None:
+    """Say so where an agent is scored in a world with other parameters than it was trained in."""
+    try:
+        recorded = recorded_world(agent)
+    except ValueError:
+        return  # a record of a world that is not known here
+    trained_in, scored_in = changed_parameters(recorded), changed_parameters(spec)
+    if trained_in != scored_in:
+        note(f"the agent was trained with {_listed(trained_in)}, and is scored with {_listed(scored_in)}")
+
+
+def _listed(parameters: dict[str, Any]) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in sorted(parameters.items()))
+    return given or "the environment's own parameters"
+
+
+def _own_world(policy: str, checkpoint: int | None, env_option: list[str] | None) -> EnvSpec:
+    """The world that a trained agent was trained in."""
+    agent = find_trained_agent(policy, checkpoint)
+    if agent is None or env_option:
+        why = (
+            "--env-option changes its parameters"
+            if agent
+            else f"{policy!r} is no trained agent, which would record it"
+        )
+        raise ValueError(f"give --env with the world: {why}")
+    return recorded_world(agent)

@@ -1,0 +1,154 @@
+"""``gems-gym train``: an agent, online in an environment or offline on a dataset."""
+
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gems_gym import plugins
+from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
+from gems_gym.commands import options
+from gems_gym.commands.arguments import alone_in_its_folder, given, read_options
+from gems_gym.commands.output import key_value_table, note, show_result
+from gems_gym.commands.worlds import chosen_world
+from gems_gym.common.checks import Count, checked_arguments
+from gems_gym.common.machine import check_device, check_out_folder
+from gems_gym.latent_world import LatentWorld
+from gems_gym.trained_agents import RECORD_FILE, save_trained_agent
+from gems_gym.user_splits import Users, user_seeds
+from gems_gym_agents.base import world_options
+from gems_gym_agents.evaluation import ValidationScore
+from gems_gym_agents.training_world import dataset_world
+
+VALIDATION_USERS = 200
+
+
+@alone_in_its_folder
+@checked_arguments
+def train(
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of an installed agent.")],
+    steps: Annotated[Count, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained agent.")],
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Environment to learn in; with --dataset: where it must be recorded."
+        ),
+    ] = None,
+    env_option: options.EnvOptions = None,
+    dataset: Annotated[str | None, typer.Option(metavar="ID", help="Minari dataset to learn from.")] = None,
+    ranker: options.RankerName = None,
+    belief: options.BeliefName = None,
+    seed: options.RandomSeed = 0,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="Option of the agent (JSON), instead of its preset's; repeatable."
+        ),
+    ] = None,
+    num_envs: Annotated[Count, typer.Option(help="Users stepped together, with --env.")] = 100,
+    validation_users: Annotated[
+        Users, typer.Option(help="Users by whose sessions the best policy is chosen.")
+    ] = VALIDATION_USERS,
+    device: options.Device = "cpu",
+    save_every: Annotated[
+        int | None,
+        typer.Option(help="With --dataset: updates between saved states, instead of an epoch's."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a trained agent or an unfinished run in --out.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    r"""Train an agent, online in an environment or offline on a dataset; the best on validation users is kept.
+
+    If interrupted, rerun the same command to resume; the result is the same.
+
+    Examples:
+        gems-gym train sac --env GemsSlateLatent-diffuse_mix-v0 --steps 200000 \
+            --out runs/sac
+        gems-gym train td3_plus_bc --dataset gems-slate/diffuse_mix/medium-v0 \
+            --steps 5000 --out runs/td3_plus_bc
+        gems-gym train sac --env GemsSlate-diffuse_mix-v0 --steps 200000 \
+            --ranker topk-diffuse_mix --belief gru-diffuse_mix \
+            --option gamma=0.9 --out runs/topk
+    """
+    agent_class = plugins.load(plugins.AGENTS, agent)
+    check_out_folder(out)
+    check_device(device)
+    resumes = is_unfinished(out) and not overwrite
+    if not (overwrite or resumes) and (out / RECORD_FILE).exists():
+        raise FileExistsError(f"--out {out} holds a trained agent; choose another folder or give --overwrite")
+    chosen = read_options(option or [])
+    agent_class(**chosen)  # mistakes are reported before the world is made
+    saving = _saving(agent, agent_class, save_every)
+    world, recorded = _world(agent, agent_class, env, env_option, dataset, ranker, belief)
+    options_of_world = world_options(agent_class, world.preset)
+    learner = agent_class(**options_of_world | chosen)
+    score = ValidationScore(
+        partial(world.users, autoreset_mode="disabled"),
+        user_seeds("validation", seed, validation_users),
+    )
+    if overwrite:
+        discard_unfinished(out)
+    elif resumes:
+        note(f"resuming the unfinished run in {out}")
+    source = world.users(num_envs) if recorded is None else recorded
+    try:
+        learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score, **saving)
+    except KeyboardInterrupt:
+        if is_unfinished(out):
+            note("rerun the same command to resume the training")
+        raise
+    record = {
+        "env": world.spec.id,
+        "env_spec": world.spec.to_json(),
+        "dataset": dataset,
+        "preset": world.preset if options_of_world else None,
+        "steps": steps,
+        "seed": seed,
+    }
+    own_belief = getattr(learner, "belief", None)
+    save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
+    discard_unfinished(out)
+    validation_return = score(learner.policy, own_belief)
+    result = {"agent": agent, **record, "validation_return": validation_return, "directory": str(out)}
+    show_result(result, key_value_table(result), as_json)
+
+
+def _saving(agent: str, agent_class: Any, save_every: int | None) -> dict[str, Any]:
+    """What ``fit`` is given for --save-every; a ValueError for agents that save when they validate."""
+    saving = given(save_every=save_every)
+    if not saving.keys() <= signature(agent_class.fit).parameters.keys():
+        raise ValueError(
+            f"agent {agent!r} takes no --save-every; agents that learn with --env save their state every "
+            f"validate_every interactions: --option validate_every=N"
+        )
+    return saving
+
+
+def _world(
+    agent: str,
+    agent_class: Any,
+    env: list[str] | None,
+    env_option: list[str] | None,
+    dataset: str | None,
+    ranker: str | None,
+    belief: str | None,
+) -> tuple[LatentWorld, Any]:
+    """The world to learn in, and what was recorded there, or None for an agent that learns online."""
+    if env_option and not env:
+        raise ValueError("--env-option goes with --env; a dataset's world is the one that it was recorded in")
+    if agent_class.learns_from == "environment":
+        if not env or dataset is not None:
+            raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
+        return LatentWorld.of(
+            chosen_world(env, env_option), ranker, belief,
+            observes=getattr(agent_class, "observes", "beliefs"),
+            actions=getattr(agent_class, "actions", "latents"),
+        ), None  # fmt: skip
+    if dataset is None:
+        raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
+    return dataset_world(dataset, chosen_world(env, env_option) if env else None, ranker, belief)

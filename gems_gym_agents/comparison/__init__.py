@@ -1,4 +1,0 @@
-"""Studies: worlds × variants × seeds, run so that an interrupted one goes on, and set beside published numbers.
-
-``gems-gym compare STUDY`` is the command; :data:`gems_gym_agents.comparison.studies.STUDIES` the studies as data.
-"""

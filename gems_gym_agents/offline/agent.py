@@ -1,0 +1,423 @@
+"""What the offline agents share: options, fitting to a recorded dataset, exporting the policy, saving and loading.
+
+An agent is an options class and a subclass of :class:`OfflineAgent` or :class:`ValueAgent` with one method, ``config``;
+see :mod:`gems_gym_agents.offline.td3` for short ones.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from annotated_types import Interval, MinLen
+from numpy.typing import NDArray
+
+from gems_gym import __version__
+from gems_gym.artifacts.unfinished import discard_unfinished
+from gems_gym.commands.output import plain
+from gems_gym.common.checks import (
+    Count,
+    Discount,
+    Positive,
+    Seed,
+    Units,
+    check_fields,
+    checked_arguments,
+    make_checked,
+)
+from gems_gym.common.files import write_json
+from gems_gym.common.machine import check_device
+from gems_gym.datasets import open_dataset
+from gems_gym.datasets.reader import check_is_dataset
+from gems_gym_agents.base import DivergedError, Evaluate
+from gems_gym_agents.library_state import borrowed_global_state, import_library
+from gems_gym_agents.offline.loop import Progress, TrainingLoop, training_report
+
+if TYPE_CHECKING:
+    from gems_gym.policies.actor import Actor
+    from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+
+POLICY_FILE = "policy.safetensors"
+TRAINING_FILE = "training.json"
+
+NO_ENTROPY = -30.0
+"""Log temperature without entropy bonus; −∞ would make NaN of an infinite log-probability."""
+
+EXPORT_TOLERANCE = 1e-5
+"""Largest accepted difference between an action of the exported policy and of d3rlpy's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What every offline agent has.
+
+    Attributes:
+        batch_size: Transitions of one update, ≥ 1.
+        hidden_units: Sizes of the hidden layers of actor and critics.
+        layer_norm: Puts a layer normalisation behind each hidden layer.
+        grad_clip: Largest norm of a gradient, > 0, to which longer ones are shortened; ``None``: none is.
+        steps_per_epoch: Updates between two lines of the log (and two evaluations), ≥ 1.
+    """
+
+    batch_size: Count = 256
+    hidden_units: Annotated[tuple[Units, ...], MinLen(1)] = (256, 256)
+    layer_norm: bool = False
+    grad_clip: Positive | None = None
+    steps_per_epoch: Count = 1000
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueOptions(TrainingOptions):
+    """What every agent with Q-functions has.
+
+    Attributes:
+        gamma: Discount factor in [0, 1).
+        reward_scaler: What is done to rewards inside the algorithm; everything reported is in raw clicks. "scale":
+            nothing but ``reward_scale``; "standard": mean 0 and standard deviation 1 over the dataset; "minmax": from 0
+            to 1; "return": divided by the range of the sessions' returns.
+        reward_scale: Factor on rewards after that, > 0. With at most 10 clicks a slate, "scale", .1 and gamma .8 bound
+            |Q| by 5.
+        actor_learning_rate: Of Adam, > 0.
+        critic_learning_rate: Of Adam, > 0.
+        tau: Share of the critics that moves into the target critics at each update, in (0, 1].
+    """
+
+    gamma: Discount = 0.8
+    reward_scaler: Literal["scale", "standard", "minmax", "return"] = "scale"
+    reward_scale: Positive = 0.1
+    actor_learning_rate: Positive = 3e-4
+    critic_learning_rate: Positive = 3e-4
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
+
+
+class OfflineAgent(abc.ABC):
+    """An agent that learns from a recorded dataset (:class:`gems_gym_agents.base.Agent`).
+
+    Args:
+        **options: Fields of the class's ``options_class``; the defaults are the recipe's.
+
+    Attributes:
+        options: The options, checked.
+        history: One dict per epoch: ``step``, mean losses, ``q_abs_max`` and ``q_bound`` (agents with
+            Q-functions), and ``score`` (when fitted with ``evaluate``).
+        last: The policy of the last epoch; the agent itself acts as the best.
+
+    Raises:
+        ValueError: If an option is unknown or out of its range.
+
+    Examples:
+        >>> agent = TD3PlusBCAgent(alpha=1.0)  # doctest: +SKIP
+        >>> agent.fit("gems-slate/diffuse_topdown/medium-v0", steps=10_000, seed=0)  # doctest: +SKIP
+        >>> latents = agent.policy(beliefs)  # doctest: +SKIP
+    """
+
+    learns_from: ClassVar[Literal["dataset", "environment"]] = "dataset"
+    options_class: ClassVar[type[TrainingOptions]]
+
+    def __init__(self, **options: Any) -> None:
+        self.options = make_checked(self.options_class, f"option of {type(self).__name__}", options)
+        self._progress = Progress()
+        self._record: dict[str, Any] = {}
+        self._finished = False
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """What was measured at the end of each epoch."""
+        return self._progress.history
+
+    @property
+    def last(self) -> Actor:
+        """The policy of the last epoch.
+
+        Raises:
+            RuntimeError: If ``fit`` has not been called.
+        """
+        return self._fitted(self._progress.last)
+
+    @abc.abstractmethod
+    def config(self, d3rlpy: Any) -> Any:
+        """Makes the configuration of d3rlpy's algorithm from the options; the one method that agents must define."""
+
+    def prepare(self, algorithm: Any, buffer: SessionReplayBuffer) -> None:  # noqa: B027
+        """Changes the built algorithm before it is trained, where an agent needs that."""
+
+    def check_steps(self, steps: int) -> None:  # noqa: B027
+        """Refuses a number of updates with which an agent's options make no sense, by a ValueError."""
+
+    def encoder(self, d3rlpy: Any) -> Any:
+        """Makes the factory of the hidden layers."""
+        return d3rlpy.models.VectorEncoderFactory(
+            hidden_units=list(self.options.hidden_units), use_layer_norm=self.options.layer_norm
+        )
+
+    def optimizer(self, d3rlpy: Any) -> Any:
+        """Makes the factory of the optimisers."""
+        return d3rlpy.optimizers.AdamFactory(clip_grad_norm=self.options.grad_clip)
+
+    def q_bound(self, algorithm: Any, buffer: SessionReplayBuffer) -> float | None:
+        """The largest |Q| that rewards allow; ``None``: the agent has no Q-function."""
+        return None
+
+    def policy_modules(self, impl: Any) -> list[Any]:
+        """The layers of the policy that is exported: here, a network and tanh, of its mean if it is a Gaussian.
+
+        Args:
+            impl: d3rlpy's implementation, with the trained networks.
+
+        Returns:
+            What :func:`gems_gym_agents.actors.actor_from_modules` takes.
+        """
+        import torch
+
+        policy = impl.policy
+        head = policy._fc if hasattr(policy, "_fc") else policy._mu  # a deterministic or a Gaussian policy
+        return [*policy._encoder._layers, head, torch.nn.Tanh()]
+
+    def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the policy that is exported chooses, by d3rlpy itself: (num_observations, action_size)."""
+        actions: NDArray[np.float32] = algorithm.predict(observations)
+        return actions
+
+    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> Actor:
+        """Exports the deterministic policy of a d3rlpy algorithm, and checks that it acts the same.
+
+        Args:
+            algorithm: A built algorithm.
+            observations: ``(num_observations, observation_size)``, what both are compared on.
+
+        Returns:
+            The policy, free of torch.
+
+        Raises:
+            RuntimeError: An action differs by more than 1e-5: d3rlpy's networks have another form than was assumed.
+        """
+        from gems_gym_agents.actors import actor_from_modules
+
+        actor = actor_from_modules(self.policy_modules(algorithm.impl))
+        gap = float(np.abs(actor(observations) - self.policy_actions(algorithm, observations)).max())
+        if not gap <= EXPORT_TOLERANCE:
+            raise RuntimeError(
+                f"the exported policy differs from d3rlpy's by {gap:.3g}: unknown network {algorithm.impl.policy}"
+            )
+        return actor
+
+    @checked_arguments
+    def fit(
+        self,
+        source: Any,
+        *,
+        steps: Count,
+        seed: Seed,
+        directory: Path | None = None,
+        device: str = "cpu",
+        evaluate: Evaluate | None = None,
+        progress: bool = True,
+        save_every: Count | None = None,
+    ) -> None:
+        """Trains for exactly ``steps`` gradient updates, from scratch or from where the same training was interrupted.
+
+        If ``directory`` holds the unfinished run of the same arguments, killed or interrupted, it is resumed from its
+        last saved state; on the CPU it ends with the same policy, bit for bit, and the same history. Global generators
+        and thread settings are as before afterwards.
+
+        Args:
+            source: A ``minari.MinariDataset`` with beliefs as observations and latents as actions, or a local one's id.
+            steps: Gradient updates, ≥ 1.
+            seed: Decides everything random.
+            directory: Gets TensorBoard's event file, and ``unfinished/`` until the agent is saved; ``None`` writes
+                nothing.
+            device: A torch device.
+            evaluate: Scores the policy at the end of each epoch; the best one is then the one that is kept.
+            progress: Draws a progress bar on stderr.
+            save_every: Updates between two saved states, ≥ 1; ``None``: one at the end of each epoch.
+
+        Raises:
+            ValueError: If an argument is out of its range, the dataset is not a latent one, or the directory holds an
+                unfinished run of other arguments.
+            DivergedError: If |Q| leaves its bound for good (:func:`~gems_gym_agents.offline.divergence.check_sane`),
+                or a loss becomes NaN.
+            ImportError: If d3rlpy or Minari is not installed; it names the extra.
+        """
+        check_is_dataset(source, "source")
+        self.check_steps(steps)
+        d3rlpy = import_library("d3rlpy")
+        check_device(device)
+        from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+        from gems_gym_agents.offline.unfinished import UnfinishedTraining
+
+        dataset = open_dataset(source)
+        buffer = SessionReplayBuffer.from_minari(dataset, seed=seed)
+        self._record = {"steps": steps, "seed": seed, "dataset": describe_dataset(dataset)}
+        self._progress, self._finished = Progress(), False
+        with borrowed_global_state(device):
+            d3rlpy.seed(seed)
+            algorithm = self.config(d3rlpy).create(device=device)
+            algorithm.build_with_dataset(buffer)
+            self.prepare(algorithm, buffer)
+            loop = TrainingLoop(self, algorithm, buffer, evaluate)
+            arguments = {} if directory is None else self._arguments(buffer, device, evaluate)
+            run = UnfinishedTraining(directory, arguments, algorithm, buffer, device)
+            self._progress = now = run.restore()
+            with training_report(
+                type(self).__name__, steps, directory, progress, done=now.step, history=now.history
+            ) as report:
+                every = save_every or self.options.steps_per_epoch
+                try:
+                    loop.run(now, steps, save=run.save, save_every=every, report=report)
+                except DivergedError as error:
+                    run.discard()  # a resumed run would end the same way
+                    raise DivergedError(f"{error}{_way_back(now)}") from error
+        self._finished = True
+
+    @property
+    def policy(self) -> Actor:
+        """The policy that was chosen.
+
+        Raises:
+            RuntimeError: If ``fit`` has not been called.
+        """
+        return self._fitted(self._progress.best)
+
+    @checked_arguments
+    def save(self, directory: Path) -> None:
+        """Writes ``policy.safetensors`` and ``training.json`` (options, dataset, seed, log).
+
+        What an interrupted run there would resume from is removed, unless this one was interrupted itself.
+
+        Raises:
+            RuntimeError: If ``fit`` has not been called.
+        """
+        actor, directory = self.policy, Path(directory)
+        actor.save(directory / POLICY_FILE)
+        record = {
+            "agent": type(self).__name__,
+            "options": asdict(self.options),
+            **self._record,
+            **self._progress.best_record,
+            "history": self.history,
+        }
+        write_json(directory / TRAINING_FILE, record)
+        if self._finished:
+            discard_unfinished(directory)
+
+    @classmethod
+    @checked_arguments
+    def load(cls, directory: Path) -> Actor:
+        """Reads a saved policy, for acting only; needs neither d3rlpy nor torch."""
+        from gems_gym.policies.actor import Actor
+
+        return Actor.load(Path(directory) / POLICY_FILE)
+
+    def _fitted(self, actor: Actor | None) -> Actor:
+        if actor is None:
+            raise RuntimeError(
+                f"{type(self).__name__} has not been fitted: call fit first, or load a saved one"
+            )
+        return actor
+
+    def _arguments(
+        self, buffer: SessionReplayBuffer, device: str, evaluate: Evaluate | None
+    ) -> dict[str, Any]:
+        """Everything that decides the result of a training, JSON types only."""
+        import torch
+
+        found: dict[str, Any] = plain(
+            {
+                "agent": type(self).__name__,
+                "options": asdict(self.options),
+                **self._record,
+                "rows_sha256": buffer.rows_sha256,
+                "device": torch.device(device).type,
+                "validation_users": getattr(evaluate, "user_seeds", None),
+                "versions": {
+                    "gems-gym": __version__,
+                    **{name: version(name) for name in ("d3rlpy", "torch")},
+                },
+            }
+        )
+        return found
+
+
+class ValueAgent(OfflineAgent):
+    """An offline agent with Q-functions, whose values are watched against their bound."""
+
+    options: ValueOptions
+
+    def shared_settings(self, d3rlpy: Any) -> dict[str, Any]:
+        """Settings that mean the same in every algorithm with actor and critics."""
+        return {
+            "gamma": self.options.gamma,
+            "tau": self.options.tau,
+            "batch_size": self.options.batch_size,
+            "actor_learning_rate": self.options.actor_learning_rate,
+            "critic_learning_rate": self.options.critic_learning_rate,
+            "actor_encoder_factory": self.encoder(d3rlpy),
+            "critic_encoder_factory": self.encoder(d3rlpy),
+            "actor_optim_factory": self.optimizer(d3rlpy),
+            "critic_optim_factory": self.optimizer(d3rlpy),
+            "reward_scaler": self._reward_scaler(d3rlpy.preprocessing),
+        }
+
+    def _reward_scaler(self, preprocessing: Any) -> Any:
+        scalers = {
+            "scale": preprocessing.MultiplyRewardScaler,
+            "standard": preprocessing.StandardRewardScaler,
+            "minmax": preprocessing.MinMaxRewardScaler,
+            "return": preprocessing.ReturnBasedRewardScaler,
+        }
+        return scalers[self.options.reward_scaler](multiplier=self.options.reward_scale)
+
+    def q_bound(self, algorithm: Any, buffer: SessionReplayBuffer) -> float:
+        """The largest |Q| that rewards allow: max |reward| / (1 − gamma), in scaled rewards.
+
+        Raises:
+            ValueError: The dataset's rewards, or returns, are all the same, and can't be scaled by their range.
+        """
+        scaler = algorithm.reward_scaler
+        if not scaler.built:
+            scaler.fit_with_transition_picker(buffer.episodes, buffer.transition_picker)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            largest = float(np.abs(scaler.transform_numpy(buffer.reward_range)).max())
+        if not np.isfinite(largest):
+            raise ValueError(
+                f"reward_scaler={self.options.reward_scaler!r} divides by the range of rewards or returns, which are "
+                "all the same in this dataset; use reward_scaler='scale'"
+            )
+        return largest / (1.0 - self.options.gamma)
+
+
+def mean_actions(algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of a d3rlpy algorithm's Gaussian policy, where its ``predict`` draws actions and chooses among them."""
+    import torch
+
+    with torch.no_grad():
+        policy = algorithm.impl.policy(torch.as_tensor(observations, device=algorithm.impl.device))
+    actions: NDArray[np.float32] = policy.squashed_mu.cpu().numpy()
+    return actions
+
+
+def _way_back(progress: Progress) -> str:
+    """How to get the best policy before a training ran away: updates do not depend on how many will follow."""
+    if not progress.best_record:
+        return ""
+    step, score = progress.best_record["best_step"], progress.best_record["best_score"]
+    return f". The best policy until then, with a score of {score:.4g}, comes out again with steps={step}"
+
+
+def describe_dataset(dataset: Any) -> dict[str, Any]:
+    """Says which dataset was learned from: id, size, environment, and the hashes that its metadata hold."""
+    metadata = dataset.storage.metadata
+    return {
+        "id": dataset.id,
+        "episodes": int(dataset.total_episodes),
+        "transitions": int(dataset.total_steps),
+        "env_id": dataset.env_spec.id if dataset.env_spec is not None else None,
+        **{key: metadata.get(key) for key in ("content_hash", "ranker_sha256", "belief_sha256")},
+    }

@@ -1,0 +1,167 @@
+"""Agents with a model of what was done: behaviour cloning is nothing else, PLAS and BEAR stay where theirs is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.common.checks import Count, Positive, WholeNumber
+from gems_gym_agents.offline.agent import (
+    NO_ENTROPY,
+    OfflineAgent,
+    TrainingOptions,
+    ValueAgent,
+    ValueOptions,
+    mean_actions,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BCOptions(TrainingOptions):
+    """Options of behaviour cloning.
+
+    Attributes:
+        learning_rate: Of Adam, > 0.
+    """
+
+    learning_rate: Positive = 1e-3
+
+
+class BCAgent(OfflineAgent):
+    """Behaviour cloning: regression of the recorded latent on the belief, by mean squared error.
+
+    Options: :class:`BCOptions`.
+    """
+
+    options_class = BCOptions
+    options: BCOptions
+
+    def config(self, d3rlpy: Any) -> Any:
+        """Makes d3rlpy's configuration."""
+        return d3rlpy.algos.BCConfig(
+            batch_size=self.options.batch_size,
+            learning_rate=self.options.learning_rate,
+            encoder_factory=self.encoder(d3rlpy),
+            optim_factory=self.optimizer(d3rlpy),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourModelOptions(ValueOptions):
+    """What agents with a model of the behaviour have: a conditional VAE of actions.
+
+    Attributes:
+        imitator_learning_rate: Of the VAE's Adam, > 0.
+        kl_weight: Weight of the KL term in the VAE's loss, > 0.
+        warmup_steps: Updates before the policy learns from the critics, ≥ 0.
+    """
+
+    imitator_learning_rate: Positive = 1e-3
+    kl_weight: Positive = 0.5
+    warmup_steps: WholeNumber = 5_000
+
+
+class PLASAgent(ValueAgent):
+    """PLAS (Zhou et al. 2020, arXiv 2011.07213): the policy chooses what a model of the behaviour decodes.
+
+    The policy's output is a latent of the VAE, in [-2, 2], and the decoder, given the belief too, makes the action:
+    both together are exported as one network. d3rlpy's decoder ends without tanh, so that actions are clipped to the
+    box. In the first ``warmup_steps`` updates only the VAE learns (the paper: half of all). Options:
+    :class:`BehaviourModelOptions`.
+    """
+
+    options_class = BehaviourModelOptions
+    options: BehaviourModelOptions
+
+    def config(self, d3rlpy: Any) -> Any:
+        """Makes d3rlpy's configuration."""
+        return d3rlpy.algos.PLASConfig(
+            imitator_learning_rate=self.options.imitator_learning_rate,
+            imitator_encoder_factory=self.encoder(d3rlpy),
+            imitator_optim_factory=self.optimizer(d3rlpy),
+            beta=self.options.kl_weight,
+            warmup_steps=self.options.warmup_steps,
+            **self.shared_settings(d3rlpy),
+        )
+
+    def check_steps(self, steps: int) -> None:
+        """Refuses to end before the policy has begun to learn."""
+        if steps <= self.options.warmup_steps:
+            raise ValueError(
+                f"steps={steps}: in the first warmup_steps={self.options.warmup_steps} updates only the model of the "
+                "behaviour learns; ask for more steps, or for a smaller warmup_steps"
+            )
+
+    def policy_modules(self, impl: Any) -> list[Any]:
+        """The policy, its latent times 2 and the belief into the decoder, and a clip."""
+        from torch import nn
+
+        from gems_gym_agents.actors import WithInput, scaled_inputs
+
+        decoder = impl.modules.vae_decoder
+        first, *others = decoder._encoder._layers
+        observation_size = first.in_features - 2 * impl.action_size
+        scale = [1.0] * observation_size + [2.0] * (2 * impl.action_size)
+        return [
+            *super().policy_modules(impl), WithInput(), scaled_inputs(first, scale), *others, decoder._fc, nn.Hardtanh()
+        ]  # fmt: skip
+
+    def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """d3rlpy's actions, in the box."""
+        return np.clip(super().policy_actions(algorithm, observations), -1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BEAROptions(BehaviourModelOptions):
+    """Options of BEAR.
+
+    Attributes:
+        actor_learning_rate: Of Adam, > 0; lower than the critic's, as published.
+        threshold: How far the policy may be from the behaviour, in maximum mean discrepancy, > 0.
+        kernel_width: σ of the Laplacian kernel, > 0.
+        num_action_samples: Actions of policy and behaviour that are compared, ≥ 1.
+    """
+
+    actor_learning_rate: Positive = 1e-4
+    threshold: Positive = 0.05
+    kernel_width: Positive = 20.0
+    num_action_samples: Count = 4
+
+
+class BEARAgent(ValueAgent):
+    """BEAR (Kumar et al. 2019, arXiv 1906.00949): SAC whose policy stays in the support of the behaviour.
+
+    The maximum mean discrepancy between actions of the policy and of a VAE of the behaviour is held below
+    ``threshold`` by a multiplier; in the first ``warmup_steps`` updates the policy does nothing else. The paper
+    has no entropy bonus, which d3rlpy inherits from SAC: here it is off. What is exported is the policy's mean;
+    d3rlpy's ``predict`` takes the best of many actions. d3rlpy 2.8 compares the policy's actions before tanh with the
+    behaviour's after a tanh that its VAE was trained without, so that large actions are drawn to zero. Options:
+    :class:`BEAROptions`.
+    """
+
+    options_class = BEAROptions
+    options: BEAROptions
+
+    def config(self, d3rlpy: Any) -> Any:
+        """Makes d3rlpy's configuration."""
+        return d3rlpy.algos.BEARConfig(
+            imitator_learning_rate=self.options.imitator_learning_rate,
+            imitator_encoder_factory=self.encoder(d3rlpy),
+            imitator_optim_factory=self.optimizer(d3rlpy),
+            vae_kl_weight=self.options.kl_weight,
+            warmup_steps=self.options.warmup_steps,
+            alpha_threshold=self.options.threshold,
+            mmd_sigma=self.options.kernel_width,
+            n_mmd_action_samples=self.options.num_action_samples,
+            temp_learning_rate=0.0,
+            initial_temperature=math.exp(NO_ENTROPY),
+            **self.shared_settings(d3rlpy),
+        )
+
+    def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The policy's mean."""
+        return mean_actions(algorithm, observations)

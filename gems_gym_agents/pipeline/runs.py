@@ -1,0 +1,300 @@
+"""One run of a study: a variant in a world with a seed, trained and tested once."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym import plugins
+from gems_gym.artifacts.unfinished import discard_unfinished
+from gems_gym.beliefs import load_belief
+from gems_gym.common.arrays import t_interval
+from gems_gym.common.dataset_folders import local_dataset_ids
+from gems_gym.latent_world import LatentWorld
+from gems_gym.policies import Policy
+from gems_gym.rankers import load_ranker
+from gems_gym.user_splits import user_seeds
+from gems_gym_agents.base import world_options
+from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate
+from gems_gym_agents.pipeline.stages import Stage
+from gems_gym_agents.pipeline.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
+from gems_gym_agents.pipeline.training import Part, TrainingSettings, agent_modules, train
+from gems_gym_agents.training_world import dataset_world
+
+RESULT_FILE = "result.json"
+
+WorldT = TypeVar("WorldT", World, RecordedWorld)
+VariantT = TypeVar("VariantT", OnlineVariant, OfflineVariant)
+
+_LOGGED = ("step", "score", "q_abs_max", "q_bound")
+
+
+@dataclass(frozen=True)
+class Run(abc.ABC, Generic[WorldT, VariantT]):
+    """One variant in one world with one seed.
+
+    Attributes:
+        study: What it belongs to.
+        world: Where.
+        variant: What.
+        seed: Decides everything random.
+        out: The study's folder.
+    """
+
+    study: Study
+    world: WorldT
+    variant: VariantT
+    seed: int
+    out: Path
+
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+
+    @abc.abstractmethod
+    def modules(self) -> set[str]:
+        """The modules that make the result, for :func:`gems_gym.common.fingerprints.code_fingerprint`."""
+
+    @abc.abstractmethod
+    def train_and_test(self) -> dict[str, Any]:
+        """Make the result."""
+
+    @abc.abstractmethod
+    def summary(self, result: dict[str, Any]) -> str:
+        """The result as a line for people."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"{self.world.name} {self.variant.name} seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder; beside it lies what the variants of a world and seed share."""
+        return self.out / self.world.name / f"seed-{self.seed}" / self.variant.name
+
+    @cached_property
+    def stage(self) -> Stage:
+        """The run as a stage, whose record is ``result.json``."""
+        return Stage(self.name, self.folder, self.settings(), self.modules(), record_name=RESULT_FILE)
+
+    def result(self) -> dict[str, Any] | None:
+        """The result if the run is finished, else None.
+
+        Raises:
+            ValueError: A result of other settings; they are named.
+        """
+        return self.stage.kept() if (self.folder / RESULT_FILE).is_file() else None
+
+    def play(self) -> str:
+        """Train and test, once no other process plays this run; returns a line for people.
+
+        Such a process may be one beside this study, or what is left of one that was killed.
+        """
+        stage = self.stage
+        with stage.locked():
+            if stage.kept() is not None:
+                return "finished by another process"
+            identity = {"world": self.world.name, "variant": self.variant.name, "seed": self.seed}
+            found = stage.make(lambda: {**identity, **self.train_and_test()})
+        discard_unfinished(self.folder)
+        return self.summary(found)
+
+    def agent(self) -> Any:
+        """The agent, not fitted yet: the variant's options in place of those of its preset for the world."""
+        agent_class = plugins.load(plugins.AGENTS, self.variant.agent)
+        of_world = world_options(agent_class, self.world.recipes_of or self.world.preset)
+        return agent_class(**of_world | dict(self.variant.options))
+
+    def agent_settings(self) -> dict[str, Any]:
+        """What the results of all runs depend on."""
+        options: Any = getattr(self.agent(), "options", None)
+        listed = is_dataclass(options) and not isinstance(options, type)
+        return {
+            "agent": self.variant.agent,
+            # defaults included where the agent gives them
+            "options": asdict(options) if listed else dict(self.variant.options),
+            "steps": self.variant.steps,
+            "test_users": self.study.test_users,
+            "validation_users": self.study.validation_users,
+        }
+
+    def train(self, source: Any, world: LatentWorld, **record: Any) -> tuple[Any, float]:
+        """The trained agent, whose folder is the run's, and the seconds of processor time that it took."""
+        agent, study = self.agent(), self.study
+        settings = TrainingSettings(self.variant.steps, self.seed, study.validation_users)
+        score = train(agent, self.variant.agent, source, world, self.stage, self.folder, settings, **record)
+        return agent, score.cpu_seconds
+
+    def test(self, policy: Policy, world: LatentWorld) -> Evaluation:
+        """Sessions of the study's test users with a policy."""
+        seeds = user_seeds("test", 0, self.study.test_users)
+        env = world.users(min(len(seeds), NUM_ENVS), autoreset_mode="disabled")
+        return evaluate(policy, env, seeds, name=self.variant.name, progress=True)
+
+
+@dataclass(frozen=True)
+class OnlineRun(Run[World, OnlineVariant]):
+    """An agent that learns from users through a belief and a ranker; these are shared with runs beside it."""
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """Its belief and its ranker."""
+        recipes = {"belief": self.variant.belief, "ranker": self.variant.ranker}
+        return {
+            kind: Part(
+                one.name,
+                one.recipe(self.world.preset, self.seed),
+                self.world.parameters,
+                {"world": self.world.settings},
+                self.folder.parent,
+            )
+            for kind, one in recipes.items()
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        parts = {kind: part.settings for kind, part in self.parts.items()}
+        return {**self.agent_settings(), "num_envs": self.variant.num_envs, **parts}
+
+    def modules(self) -> set[str]:
+        """The modules that make the result."""
+        parts = (part.modules for part in self.parts.values())
+        return {__name__, *agent_modules(self.variant.agent)}.union(*parts)
+
+    def train_and_test(self) -> dict[str, Any]:
+        """Make the result.
+
+        It holds ``test`` (``mean_return``, ``ci95`` over users, ``users``), ``interactions``, ``curve``
+        (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean of late
+        policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker and
+        training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and ``logged_interactions``
+        that these two learned from.
+        """
+        parts, variant = self.parts, self.variant
+        made = {kind: part.make() for kind, part in parts.items()}
+        ranker, belief = load_ranker(parts["ranker"].file), load_belief(parts["belief"].file)
+        world = LatentWorld(self.world.spec, ranker, belief)
+        registered = gymnasium.spec(world.spec.id)
+        agent, training = self.train(world.users(variant.num_envs), world, env_spec=registered.to_json())
+        cpu_seconds = {kind: one["cpu_seconds"] for kind, one in made.items()} | {"training": training}
+        # what it acts on from now on, if it has learned one of its own
+        found = self.test(agent.policy, replace(world, belief=getattr(agent, "belief", None) or belief))
+        policies = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
+        curve = [one for one in policies if one.get("mean_of", 1) == 1]
+        means = [{key: one[key] for key in ("score", "mean_of")} for one in policies if one not in curve]
+        return {
+            "test": _described(found),
+            "interactions": getattr(agent, "interactions", variant.steps),
+            "logged_interactions": sum(one["logged_interactions"] for one in made.values()),
+            "curve": {key: [one[key] for one in curve] for key in ("interactions", "score")},
+            "averaged": means[0] if means else None,
+            "cpu_seconds": cpu_seconds,
+            "metrics": {kind: one["metrics"] for kind, one in made.items()},
+            "parts": {kind: one["files"][parts[kind].file.name] for kind, one in made.items()},
+        }
+
+    def summary(self, result: dict[str, Any]) -> str:
+        """The result as a line for people."""
+        minutes = sum(result["cpu_seconds"].values()) / 60
+        return f"{result['test']['mean_return']:.1f} clicks on test users, {minutes:.1f} CPU-minutes"
+
+
+@dataclass(frozen=True)
+class OfflineRun(Run[RecordedWorld, OfflineVariant]):
+    """An agent that learns from a dataset, whose belief and ranker it uses."""
+
+    def dataset(self) -> tuple[LatentWorld, Any]:
+        """What the dataset was recorded in, with its ranker and belief, and the dataset.
+
+        Raises:
+            FileNotFoundError: It is not among the local ones; the message says what to do.
+            ValueError: Sessions of another world, or slates instead of beliefs and latents.
+        """
+        world = self.world
+        if world.dataset_id not in local_dataset_ids():
+            raise FileNotFoundError(
+                f"there is no local dataset {world.dataset_id!r}; make it with 'gems-gym collect', or name others by "
+                "--datasets, where {preset} and {level} stand for the world's"
+            )
+        recorded, dataset = dataset_world(world.dataset_id)
+        if recorded.preset != world.preset:
+            raise ValueError(
+                f"the dataset {world.dataset_id!r} was recorded in the world {recorded.preset!r}; "
+                f"{world.preset!r} was expected"
+            )
+        return recorded, dataset
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        content_hash = self.dataset()[1].storage.metadata["content_hash"]
+        return {**self.agent_settings(), "dataset": self.world.dataset_id, "content_hash": content_hash}
+
+    def modules(self) -> set[str]:
+        """The modules that make the result."""
+        return {__name__, *agent_modules(self.variant.agent)}
+
+    def train_and_test(self) -> dict[str, Any]:
+        """Make the result.
+
+        It holds ``test`` (of the policy with the best score on validation users: the peak) and ``final`` (of the last
+        one), ``history`` (at every log: ``step``, ``score`` on validation users, ``q_abs_max``, ``q_bound``),
+        ``behaviour`` (mean return of the recorded sessions), ``difference_to_behaviour`` of peak and final, paired by
+        recorded user, and ``cpu_seconds``.
+        """
+        world, dataset = self.dataset()
+        agent, training = self.train(dataset, world, dataset=dataset.id)
+        policies: dict[str, Policy] = {"peak": agent.policy, "final": getattr(agent, "last", agent.policy)}
+        found = {name: self.test(policy, world) for name, policy in policies.items()}
+        seeds, recorded = recorded_returns(dataset, self.study.test_users)
+        paired = {}
+        for name, policy in policies.items():
+            env = world.users(len(seeds), autoreset_mode="disabled")
+            played = evaluate(policy, env, seeds, name="recorded users", progress=True)
+            gained = played.returns - recorded
+            paired[name] = {"mean": float(gained.mean()), "ci95": t_interval(gained)}
+        behaviour = float(recorded.mean())
+        return {
+            "test": _described(found["peak"]),
+            "final": _described(found["final"]),
+            "history": {key: [line.get(key) for line in agent.history] for key in _LOGGED},
+            "behaviour": {"users": len(seeds), "mean_return": behaviour, "ci95": t_interval(recorded)},
+            "difference_to_behaviour": paired,
+            "cpu_seconds": {"training": training},
+        }
+
+    def summary(self, result: dict[str, Any]) -> str:
+        """The result as a line for people."""
+        shown = {"peak": "test", "final": "final", "behaviour": "behaviour"}
+        return (
+            ", ".join(f"{name} {result[key]['mean_return']:.1f}" for name, key in shown.items()) + " clicks"
+        )
+
+
+def recorded_returns(dataset: Any, count: int) -> tuple[list[int], NDArray[np.float64]]:
+    """Users of a dataset and what they clicked there.
+
+    Args:
+        dataset: A Minari dataset that gems-gym collected.
+        count: How many at most, spread evenly over the sessions.
+
+    Returns:
+        The users' seeds, and their returns, float64 ``(num_users,)``.
+    """
+    spread = np.linspace(0, dataset.total_episodes - 1, min(count, dataset.total_episodes))
+    episodes = spread.round().astype(int).tolist()
+    seeds = [int(one["seed"]) for one in dataset.storage.get_episode_metadata(episodes)]
+    returns = [float(episode.rewards.sum()) for episode in dataset.iterate_episodes(episodes)]
+    return seeds, np.array(returns)
+
+
+def _described(found: Evaluation) -> dict[str, Any]:
+    """An evaluation in a few numbers."""
+    return {"users": len(found.returns), "mean_return": found.mean_return, "ci95": found.ci95}

@@ -1,0 +1,171 @@
+"""The studies as data: which worlds, which variants of agents, which seeds."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gems_gym.registration import LATENT_PRESETS
+from gems_gym_agents.pipeline.study import (
+    OfflineVariant,
+    OnlineVariant,
+    PartRecipe,
+    PublishedReturn,
+    RecordedWorld,
+    Study,
+    World,
+    study_of_data,
+)
+
+PUBLISHED_CATALOG_HASH = "212a266fbf9beec659614231a718faa9ea70dd2f1f8c7881c90312c5313f5444"
+"""Hash of the catalogue published with arXiv 2301.08632 under the name *focused*. It is not ours to ship: a study on it
+takes it as a file."""
+
+DATASETS = "gems-slate/{preset}/{level}-v0"
+"""Ids of the datasets that recorded worlds are read from."""
+
+
+PAPER = "Deffayet et al., WSDM 2023 (arXiv 2301.08632), text"
+PAPER_TABLE = "Deffayet et al., WSDM 2023 (arXiv 2301.08632), a transcription of its table of results"
+PROTOTYPE = "our prototype: about 200 s of hill climbing on the true relevances, 100 fresh users"
+
+
+def _reported(policy: str, source: str, **clicks: float) -> list[PublishedReturn]:
+    return [PublishedReturn(policy, f"focused_{world}", value, source) for world, value in clicks.items()]
+
+
+PUBLISHED: tuple[PublishedReturn, ...] = (
+    *_reported("short-term oracle", PAPER, topdown=107.7),
+    *_reported("SAC+GeMS", PAPER, topdown=305.3),
+    *_reported("SAC+GeMS", PAPER_TABLE, mix=242.6, divpen=254.1),
+    *_reported("SAC+TopK (ideal)", PAPER_TABLE, topdown=429.0, mix=384.1, divpen=386.3),
+    *_reported("SAC+TopK (MF)", PAPER_TABLE, topdown=254.4, mix=232.7, divpen=242.2),
+    *_reported("best constant slate", PROTOTYPE, topdown=353.0, mix=305.0, divpen=323.0),
+)
+"""What others reported: results stand beside it."""
+
+
+def _topk(name: str, embeddings: str, **options: Any) -> PartRecipe:
+    return PartRecipe(name=name, kind="ranker/topk", settings={"embeddings": embeddings, "options": options})
+
+
+_GEMS = PartRecipe(name="gems", kind="ranker/gems")
+
+SAC_GEMS_PUBLISHED = OnlineVariant(
+    name="sac_gems_published",
+    description="SAC+GeMS with a ranker by the published recipe (ε-greedy oracle's log, β 1, duplicates), our SAC",
+    ranker=PartRecipe(name="gems_published", kind="ranker/gems", preset="published"),
+    published_as="SAC+GeMS",
+)
+SAC_GEMS = OnlineVariant(
+    name="sac_gems",
+    description="SAC+GeMS by our recipe: the defaults of every part",
+    ranker=_GEMS,
+    published_as="SAC+GeMS",
+)
+_UNPRIVILEGED_BELIEF = PartRecipe(name="belief_unprivileged", kind="belief/gru", preset="unprivileged")
+_EIGHT_STARTS = {"gamma": 0.9, "hold_random_actions": True, "starts": 8}
+SAC_GEMS_EIGHT_STARTS = OnlineVariant(
+    name="sac_gems_eight_starts",
+    description="SAC+GeMS by our recipe, with a belief logged without privileged information, and SAC from eight "
+    "starts",
+    belief=_UNPRIVILEGED_BELIEF,
+    ranker=_GEMS,
+    options=_EIGHT_STARTS,
+    steps=300_000,
+    published_as="SAC+GeMS",
+)
+SAC_TOPK_IDEAL = OnlineVariant(
+    name="sac_topk_ideal",
+    description="SAC+TopK on the simulator's own item embeddings, our SAC",
+    ranker=_topk("topk_ideal", "ideal"),
+    privileged=True,
+    published_as="SAC+TopK (ideal)",
+)
+SAC_TOPK_MF = OnlineVariant(
+    name="sac_topk_mf",
+    description="SAC+TopK on item embeddings by matrix factorisation of logged clicks, our SAC",
+    ranker=_topk("topk_mf", "matrix_factorization"),
+    published_as="SAC+TopK (MF)",
+)
+SAC_TOPK_CO_CLICK = OnlineVariant(
+    name="sac_topk_co_click",
+    description="SAC+TopK by cosine on embeddings from which items the same people click in short sessions of random "
+    "slates, with a belief logged without privileged information, and SAC from eight starts",
+    belief=_UNPRIVILEGED_BELIEF,
+    ranker=_topk("topk_co_click", "session_co_click", cosine=True),
+    options=_EIGHT_STARTS,
+    steps=300_000,
+    published_as="SAC+TopK (MF)",
+)
+
+_EVERY_2000 = {"steps_per_epoch": 2_000}
+
+_STUDIES = (
+    Study(
+        name="published",
+        title="On the published catalogue, beside the published numbers",
+        worlds=tuple(
+            World(
+                name=f"focused_{clicks}",
+                preset=f"focused_{clicks}",
+                catalog_hash=PUBLISHED_CATALOG_HASH,
+                recipes_of=f"diffuse_{clicks}",  # whose statistics the published file named *focused* has
+            )
+            for clicks in ("topdown", "mix", "divpen")
+        ),
+        variants=(
+            SAC_GEMS,
+            SAC_GEMS_EIGHT_STARTS,
+            SAC_TOPK_CO_CLICK,
+            SAC_TOPK_IDEAL,
+            SAC_TOPK_MF,
+            SAC_GEMS_PUBLISHED,
+        ),
+        seeds=(0, 1, 2, 3, 4),
+        published=PUBLISHED,
+    ),
+    Study(
+        name="own",
+        title="The six worlds on our own catalogues",
+        worlds=tuple(World(name=name, preset=name) for name in LATENT_PRESETS),
+        variants=(SAC_GEMS, SAC_GEMS_EIGHT_STARTS, SAC_TOPK_CO_CLICK, SAC_TOPK_IDEAL, SAC_TOPK_MF),
+        seeds=(0, 1, 2, 3, 4),
+    ),
+    Study(
+        name="offline",
+        title="Learning from datasets",
+        worlds=tuple(
+            RecordedWorld(name=f"diffuse_topdown-{level}", preset="diffuse_topdown", level=level)
+            for level in ("medium", "expert")
+        ),
+        variants=(
+            OfflineVariant(name="bc", description="behaviour cloning", agent="bc", options=_EVERY_2000),
+            OfflineVariant(
+                name="td3_plus_bc", description="TD3+BC", agent="td3_plus_bc", options=_EVERY_2000
+            ),
+            OfflineVariant(name="iql", description="implicit Q-learning", agent="iql", options=_EVERY_2000),
+        ),
+        seeds=(0, 1, 2),
+    ),
+)
+STUDIES: Mapping[str, Study] = {study.name: study for study in _STUDIES}
+"""The studies by name."""
+
+
+def read_study(file: Path) -> Study:
+    """A study from a TOML file, see :func:`~gems_gym_agents.pipeline.study.study_of_data`.
+
+    Our variants may be named in it.
+
+    Raises:
+        FileNotFoundError: No file.
+        ValueError: No TOML, or not a study; the text names the file and the field.
+    """
+    try:
+        given = tomllib.loads(file.read_text("utf-8"))
+        return study_of_data(given, [variant for study in _STUDIES for variant in study.variants])
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file}: {error}") from error

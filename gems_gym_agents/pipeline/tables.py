@@ -1,0 +1,186 @@
+"""A study's table for a terminal and for a page: the same cells."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from gems_gym import plugins
+from gems_gym.commands.output import markdown_table
+from gems_gym_agents.pipeline.results import OfflineRow, Row, is_offline, offline_rows_of, rows_of
+
+_HEADER = [
+    "policy",
+    "clicks per session",
+    "normalised score",
+    "published",
+    "interactions",
+    "CPU-minutes",
+    "seed by seed",
+]
+_OFFLINE_HEADER = [
+    "agent", "peak", "final", "behaviour", "peak − behaviour", "max abs(Q) / bound", "CPU-minutes", "seed by seed",
+]  # fmt: skip
+
+_PRIVILEGED = " (privileged)"
+
+
+@dataclass(frozen=True)
+class WorldTable:
+    """The cells of one world.
+
+    Attributes:
+        world: Its name.
+        header: The columns' names.
+        rows: The cells.
+    """
+
+    world: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def world_tables(results: dict[str, Any]) -> list[WorldTable]:
+    """One table for each world that something is known about.
+
+    Columns of other packages, the entry points of ``gems_gym.table_columns``, stand before the seeds one by one: each
+    is a function of a :class:`~gems_gym_agents.pipeline.results.Row` or ``OfflineRow`` that gives the cell's text, and
+    its name, with spaces for underscores, is the header.
+    """
+    offline = is_offline(results)
+    rows: list[Any] = [*offline_rows_of(results)] if offline else [*rows_of(results)]
+    worlds = dict.fromkeys(row.world for row in rows)
+    header, cells = (_OFFLINE_HEADER, _offline_cells) if offline else (_HEADER, _cells)
+    columns = {
+        name: plugins.load(plugins.TABLE_COLUMNS, name) for name in plugins.names(plugins.TABLE_COLUMNS)
+    }
+
+    def with_columns(row: Any) -> list[str]:
+        *known, by_seed = cells(row)
+        return [*known, *(column(row) for column in columns.values()), by_seed]
+
+    names = [*header[:-1], *(name.replace("_", " ") for name in columns), header[-1]]
+    return [
+        WorldTable(world, names, [with_columns(row) for row in rows if row.world == world])
+        for world in worlds
+    ]
+
+
+def terminal_tables(results: dict[str, Any]) -> RenderableType:
+    """The tables for a terminal: without the seeds one by one, which would not fit."""
+    tables = []
+    for one in world_tables(results):
+        title = f"{one.world}, {results['test_users']} test users"
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        table.add_column(one.header[0], no_wrap=True)
+        for index, column in enumerate(one.header[1:-1], start=1):
+            # cells stay on a line, headers break between words
+            table.add_column(column, justify="right", min_width=max(len(row[index]) for row in one.rows))
+        for policy, *row in one.rows:
+            table.add_row(policy.replace(_PRIVILEGED, " *"), *row[:-1])
+        tables.append(table)
+    if not tables:
+        return f"{results['study']}: no run is finished yet"
+    return Group(*tables, "* holds privileged information")
+
+
+def markdown_section(results: dict[str, Any], picture: str) -> str:
+    """The section of a page on a study: a table for each world, the picture, and what made them.
+
+    Args:
+        results: See :func:`gems_gym_agents.pipeline.results.collect_results`.
+        picture: Address of the picture, relative to the page.
+    """
+    made = _how(results)
+    parts = [_descriptions(results)]
+    for one in world_tables(results):
+        parts += [f"**{one.world}**", markdown_table(one.header, one.rows, numbers=True), f"*{made}*"]
+    parts += [f"![Learning curves: {results['title']}]({picture})", f"*{_picture_text(results)} {made}*"]
+    if results["published"]:
+        parts.append(_sources(results["published"]))
+    return "\n\n".join(parts)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.policy + (_PRIVILEGED if row.privileged else ""),
+        with_interval(row.mean_return, row.ci95),
+        "" if row.normalized_score is None else f"{row.normalized_score:.1f}",
+        "" if row.published is None else f"{row.published:.1f}",
+        _interactions(row),
+        f"{row.cpu_minutes:.1f}" if row.interactions else "",
+        _one_by_one(row.by_seed),
+    ]
+
+
+def _offline_cells(row: OfflineRow) -> list[str]:
+    return [
+        row.policy,
+        with_interval(*row.peak),
+        with_interval(*row.final),
+        with_interval(*row.behaviour),
+        with_interval(*row.difference, sign="+"),
+        "" if row.q_share is None else f"{row.q_share:.2f}",
+        f"{row.cpu_minutes:.1f}",
+        _one_by_one(row.by_seed),
+    ]
+
+
+def with_interval(mean: float, ci95: float, sign: str = "") -> str:
+    """A mean with its interval, without one that is infinite (of a single value)."""
+    return f"{mean:{sign}.1f}" + (f" ± {ci95:.1f}" if math.isfinite(ci95) else "")
+
+
+def _interactions(row: Row) -> str:
+    if not row.interactions:
+        return ""
+    logged = f" + {row.logged_interactions / 1e6:.2f}" if row.logged_interactions else ""
+    return f"{row.interactions / 1e6:.2f}{logged} M"
+
+
+def _one_by_one(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:.0f}" for value in values)
+
+
+def _descriptions(results: dict[str, Any]) -> str:
+    return "\n".join(f"- `{one['name']}`: {one['description']}." for one in results["variants"])
+
+
+def _how(results: dict[str, Any]) -> str:
+    machines = ", ".join(sorted({run["machine"] for run in results["runs"]}))
+    made = Counter(_maker(run) for run in results["runs"])
+    makers = "; ".join(
+        maker if len(made) == 1 else f"{maker}: {count} runs" for maker, count in sorted(made.items())
+    )
+    return f"`{results['command']}`, gems-gym {results['gems_gym']}, {machines}; {makers}."
+
+
+def _maker(run: dict[str, Any]) -> str:
+    """Which code made a run, on which type of processor."""
+    if "code" not in run:
+        return "code and type of processor not recorded"
+    return f"code {run['code']} on {run['processor']} ({run['cpu']})"
+
+
+def _picture_text(results: dict[str, Any]) -> str:
+    what = "updates" if is_offline(results) else "interactions"
+    text = (
+        f"Clicks per session of {results['validation_users']} validation users against {what}: mean over seeds, and "
+        "the range from the lowest seed to the highest."
+    )
+    stars = " Stars: the policy whose weights are the mean of the late policies', one more to choose from."
+    return text + stars * any(run.get("averaged") for run in results["runs"])
+
+
+def _sources(published: list[dict[str, Any]]) -> str:
+    by_source: dict[str, list[str]] = {}
+    for one in published:
+        by_source.setdefault(one["source"], []).append(f"{one['policy']} {one['world']} {one['clicks']:.1f}")
+    lines = [f"- {source}: {', '.join(numbers)}." for source, numbers in by_source.items()]
+    return "\n".join(["Where the published numbers stand:", "", *lines])

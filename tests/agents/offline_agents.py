@@ -1,0 +1,45 @@
+"""The offline agents by the names of their entry points, for tests that are about all of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from gems_gym_agents.offline import (
+    AWACAgent,
+    BCAgent,
+    BEARAgent,
+    CQLAgent,
+    CRRAgent,
+    IQLAgent,
+    OfflineSACAgent,
+    OfflineTD3Agent,
+    PLASAgent,
+    PRDCAgent,
+    ReBRACAgent,
+    SACNAgent,
+    TD3PlusBCAgent,
+)
+from gems_gym_agents.offline.agent import OfflineAgent
+
+AGENTS: dict[str, type[OfflineAgent]] = {
+    "td3_plus_bc": TD3PlusBCAgent,
+    "rebrac": ReBRACAgent,
+    "prdc": PRDCAgent,
+    "cql": CQLAgent,
+    "sac_n": SACNAgent,
+    "iql": IQLAgent,
+    "awac": AWACAgent,
+    "crr": CRRAgent,
+    "bc": BCAgent,
+    "plas": PLASAgent,
+    "bear": BEARAgent,
+    "offline_sac": OfflineSACAgent,
+    "offline_td3": OfflineTD3Agent,
+}
+
+
+def warmed_up(kind: type[OfflineAgent], updates: int) -> dict[str, Any]:
+    """The option with which an agent that first learns a model of the behaviour does so for so many updates."""
+    names = [field.name for field in fields(kind.options_class)]
+    return {"warmup_steps": updates} if "warmup_steps" in names else {}

@@ -1,0 +1,136 @@
+"""A tiny study of agents that learn from a dataset: final, peak, behaviour, |Q|."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("minari")
+pytest.importorskip("d3rlpy")
+
+from gems_gym.commands import program as cli
+from gems_gym.datasets import collect
+from gems_gym_agents.commands.compare import write_results
+from gems_gym_agents.evaluation import evaluate
+from gems_gym_agents.pipeline import training
+from gems_gym_agents.pipeline.results import offline_rows_of
+from gems_gym_agents.pipeline.running import run_study, runs_of
+from gems_gym_agents.pipeline.runs import OfflineRun, recorded_returns
+from gems_gym_agents.pipeline.studies import STUDIES
+from gems_gym_agents.pipeline.tables import world_tables
+from gems_gym_agents.training_world import dataset_world
+from tests.agents.tiny_study import offline_study
+from tests.datasets.small_world import NoisyLatents, collect_latents
+
+DATASET = "small/diffuse_topdown/medium-v0"
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    """The study's folder; its runs are played in this process, which loads d3rlpy once."""
+    folder = tmp_path_factory.mktemp("offline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(folder / "minari"))
+        dataset = collect_latents(DATASET, episodes=40)
+        study = offline_study(DATASET, ("bc", "td3_plus_bc"))
+        for run in runs_of(study, folder / "out"):
+            run.play()
+        assert run_study(study, folder / "out") == {}  # nothing is left to do
+        yield folder / "out", study, dataset
+
+
+def result(played, variant, seed=0):
+    return json.loads((played[0] / f"small-medium/seed-{seed}/{variant}/result.json").read_text())
+
+
+def test_every_log_has_the_score_and_q_against_its_bound(played):
+    history = result(played, "td3_plus_bc_brief")["history"]
+    assert history["step"] == [10, 20, 30]
+    assert len(set(history["q_bound"])) == 1 and min(history["q_bound"]) > 0
+    assert all(value > 0 for value in history["q_abs_max"] + history["score"])
+    assert result(played, "bc_brief")["history"]["q_bound"] == [None] * 3
+
+
+def test_an_interrupted_run_is_resumed_with_the_same_result(played, tmp_path, monkeypatch):
+    """Interrupted in training, and after it: the last policy, which no score follows any more, is still tested."""
+    study = offline_study(DATASET, ("td3_plus_bc",))
+    (run,) = (one for one in runs_of(study, tmp_path) if one.seed == 0)
+    for module, name, call in ((training, "write_json", 3), (OfflineRun, "test", 1)):
+        with monkeypatch.context() as patched:
+            original, calls = getattr(module, name), []
+
+            def interrupted(*arguments, original=original, calls=calls, call=call):
+                calls.append(1)
+                if len(calls) == call:
+                    raise KeyboardInterrupt
+                return original(*arguments)
+
+            patched.setattr(module, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run.play()
+        assert (run.folder / "unfinished").is_dir()
+    run.play()
+    assert not (run.folder / "unfinished").exists()
+    found = json.loads((run.folder / "result.json").read_text())
+    expected = result(played, "td3_plus_bc_brief")
+    for key in ("test", "final", "history", "difference_to_behaviour"):
+        assert found[key] == expected[key]
+
+
+def test_the_behaviour_is_paired_by_recorded_user(played):
+    _, _, dataset = played
+    seeds, returns = recorded_returns(dataset, 1_000)
+    assert len(set(seeds)) == len(returns) == 40
+    some, of_some = recorded_returns(dataset, 5)
+    assert set(some) < set(seeds) and some[0] == seeds[0] and some[-1] == seeds[-1]
+    assert of_some.tolist() == [returns[seeds.index(seed)] for seed in some]
+    world, _ = dataset_world(DATASET)
+    # the behaviour itself, played again, clicks what was recorded: the users and their randomness are the same
+    again = evaluate(NoisyLatents(), world.users(40, autoreset_mode="disabled"), seeds)
+    np.testing.assert_array_equal(again.returns, returns)
+    found = result(played, "bc_brief")
+    recorded = recorded_returns(dataset, 30)[1]
+    assert found["behaviour"]["mean_return"] == pytest.approx(recorded.mean())
+    assert set(found["difference_to_behaviour"]) == {"peak", "final"}
+
+
+def test_the_rows_and_their_table(played):
+    folder, study, _ = played
+    results = write_results(study, folder, "gems-gym compare offline")
+    rows = {row.policy: row for row in offline_rows_of(results)}
+    both = [result(played, "td3_plus_bc_brief", seed) for seed in (0, 1)]
+    row = rows["td3_plus_bc_brief"]
+    assert row.by_seed == tuple(one["test"]["mean_return"] for one in both)
+    assert row.final[0] == pytest.approx(np.mean([one["final"]["mean_return"] for one in both]))
+    assert row.difference[0] == pytest.approx(
+        np.mean([one["difference_to_behaviour"]["peak"]["mean"] for one in both])
+    )
+    largest = max(max(one["history"]["q_abs_max"]) / one["history"]["q_bound"][0] for one in both)
+    assert row.q_share == pytest.approx(largest) and 0 < largest < 10
+    assert rows["bc_brief"].q_share is None
+    (table,) = world_tables(results)
+    assert len(table.rows) == 2 and all(len(line) == len(table.header) for line in table.rows)
+    assert (folder / "curves.png").stat().st_size > 10_000
+    assert "| bc_brief |" in (folder / "table.md").read_text()
+
+
+def test_a_dataset_of_another_world_or_of_slates_is_refused(played, tmp_path):
+    collect(
+        "GemsSlate-diffuse_mix-v0", "random", dataset_id="small/mix-v0", episodes=2, seed=0, progress=False,
+        env_kwargs={"episode_length": 3}, reference_scores=(1.0, 9.0),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="slate"):
+        run_study(offline_study("small/mix-v0", ("bc",)), tmp_path)
+
+
+def test_the_command_says_which_dataset_is_missing(played, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "sys.argv", ["gems-gym", "compare", "offline", "--datasets", "mine/{preset}/{level}-v0"]
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "no local dataset 'mine/diffuse_topdown/medium-v0'" in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+    assert [world.level for world in STUDIES["offline"].worlds] == ["medium", "expert"]

@@ -1,0 +1,203 @@
+"""Studies as data: complete, and said to be wrong before anything runs."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gems_gym.pretraining.gems import GEMS_PRESETS
+from gems_gym.registration import LATENT_PRESETS
+from gems_gym_agents.online.sac import SACOptions
+from gems_gym_agents.pipeline.results import published_clicks
+from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study, runs_of
+from gems_gym_agents.pipeline.runs import OfflineRun
+from gems_gym_agents.pipeline.studies import (
+    PUBLISHED,
+    SAC_GEMS,
+    SAC_GEMS_EIGHT_STARTS,
+    SAC_GEMS_PUBLISHED,
+    SAC_TOPK_CO_CLICK,
+    STUDIES,
+    read_study,
+)
+from gems_gym_agents.pipeline.study import PartRecipe, as_data, study_of_data
+from tests.agents.tiny_study import GEMS, ONLINE, online_variant
+
+
+def test_the_published_numbers_are_those_of_the_paper():
+    assert published_clicks(PUBLISHED, "SAC+GeMS", "focused_topdown") == 305.3
+    assert published_clicks(PUBLISHED, "SAC+TopK (ideal)", "focused_divpen") == 386.3
+    assert published_clicks(PUBLISHED, "SAC+GeMS", "diffuse_topdown") is None
+    assert published_clicks(PUBLISHED, None, "focused_topdown") is None
+    policies = {variant.published_as for variant in STUDIES["published"].variants}
+    worlds = {world.preset for world in STUDIES["published"].worlds}
+    assert all(published_clicks(PUBLISHED, policy, world) for policy in policies for world in worlds)
+
+
+def test_the_published_variant_says_everything_itself():
+    """So that tuning of our own recipes can't reach it."""
+    assert dataclasses.asdict(GEMS_PRESETS["published"].settings) == {
+        "item_embeddings": "scratch", "frozen": None, "embedding_size": 20, "latent_size": 32,
+        "hidden_sizes": (512, 256), "beta": 1.0, "click_weight": 0.5, "batch_size": 256, "batches": 4_000,
+        "learning_rate": 1e-3, "coordinates": "box", "deduplicate": False, "held_out": 0.1, "keep": "last",
+    }  # fmt: skip
+    assert SAC_GEMS_PUBLISHED.ranker.preset == "published"
+    assert SAC_GEMS_PUBLISHED.options == {} and SAC_GEMS_PUBLISHED.ranker.settings == {}
+    assert SAC_GEMS.options == {} and SAC_GEMS.ranker.preset == "default" and SAC_GEMS.ranker.settings == {}
+
+
+def test_the_variants_without_privilege_differ_by_their_ranker():
+    gems, topk = SAC_GEMS_EIGHT_STARTS, SAC_TOPK_CO_CLICK
+    told = {"name", "description", "published_as", "ranker"}
+    for field in dataclasses.fields(gems):
+        assert (getattr(gems, field.name) == getattr(topk, field.name)) == (field.name not in told)
+    assert gems.ranker == SAC_GEMS.ranker and not gems.privileged
+
+
+def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
+    study = on_this_machine(STUDIES["own"])
+    runs = runs_of(study, tmp_path)
+    assert len(runs) == 6 * 5 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    assert len({run.folder for run in runs}) == len(runs)
+    gems = next(run for run in runs if run.variant is SAC_GEMS and run.world.name == "focused_mix").settings()
+    assert gems["options"]["gamma"] == SACOptions().gamma
+    assert gems["ranker"]["settings"]["latent_size"] == 32
+    assert gems["ranker"]["shares"] != gems["belief"]["shares"]
+
+
+def test_the_published_worlds_follow_the_recipes_of_the_diffuse_ones(tmp_path):
+    published = runs_of(STUDIES["published"], tmp_path)[0]
+    assert published.variant is SAC_GEMS and published.world.preset == "focused_topdown"
+    own = next(run for run in runs_of(STUDIES["own"], tmp_path) if run.world.name == "diffuse_topdown")
+    ranker, belief = published.settings()["ranker"], published.settings()["belief"]
+    for part, found in (("ranker", ranker), ("belief", belief)):
+        assert found["preset"] == "focused_topdown"
+        assert {**found, "world": 0, "preset": 0} == {**own.settings()[part], "world": 0, "preset": 0}
+    assert ranker["world"]["env"] == "GemsSlate-focused_topdown-v0"
+
+
+def test_a_selection_narrows_and_knows_names():
+    study = Selection(["focused_mix"], ["sac_topk_mf", "sac_gems"], [7]).of(STUDIES["own"])
+    assert [world.name for world in study.worlds] == ["focused_mix"]
+    assert [variant.name for variant in study.variants] == ["sac_topk_mf", "sac_gems"]
+    assert study.seeds == (7,)
+    assert Selection().of(STUDIES["own"]) == STUDIES["own"]
+    with pytest.raises(ValueError, match="unknown world of the study 'own': 'focused_mx'.*'focused_mix'"):
+        Selection(worlds=["focused_mx"]).of(STUDIES["own"])
+    with pytest.raises(ValueError, match="unknown variant of the study 'own'"):
+        Selection(variants=["sac"]).of(STUDIES["own"])
+
+
+def test_the_catalogue_is_asked_for_and_checked(tmp_path):
+    with pytest.raises(ValueError, match="'published' is on a catalogue .* give --catalogue FILE"):
+        on_this_machine(STUDIES["published"])
+    file = tmp_path / "items.npy"
+    np.save(file, np.random.default_rng(0).random((1000, 20), dtype=np.float32))
+    with pytest.raises(
+        ValueError, match="is another catalogue .hash [0-9a-f]{64}. than the world 'focused_to"
+    ):
+        on_this_machine(STUDIES["published"], file)
+    with pytest.raises(ValueError, match="leave --catalogue out"):
+        on_this_machine(STUDIES["own"], file)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        on_this_machine(STUDIES["published"], tmp_path / "nothing.npy")
+
+
+def test_datasets_are_named_by_a_pattern(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    study = on_this_machine(STUDIES["offline"], datasets="my/{preset}/{level}-v3")
+    assert [world.dataset_id for world in study.worlds] == [
+        "my/diffuse_topdown/medium-v3", "my/diffuse_topdown/expert-v3",
+    ]  # fmt: skip
+    runs = runs_of(study, tmp_path)
+    assert len(runs) == 2 * 3 * 3 and isinstance(runs[0], OfflineRun)
+    assert {(run.variant.steps, run.variant.options["steps_per_epoch"]) for run in runs} == {(20_000, 2_000)}
+    with pytest.raises(
+        FileNotFoundError, match="no local dataset 'my/diffuse_topdown/medium-v3'.*--datasets"
+    ):
+        run_study(study, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_recipes_with_one_name_are_refused():
+    other = online_variant(
+        "other", PartRecipe(name="vae", kind="ranker/topk", settings={"embeddings": "ideal"})
+    )
+    with pytest.raises(ValueError, match="two recipes of the study 'own' are called 'vae'"):
+        dataclasses.replace(ONLINE, variants=(GEMS, other))
+    belief = dataclasses.replace(
+        GEMS, name="again", belief=PartRecipe(name="belief", kind="belief/gru", sessions=61)
+    )
+    with pytest.raises(ValueError, match="called 'belief'"):
+        dataclasses.replace(ONLINE, variants=(GEMS, belief))
+
+
+def test_an_unknown_option_is_said_before_anything_runs(tmp_path):
+    wrong = dataclasses.replace(GEMS, options={"gama": 0.9})
+    with pytest.raises(ValueError, match="did you mean 'gamma'"):
+        run_study(dataclasses.replace(ONLINE, variants=(wrong,)), tmp_path / "out")
+    with pytest.raises(ValueError, match="--jobs must be at least 1, got 0"):
+        run_study(ONLINE, tmp_path / "out", 0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_survives_json():
+    for study in (*STUDIES.values(), ONLINE):
+        again = study_of_data(json.loads(json.dumps(as_data(study))))
+        assert as_data(again) == as_data(study)
+        assert [type(one) for one in again.variants] == [type(one) for one in study.variants]
+
+
+MINE = """
+name = "mine"
+title = "Mine"
+seeds = [0]
+worlds = ["diffuse_mix"]
+variants = ["sac_gems"]
+"""
+
+
+def test_a_study_in_a_file_names_presets_and_our_variants(tmp_path):
+    (tmp_path / "mine.toml").write_text(MINE)
+    study = read_study(tmp_path / "mine.toml")
+    assert study.variants == (SAC_GEMS,) and study.worlds[0].preset == "diffuse_mix"
+    page = (Path(__file__).parents[3] / "docs/cluster.md").read_text()
+    whole, variant = (part.partition("```")[0] for part in page.split("```toml\n")[1:])
+    (tmp_path / "page.toml").write_text(whole + variant.replace("[[variants]]", "[[more]]"))
+    with pytest.raises(ValueError, match="page.toml: unknown field of a study: 'more'"):
+        read_study(tmp_path / "page.toml")
+    (tmp_path / "page.toml").write_text(whole)
+    assert len(runs_of(read_study(tmp_path / "page.toml"), tmp_path)) == 2 * 2 * 5
+    (tmp_path / "page.toml").write_text(MINE.replace('variants = ["sac_gems"]', "") + variant)
+    assert read_study(tmp_path / "page.toml").variants[0].ranker.kind == "ranker/topk"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("seeds = [0]", "seeds = [-1]"), "seeds"),
+        (("seeds = [0]", "seds = [0]"), "'seds': did you mean 'seeds'"),
+        (("title", "titel"), "lacks title"),
+        (('"sac_gems"', '"sac_gms"'), "did you mean 'sac_gems'"),
+        (('["diffuse_mix"]', "[]"), "requires seeds, worlds and variants"),
+        (('["diffuse_mix"]', '[{name = "a", preset = "b", level = "c"}]'), "recorded worlds"),
+        (('["diffuse_mix"]', "[3]"), "world must be a table of fields, got 3"),
+        (('"sac_gems"', '{name = "x", description = "", agent = "bc", steps = 0}'), "steps must be"),
+        (("name", "name name"), "mine.toml"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said(program, tmp_path, change, words):
+    (tmp_path / "mine.toml").write_text(MINE.replace(*change, 1))
+    code, _, told = program("compare", "mine.toml")
+    assert code == 2 and words in " ".join(told.split()) and "mine.toml" in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_address_goes_with_ray(program):
+    code, _, told = program("compare", "own", "--ray-address", "auto")
+    assert code == 2 and "--ray-address auto goes with --executor ray" in told
+    code, _, told = program("compare", "own", "--executor", "rya")
+    assert code == 2 and "did you mean 'ray'" in told
