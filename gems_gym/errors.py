@@ -27,6 +27,8 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "PIL": "render",
     "pygame": "render",
     "moviepy": "render",
+    "ray": "cluster",
+    "optuna": "tune",
 }
 """Top-level module of every optional dependency -> the smallest extra of setup.cfg that installs it."""
 

@@ -1,15 +1,18 @@
-"""The world that a dataset was recorded in, with its ranker and belief."""
+"""The world that an agent is to learn in, or that a dataset was recorded in, with its ranker and belief."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym import plugins
 from gems_gym.artifacts import same_content
 from gems_gym.beliefs import load_belief
+from gems_gym.commands.worlds import chosen_world
 from gems_gym.datasets import dataset_belief, dataset_ranker, open_dataset
 from gems_gym.datasets.reader import environment_of
 from gems_gym.latent_world import LatentWorld
@@ -18,6 +21,44 @@ from gems_gym.registration import is_latent, slate_spec
 
 if TYPE_CHECKING:
     from minari import MinariDataset
+
+
+def learning_world(
+    agent: str,
+    env: Sequence[str] | None,
+    env_option: Sequence[str] | None,
+    dataset: str | None,
+    ranker: str | None,
+    belief: str | None,
+) -> tuple[LatentWorld, MinariDataset | None]:
+    """The world that an agent is to learn in, and the dataset that it learns from, None for one that learns online.
+
+    Args:
+        agent: A name in the entry-point group ``gems_gym.agents``.
+        env: See :func:`~gems_gym.commands.worlds.chosen_world`.
+        env_option: Likewise.
+        dataset: A local Minari dataset.
+        ranker: A ranker's file or shipped name.
+        belief: Likewise a belief's.
+
+    Raises:
+        ValueError: What is missing for the agent or does not go with it; and as :func:`dataset_world`.
+    """
+    if env_option and not env:
+        raise ValueError("--env-option goes with --env; a dataset's world is the one that it was recorded in")
+    agent_class = plugins.load(plugins.AGENTS, agent)
+    if agent_class.learns_from == "environment":
+        if not env or dataset is not None:
+            raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
+        world = LatentWorld.of(
+            chosen_world(env, env_option), ranker, belief,
+            observes=getattr(agent_class, "observes", "beliefs"),
+            actions=getattr(agent_class, "actions", "latents"),
+        )  # fmt: skip
+        return world, None
+    if dataset is None:
+        raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
+    return dataset_world(dataset, chosen_world(env, env_option) if env else None, ranker, belief)
 
 
 def dataset_world(

@@ -133,3 +133,11 @@ def test_the_processor_is_told_apart_by_what_it_computes_with():
     )
     fingerprint, *kernels = other.stdout.split()
     assert fingerprint != found["fingerprint"] and kernels == ["OPENBLAS_CORETYPE"]
+
+
+def test_a_module_that_is_no_package(package, tmp_path):
+    _, fingerprint = package
+    (tmp_path / "alone.py").write_text("from small_package import deep\n")
+    before = fingerprint("alone")
+    (tmp_path / "alone.py").write_text("from small_package import helper\n")
+    assert fingerprint("alone") != before

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
+from gems_gym import plugins
+from gems_gym.common.jobs import Executor
 from gems_gym.common.locks import locked_folder
 from gems_gym.common.machine import check_out_folder
+from gems_gym.errors import require
 
 
 def read_seeds(text: str) -> list[int]:
@@ -85,6 +88,26 @@ def given(**options: Any) -> dict[str, Any]:
         {'seed': 0}
     """
     return {name: value for name, value in options.items() if value is not None}
+
+
+def chosen_executor(executor: str, ray_address: str | None) -> Executor:
+    """What does a command's jobs.
+
+    Args:
+        executor: A name in the entry-point group ``gems_gym.executors``.
+        ray_address: See :func:`gems_gym.common.ray_jobs.do_jobs`.
+
+    Raises:
+        ValueError: An unknown name, or an address for another executor than Ray.
+        ImportError: Ray is not installed.
+    """
+    found: Executor = plugins.load(plugins.EXECUTORS, executor)
+    if executor == "ray":
+        require("ray")
+        return partial(found, address=ray_address)  # type: ignore[call-arg]
+    if ray_address is not None:
+        raise ValueError(f"--ray-address {ray_address} goes with --executor ray")
+    return found
 
 
 def alone_in_its_folder(command: Callable[..., None]) -> Callable[..., None]:

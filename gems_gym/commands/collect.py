@@ -11,12 +11,11 @@ from annotated_types import Ge
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.commands import options
-from gems_gym.commands.arguments import read_options, refuse
+from gems_gym.commands.arguments import chosen_executor, read_options, refuse
 from gems_gym.commands.output import key_value_table, rows_table, show_result
 from gems_gym.commands.worlds import changed_parameters, chosen_worlds, in_world
 from gems_gym.common.checks import Threads, checked_arguments
-from gems_gym.policies import check_policy_options, make_policy
-from gems_gym.policies.actor import NoisyActor
+from gems_gym.policies import check_policy_options
 from gems_gym.registration import is_latent
 from gems_gym.trained_agents import check_acts_in, find_trained_agent
 from gems_gym.user_splits import Users
@@ -54,6 +53,8 @@ def collect(
     seed: options.UserBlock = 0,
     num_envs: options.NumEnvs = 256,
     workers: Annotated[Threads, typer.Option(help="Processes that play; does not change the result.")] = 1,
+    executor: options.ExecutorName = "local",
+    ray_address: options.RayAddress = None,
     noise: Annotated[
         float | None,
         Ge(0),
@@ -80,7 +81,8 @@ def collect(
     GemsSlateLatent environment the dataset's spec is that environment's, and the agent must have been trained with its
     ranker and belief.
 
-    If interrupted, rerun the same command to resume; the dataset is listed only when it is finished.
+    If interrupted, rerun the same command to resume; the dataset is listed only when it is finished. With --executor
+    ray the workers are on any nodes of a cluster that see the folder of datasets.
 
     Examples:
         gems-gym collect --env GemsSlate-diffuse_mix-v0 --level expert --episodes 500
@@ -91,9 +93,11 @@ def collect(
     """
     from gems_gym.datasets import collect_level
 
+    on_cluster = chosen_executor(executor, ray_address) if executor != "local" or ray_address else None
     worlds = chosen_worlds(env, env_option)
     collecting: dict[str, Any] = {
-        "episodes": episodes, "seed": seed, "num_envs": num_envs, "workers": workers, "overwrite": overwrite,
+        "episodes": episodes, "seed": seed, "num_envs": num_envs, "workers": workers, "executor": on_cluster,
+        "overwrite": overwrite,
     }  # fmt: skip
     if policy is not None and level is None:
         refuse("goes with --level mixed, not with --policy", weights=weights)
@@ -107,12 +111,13 @@ def collect(
         requests = [partial(collect_level, spec.id, level, noise=noise) for spec in worlds]
     else:
         raise ValueError("give --policy or --level" + ("" if policy is None else ", not both"))
+    processes = workers if workers > 1 and on_cluster is None else 0
     ids = _dataset_ids(worlds, dataset_id, level, overwrite)
     rows = []
     for spec, one, make in zip(worlds, ids, requests, strict=True):
         start = time.perf_counter()
         made = make(dataset_id=one, env_kwargs=changed_parameters(spec), **collecting)
-        rows.append(_described(made, spec, time.perf_counter() - start, workers))
+        rows.append(_described(made, spec, time.perf_counter() - start, processes))
     if len(rows) == 1:
         readable = {name: value for name, value in rows[0].items() if value != {}}
         show_result(rows[0], key_value_table(readable), as_json)
@@ -150,6 +155,7 @@ def _policy_request(
 ) -> Callable[..., "minari.MinariDataset"]:
     """The call that collects with a policy; raises if the policy can't be had or does not fit the world."""
     from gems_gym.datasets import collect as collect_sessions
+    from gems_gym.datasets.described_policies import named_policy, trained_policy
 
     name = in_world(policy, spec)
     agent = find_trained_agent(name, checkpoint)
@@ -163,7 +169,7 @@ def _policy_request(
         return partial(
             collect_sessions,
             spec.id,
-            partial(make_policy, name, **policy_options),
+            named_policy(name, policy_options),
             policy_name=f"{name}, {given}",
             metadata={"policy_options": policy_options},
         )
@@ -174,18 +180,18 @@ def _policy_request(
     if agent.policy.actions == "slates":
         if noise:
             raise ValueError(f"noise={noise} goes with a policy that acts in latents; {name!r} shows slates")
-        return partial(collect_sessions, spec.id, agent.policy, policy_name=agent.name)
+        return partial(collect_sessions, spec.id, trained_policy(name, checkpoint), policy_name=agent.name)
     parts: dict[str, Any] = {} if is_latent(spec) else {"ranker": agent.ranker, "belief": agent.belief}
     return partial(
         collect_sessions,
         spec.id,
-        NoisyActor(agent.policy, noise),
+        trained_policy(name, checkpoint, noise),
         policy_name=f"{agent.name}, noise {noise:g}",
         **parts,
     )
 
 
-def _described(made: "minari.MinariDataset", spec: EnvSpec, seconds: float, workers: int) -> dict[str, Any]:
+def _described(made: "minari.MinariDataset", spec: EnvSpec, seconds: float, processes: int) -> dict[str, Any]:
     return {
         "dataset_id": made.id,
         "env": spec.id,
@@ -193,7 +199,7 @@ def _described(made: "minari.MinariDataset", spec: EnvSpec, seconds: float, work
         "episodes": made.total_episodes,
         "transitions": made.total_steps,
         "seconds": round(seconds, 3),
-        "peak_rss_mb": _peak_memory_mb(workers if workers > 1 else 0),
+        "peak_rss_mb": _peak_memory_mb(processes),
         "content_hash": made.storage.metadata["content_hash"],
     }
 

@@ -59,6 +59,13 @@ RandomSeed = Annotated[UserSeed, typer.Option("--seed", help="Random seed of eve
 UserBlock = Annotated[UserSeed, typer.Option("--seed", help="Which block of users.")]
 NumEnvs = Annotated[Count, typer.Option(help="Users stepped together; does not change the result.")]
 Device = Annotated[str, typer.Option(help="Torch device.")]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="Where to run: local, on this machine; ray, on a cluster.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(help="With --executor ray: the cluster's address, or auto; if not given, this machine."),
+]
 
 # What is learned from logged sessions
 EnvIfNew = Annotated[

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from gems_gym.common.progress import stderr
+from gems_gym.common.progress import note as note
 
 
 def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool) -> None:
@@ -25,11 +25,6 @@ def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool)
         typer.echo(json.dumps(plain(result)))
     else:
         Console().print(readable)
-
-
-def note(text: str) -> None:
-    """Print a note to the user on stderr."""
-    stderr.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def key_value_table(rows: dict[str, Any], title: str | None = None) -> Table:

@@ -151,6 +151,8 @@ def _owner(module: str, member: str) -> str:
 def _file(module: str) -> Path | None:
     top, *parts = module.split(".")
     spec = find_spec(top)
+    if spec is not None and spec.origin is not None and not parts and spec.submodule_search_locations is None:
+        return Path(spec.origin) if spec.origin.endswith(".py") else None  # a module that is no package
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder).joinpath(*parts)
         for file in (path / "__init__.py", path.with_suffix(".py")):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -31,6 +32,20 @@ def reporting_to(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(before)
+
+
+def is_shown() -> bool:
+    """Whether progress is drawn here: nobody is told of it instead."""
+    return _listener.get() is None
+
+
+def not_reported(*progress: Any) -> None:
+    """A listener that does nothing: ``with reporting_to(not_reported)`` is silent."""
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr."""
+    stderr.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Importing this package imports no Minari; its functions do, when they are called
 from gems_gym.datasets.collect import collect
 from gems_gym.datasets.d4rl import export_d4rl, import_d4rl
 from gems_gym.datasets.derive import merge, relabel, subset
+from gems_gym.datasets.described_policies import DescribedPolicy
 from gems_gym.datasets.levels import collect_level
 from gems_gym.datasets.reader import (
     artifact_file,
@@ -24,6 +25,7 @@ from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 __all__ = [
     "DatasetReport",
     "DatasetWriter",
+    "DescribedPolicy",
     "Sessions",
     "Verification",
     "artifact_file",

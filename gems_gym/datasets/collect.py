@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.envs.registration import EnvSpec
@@ -11,13 +11,15 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym.artifacts.files import versions
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import Count, Threads, checked_arguments
+from gems_gym.common.dataset_folders import ARTIFACTS
 from gems_gym.common.files import scratch_folder
 from gems_gym.common.fingerprints import cpu_type, made_by
+from gems_gym.common.jobs import Executor, do_jobs
 from gems_gym.common.progress import track
 from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player, session_nbytes
 from gems_gym.datasets.sessions import Sessions, episode_digest, sessions_at_once
-from gems_gym.datasets.unfinished import CHUNKS, Chunks
-from gems_gym.datasets.workers import Job, check_can_be_handed_over, play_in_processes
+from gems_gym.datasets.unfinished import CHUNKS, NEW, Chunks
+from gems_gym.datasets.workers import Playing, check_can_be_handed_over, play_by_jobs
 from gems_gym.datasets.world import (
     BELIEF_FILE,
     RANKER_FILE,
@@ -50,6 +52,7 @@ def collect(
     belief: BeliefEncoder | AnyPath | None = None,
     num_envs: Count = 256,
     workers: Threads = 1,
+    executor: Executor | None = None,
     split: UserSplit = "logging",
     policy_name: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
@@ -89,6 +92,9 @@ def collect(
         num_envs: Users stepped together, ≥ 1; at most 256 are, and no more than have their sessions in 64 MiB.
         workers: Processes that play, ≥ 1; with 1 it is this one. Others get rankers and beliefs as files, and import
             this process's main module: a script must keep its own work under ``if __name__ == "__main__"``.
+        executor: What the workers are, a member of the entry-point group ``gems_gym.executors``; processes of this
+            machine if ``None``. Others, of a cluster, must see Minari's folder of datasets under the same path, and
+            are given no objects: the policy is a name or a :class:`~gems_gym.datasets.DescribedPolicy`.
         split: Whose users are played with.
         policy_name: What the metadata call the policy; its registered or class name if ``None``.
         env_kwargs: Overrides for the environment, flat JSON values, recorded in its spec.
@@ -115,8 +121,10 @@ def collect(
         ImportError: If Minari is not installed; it names the extra.
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
-    if workers > 1:
-        check_can_be_handed_over(policy)
+    if executor is None and workers > 1:
+        executor = do_jobs
+    if executor is not None:
+        check_can_be_handed_over(policy, executor)
     seeds = user_seeds(split, seed, episodes)
     spec = environment_spec(env_id, env_kwargs)
     parts = _parts(spec, ranker, belief)
@@ -132,12 +140,20 @@ def collect(
         chunks = Chunks(writer.directory / CHUNKS, seeds, chunk)
         request = {"env_id": spec.id, "env_kwargs": spec.kwargs, **described}
         _prepare(chunks, request, player, overwrite)
-        job = Job(env_id, dict(env_kwargs or {}), policy, files, users, chunks)
+        title = f"collecting {dataset_id}"
         with _telling_what_is_kept(chunks):
-            with track(f"collecting {dataset_id}", episodes, shown=progress) as advance:
+            if executor is not None and (missing := chunks.missing()):
+                # those of the new dataset lie where all workers see them
+                copies = {name: writer.directory / NEW / "data" / ARTIFACTS / name for name in artefacts}
+                playing = Playing(
+                    env_id=env_id, env_kwargs=env_kwargs or {}, policy=policy, files=copies, num_envs=users,
+                    users=(split, seed, episodes), directory=chunks.directory, chunk=chunk,
+                )  # fmt: skip
+                play_by_jobs(playing, missing, workers, executor, title, progress)
+            with track(title, episodes, shown=progress) as advance:
                 if kept := chunks.num_kept_sessions():
                     advance(0, f"{kept} were kept")
-                for sessions in _all_sessions(job, player, workers):
+                for sessions in _all_sessions(chunks, player):
                     writer.append(sessions)
                     advance(len(sessions))
             low, high = reference_scores or measure_reference_scores(spec, progress=progress)
@@ -183,22 +199,13 @@ def _users_at_once(num_envs: int, chunk: int) -> int:
     return -(-chunk // batches)
 
 
-def _all_sessions(job: Job, player: Player, workers: int) -> Iterator[Sessions]:
+def _all_sessions(chunks: Chunks, player: Player) -> Iterator[Sessions]:
     """The sessions of all chunks in their order, those that are kept and those that are played now."""
-    chunks, kept = job.chunks, set(job.chunks.kept())
-    missing = [index for index in range(len(chunks)) if index not in kept]
-    here = _play_here(player, chunks, missing)
-    with closing(here if workers == 1 else play_in_processes(job, missing, workers)) as played:
-        for index in range(len(chunks)):
-            while index not in kept:
-                kept.add(next(played))
-            yield chunks.load(index)
-
-
-def _play_here(player: Player, chunks: Chunks, missing: list[int]) -> Generator[int]:
-    for index in missing:
-        chunks.save(index, player.play(chunks.users(index)))
-        yield index
+    missing = set(chunks.missing())
+    for index in range(len(chunks)):
+        if index in missing:
+            chunks.save(index, player.play(chunks.users(index)))
+        yield chunks.load(index)
 
 
 def _prepare(chunks: Chunks, request: Mapping[str, Any], player: Player, overwrite: bool) -> None:

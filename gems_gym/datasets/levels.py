@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import shipped
 from gems_gym.common.checks import Count, NonNegative, checked_arguments
 from gems_gym.datasets.collect import collect
+from gems_gym.datasets.described_policies import DescribedPolicy
 from gems_gym.datasets.world import environment_spec
 from gems_gym.errors import unknown_name
 from gems_gym.policies import Policy
-from gems_gym.policies.actor import NoisyActor
+from gems_gym.policies.actor import Actor, NoisyActor
 from gems_gym.policies.base import Observed, Shown
 from gems_gym.policies.random_latents import RandomLatents
-from gems_gym.rankers import load_ranker
 from gems_gym.registration import LATENT_PRESETS, is_latent, latent_environment_id
-from gems_gym.trained_agents import check_acts_in, open_trained_agent
+from gems_gym.trained_agents import TrainedAgent, check_acts_in, open_trained_agent
 from gems_gym.user_splits import USERS_PER_SEED, Users, UserSeed
 
 if TYPE_CHECKING:
@@ -133,20 +135,22 @@ def collect_level(
     latent, preset = _latent_spec(spec, level), spec.kwargs["preset"]
     noise = NOISE if noise is None else noise
     played = LEVELS if level == MIXED else (level,)
-    policies = {name: _policy(name, preset, latent, noise) for name in played}
+    agents = {name: _agent(name, preset, latent) for name in played if name != "random"}
     share = {name: weight / sum(weights) for name, weight in zip(LEVELS, weights, strict=True)}
     levels = {
         name: {
             "share": share[name] if level == MIXED else 1.0,
             "policy": "random latents" if name == "random" else f"{name}-{preset}",
-            "policy_sha256": getattr(policy, "sha256", None),
-            "exploration_noise": getattr(policy, "exploration_noise", 0.0),
+            "policy_sha256": getattr(agents[name].policy, "sha256", None) if name in agents else None,
+            "exploration_noise": noise if name in agents else 0.0,
         }
-        for name, policy in policies.items()
+        for name in played
     }
+    files = {name: shipped.path(f"{name}-{preset}", "policy") for name in agents}
+    arguments = {"levels": list(played), "weights": list(weights), "noise": noise, **files}
     return collect(
         env_id,
-        TakingTurns(list(policies.values()), weights) if level == MIXED else policies[level],
+        DescribedPolicy(f"{__name__}:make_level_policy", arguments),
         dataset_id=dataset_id or level_dataset_id(spec, level),
         episodes=episodes,
         seed=seed,
@@ -199,9 +203,27 @@ def _latent_spec(spec: EnvSpec, level: str) -> EnvSpec:
     return spec if is_latent(spec) else gymnasium.spec(latent_environment_id(preset))
 
 
-def _policy(level: str, preset: str, latent: EnvSpec, noise: float) -> Policy:
-    if level == "random":
-        return RandomLatents(load_ranker(latent.kwargs["ranker"]).action_size)
+def make_level_policy(
+    env: VectorEnv[Any, Any, Any], levels: Sequence[str], weights: Sequence[int], noise: float, **files: str
+) -> Policy:
+    """The policy of a level, or of several that take turns.
+
+    Args:
+        env: What it acts in, in latents.
+        levels: Names of levels.
+        weights: See :class:`TakingTurns`.
+        noise: See :func:`collect_level`.
+        **files: The file of each level's policy but that of "random".
+    """
+    (action_size,) = env.single_action_space.shape or ()
+    policies: list[Policy] = [
+        NoisyActor(Actor.load(Path(files[name])), noise) if name in files else RandomLatents(action_size)
+        for name in levels
+    ]
+    return TakingTurns(policies, weights) if len(policies) > 1 else policies[0]
+
+
+def _agent(level: str, preset: str, latent: EnvSpec) -> TrainedAgent:
     agent = open_trained_agent(f"{level}-{preset}")
     check_acts_in(agent, latent)
-    return NoisyActor(agent.policy, noise)
+    return agent

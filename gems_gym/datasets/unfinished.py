@@ -157,6 +157,10 @@ class Chunks:
         """Which chunks are there."""
         return [index for index in range(len(self)) if self._file(index).is_file()]
 
+    def missing(self) -> list[int]:
+        """Which chunks are not there."""
+        return [index for index in range(len(self)) if not self._file(index).is_file()]
+
     def num_kept_sessions(self) -> int:
         """Sessions in the chunks that are there."""
         return sum(len(self.users(index)) for index in self.kept())

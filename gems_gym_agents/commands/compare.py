@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gems_gym import plugins
-from gems_gym.commands.arguments import read_names, read_seeds
-from gems_gym.commands.options import Json
+from gems_gym.commands.arguments import chosen_executor, read_names, read_seeds
+from gems_gym.commands.options import ExecutorName, Json, RayAddress
 from gems_gym.commands.output import note, show_result
 from gems_gym.common.checks import Threads, checked_arguments
 from gems_gym.common.files import whole_file, write_json
 from gems_gym.common.locks import locked_folder
 from gems_gym.common.machine import check_out_folder
-from gems_gym.errors import missing_dependency, require, unknown_name
+from gems_gym.errors import missing_dependency, unknown_name
 from gems_gym_agents.pipeline.studies import DATASETS, STUDIES, read_study
 
 
@@ -45,13 +43,8 @@ def compare(
         str | None, typer.Option(help="Run these seeds, which need not be the study's, such as 0,1.")
     ] = None,
     jobs: Annotated[Threads, typer.Option(help="Runs at the same time, one thread each.")] = 1,
-    executor: Annotated[
-        str, typer.Option(help="Where to run: local, on this machine; ray, on a cluster.")
-    ] = "local",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(help="With --executor ray: the cluster's address, or auto; if not given, this machine."),
-    ] = None,
+    executor: ExecutorName = "local",
+    ray_address: RayAddress = None,
     rerun_stale: Annotated[
         bool,
         typer.Option("--rerun-stale", help="Rerun what other code or another type of processor finished."),
@@ -74,12 +67,7 @@ def compare(
     """
     if study not in STUDIES and not study.endswith(".toml"):
         raise unknown_name("study", study, STUDIES)
-    do_jobs = plugins.load(plugins.EXECUTORS, executor)
-    if executor == "ray":
-        require("ray", extra="cluster")
-        do_jobs = partial(do_jobs, address=ray_address)
-    elif ray_address is not None:
-        raise ValueError(f"--ray-address {ray_address} goes with --executor ray")
+    do_jobs = chosen_executor(executor, ray_address)
     for module in ("torch", "stable_baselines3", "d3rlpy", "minari", "matplotlib"):
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")

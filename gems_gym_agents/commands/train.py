@@ -12,15 +12,14 @@ from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym.commands import options
 from gems_gym.commands.arguments import alone_in_its_folder, given, read_options
 from gems_gym.commands.output import key_value_table, note, show_result
-from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.common.machine import check_device, check_out_folder
-from gems_gym.latent_world import LatentWorld
 from gems_gym.trained_agents import RECORD_FILE, save_trained_agent
 from gems_gym.user_splits import Users, user_seeds
 from gems_gym_agents.base import world_options
 from gems_gym_agents.evaluation import ValidationScore
-from gems_gym_agents.training_world import dataset_world
+from gems_gym_agents.training_world import learning_world
+from gems_gym_agents.tuning.presets import read_preset
 
 VALIDATION_USERS = 200
 
@@ -48,6 +47,9 @@ def train(
             metavar="NAME=VALUE", help="Option of the agent (JSON), instead of its preset's; repeatable."
         ),
     ] = None,
+    preset: Annotated[
+        Path | None, typer.Option(help="File of the agent's options by 'tune'; those of --option go before.")
+    ] = None,
     num_envs: Annotated[Count, typer.Option(help="Users stepped together, with --env.")] = 100,
     validation_users: Annotated[
         Users, typer.Option(help="Users by whose sessions the best policy is chosen.")
@@ -73,7 +75,7 @@ def train(
             --steps 5000 --out runs/td3_plus_bc
         gems-gym train sac --env GemsSlate-diffuse_mix-v0 --steps 200000 \
             --ranker topk-diffuse_mix --belief gru-diffuse_mix \
-            --option gamma=0.9 --out runs/topk
+            --preset runs/tune/preset.json --option gamma=0.9 --out runs/topk
     """
     agent_class = plugins.load(plugins.AGENTS, agent)
     check_out_folder(out)
@@ -81,10 +83,10 @@ def train(
     resumes = is_unfinished(out) and not overwrite
     if not (overwrite or resumes) and (out / RECORD_FILE).exists():
         raise FileExistsError(f"--out {out} holds a trained agent; choose another folder or give --overwrite")
-    chosen = read_options(option or [])
+    chosen = ({} if preset is None else read_preset(preset, agent)) | read_options(option or [])
     agent_class(**chosen)  # mistakes are reported before the world is made
     saving = _saving(agent, agent_class, save_every)
-    world, recorded = _world(agent, agent_class, env, env_option, dataset, ranker, belief)
+    world, recorded = learning_world(agent, env, env_option, dataset, ranker, belief)
     options_of_world = world_options(agent_class, world.preset)
     learner = agent_class(**options_of_world | chosen)
     score = ValidationScore(
@@ -102,7 +104,7 @@ def train(
         if is_unfinished(out):
             note("rerun the same command to resume the training")
         raise
-    record = {
+    record: dict[str, Any] = {
         "env": world.spec.id,
         "env_spec": world.spec.to_json(),
         "dataset": dataset,
@@ -111,10 +113,10 @@ def train(
         "seed": seed,
     }
     own_belief = getattr(learner, "belief", None)
+    record["validation_return"] = score(learner.policy, own_belief)
     save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
     discard_unfinished(out)
-    validation_return = score(learner.policy, own_belief)
-    result = {"agent": agent, **record, "validation_return": validation_return, "directory": str(out)}
+    result = {"agent": agent, **record, "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
 
 
@@ -127,28 +129,3 @@ def _saving(agent: str, agent_class: Any, save_every: int | None) -> dict[str, A
             f"validate_every interactions: --option validate_every=N"
         )
     return saving
-
-
-def _world(
-    agent: str,
-    agent_class: Any,
-    env: list[str] | None,
-    env_option: list[str] | None,
-    dataset: str | None,
-    ranker: str | None,
-    belief: str | None,
-) -> tuple[LatentWorld, Any]:
-    """The world to learn in, and what was recorded there, or None for an agent that learns online."""
-    if env_option and not env:
-        raise ValueError("--env-option goes with --env; a dataset's world is the one that it was recorded in")
-    if agent_class.learns_from == "environment":
-        if not env or dataset is not None:
-            raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
-        return LatentWorld.of(
-            chosen_world(env, env_option), ranker, belief,
-            observes=getattr(agent_class, "observes", "beliefs"),
-            actions=getattr(agent_class, "actions", "latents"),
-        ), None  # fmt: skip
-    if dataset is None:
-        raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
-    return dataset_world(dataset, chosen_world(env, env_option) if env else None, ranker, belief)

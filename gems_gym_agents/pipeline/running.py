@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from gems_gym.commands.output import note
+from gems_gym.common.jobs import Executor, Job, do_jobs
 from gems_gym.errors import unknown_name
-from gems_gym_agents.pipeline.jobs import Executor, Job, do_jobs
 from gems_gym_agents.pipeline.references import measure_references, references_stage
 from gems_gym_agents.pipeline.runs import OfflineRun, OnlineRun
 from gems_gym_agents.pipeline.studies import DATASETS
@@ -22,6 +22,8 @@ from gems_gym_agents.pipeline.study import (
     as_data,
     study_of_data,
 )
+
+_PRELOADED = "gems_gym_agents.pipeline.preloaded"
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def _reference_jobs(study: Study, out: Path) -> list[Job]:
             f"{__name__}:measure_references_of",
             _request(study, out, worlds=[world.name]),
             out / world.name / "references.log",
+            preload=_PRELOADED,
         )
         for world in study.worlds
         if isinstance(world, World) and references_stage(study, world, out).kept() is None
@@ -181,7 +184,7 @@ def _run_jobs(runs: Sequence[OnlineRun | OfflineRun]) -> list[Job]:
         parts = _part_jobs(run, request) if isinstance(run, OnlineRun) else []
         jobs |= {part.name: part for part in parts if part.name not in jobs}
         needs = tuple(part.name for part in parts)
-        jobs[run.name] = Job(run.name, f"{__name__}:play", request, run.folder / "log.txt", needs)
+        jobs[run.name] = Job(run.name, f"{__name__}:play", request, run.folder / "log.txt", needs, _PRELOADED)
     return list(jobs.values())
 
 
@@ -192,6 +195,7 @@ def _part_jobs(run: OnlineRun, request: Mapping[str, Any]) -> list[Job]:
             f"{__name__}:make_part",
             {**request, "part": part},
             run.folder.parent / f"{recipe.name}.log",
+            preload=_PRELOADED,
         )
         for part, recipe in (("belief", run.variant.belief), ("ranker", run.variant.ranker))
     ]

@@ -383,7 +383,7 @@ class InWorkers(NoisyLatents):
 @pytest.mark.parametrize(
     ("deed", "error", "message"),
     [
-        ("die", RuntimeError, r"a worker process died \(SIGKILL, out of memory\?\)"),
+        ("die", RuntimeError, r"its process ended with exit code -9 \(SIGKILL, out of memory\?\)"),
         ("raise", ValueError, "no such latent"),
     ],
 )

@@ -20,9 +20,9 @@ pytest.importorskip("ray")
 import ray
 from ray.cluster_utils import Cluster
 
-from gems_gym_agents.pipeline.jobs import Job
-from gems_gym_agents.pipeline.jobs import do_jobs as do_locally
-from gems_gym_agents.pipeline.ray_jobs import do_jobs
+from gems_gym.common.jobs import Job
+from gems_gym.common.jobs import do_jobs as do_locally
+from gems_gym.common.ray_jobs import do_jobs
 from gems_gym_agents.pipeline.running import run_study
 from tests.agents.tiny_study import ONLINE
 

@@ -1,26 +1,26 @@
-"""Jobs on a Ray cluster: the same jobs as on one machine, on any node that sees the study's folder."""
+"""Jobs on a Ray cluster: the same jobs as on one machine, on any node that sees the folder of their logs."""
 
 from __future__ import annotations
 
 import json
+import traceback
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gems_gym.commands.output import note
-from gems_gym.common.progress import track
+from gems_gym.common.jobs import ONE_THREAD, Job, Schedule
+from gems_gym.common.progress import is_shown, note, track
 from gems_gym.errors import require
-from gems_gym_agents.pipeline.jobs import ONE_THREAD, Job, Schedule
 
 RETRIES = 3
 """How often a job is begun again whose process or machine died; it resumes from what it has saved."""
 
 
 def do_jobs(title: str, jobs: Sequence[Job], processes: int, address: str | None = None) -> dict[str, str]:
-    """Do all jobs on a Ray cluster, each on one core; as :func:`gems_gym_agents.pipeline.jobs.do_jobs` otherwise.
+    """Do all jobs on a Ray cluster, each on one core; as :func:`gems_gym.common.jobs.do_jobs` otherwise.
 
     Args:
         title: What is being done.
@@ -36,7 +36,7 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int, address: str | None
         ImportError: Ray is not installed.
         ConnectionError: There is no cluster at the address.
     """
-    ray = require("ray", extra="cluster")
+    ray = require("ray")
     schedule = Schedule(jobs)
     with _connected(ray, address), _shared_token(jobs) as (file, token), track(title, len(jobs)) as advance:
         remote = ray.remote(num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": dict(ONE_THREAD)})(_do)
@@ -44,12 +44,16 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int, address: str | None
         try:
             while schedule.waiting or running:
                 while len(running) < processes and (job := schedule.next_ready(running.values())) is not None:
-                    described = {**asdict(job), "log": str(job.log.absolute())}
-                    running[remote.remote(json.dumps(described), str(file), token)] = job
+                    asked = {
+                        "job": {**asdict(job), "log": str(job.log.absolute())},
+                        "folder": str(Path.cwd()),
+                    }
+                    running[remote.remote(json.dumps(asked), str(file), token)] = job
                 (ready,), _ = ray.wait(list(running), num_returns=1)
                 for job, outcome in _ended(ray, schedule, running.pop(ready), ready):
                     advance()
-                    note(f"{job.name}: {outcome}")
+                    if is_shown():
+                        note(f"{job.name}: {outcome}")
         except BaseException:  # Ctrl-C included
             for one in running:
                 ray.cancel(one, force=True)
@@ -63,37 +67,33 @@ def _ended(ray: Any, schedule: Schedule, job: Job, ready: Any) -> Iterator[tuple
         answer = json.loads(ray.get(ready))
     except ray.exceptions.RayError as error:  # its process or machine died, too often
         answer = {"failed": f"it died {RETRIES + 1} times ({type(error).__name__})"}
-    if "failed" not in answer:
-        yield job, answer["done"]
-        return
-    yield job, answer["failed"]
-    yield from schedule.fail(job, answer["failed"])
+    yield from [(job, answer["done"])] if "done" in answer else schedule.fail(job, answer["failed"])
 
 
-def _do(described: str, token_file: str, token: str) -> str:
+def _do(asked: str, token_file: str, token: str) -> str:
     """What a worker does: JSON in, JSON out."""
-    from gems_gym_agents.pipeline import preloaded  # noqa: F401  (the same settings of libraries as in local processes)
-
-    job = Job(**json.loads(described))
+    given = json.loads(asked)
+    job = Job(**{**given["job"], "log": Path(given["job"]["log"])})
     try:
         if Path(token_file).read_text("utf-8") != token:
             raise FileNotFoundError(token_file)
     except OSError:
-        return json.dumps(
-            {
-                "failed": f"this worker does not see {Path(token_file).parent}: all nodes require the study's folder"
-            }
-        )
-    log = Path(job.log)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+        why = f"this worker does not see {Path(token_file).parent}, which must be on a file system that all nodes share"
+        return json.dumps({"failed": why})
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("a") as log, redirect_stdout(log), redirect_stderr(log), _inside(given["folder"]):
         try:
-            return json.dumps({"done": job.do()})
+            return json.dumps({"done": job.find()(job.request)})
         except Exception as error:
-            import traceback
-
             traceback.print_exc()
             return json.dumps({"failed": f"{type(error).__name__}: {error}"})
+
+
+@contextmanager
+def _inside(folder: str) -> Iterator[None]:
+    """Relative paths mean what they mean on the machine that asked, if its working folder is here, too."""
+    with chdir(folder) if Path(folder).is_dir() else nullcontext():
+        yield
 
 
 @contextmanager

@@ -1,0 +1,40 @@
+"""Files of an agent's options: what a search has found, and what ``gems-gym train --preset`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gems_gym.common.files import read_json, write_json
+
+
+def write_preset(file: Path, agent: str, options: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+    """Write a preset.
+
+    Args:
+        file: The file.
+        agent: The agent's name.
+        options: Its options; JSON values.
+        more: How they were found, for readers; likewise.
+    """
+    write_json(file, {"agent": agent, "options": dict(options), **more})
+
+
+def read_preset(file: Path, agent: str) -> dict[str, Any]:
+    """Read the options of a preset.
+
+    Args:
+        file: The file.
+        agent: The agent that they are for.
+
+    Raises:
+        FileNotFoundError: No file.
+        ValueError: No preset, or one of another agent.
+    """
+    preset = read_json(file)
+    if not isinstance(preset, dict) or not isinstance(preset.get("options"), dict):
+        raise ValueError(f"--preset {file} is no preset: it must be a JSON object with agent and options")
+    if preset.get("agent") != agent:
+        raise ValueError(f"--preset {file} is of the agent {preset.get('agent')!r}, not of {agent!r}")
+    return dict(preset["options"])
