@@ -16,12 +16,16 @@ from gems_gym_agents.user_model.model import Rules, UserModel
 
 _CHUNK = 512
 """Sessions between two moves of the numbers that all items share."""
+CHUNKS = 40
+"""Chunks of a pass: those of the recipe's log."""
 _FORGET = 0.8
 """What is kept of the items' curvature from one chunk to the next: they were elsewhere when it was measured."""
 _DRIFT_EVERY, _DRIFT_SESSIONS = 4, 256
 _FIRST_STEP, _LAST_STEP = 1.0, 0.1
 _SCALE_STEP, _OMEGA_STEP = 0.1, 0.02
 _BURN_IN = 20
+DOUBT = 0.002
+"""Relevance is taken to be in [DOUBT, 1 − DOUBT] in learning."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,11 @@ class Fit:
         return topics
 
     def log_likelihood(
-        self, log: Log, numbers: Numbers | None = None, topics: NDArray[np.int64] | None = None
+        self,
+        log: Log,
+        numbers: Numbers | None = None,
+        topics: NDArray[np.int64] | None = None,
+        doubt: float = DOUBT,
     ) -> float:
         """Mean log-likelihood of a slot of a log.
 
@@ -85,18 +93,23 @@ class Fit:
             log: Sessions.
             numbers: Others than the fit's own.
             topics: Likewise.
+            doubt: Relevance is taken to be in [doubt, 1 − doubt].
         """
-        found = self._pass(log, numbers or self.numbers, self.topics if topics is None else topics, 0.0)
+        chosen = self.topics if topics is None else topics
+        found = self._pass(log, numbers or self.numbers, chosen, 0.0, doubt=doubt)
         return float(found.totals[0] / max(found.totals[1], 1.0))
 
-    def learn(self, log: Log, rate: float) -> None:
-        """One pass over a log, all numbers but the rules moving.
+    def learn(self, log: Log, rate: float, chunks: int = CHUNKS) -> None:
+        """Go through a log, once or several times or in part, all numbers but the rules moving.
 
         Args:
             log: Sessions.
             rate: Size of the items' steps; 0 leaves them where they are, but for their scale.
+            chunks: Moves of the numbers that all items share: so often whatever the log's size.
         """
-        for chunk, first in enumerate(range(0, len(log), _CHUNK)):
+        firsts = range(0, len(log), _CHUNK)
+        for chunk in range(chunks):
+            first = firsts[chunk % len(firsts)]
             self._curvature *= _FORGET
             found = self._pass(log[first : first + _CHUNK], self.numbers, self.topics, rate)
             slope, slope_curvature = found.totals[2:]
@@ -153,6 +166,7 @@ class Fit:
         topics: NDArray[np.int64],
         rate: float,
         items: NDArray[np.float64] | None = None,
+        doubt: float = DOUBT,
     ) -> Gradients:
         sums = no_gradients(log.slates.shape[2])
         dynamics = Dynamics(
@@ -165,7 +179,9 @@ class Fit:
             *(getattr(numbers.rules, one.name) for one in fields(numbers.rules)),
         )
         moved = self.items if items is None else items
-        pass_over(moved, self._curvature, dynamics, self._start, log.slates, log.clicks, _BURN_IN, rate, sums)
+        pass_over(
+            moved, self._curvature, dynamics, self._start, log.slates, log.clicks, _BURN_IN, doubt, rate, sums
+        )
         return sums
 
 

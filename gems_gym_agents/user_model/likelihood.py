@@ -17,8 +17,6 @@ from gems_gym_agents.user_model.dynamics import (
     penalty_of,
 )
 
-_LEAST = 0.002
-"""Relevance is taken to be in [_LEAST, 1 − _LEAST], so that no single click decides anything."""
 _DAMPING = 300.0
 
 
@@ -45,6 +43,7 @@ def _compare(
     clicked: int,
     propensity: float,
     slope: float,
+    doubt: float,
     rate: float,
     sums: Gradients,
     s: int,
@@ -55,8 +54,8 @@ def _compare(
         score += items[item, d] * seen[d]
     logit = min(max((score - THRESHOLD) * slope, -30.0), 30.0)
     relevance = 1.0 / (1.0 + np.exp(-logit))
-    factor = (1.0 - 2.0 * _LEAST) * propensity
-    p = min(_LEAST * propensity + factor * relevance, 0.9999)
+    factor = (1.0 - 2.0 * doubt) * propensity
+    p = min(doubt * propensity + factor * relevance, 0.9999)
     if clicked:
         sums.totals[0] += np.log(p)
         by_p = 1.0 / p
@@ -90,6 +89,7 @@ def pass_over(
     slates: NDArray[np.signedinteger],
     clicks: NDArray[np.int8],
     burn_in: int,
+    doubt: float,
     rate: float,
     sums: Gradients,
 ) -> None:
@@ -106,6 +106,7 @@ def pass_over(
         slates: ``(num_sessions, length + 1, slate_size)``, the first slate at index 0.
         clicks: Same shape.
         burn_in: Clicks after which a session's slots count.
+        doubt: Relevance is taken to be in [doubt, 1 − doubt], so that no single click decides anything.
         rate: Size of a step of the items; 0 for none.
         sums: Added to.
     """
@@ -140,6 +141,7 @@ def pass_over(
                         clicked[s],
                         propensity,
                         dynamics.slope,
+                        doubt,
                         rate,
                         sums,
                         s,

@@ -21,7 +21,10 @@ _BOREDOM: dict[str, tuple[int, ...]] = {
 _DIVERSITY_THRESHOLDS = (2, 3, 4, 5, 6)
 _DIVERSITY_PENALTIES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _FACTORS = (0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
-_FIRST_TRIALS, _FIRST_SESSIONS = 400, 256
+_DOUBT = 0.05
+"""More than in learning: an item whose topic is wrong is clicked while its topic should bore, which says nothing
+against the rule."""
+_FIRST_TRIALS, _FIRST_SESSIONS, _FIRST_FACTORS = 300, 128, (1.0, 1.4, 2.0)
 _ROUNDS, _SESSIONS = 4, 1024
 _ITEMS, _SESSIONS_OF_AN_ITEM, _FEWEST = 200, 250, 20
 
@@ -29,8 +32,9 @@ _ITEMS, _SESSIONS_OF_AN_ITEM, _FEWEST = 200, 250, 20
 def find_rules(fit: Fit, log: Log, rng: np.random.Generator) -> None:
     """Set a fit's rules to the likeliest, starting from random ones if it knows of no boredom yet.
 
-    The four numbers of the boredom rule go together, so they are tried together first and then one by one. The
-    penalty of monotonous slates goes with the size of the propensities, which were fitted without it.
+    The four numbers of the boredom rule go together, so they are tried together first and then one by one. Clicks that
+    boredom kept away made the propensities too small as long as it was not known, so larger ones are tried with it;
+    likewise with the penalty of monotonous slates.
 
     Args:
         fit: Its numbers are set.
@@ -44,7 +48,7 @@ def find_rules(fit: Fit, log: Log, rng: np.random.Generator) -> None:
         before = fit.numbers.rules
         for name, values in _BOREDOM.items():
             _try(fit, many, [_with(fit.numbers, **{name: value}) for value in values])
-        _try(fit, few, _diversity(fit.numbers))
+        _try(fit, few, _diversity(fit))
         if fit.numbers.rules == before:
             break
 
@@ -75,7 +79,7 @@ def choose_topics(fit: Fit, log: Log) -> int:
         likelihoods = []
         for topic in best[item]:
             topics[item] = topic
-            likelihoods.append(fit.log_likelihood(chosen, topics=topics))
+            likelihoods.append(fit.log_likelihood(chosen, topics=topics, doubt=_DOUBT))
         topics[item] = fit.chosen_topics[item] = int(best[item, int(likelihoods[1] > likelihoods[0])])
     return int((topics != before).sum())
 
@@ -98,14 +102,22 @@ def _random_rules(numbers: Numbers, rng: np.random.Generator) -> list[Numbers]:
         {name: values[rng.integers(len(values))] for name, values in _BOREDOM.items()}
         for _ in range(_FIRST_TRIALS)
     ]
-    return [_with(numbers, **one) for one in drawn if one["boredom_threshold"] <= one["memory"]]
+    return [
+        _with(numbers.with_propensities(factor), **one)
+        for one in drawn
+        if one["boredom_threshold"] <= one["memory"]
+        for factor in _FIRST_FACTORS
+    ]
 
 
-def _diversity(numbers: Numbers) -> list[Numbers]:
+def _diversity(fit: Fit) -> list[Numbers]:
+    numbers = fit.numbers
+    # A penalty of every slate is no other than smaller propensities: so many of a topic are in each.
+    in_every_slate = -(-len(numbers.log_propensities) // (fit.items.shape[1] // fit.topic_size))
     return [
         _with(numbers.with_propensities(factor), diversity_threshold=threshold, diversity_penalty=penalty)
         for threshold, penalty, factor in product(_DIVERSITY_THRESHOLDS, _DIVERSITY_PENALTIES, _FACTORS)
-        if numbers.log_propensities.max() + np.log(factor) <= 0.02
+        if threshold > in_every_slate and numbers.log_propensities.max() + np.log(factor) <= 0.02
     ]
 
 
@@ -116,4 +128,4 @@ def _with(numbers: Numbers, **rules: Any) -> Numbers:
 def _try(fit: Fit, log: Log, candidates: list[Numbers]) -> None:
     """Keep the likeliest of some numbers, the first of equals."""
     if candidates:
-        fit.numbers = max(candidates, key=lambda one: fit.log_likelihood(log, one))
+        fit.numbers = max(candidates, key=lambda one: fit.log_likelihood(log, one, doubt=_DOUBT))

@@ -23,8 +23,8 @@ from gems_gym_agents.user_model.search import SearchState, phases_of, search_pla
 
 _SCALES = (0.5, 1.6, 3.0)
 """Of the items against the threshold of relevance, which embeddings do not say: the fit starts from each."""
-_FIRST_SESSIONS, _JUDGED_SESSIONS = 4096, 1024
-_MOST_ROUNDS, _MOST_PASSES, _SETTLED = 4, 8, 1e-3
+_FIRST_CHUNKS, _JUDGED_SESSIONS = 8, 1024
+_MOST_ROUNDS, _MOST_PASSES, _SETTLED = 6, 8, 1e-3
 _FIRST_RATE, _RATES = 0.1, (0.07, 0.05, 0.03)
 _MODEL = "model."
 _SEARCHED = ("centre", "spread", "total")
@@ -153,7 +153,7 @@ def _first_fit(items: NDArray[np.float64], options: PlannerOptions, log: Log, ad
     fits = []
     for scale in _SCALES:
         fit = Fit(items * scale, options.topic_size, log.slates.shape[2])
-        fit.learn(log[:_FIRST_SESSIONS], 0.0)
+        fit.learn(log, 0.0, _FIRST_CHUNKS)
         fit.learn(log, _FIRST_RATE)
         fits.append(fit)
         advance()

@@ -13,11 +13,8 @@ from gems_gym.envs import SlateVectorEnv
 from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log
 from gems_gym_agents.user_model.model import Rules, UserModel
 
-WORLD: dict[str, Any] = {
-    "preset": "focused_mix", "num_items": 80, "slate_size": 6, "num_topics": 4, "episode_length": 30,
-    "boredom_threshold": 3, "recent_items_maxlen": 6, "boredom_moving_window": 4, "boredom_timeout": 4,
-}  # fmt: skip
-RULES = Rules(boredom_threshold=3, memory=6, window=4, timeout=4)
+WORLD: dict[str, Any] = {"preset": "focused_mix", "num_items": 100, "num_topics": 5, "episode_length": 30}
+RULES = Rules(boredom_threshold=5, memory=10, window=5, timeout=5)
 
 
 def make_users(num_users: int) -> SlateVectorEnv:

@@ -12,15 +12,15 @@ from tests.agents.user_model.small_world import RULES, log, true_model, truth
 
 def test_axes_are_found_again_whatever_the_rotation() -> None:
     items, topics, _ = truth()
-    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(8, 8)))[0]
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(10, 10)))[0]
     found = topic_axes(3.0 * items @ rotation + 0.5, topic_size=2)
     assert found.min() == 0.0
     assert np.linalg.norm(found, axis=1).mean() == pytest.approx(1.0)
-    correlations = np.corrcoef(found.T, items.T)[:8, 8:]
-    assert sorted(correlations.argmax(axis=1)) == list(range(8))
+    correlations = np.corrcoef(found.T, items.T)[:10, 10:]
+    assert sorted(correlations.argmax(axis=1)) == list(range(10))
     assert correlations.max(axis=1).min() > 0.8
     # two axes of a block are two of a topic
-    partners = correlations.argmax(axis=1).reshape(4, 2) // 2
+    partners = correlations.argmax(axis=1).reshape(5, 2) // 2
     assert (partners[:, 0] == partners[:, 1]).all()
     of_topic = partners[block_norms(found, 2).argmax(axis=1), 0]
     assert (of_topic == topics).mean() > 0.85
@@ -30,13 +30,12 @@ def test_known_numbers_are_recovered_from_clicks() -> None:
     """Starting from items that are too long by half, and each number wrong by a fifth."""
     items, topics, propensities = truth()
     noise = np.random.default_rng(1).normal(0, 0.2, items.shape)
-    fit = Fit(1.5 * items * np.exp(noise), topic_size=2, slate_size=6)
-    for _ in range(3):
-        fit.learn(log(), 0.1)
-    for _ in range(3):
+    fit = Fit(1.5 * items * np.exp(noise), topic_size=2, slate_size=10)
+    fit.learn(log(), 0.1)
+    for _ in range(2):
         find_rules(fit, log(), np.random.default_rng(0))
         choose_topics(fit, log())
-        for _ in range(6):
+        for _ in range(3):
             fit.learn(log(), 0.1)
     for rate in (0.07, 0.05, 0.03):
         fit.learn(log(), rate)
@@ -52,7 +51,7 @@ def test_known_numbers_are_recovered_from_clicks() -> None:
 
 def test_the_truth_is_likelier_than_its_neighbours() -> None:
     items, _, propensities = truth()
-    fit = Fit(items, topic_size=2, slate_size=6)
+    fit = Fit(items, topic_size=2, slate_size=10)
     model = true_model()
     fit.numbers = replace(
         fit.numbers,
@@ -78,7 +77,7 @@ def test_the_truth_is_likelier_than_its_neighbours() -> None:
 def test_a_learned_prior_expects_the_users_that_come() -> None:
     model = true_model()
     prior = learn_prior(model, log(), 256, np.random.default_rng(0))
-    assert prior.shape == (256, 8)
+    assert prior.shape == (256, 10)
     np.testing.assert_allclose(block_norms(prior, 2).sum(axis=1), 1.0)
     # how much users differ in how they like their favourite topic, and how much they like it
     true, learned = (np.sort(block_norms(one, 2), axis=1)[:, -1] for one in (model.prior, prior))

@@ -25,10 +25,10 @@ def test_a_file_holds_the_whole_model(tmp_path: Path) -> None:
     [
         ({"omega": 1.5}, "omega must be a number in .0, 1., got 1.5"),
         ({"topic_size": 3}, "no multiple of topic_size=3"),
-        ({"topics": np.full(80, 4)}, r"topic in \[0, 4\)"),
-        ({"propensities": np.zeros(6)}, "propensities must be in"),
-        ({"prior": np.ones((2, 3))}, "3 numbers a user, but items 8"),
-        ({"items": np.full((80, 8), np.nan)}, "items must hold finite numbers"),
+        ({"topics": np.full(100, 5)}, r"topic in \[0, 5\)"),
+        ({"propensities": np.zeros(10)}, "propensities must be in"),
+        ({"prior": np.ones((2, 3))}, "3 numbers a user, but items 10"),
+        ({"items": np.full((100, 10), np.nan)}, "items must hold finite numbers"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -96,18 +96,18 @@ def test_slates_hold_no_item_twice_and_few_of_a_topic() -> None:
     for _ in range(10):
         slates, state = policy.act(state, shown)
         for slate in slates:
-            assert len(set(slate.tolist())) == 6
-            assert np.bincount(model.topics[slate]).max() <= 2  # of boredom_threshold 3
+            assert len(set(slate.tolist())) == 10
+            assert np.bincount(model.topics[slate]).max() <= 4  # of boredom_threshold 5
         shown, _, _ = users.show(slates)
 
 
-@pytest.mark.parametrize("topics", [np.zeros(80, np.int64), np.arange(80) // 78])
+@pytest.mark.parametrize("topics", [np.zeros(100, np.int64), np.arange(100) // 98])
 def test_slates_are_filled_where_few_topics_have_items(topics: np.ndarray) -> None:
     model = replace(true_model(), topics=topics)
     policy = PlannerPolicy(model, first_plan(model))
     users, seeds = SlateUsers(make_users(3)), user_seeds("validation", 0, 3)
     slates, _ = policy.act(policy.open(seeds), users.open(seeds))
-    assert all(len(set(slate.tolist())) == 6 for slate in slates)
+    assert all(len(set(slate.tolist())) == 10 for slate in slates)
 
 
 def test_nothing_is_read_but_slates_and_clicks() -> None:
@@ -118,7 +118,7 @@ def test_nothing_is_read_but_slates_and_clicks() -> None:
     renamed = replace(model, items=items[order], topics=topics[order])
     plan = first_plan(model)
     plan[5:] = np.random.default_rng(1).normal(
-        0, 0.2, 8
+        0, 0.2, 10
     )  # or else many items are equally good, and ids decide
     hidden = partial(OnlySlates, order=order)
     np.testing.assert_array_equal(
@@ -144,7 +144,7 @@ def test_a_file_holds_the_whole_policy(tmp_path: Path) -> None:
     read = PlannerPolicy.load(tmp_path / "policy.safetensors")
     assert read.sha256 == policy.sha256 == sha256
     np.testing.assert_array_equal(returns(read, 20), returns(policy, 20))
-    with pytest.raises(ValueError, match="plans must hold 13 finite numbers"):
+    with pytest.raises(ValueError, match="plans must hold 15 finite numbers"):
         PlannerPolicy(true_model(), np.zeros(5))
     true_model().save(tmp_path / "model.safetensors")
     with pytest.raises(ArtifactError, match="policy/planner was expected"):
@@ -157,7 +157,7 @@ def test_beliefs_without_resampling_only_weigh() -> None:
     users, seeds = SlateUsers(make_users(4)), user_seeds("validation", 0, 4)
     state, shown = belief.initial(4), users.open(seeds)
     state = belief.update(state, shown["slate"], shown["clicks"].astype(np.int64))
-    assert state.particles.shape == (1, 512, 8)
+    assert state.particles.shape == (1, 512, 10)
     assert state.log_weights.max(axis=1).tolist() == [0.0] * 4
     resampled = ParticleBelief(model, ACTING, np.random.default_rng(0))
     assert resampled.update(
@@ -165,5 +165,5 @@ def test_beliefs_without_resampling_only_weigh() -> None:
     ).particles.shape == (
         4,
         256,
-        8,
+        10,
     )

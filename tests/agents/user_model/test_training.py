@@ -18,7 +18,7 @@ from gems_gym_agents.user_model.search import phases_of, play
 from tests.agents.user_model.small_world import WORLD, OnlySlates, make_users, truth
 
 SMALL: dict[str, Any] = {
-    "num_topics": 4, "random_sessions": 40_960, "random_length": 10, "exploration_sessions": 3072, "atoms": 64,
+    "num_topics": 5, "random_sessions": 65_536, "random_length": 3, "exploration_sessions": 3072, "atoms": 64,
 }  # fmt: skip
 STEPS = 20 * (64 + 128 + 256) * 30
 
@@ -98,7 +98,7 @@ def test_logs_meet_logging_users_in_order_whoever_is_met_together(explore: bool)
         return random_log(users, random_seed, 3, 1100, 5, progress=False)
 
     log, other = logged(1100), logged(300)
-    assert log.slates.shape == log.clicks.shape == (1100, 6, 6)
+    assert log.slates.shape == log.clicks.shape == (1100, 6, 10)
     np.testing.assert_array_equal(log.slates, other.slates)
     np.testing.assert_array_equal(log.clicks, other.clicks)
     env = make_users(1100)
@@ -113,7 +113,7 @@ def test_logs_meet_logging_users_in_order_whoever_is_met_together(explore: bool)
 def test_sessions_that_end_early_are_logged_up_to_their_last_step(autoreset_mode: str) -> None:
     users = SlateUsers(SlateVectorEnv(3, **WORLD, autoreset_mode=autoreset_mode))
     log = random_log(users, np.random.SeedSequence(0), 0, 6, 200, progress=False)
-    assert log.slates.shape == (6, 30, 6)
+    assert log.slates.shape == (6, 30, 10)
     assert (log.slates[:, 0] == log.slates[0, 0]).all()
     assert (log.slates[:, 1:] != log.slates[0, 0]).any(axis=2).all()
 
