@@ -74,6 +74,7 @@ def results(folder: Path) -> dict[str, Any]:
             result = json.loads(file.read_text())
             for one in (result, *result.get("policies", {}).values()):
                 one.pop("cpu_seconds", None)
+                one.pop("seconds", None)
             found[str(file.relative_to(folder))] = result
     return found
 
