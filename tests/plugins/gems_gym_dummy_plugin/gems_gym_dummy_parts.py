@@ -101,7 +101,7 @@ def in_turn(title: str, jobs: Sequence[Any], processes: int) -> dict[str, str]:
             failures[job.name] = f"not done, as it needs {missing[0]!r}"
             continue
         try:
-            job.do()
+            job.find()(job.request)
         except Exception as error:
             failures[job.name] = f"{type(error).__name__}: {error}"
             job.log.parent.mkdir(parents=True, exist_ok=True)
