@@ -4,8 +4,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gems_gym.unfinished import is_unfinished
 
+from gems_gym.artifacts.unfinished import is_unfinished
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import make_policy
 from gems_gym.user_splits import user_seeds
