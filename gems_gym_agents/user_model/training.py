@@ -145,7 +145,9 @@ def _embeddings(
     progress: bool,
 ) -> NDArray[np.float32]:
     log = random_log(users, random_seed, seed, options.random_sessions, options.random_length, progress)
-    return session_co_click_embeddings(log.chosen, users.num_items, options.num_topics * options.topic_size)
+    size = options.num_topics * options.topic_size
+    # in the order of memory in which a resumed run reads them, on which sums' last bits depend
+    return np.ascontiguousarray(session_co_click_embeddings(log.chosen, users.num_items, size))
 
 
 def _first_fit(items: NDArray[np.float64], options: PlannerOptions, log: Log, advance: Any) -> Fit:

@@ -45,8 +45,8 @@ def test_known_numbers_are_recovered_from_clicks() -> None:
     assert model.slope == pytest.approx(100.0, rel=0.25)
     np.testing.assert_allclose(model.propensities, propensities, rtol=0.05)
     assert (model.topics == topics).mean() > 0.95
-    np.testing.assert_allclose(np.linalg.norm(model.items, axis=1).mean(), 1.0, rtol=0.05)
-    assert np.sqrt(((model.items - items) ** 2).mean()) < 0.06  # of a root mean square of 0.35
+    np.testing.assert_allclose(np.linalg.norm(model.items, axis=1).mean(), 1.0, rtol=0.1)
+    assert np.sqrt(((model.items - items) ** 2).mean()) < 0.07  # of a root mean square of 0.32
 
 
 def test_the_truth_is_likelier_than_its_neighbours() -> None:
