@@ -47,7 +47,7 @@ def test_training_lines_are_few():
 
 def test_what_is_shipped_is_as_the_page_says():
     recipes = shipped_recipes(LATENT_PRESETS)
-    assert f"makes all {len(recipes)} and" in PAGE
+    assert f"make all {len(recipes)} files" in PAGE
     for name in ("gems", "gems_published", "topk", "gru", "mf"):
         recipe = recipes[f"{name}-diffuse_mix"]
         (row,) = re.findall(rf"^\| `{name}-{{world}}` \|.*$", PAGE, flags=re.MULTILINE)

@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -116,7 +117,7 @@ def _acquire(file: Path, what: str, wait: bool) -> int:
         except FileNotFoundError:  # another process has removed the file, or its folder, right now
             continue
         except FileExistsError as error:  # likewise, or it is no folder
-            if os.path.lexists(file.parent) and not file.parent.is_dir():
+            if _is_no_folder(file.parent):
                 raise NotADirectoryError(f"{what} can't be written: {file.parent} is not a folder") from error
             continue
         except InUseError:
@@ -128,6 +129,15 @@ def _acquire(file: Path, what: str, wait: bool) -> int:
             os.truncate(descriptor, 0)
             os.write(descriptor, _own_name().encode())
         return descriptor
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Whether something else than a folder is there; looked at once, as another process may remove a folder."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and path.is_dir()))
 
 
 def _attempt(file: Path, what: str) -> int:

@@ -41,6 +41,7 @@ class PlannerAgent:
         TypeError: A value of the wrong type.
 
     Examples:
+        >>> import gymnasium, gems_gym
         >>> env = gymnasium.make_vec("GemsSlate-focused_mix-v0", num_envs=1000)
         >>> agent = PlannerAgent()
         >>> agent.fit(env, steps=8_448_000, seed=0)  # doctest: +SKIP
