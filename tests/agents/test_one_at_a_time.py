@@ -12,6 +12,7 @@ from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard
 from gems_gym.common.locks import locked_folder
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym_agents.online.sac import SACAgent
+from gems_gym_agents.pipeline import levels
 from gems_gym_agents.pipeline.levels import Training
 from tests.processes import held_elsewhere, in_another_process, wait_until
 
@@ -62,11 +63,11 @@ def test_a_folder_in_use_is_left_alone(program, tmp_path, command):
 
 
 def _train_for_long(training: Training, runs: Path, begun: Path) -> None:
-    def train(self: Training, directory: Path) -> None:
+    def fit(*arguments: object, **settings: object) -> None:
         begun.touch()
         time.sleep(60)
 
-    Training._train = train  # in this process only
+    levels.fit = fit  # in this process only
     training.policies(runs)
 
 

@@ -26,6 +26,7 @@ def test_axes_are_found_again_whatever_the_rotation() -> None:
     assert (of_topic == topics).mean() > 0.85
 
 
+@pytest.mark.slow
 def test_known_numbers_are_recovered_from_clicks() -> None:
     """Starting from items that are too long by half, and each number wrong by a fifth."""
     items, topics, propensities = truth()

@@ -37,6 +37,7 @@ def agent() -> PlannerAgent:
     return fitted()
 
 
+@pytest.mark.slow
 def test_it_learns(agent: PlannerAgent) -> None:
     """Three times the clicks of random slates."""
     env, seeds = make_users(100), user_seeds("validation", 0, 200)
