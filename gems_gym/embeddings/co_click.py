@@ -149,8 +149,10 @@ def _leading_by_arpack(
         # ARPACK would fill it up with random vectors, other ones at each call.
         return leading_eigenvectors(matrix, count)
     try:
-        # A fixed start vector: ARPACK draws one otherwise.
-        eigenvalues, vectors = eigsh(matrix, k=count, which="LA", v0=np.ones(len(matrix)))
+        # A fixed start vector, and a fixed generator for the vectors that ARPACK draws where the matrix has few distinct
+        # eigenvalues: other ones at each call otherwise.
+        start, rng = np.ones(len(matrix)), np.random.default_rng(0)
+        eigenvalues, vectors = eigsh(matrix, k=count, which="LA", v0=start, rng=rng)
     except ArpackError:  # it gives up on some logs of few clicks
         return leading_eigenvectors(matrix, count)
     return eigenvalues[::-1], vectors[:, ::-1]

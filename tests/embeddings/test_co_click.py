@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gems_gym.embeddings import co_click_embeddings
+from gems_gym.embeddings import co_click, co_click_embeddings
 from gems_gym.embeddings.co_click import co_clicks
 from tests.embeddings.grouped_log import Log, grouped_log
 
@@ -70,3 +70,10 @@ def test_bad_input() -> None:
         co_click_embeddings(Log(log.slates, np.zeros_like(log.clicks)), 31, size=3)
     with pytest.raises(ValueError, match="must agree"):
         co_click_embeddings(Log(log.slates, log.clicks[:, :5]), 31, size=3)
+
+
+def test_few_distinct_eigenvalues_give_the_same_embeddings_at_each_call():
+    taste = np.random.default_rng(0).random((6, 6))
+    counts = np.kron(taste + taste.T, np.ones((10, 10)))  # rank 6, and every row of 60 holds something
+    first, again = (co_click._leading_by_arpack(counts, 5)[1] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
