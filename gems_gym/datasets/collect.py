@@ -63,46 +63,52 @@ def collect(
 ) -> minari.MinariDataset:
     """Plays complete sessions and writes them as a Minari dataset, which appears only when it is finished.
 
-    Two forms. *Latent*, where a ranker and a belief encoder are given, or the environment is a
-    ``GemsSlateLatent-*`` one, which holds both: observations are beliefs ``(N + 1, 20)``,
-    actions the executed latents ``(N, 32)`` in [-1, 1], float32. *Slate*, where neither is: the environment's own
-    observations and slates. In both, rewards are clicks, sessions end truncated, and ``infos`` hold ``slate``,
-    ``clicks``, ``bored`` and ``user_state`` in N + 1 rows: ``infos["slate"][t + 1]`` is what ``actions[t]`` showed.
+    A dataset has one of two forms, for sessions of N steps:
 
-    Every user's randomness, and that of a policy that keeps to its protocol, comes from the user's seed, so the same
-    arguments give the same ``content_hash`` whatever ``num_envs`` and ``workers``.
+    * *Latent*, if a ranker and a belief are given, or the environment is a ``GemsSlateLatent-*`` one, which has both.
+      Observations are beliefs, float32 ``(N + 1, 20)``; actions are the executed latents, float32 ``(N, 32)`` in
+      [-1, 1].
+    * *Slate*, otherwise. Observations and actions are those of the slate environment.
 
-    Finished sessions are kept, 256 at a time (fewer if they are long), in a hidden directory beside the datasets until
-    the dataset is finished; that takes about as much room again. After an interruption, even by SIGKILL, rerun the
-    same call to resume from there; it ends with the same hash. It plays some of the kept sessions again first, to see
-    that nothing has changed.
+    In both forms rewards are clicks, and sessions end truncated. ``infos`` hold ``slate``, ``clicks``, ``bored`` and
+    ``user_state``, each in N + 1 rows: ``infos["slate"][t + 1]`` is the slate that ``actions[t]`` showed.
+
+    All randomness comes from the users' seeds, also that of a policy which follows the protocol
+    (:class:`gems_gym.policies.Policy`). So the same arguments give the same ``content_hash``, whatever ``num_envs`` and
+    ``workers`` are.
+
+    After an interruption, even by SIGKILL, rerun the same call to resume; the dataset ends with the same hash. For
+    that, finished sessions are kept in a hidden folder beside the datasets, in chunks of 256 sessions (fewer if they
+    are long). They take about as much disk space as the dataset, until it is finished. A resumed call first plays some
+    of the kept sessions again, to check that the policy and the code still produce them.
 
     Args:
         env_id: A registered environment, e.g. ``"GemsSlate-diffuse_topdown-v0"`` or
-            ``"GemsSlateLatent-diffuse_topdown-v0"``. ``dataset.recover_environment()`` makes it again; with a ranker
-            and a belief, the latent environment of that world with these.
+            ``"GemsSlateLatent-diffuse_topdown-v0"``. It is what ``dataset.recover_environment()`` will make; if
+            ``ranker`` and ``belief`` are given, that is the latent environment with these two.
         policy: A name in the entry-point group ``gems_gym.policies``, a policy, or a function that makes one for the
-            vector environment it will act in. For a latent dataset it acts on beliefs, in latents.
+            vector environment it will act in. For a latent dataset it observes beliefs and chooses latents.
         dataset_id: The new dataset's id, e.g. ``"gems-slate/diffuse_topdown/random-v0"``.
         episodes: Sessions to record, in [1, 2^20].
         seed: Which block of the split's users (:mod:`gems_gym.user_splits`).
         ranker: The ranker, its file or its shipped name; a copy is stored with the data. Not with a latent
             environment: its id, or ``env_kwargs``, names it.
         belief: Likewise the belief encoder.
-        num_envs: Users stepped together, ≥ 1; at most 256 are, and no more than have their sessions in 64 MiB.
-        workers: Processes that play, ≥ 1; with 1 it is this one. Others get rankers and beliefs as files, and import
-            this process's main module: a script must keep its own work under ``if __name__ == "__main__"``.
-        executor: What the workers are, a member of the entry-point group ``gems_gym.executors``; processes of this
-            machine if ``None``. Others, of a cluster, must see Minari's folder of datasets under the same path, and
-            are given no objects: the policy is a name or a :class:`~gems_gym.datasets.DescribedPolicy`.
-        split: Whose users are played with.
-        policy_name: What the metadata call the policy; its registered or class name if ``None``.
+        num_envs: Users stepped together, ≥ 1. Never more than a chunk holds: 256 sessions, or 64 MiB of them.
+        workers: Processes that play sessions, ≥ 1. With 1, this process plays them. With more, ranker and belief are
+            handed to new processes as files, and each imports this process's main module: a script must keep its
+            work under ``if __name__ == "__main__"``.
+        executor: Starts the workers, a member of the entry-point group ``gems_gym.executors``; ``None`` for processes
+            of this machine. On a cluster, every node must see Minari's folder of datasets under the same path, and
+            ``policy`` must be a name or a :class:`~gems_gym.datasets.DescribedPolicy`, as no objects are sent there.
+        split: Which split of the users the sessions are played with.
+        policy_name: The policy's name in the metadata; its registered or class name if ``None``.
         env_kwargs: Overrides for the environment, flat JSON values, recorded in its spec.
-        reference_scores: Mean returns that stand for 0 and 1 of Minari's normalised score; measured if ``None``, with
-            the random policy and the boredom-aware oracle on 500 test users.
-        metadata: More to record in the dataset's metadata, JSON values, under names that it does not have yet.
-        overwrite: Replaces a dataset of this id once the new one is finished, and drops sessions that are kept from
-            other arguments.
+        reference_scores: Mean returns at which Minari's normalised score is 0 and 1. If ``None``, those of the random
+            policy and the boredom-aware oracle are measured on 500 test users.
+        metadata: Further entries for the dataset's metadata, JSON values; names that it already uses are refused.
+        overwrite: Replaces a dataset of this id once the new one is finished, and removes sessions that an unfinished
+            collection with other arguments kept.
         progress: Draws a progress bar on stderr.
 
     Returns:
@@ -111,9 +117,9 @@ def collect(
         ``ranker_sha256``, ``belief_sha256``, ``catalog_hash``, ``ref_min_score`` and ``ref_max_score``.
 
     Raises:
-        ValueError: If a number is out of range, the id is malformed or in use, a name is unknown, only one of ranker
-            and belief is given or they belong to another catalogue, the policy's actions don't fit, or the id's kept
-            sessions are of other arguments or come out otherwise now.
+        ValueError: If a number is out of range; the id is malformed or in use; a name is unknown; only one of ranker
+            and belief is given, or they belong to another catalogue; the policy's actions don't fit; or the sessions
+            kept from an unfinished collection of this id have other arguments, or differ when they are played again.
         TypeError: If the policy or an argument of the environment has a wrong type, or the policy can't be handed to
             workers.
         OSError: If the disk is full; rerun the same call to resume once there is room.
@@ -143,7 +149,7 @@ def collect(
         title = f"collecting {dataset_id}"
         with _telling_what_is_kept(chunks):
             if executor is not None and (missing := chunks.missing()):
-                # those of the new dataset lie where all workers see them
+                # all workers can read the copies of ranker and belief in the new dataset's folder
                 copies = {name: writer.directory / NEW / "data" / ARTIFACTS / name for name in artefacts}
                 playing = Playing(
                     env_id=env_id, env_kwargs=env_kwargs or {}, policy=policy, files=copies, num_envs=users,
@@ -164,7 +170,7 @@ def collect(
 def _parts(
     spec: EnvSpec, ranker: Ranker | AnyPath | None, belief: BeliefEncoder | AnyPath | None
 ) -> tuple[Ranker | AnyPath | None, BeliefEncoder | AnyPath | None]:
-    """Ranker and belief, those of a latent environment if it is one; both or neither."""
+    """The ranker and the belief to use, given or a latent environment's own; both None for a slate dataset."""
     if (ranker is None) != (belief is None):
         given, lacking = ("belief", "ranker") if ranker is None else ("ranker", "belief")
         raise ValueError(
@@ -184,7 +190,7 @@ def _parts(
 def _artefacts(
     ranker: Ranker | AnyPath | None, belief: BeliefEncoder | AnyPath | None
 ) -> Iterator[dict[str, Artefact]]:
-    """Ranker and belief, loaded and as files, by the name they have in a dataset; nothing if there are none."""
+    """Ranker and belief, each loaded and as a file, by their file names in a dataset; empty for a slate dataset."""
     with scratch_folder() as scratch:
         artefacts = {}
         if ranker is not None and belief is not None:
@@ -194,13 +200,16 @@ def _artefacts(
 
 
 def _users_at_once(num_envs: int, chunk: int) -> int:
-    """As many users as fill a chunk in batches of equal size, at most ``num_envs``: 100 of 256 make 3 of 86."""
+    """Users stepped together, ≤ ``num_envs``, such that a chunk is played in batches of about equal size.
+
+    A chunk of 256 sessions takes three batches at ``num_envs=100``; they are of 86, 86 and 84 users.
+    """
     batches = -(-chunk // num_envs)
     return -(-chunk // batches)
 
 
 def _all_sessions(chunks: Chunks, player: Player) -> Iterator[Sessions]:
-    """The sessions of all chunks in their order, those that are kept and those that are played now."""
+    """The sessions of all chunks in order; chunks that are missing are played and kept first."""
     missing = set(chunks.missing())
     for index in range(len(chunks)):
         if index in missing:
@@ -209,7 +218,7 @@ def _all_sessions(chunks: Chunks, player: Player) -> Iterator[Sessions]:
 
 
 def _prepare(chunks: Chunks, request: Mapping[str, Any], player: Player, overwrite: bool) -> None:
-    """Makes sure that what is kept, if anything, is what would be played now."""
+    """Makes sure that kept sessions are of the same request, and that playing them again gives the same."""
     chunks.prepare(request, overwrite=overwrite)
     if not (kept := chunks.kept()) or _comes_out_again(chunks.load(kept[-1]), player):
         return
@@ -224,7 +233,10 @@ def _prepare(chunks: Chunks, request: Mapping[str, Any], player: Player, overwri
 
 
 def _comes_out_again(before: Sessions, player: Player) -> bool:
-    """Whether the first users' sessions are the same when they are played again: arguments alone identify no policy."""
+    """Whether the first kept sessions are the same when they are played again.
+
+    The arguments can't tell: two policies may have the same name.
+    """
     now = player.play(before.seeds[: player.env.num_envs])
     pairs = zip(now.episodes(), before.episodes(), strict=False)
     return all(episode_digest(one) == episode_digest(other) for one, other in pairs)
@@ -252,7 +264,7 @@ def _describe(
     artefacts: Mapping[str, Artefact],
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What the sessions depend on beside the environment's spec; metadata, and what a later call must agree with."""
+    """Metadata that, with the environment's spec, decides the sessions; a call that resumes must have the same."""
     ranker, belief = artefacts.get(RANKER_FILE), artefacts.get(BELIEF_FILE)
     own = {
         "policy": policy,
@@ -273,7 +285,7 @@ def _describe(
 
 
 def _also(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata that Minari shows; and which code played, on which type of processor, which may change between."""
+    """Further metadata: what Minari shows, and code and processor, which may change before a call is resumed."""
     policy, cpu = described["policy"], cpu_type()
     form = "slates" if described["ranker_sha256"] is None else "beliefs and latents"
     return {

@@ -1,4 +1,4 @@
-"""The training loop of rankers and beliefs: validated on held-out sessions, and resumed to the same bits."""
+"""The training loop of rankers and beliefs: validates on held-out sessions; resumed, it ends with the same bits."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from gems_gym.pretraining.trainers import Keep, Upkeep
 from gems_gym.trackers import trackers
 
 VALIDATIONS = 20
-"""How often the held-out loss is measured in a training."""
+"""Validations in a training, evenly spaced: each measures the loss on held-out sessions."""
 
 
 class Trainee(Protocol):
-    """A model with the data that it is trained on."""
+    """A model with its optimizer and its batches: all that :func:`train` has to know of what it trains."""
 
     @property
     def name(self) -> str:
-        """What the progress bar and the curve are called by."""
+        """Name in the progress bar and the learning curve."""
 
     @property
     def model(self) -> nn.Module:
@@ -41,18 +41,18 @@ class Trainee(Protocol):
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """Of the network's parameters."""
+        """The optimizer of the network's parameters."""
 
     @property
     def generator(self) -> torch.Generator:
-        """Draws the batches."""
+        """The random generator that batches are drawn with."""
 
     @property
     def clip(self) -> float | None:
-        """Largest norm of a gradient; None: any."""
+        """Norm that larger gradients are scaled down to; None for no clipping."""
 
     def learning_rate(self, batch: int) -> float:
-        """The optimizer's learning rate in one batch, counted from 0."""
+        """The learning rate to use in a batch; batches are counted from 0."""
 
     def next_loss(self) -> Tensor:
         """The loss on the next batch."""
@@ -61,15 +61,15 @@ class Trainee(Protocol):
         """The loss on held-out sessions; draws nothing from ``generator``."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the next batches depend on besides ``generator``."""
+        """The state that the next batches depend on besides ``generator``, to be saved."""
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over what :meth:`arrays` gave."""
+        """Set the state that :meth:`arrays` returned."""
 
 
 @dataclass
 class _Position:
-    """How far a training is."""
+    """How far a training has come, and its losses and best weights so far."""
 
     batch: int = 0
     loss_sum: float = 0.0  # of the batches since the last validation
@@ -82,18 +82,20 @@ class _Position:
 def train(
     trainee: Trainee, batches: int, keep: Keep, log: SessionLog, upkeep: Upkeep, progress: bool
 ) -> None:
-    """Train a model, from its last save if it was interrupted.
+    """Train a model, or resume its training from the last save.
 
     Args:
-        trainee: Freshly made; the same arguments must make the same one when training resumes.
-        batches: Updates in all.
-        keep: Whether the model ends with the weights of the "last" batch or the "best" ones, by the held-out loss.
-        log: The sessions, so that training does not resume on others.
-        upkeep: What is done beside.
+        trainee: Not trained yet, also when training resumes: its saved state is loaded into it. It must be made from
+            the same arguments as before.
+        batches: Gradient updates in total, those before an interruption included.
+        keep: Which weights the model has in the end: "last" for those of the last batch, "best" for those with the
+            lowest held-out loss.
+        log: The logged sessions. Only their hash is used, to refuse resuming on other sessions.
+        upkeep: Where the state for resuming and the learning curve are written.
         progress: Whether to show a progress bar with the loss on stderr.
 
     Raises:
-        ValueError: The loss is no longer finite, or the state that was kept is of a training on other sessions.
+        ValueError: The loss is not finite, or the saved state is of a training on other sessions.
     """
     log_sha256 = "" if upkeep.unfinished is None else log.sha256()
     position = _restored(trainee, log_sha256, upkeep.unfinished)
@@ -168,7 +170,7 @@ def _save(trainee: Trainee, position: _Position, log_sha256: str, unfinished: Un
 
 
 def _restored(trainee: Trainee, log_sha256: str, unfinished: Unfinished | None) -> _Position:
-    """Bring a trainee to where the last save was; where that is."""
+    """Load the last save, if there is one, into a trainee; returns the position it was saved at."""
     if unfinished is None:
         return _Position()
     with unfinished.resuming() as state:
@@ -184,7 +186,7 @@ def _restored(trainee: Trainee, log_sha256: str, unfinished: Unfinished | None) 
     moments: dict[int, dict[str, Tensor]] = {}
     for key, array in _part(arrays, "optimizer"):
         index, name = key.split("/")
-        # the count of steps has no dimension, which arrays in files lose
+        # the optimizer's step count is 0-dimensional; files give it back with one dimension
         moments.setdefault(int(index), {})[name] = _tensor(array.reshape(()) if name == "step" else array)
     groups = trainee.optimizer.state_dict()["param_groups"]
     trainee.optimizer.load_state_dict({"state": moments, "param_groups": groups})
@@ -220,17 +222,17 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    # cloned into torch's own memory: how memory is aligned must not decide a bit
+    # cloned into memory that torch allocates, as the alignment of memory can change the last bits of a result
     return torch.from_numpy(array).clone()
 
 
 class _LearningCurve:
-    """Writes rows of numbers as they come, into a CSV file and TensorBoard's, if that is installed.
+    """Writes the learning curve row by row: to a CSV file, and to TensorBoard if it is installed.
 
     Args:
-        name: What is trained; TensorBoard's names begin with it.
-        folder: For ``progress.csv`` and TensorBoard's file; None: nothing is written.
-        rows: Those of an interrupted run that resumes: numbers by name, "batch" among them.
+        name: What is trained; prefix of the names in TensorBoard.
+        folder: Gets ``progress.csv`` and TensorBoard's file; None writes nothing.
+        rows: The rows before an interruption, "batch" and the losses; empty for a new training.
     """
 
     def __init__(self, name: str, folder: Path | None, rows: Iterable[Mapping[str, float]]) -> None:
@@ -242,7 +244,7 @@ class _LearningCurve:
         if self._folder is not None and find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            # TensorBoard shows no event of an earlier file from this batch on.
+            # hides what an interrupted training wrote after its last save
             first = int(self._rows[-1]["batch"]) + 1 if self._rows else 0
             self._writer = SummaryWriter(str(self._folder), purge_step=first)
         return self
@@ -254,7 +256,7 @@ class _LearningCurve:
             self._writer.close()
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Write one row more."""
+        """Write another row."""
         self._rows.append(row)
         if self._folder is None:
             return
@@ -272,7 +274,7 @@ class _LearningCurve:
 
 @contextmanager
 def torch_threads(count: int = 1) -> Iterator[None]:
-    """Sets torch's number of CPU threads while the block runs; the old number comes back after it.
+    """Sets torch's number of CPU threads during the block, and restores the previous number afterwards.
 
     A belief is trained in tens of thousands of operations of a few microseconds each. Two threads were no faster than
     one on an idle machine of two cores, and seven times slower on a busy one, where they wait for each other. One

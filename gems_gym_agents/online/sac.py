@@ -1,8 +1,8 @@
 """Soft actor-critic (Haarnoja et al., 2018, arXiv 1812.05905) on latent actions, through stable-baselines3.
 
-Here are the agent and its options. How it is trained stands in :mod:`gems_gym_agents.online.training`, and the
-networks and the replay buffer in :mod:`gems_gym_agents.online.model`; both are imported when ``fit`` is called, since
-they import torch and stable-baselines3.
+This module holds the agent and its options. The training is in :mod:`gems_gym_agents.online.training`, the networks and
+the replay buffer are in :mod:`gems_gym_agents.online.model`; both import torch and stable-baselines3, so they are
+imported only when ``fit`` is called.
 """
 
 from __future__ import annotations
@@ -49,29 +49,30 @@ class SACOptions:
     Attributes:
         agent: The name of the agent whose settings these are.
         gamma: Discount factor, in [0, 1).
-        initial_entropy: The entropy coefficient to start with, > 0; it is tuned from there. SB3's ``"auto_0.05"``.
-            Starting at SB3's usual 1 drowns the clicks of 32 latent dimensions in entropy for most of a short run.
-        target_entropy: In nats; ``None``: minus the number of latent dimensions.
+        initial_entropy: Initial entropy coefficient, > 0, tuned during training: SB3's ``ent_coef="auto_0.05"``. From
+            SB3's default, 1, the entropy of 32 latent dimensions outweighs the clicks for most of a short run.
+        target_entropy: Target entropy in nats; ``None`` for minus the number of latent dimensions.
         net_arch: Units of the hidden layers, the same for actor and critics.
-        layer_norm: ``LayerNorm`` after each hidden layer of actor and critics.
+        layer_norm: Whether each hidden layer of actor and critics is followed by ``LayerNorm``.
         learning_rate: Of actor, critics and entropy coefficient (one value for all three in SB3), > 0.
-        tau: How far the target critics move at every update, in (0, 1].
+        tau: Polyak coefficient of the target critics, in (0, 1].
         batch_size: Transitions per update, ≥ 1.
-        gradient_steps: Updates after each step of all users, ≥ 1. With one for 100 users, runs of as many interactions
-            are three times as fast, learn later and differ more between seeds.
+        gradient_steps: Gradient updates after each step of the vector environment, ≥ 1. With 1 instead of 4, for 100
+            users, a run of the same length is three times as fast, but learns later and varies more between seeds.
         learning_starts: Interactions with uniformly random actions before the first update.
-        hold_random_actions: Whether each user's random action is drawn once a session and not at every step, so that
-            the first thing learned is what a latent is worth over a session.
-        buffer_size: Transitions kept, over all users; bounds memory (about 290 bytes each for 20 numbers in, 32 out).
+        hold_random_actions: Whether the random actions before ``learning_starts`` are drawn once per session instead of
+            at every step. SAC then learns first what a constant latent is worth over a session.
+        buffer_size: Transitions in the replay buffer, all users together; each takes about 290 bytes with beliefs of 20
+            numbers and latents of 32.
         reward_scale: Factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
-        validate_every: Interactions between two kept (and, with ``evaluate``, scored) policies, rounded up to complete
-            sessions of all users; an interrupted run resumes from the last of them.
-        starts: How often training begins, each time from another seed, ≥ 1. After 1, 2, 4, ... rounds of
-            ``validate_every`` interactions the half with the worse policies on validation users is dropped, until one
-            start is left: what SAC finds early decides much of where it ends. The interactions of all count.
-        averaged_share: How much of the training, at its end, is averaged, in [0, 1]: the mean of the weights of the
-            policies kept there is the last policy, beside them (:func:`gems_gym_agents.online.checkpoints.mean_actor`).
-            0: none is.
+        validate_every: Interactions in a round, rounded up to complete sessions of all users. At the end of each round
+            the policy is kept, scored if ``evaluate`` is given, and the state is saved for resuming.
+        starts: How many independent trainings begin, each from a seed of its own, ≥ 1. After 1, 2, 4, ... rounds the
+            half that scores worse on validation users is dropped, until one is left (successive halving), because where
+            SAC ends depends much on what it finds early. The interactions of dropped starts count as well.
+        averaged_share: Share of the training, at its end, whose policies are averaged, in [0, 1]. The mean of their
+            weights is kept as one more policy, the last one
+            (:func:`gems_gym_agents.online.checkpoints.mean_actor`). With 0 there is none.
     """
 
     agent: ClassVar[str] = "sac"
@@ -150,35 +151,35 @@ class SACAgent:
         progress: bool = True,
         keep_growth: Positive | None = None,
     ) -> None:
-        """Trains; afterwards the agent acts as its best policy on validation users, else as its last.
+        """Train; afterwards the agent acts with its best policy if ``evaluate`` is given, else with its last.
 
-        Policies drift late in training: give ``evaluate``, and the best of those kept every ``validate_every``
-        interactions and of the last one, the mean of late ones (``averaged_share``), is chosen. Ctrl-C passes
-        ``KeyboardInterrupt`` on, but the agent is left with what it has learned so far, and can act and be saved.
+        Policies often get worse late in training, so give ``evaluate``: it scores those kept every ``validate_every``
+        interactions and the mean of late ones (``averaged_share``), and the best is chosen. Ctrl-C raises
+        ``KeyboardInterrupt``; the agent can then act, and be saved, with the policies kept so far.
 
-        If ``directory`` holds the unfinished run of the same arguments, killed or interrupted, it is resumed from its
-        last finished round; on the CPU it ends with the same policies, bit for bit, and the same curve.
+        If ``directory`` holds an unfinished run with the same arguments, it is resumed from its last finished round. On
+        the CPU it ends with the same policies, bit for bit, and the same curve.
 
         Args:
             source: A vector environment with Box observations, Box(-1, 1) actions and autoreset SAME_STEP; it is reset
                 with users of the training split.
             steps: Interactions (users times steps), more than ``learning_starts``.
-            seed: Decides everything random; the same on the CPU gives the same policy, bit for bit.
+            seed: Random seed of everything; on the CPU the same seed gives the same policy, bit for bit.
             directory: Gets ``checkpoints/``, ``best.safetensors``, ``last.safetensors`` and ``logs/`` (CSV,
                 TensorBoard), and ``unfinished/`` until the agent is saved; ``None`` writes nothing.
             device: A torch device.
             evaluate: Scores a policy on validation users, higher is better.
-            progress: Draw a bar on stderr.
-            keep_growth: Keeps (and scores) a policy also whenever the interactions since ``learning_starts`` have grown
-                by this share, so that the fast beginning is there too; what is learned stays the same. ``None``: only
-                every ``validate_every``.
+            progress: Whether to show a progress bar on stderr.
+            keep_growth: Also keep (and score) a policy whenever the interactions since ``learning_starts`` have grown
+                by this share, e.g. 0.1 for 10 %. That gives more policies from early in training, where they improve
+                fast; it does not change what is learned. ``None`` keeps those of ``validate_every`` only.
 
         Raises:
             TypeError: ``source`` is not a vector environment.
             ValueError: Spaces or autoreset mode that SAC cannot use, too few steps for a single update, several starts
                 without ``evaluate``, or a directory with an unfinished run of other arguments.
             ImportError: Stable-baselines3 is not installed.
-            DivergedError: The critics' values passed what rewards allow ten times over.
+            DivergedError: The critics' values are more than ten times what the rewards allow.
         """
         if steps <= self.options.learning_starts:
             raise ValueError(
@@ -211,7 +212,7 @@ class SACAgent:
             self._chosen, self._dropped = recorder.best or recorder.last, recorder.dropped
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> SAC:
-        """Makes SB3's model of one start, not trained yet: agents with other networks override it."""
+        """Make the untrained SB3 model of one start. Subclasses with other networks override it."""
         from gems_gym_agents.online.model import make_sac
 
         return make_sac(self.options, env, seed=seed, device=device)
@@ -231,7 +232,7 @@ class SACAgent:
     def save(self, directory: Path) -> None:
         """Writes ``policy.safetensors`` and ``sac.json`` (options, seed, curve, which policy was chosen).
 
-        What an interrupted run there would resume from is removed, unless this one was interrupted itself.
+        If the agent's training has finished, what an interrupted run would resume from is removed from the directory.
 
         Raises:
             RuntimeError: The agent has not been fitted.

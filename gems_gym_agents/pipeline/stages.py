@@ -1,4 +1,4 @@
-"""A stage makes one named result and keeps it beside what it depends on: how everything in the pipeline resumes."""
+"""Stages, by which the pipeline resumes: each makes one result, and reuses it while nothing it depends on changed."""
 
 from __future__ import annotations
 
@@ -31,21 +31,26 @@ _KEY_FILE = "key.json"
 
 @dataclass(frozen=True)
 class Stage:
-    """One named result, kept in a record with its key: settings, version, code and type of the processor.
+    """One step of a pipeline, whose result is kept on disk and reused while its key stays the same.
 
-    The record is a JSON object: what the work returned, ``seconds`` and ``cpu_seconds`` that it took (of all threads of
-    the process, unless the work returned its own), ``files`` (name -> sha256), ``fingerprint`` (of all that decides
-    the result, for the settings of stages that build on this one), ``machine``, ``processor`` and the key.
+    The *key* is what the result depends on: settings, version of gems-gym, code, and type of processor. The *record*
+    is a JSON file that appears when the result is complete. It holds
+
+    * what the work returned,
+    * the key,
+    * ``files``: sha256 of each file that the work wrote, by its name,
+    * ``fingerprint``: a hash of the key and the files; a stage that uses this result has it among its settings,
+    * ``seconds`` and ``cpu_seconds`` (of all threads), unless the work returned its own,
+    * ``machine`` and ``processor``, for the reader.
 
     Attributes:
-        name: What it is called in messages.
-        directory: Where it writes.
-        settings: Everything that the result depends on, JSON-able; include the ``fingerprint`` of the stages it
-            builds on.
+        name: Its name in messages.
+        directory: Folder of the record and of ``files``.
+        settings: Everything that decides the result, besides code and processor; JSON types. Include the
+            ``fingerprint`` of each stage whose result is used.
         modules: The modules that do the work, see :func:`gems_gym.common.fingerprints.code_fingerprint`.
-        files: What the work writes, relative to the directory.
-        record_name: Of the record's file, relative to the directory; ``stages/NAME.json`` if None. It is there only
-            when the result is complete.
+        files: The files that the work writes, relative to the directory.
+        record_name: Path of the record, relative to the directory; None for ``stages/NAME.json``.
     """
 
     name: str
@@ -57,12 +62,12 @@ class Stage:
 
     @property
     def record(self) -> Path:
-        """The record's file."""
+        """Path of the record."""
         return self.directory / (self.record_name or f"stages/{self.name}.json")
 
     @cached_property
     def key(self) -> dict[str, Any]:
-        """What the result would depend on if it were made now."""
+        """What a result that is made now depends on; a kept result is compared with it."""
         found: dict[str, Any] = plain(
             {"settings": dict(self.settings), "gems_gym": __version__, **made_by(*self.modules)}
         )
@@ -73,11 +78,13 @@ class Stage:
         work: Callable[[], Mapping[str, Any]],
         still_there: Callable[[Mapping[str, Any]], bool] = lambda record: True,
     ) -> dict[str, Any]:
-        """Do the work, or reuse the result if its key and its files are the same; waits while another process does it.
+        """Reuse the kept result if its key and its files are unchanged; do the work otherwise.
+
+        Waits while another process runs the same stage.
 
         Args:
-            work: Its result is JSON-able.
-            still_there: Asked about the record before it is reused, where the work makes more than files.
+            work: Makes the result; returns what the record shall hold of it, in JSON types.
+            still_there: Whether what a record describes still exists, where ``files`` can't tell, such as a dataset.
 
         Returns:
             The record.
@@ -93,7 +100,7 @@ class Stage:
             return self.make(work)
 
     def make(self, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """Do the work whatever is there, and return the record."""
+        """Do the work, even if there is a kept result, and return the record."""
         self.discard()
         note(f"{self.name} …")
         start, cpu_start = time.perf_counter(), time.process_time()
@@ -111,10 +118,10 @@ class Stage:
         return record
 
     def kept(self) -> dict[str, Any] | None:
-        """The record of a result of the same settings, whatever code made it; None if there is none.
+        """The record of the kept result, even if other code or another processor made it; None if there is none.
 
         Raises:
-            ValueError: It is of other settings; they are named.
+            ValueError: The result was made with other settings; the message names them.
         """
         record = read_json_object(self.record, ("settings", "gems_gym"))
         if record is not None and (differences := differing(record["settings"], self.key["settings"])):
@@ -125,28 +132,29 @@ class Stage:
         return record
 
     def is_stale(self, record: Mapping[str, Any]) -> bool:
-        """Whether other code, or another type of processor, made a result."""
+        """Whether the result of a record was made by other code, or on another type of processor."""
         return any(record.get(part) != self.key[part] for part in ("code", "cpu"))
 
     def discard(self) -> None:
-        """Forget the result: it is to be made again."""
+        """Remove the record, so that the result is made anew."""
         self.record.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the stage for the length of the block, once no other process does."""
+        """Keep other processes from running this stage during the block; waits until none does."""
         with locked(
             self.record.with_name(f".{self.record.name}.lock"), f"the stage {self.record}", wait=True
         ):
             yield
 
     def resume_in(self, directory: Path) -> None:
-        """Prepare a directory for the training that is the stage's work.
+        """Prepare a directory for a training that is part of the stage's work.
 
-        What an interrupted one left there is kept to be resumed if it was of the same key, and discarded otherwise.
+        If an interrupted training left its state there, the state stays if it has the same key, and the training
+        resumes from it; otherwise it is removed.
 
         Args:
-            directory: Holds the state of the training, see :mod:`gems_gym.artifacts.unfinished`.
+            directory: The training's directory, see :mod:`gems_gym.artifacts.unfinished`.
         """
         file = directory / UNFINISHED_FOLDER / _KEY_FILE
         if read_json_object(file) != self.key:
@@ -158,7 +166,7 @@ class Stage:
             write_json(file, self.key)
 
     def _reason_to_repeat(self, record: Mapping[str, Any], still_there: bool) -> str | None:
-        """Why a result can't be reused; None if it can."""
+        """Why a kept result can't be reused; None if it can."""
         for part, reason in _CHANGES.items():
             if record[part] != self.key[part]:
                 named = part in ("code", "cpu")

@@ -1,4 +1,4 @@
-"""What a study is made of: worlds, recipes of beliefs and rankers, variants of agents, seeds."""
+"""A study as data: worlds, agents with the recipes of their rankers and beliefs, and random seeds."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class PublishedReturn:
     """A mean return reported by others.
 
     Attributes:
-        policy: What it is called there.
-        world: Preset whose world it is, on the catalogue published with the paper.
-        clicks: Clicks per session.
-        source: Where it stands.
+        policy: The policy's name in that publication.
+        world: A preset's name; the catalogue is the one published with the paper.
+        clicks: Mean clicks per session.
+        source: The publication, and its table.
     """
 
     policy: str
@@ -41,15 +41,16 @@ class PublishedReturn:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A world of a study.
+    """A simulated world, in which agents learn online.
 
     Attributes:
-        name: What it is called in folders and tables.
-        preset: A preset's name.
+        name: Its name in folders and tables.
+        preset: The preset that it starts from.
         overrides: Fields of ``SlateConfig`` that differ from the preset's.
-        catalog_hash: Hash of the catalogue that has to be given as a file; None: the world draws its own.
-        item_embeddings: That file, once it is given.
-        recipes_of: Preset whose settings agents have; None: its own.
+        catalog_hash: Hash of the catalogue that must be given as a file; None if the world draws its own items.
+        item_embeddings: Path of that file; None until :func:`~gems_gym_agents.pipeline.running.on_this_machine` fills
+            it in.
+        recipes_of: Preset that recipes and agents take their settings from; None for ``preset``.
     """
 
     name: str
@@ -64,12 +65,12 @@ class World:
 
     @cached_property
     def parameters(self) -> tuple[SlateConfig, Catalog]:
-        """Its parameters and its items."""
+        """The simulator's parameters, and the catalogue."""
         return resolve_world(self.preset, self.item_embeddings, dict(self.overrides))
 
     @property
     def spec(self) -> EnvSpec:
-        """The slate environment's spec."""
+        """Spec of the slate environment, overrides included."""
         spec = deepcopy(gymnasium.spec(environment_id(self.preset)))
         own = {} if self.item_embeddings is None else {"item_embeddings": self.item_embeddings}
         spec.kwargs |= {**self.overrides, **own}
@@ -77,20 +78,21 @@ class World:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What results in it depend on."""
+        """What identifies the world in the key of a run: environment id, overrides and hash of the catalogue."""
         overrides, catalog = dict(self.overrides), self.parameters[1]
         return {"env": environment_id(self.preset), "overrides": overrides, "catalog": catalog.hash}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedWorld:
-    """A world as a dataset shows it.
+    """A dataset of one world, from which agents learn offline.
 
     Attributes:
-        name: What it is called in folders and tables.
-        preset: The preset.
-        level: Quality of the policy that was recorded.
-        dataset_id: The Minari dataset, once it is known.
+        name: Its name in folders and tables.
+        preset: The world's preset.
+        level: How good the recorded policy is: "random", "medium", "expert" or "mixed".
+        dataset_id: Id of the Minari dataset; empty until :func:`~gems_gym_agents.pipeline.running.on_this_machine`
+            fills it in.
     """
 
     name: str
@@ -103,23 +105,24 @@ class RecordedWorld:
 
     @property
     def recipes_of(self) -> str:
-        """The preset whose recipes are followed."""
+        """Preset that agents take their settings from, as in :class:`World`."""
         return self.preset
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartRecipe:
-    """How a study's belief or ranker is made in any of its worlds; what is not given is as in a preset of ours.
+    """How a belief or a ranker is made, without the world and the seed; :meth:`recipe` adds both.
 
     Attributes:
-        name: Of the recipe, in folders; variants that name the same one share what it made.
-        kind: What is made: a trainer's kind, "belief/gru" or "ranker/gems", or a kind of ranker that is made of item
-            embeddings, "ranker/topk".
-        preset: One of the trainer's presets.
-        sessions: Sessions logged.
-        search_sessions: Sessions played before by logging policies that search.
-        settings: Fields of the trainer's settings; or of a ranker of item embeddings their kind, ``embeddings``, and
-            its ``options``.
+        name: Its name in folders. Variants whose recipes have the same name share the belief or ranker.
+        kind: What is made. Either it is trained, e.g. "belief/gru" or "ranker/gems", or it is a ranker built on item
+            embeddings, e.g. "ranker/topk".
+        preset: Which of the trainer's presets supplies what is not given here. Not a world's preset.
+        sessions: Sessions logged; None for the preset's number.
+        search_sessions: Sessions that the logging policies' search for good slates plays beforehand; None for the
+            preset's number.
+        settings: For a trained kind, fields of the trainer's settings. For a ranker built on item embeddings,
+            ``embeddings`` (their kind) and ``options`` (of the ranker).
     """
 
     name: str
@@ -133,11 +136,11 @@ class PartRecipe:
         check_fields(self)
 
     def recipe(self, preset: str, seed: int) -> Recipe:
-        """The recipe in a world with a seed.
+        """The complete recipe for one world and one seed.
 
         Args:
             preset: The world's preset.
-            seed: Decides everything random.
+            seed: Random seed of everything.
         """
         if "embeddings" in self.settings:
             options = self.settings.get("options")
@@ -150,24 +153,24 @@ class PartRecipe:
 
 
 BELIEF = PartRecipe(name="belief", kind="belief/gru")
-"""A GRU belief, pretrained by our defaults."""
+"""A GRU belief, pretrained with the default settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineVariant:
-    """An agent that learns from users, through a ranker and a belief of its own.
+    """An agent that learns online, with the ranker it acts through and the belief it observes.
 
     Attributes:
-        name: What it is called in folders and tables.
-        description: For readers of the table.
-        ranker: How its ranker is made.
-        belief: How its belief is made.
+        name: Its name in folders and tables.
+        description: Explains it, in the list above the tables.
+        ranker: Recipe of the ranker.
+        belief: Recipe of the belief.
         agent: A name in the entry-point group ``gems_gym.agents``.
-        options: The agent's options, in place of those of its preset for the world.
+        options: Options of the agent; they override those that it has for the world.
         steps: Interactions.
-        num_envs: Users in lockstep.
-        privileged: Whether it holds privileged information.
-        published_as: The policy of :data:`~gems_gym_agents.pipeline.studies.PUBLISHED` to stand beside.
+        num_envs: Users stepped together.
+        privileged: Whether agent, ranker or belief use privileged information.
+        published_as: ``policy`` of the :class:`PublishedReturn` that it is compared with; None if there is none.
     """
 
     name: str
@@ -187,13 +190,13 @@ class OnlineVariant:
 
 @dataclass(frozen=True, kw_only=True)
 class OfflineVariant:
-    """An agent that learns from a dataset.
+    """An agent that learns offline, from a dataset.
 
     Attributes:
-        name: What it is called in folders and tables.
-        description: For readers of the table.
+        name: Its name in folders and tables.
+        description: Explains it, in the list above the tables.
         agent: A name in the entry-point group ``gems_gym.agents``.
-        options: The agent's options, in place of those of its preset for the world.
+        options: Options of the agent; they override those that it has for the world.
         steps: Gradient updates.
     """
 
@@ -209,21 +212,22 @@ class OfflineVariant:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Every world with every variant and every seed.
+    """A comparison of agents: one run for every combination of world, variant and seed.
 
     Attributes:
-        name: What it is asked for by.
-        title: For readers.
-        worlds: All :class:`World` or all :class:`RecordedWorld`.
-        variants: :class:`OnlineVariant` for the former, :class:`OfflineVariant` for the latter.
-        seeds: Each decides everything random of its runs: logs, pretraining, agent, users met.
-        test_users: Users of the test split (block 0) that all policies of the study are scored on.
-        validation_users: Users that checkpoints are picked on.
+        name: Its name on the command line, ``gems-gym compare NAME``.
+        title: What it compares, for readers of its results.
+        worlds: Either all :class:`World` (online) or all :class:`RecordedWorld` (offline).
+        variants: The agents: all :class:`OnlineVariant` if online, all :class:`OfflineVariant` if offline.
+        seeds: Random seeds. A run's seed decides everything random in it: logged sessions, pretraining, the agent and
+            its training users.
+        test_users: How many users of the test split score every policy; the same ones for all seeds (block 0).
+        validation_users: How many validation users score the checkpoints of a run, of which the best is kept.
         constant_slate_sessions: Sessions that the search for the best constant slate plays.
-        published: What others reported for these worlds.
+        published: Returns that others reported for these worlds, shown beside the results.
 
     Raises:
-        ValueError: Two recipes with one name.
+        ValueError: Two different recipes have the same name.
     """
 
     name: str
@@ -246,21 +250,22 @@ class Study:
 
 
 def as_data(study: Study) -> dict[str, Any]:
-    """A study in JSON types; :func:`study_of_data` makes it again."""
+    """A study as JSON types, the inverse of :func:`study_of_data`."""
     data: dict[str, Any] = plain(asdict(study))
     return data
 
 
 def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | OfflineVariant] = ()) -> Study:
-    """Make a study of JSON or TOML.
+    """Build a study from the content of a JSON or TOML file.
 
     Args:
-        given: The fields of :class:`Study`. A world may be a preset's name; a variant may be the name of a known one.
-        known: Variants that may be named.
+        given: The fields of :class:`Study`. A preset's name stands for the world of that preset, and the name of a
+            variant in ``known`` for that variant.
+        known: Variants that can be given by their names.
 
     Raises:
-        ValueError: An unknown or missing field, or a value out of its range; the text names it.
-        TypeError: A value of a wrong type.
+        ValueError: A field is unknown or missing, or a value is out of its range; or online and offline are mixed.
+        TypeError: A value has the wrong type.
     """
     variants = {one.name: one for one in known}
 

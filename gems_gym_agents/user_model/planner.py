@@ -1,9 +1,15 @@
-"""Slates by the model: clicks now, and what they are worth beyond themselves.
+"""The planner: a policy that shows the slates of highest value under a learned user model.
 
-A slate's value is the clicks expected of it plus the value of the state that they lead to, which is taken to be linear
-in the user's vector, less a cost for each topic that depends on its clicks in memory. Then the sum over all outcomes of
-a slate is exact: an item that would be clicked with probability p adds p · (1 + w · item) less the cost's expected
-increase. Positions are filled in falling order of propensity, each with the item that adds most.
+The value of a slate is the number of clicks expected now, plus the value of the state that the clicks lead to. The
+value of a state is assumed to be linear in the user's vector, with weights w, minus a cost for each topic, which
+depends on how many clicks on the topic are in the user's memory (too many bore the user). With this form the expected
+value needs no sum over all combinations of clicks: an item that is clicked with probability p adds p · (1 + w · item),
+minus the expected increase of its topic's cost.
+
+Slates are filled greedily: the position of highest propensity first, each with the item that adds most.
+
+A *plan* is a vector of the numbers in that value: costs, a shift of relevance, and w. It is found by
+:mod:`gems_gym_agents.user_model.search`.
 """
 
 import os
@@ -22,60 +28,68 @@ from gems_gym_agents.user_model.model import UserModel
 
 KIND = "policy/planner"
 ACTING: Schedule = ((0, 256), (3, 64), (8, 24), (15, 8))
-"""Particles of a policy that is served or scored."""
+"""Particles of the belief when the policy acts: 256 from step 0 on, 64 from step 3 on, and so on."""
 SEARCHING: Schedule = ((0, 48), (3, 16), (7, 6), (12, 2))
-"""Particles while plans are compared."""
+"""Particles during the search for a plan: fewer, which is faster."""
 
 NUM_COSTS = 4
-"""A plan's first numbers: the cost's increase at the click that is two before the threshold of boredom, and so on."""
+"""How many numbers of a plan, its first ones, are costs.
+
+They say by how much the cost of a topic increases when its clicks in memory reach the boredom threshold minus 2, minus
+1, plus 0, and plus 1. The click after these costs as much as the last of them, any later one nothing.
+"""
 _FIRST_COSTS = (0.0, 1.2, 2.6, 0.6)
 _SHIFT = 0.01
-"""Unit of a plan's number behind the costs, which shifts the score at which items count as relevant."""
+"""Unit of the next number, the shift of the score at which an item is relevant with probability ½."""
 _SMALLEST_WEIGHT = 1e-4
+"""Particles of a smaller weight are left out of the average."""
 _CUBIC = 3.3
-"""The logistic function of slope k is nearly the cubic step of half width 3.3 / k, which takes no exponential."""
+"""Relevance, logistic with slope k, is approximated by a cubic step of half width 3.3 / k, without an exponential."""
 
 
 def first_plan(model: UserModel) -> NDArray[np.float64]:
-    """A plan to start from: boredom costs about what it should, and users are steered nowhere."""
+    """The plan that the search starts from: a plausible cost of boredom, no shift of relevance, and w = 0."""
     return np.concatenate([_FIRST_COSTS, [0.0], np.zeros(model.items.shape[1])])
 
 
 class Catalogue(NamedTuple):
-    """Items as the kernel reads them, in the order of their topics."""
+    """The items sorted by topic, laid out for the kernel."""
 
     ids: NDArray[np.int64]  # (num_items,)
     vectors: NDArray[np.float32]  # (size, num_items)
-    starts: NDArray[np.int64]  # (num_topics + 1,), where each topic's items begin
+    starts: NDArray[np.int64]  # (num_topics + 1,), topic t has items starts[t] to starts[t + 1] - 1
     topic_size: int
-    most: int  # items of a topic in a slate
+    most: int  # items of one topic in a slate, at most
 
 
 class PlannerState(NamedTuple):
-    """What a planner remembers of its sessions, one row a user."""
+    """What a planner remembers of its sessions, one row per user."""
 
     belief: BeliefState
-    plans: NDArray[np.int64]  # (num_users,), which plan serves each
+    plans: NDArray[np.int64]  # (num_users,), which plan serves each user
 
 
 class Worths(NamedTuple):
-    """Plans as the kernel reads them, one row a plan."""
+    """Plans, one per row, laid out for the kernel."""
 
-    bonus: NDArray[np.float32]  # (num_plans, num_items), worth of a click on an item beyond itself
-    costs: NDArray[np.float64]  # (num_plans, num_counts), by clicks of the topic in memory
+    bonus: NDArray[np.float32]  # (num_plans, num_items), w · item
+    costs: NDArray[np.float64]  # (num_plans, num_counts), a topic's cost by its number of clicks in memory
     threshold: NDArray[
         np.float64
     ]  # (num_plans,), score at which an item counts as relevant with probability ½
 
 
 class PlannerPolicy:
-    """Shows slates that a user model says are best. Deterministic: what it shows follows from slates and clicks.
+    """Shows each user the slate of highest value under a learned user model.
+
+    It is deterministic: a slate depends only on the slates and clicks before it.
 
     Args:
         model: A learned user model (grey-box, see :mod:`gems_gym_agents.user_model.model`).
-        plans: float64 ``(5 + size,)``: four steps of the boredom cost, the shift of relevance in hundredths, and the
-            worth of a unit of each of the user's numbers; or several plans, ``(num_plans, 5 + size)``.
-        schedule: Particles of the belief.
+        plans: One plan, float64 ``(5 + size,)``, for user vectors of ``size`` components: four costs
+            (:data:`NUM_COSTS`), the shift of relevance in hundredths, and w, the value of each component. Or several,
+            ``(num_plans, 5 + size)``, which can serve different users at the same time.
+        schedule: How many particles the belief has from which step on.
 
     Attributes:
         actions: "slates".
@@ -85,7 +99,7 @@ class PlannerPolicy:
         sha256: Digest of the file it was saved to or read from, None if there is none.
 
     Raises:
-        ValueError: Plans of another length than the model's.
+        ValueError: A plan has another length than the model requires, or a number that is not finite.
     """
 
     actions: Shown = "slates"
@@ -102,14 +116,15 @@ class PlannerPolicy:
         self._catalogue = _catalogue(model)
         self._worths = _worths(model, self.plans, self._catalogue.ids)
         self._order = np.argsort(-model.propensities, kind="stable")
-        # Older clicks will have left the memory once this slate's are in it.
+        # The next slate's clicks push the oldest ones out of memory; counted are those that stay, were all its items
+        # relevant.
         self._newest = max(model.rules.memory - round(float(model.propensities.sum())), 0)
 
     def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
         """Begin new sessions.
 
         Args:
-            seeds: One a user; only their number matters.
+            seeds: One per user; only their number matters, as the policy draws nothing.
             plans: Which of the plans serves each user; the first one for all if None.
         """
         chosen = np.zeros(len(seeds), np.int64) if plans is None else plans
@@ -121,7 +136,7 @@ class PlannerPolicy:
         """Choose every user's slate.
 
         Args:
-            state: From :meth:`open` or the last call; left alone.
+            state: From :meth:`open` or the last call; not modified.
             observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown last.
 
         Returns:
@@ -186,13 +201,13 @@ def _catalogue(model: UserModel) -> Catalogue:
 
 def _worths(model: UserModel, plans: NDArray[np.float64], ids: NDArray[np.int64]) -> Worths:
     increases = np.maximum(plans[:, :NUM_COSTS], 0.0)
-    steps = np.zeros((len(plans), 2))  # of the cost, by clicks
+    steps = np.zeros((len(plans), 2))  # [:, c]: increase of the cost when clicks in memory reach c
     if model.rules.bores:
         threshold = model.rules.boredom_threshold
         steps = np.zeros((len(plans), threshold + 3))
         for place in range(max(3 - threshold, 0), NUM_COSTS):
             steps[:, threshold - 2 + place] = increases[:, place]
-        steps[:, threshold + 2] = increases[:, -1]  # and so on as before
+        steps[:, threshold + 2] = increases[:, -1]  # later clicks cost nothing more
     steering = plans[:, NUM_COSTS + 1 :]  # (num_plans, size)
     return Worths(
         np.ascontiguousarray(steering @ model.items[ids].T, dtype=np.float32),
@@ -216,20 +231,20 @@ def _plan(
     log_weights: NDArray[np.float64],
     slates: NDArray[np.int64],
 ) -> None:
-    """Write every user's slate.
+    """Fill the slate of every user.
 
     Args:
         catalogue: All items.
-        worths: Of all plans.
-        slope: Steepness of relevance.
+        worths: All plans.
+        slope: Steepness of the logistic relevance.
         propensities: ``(slate_size,)``.
-        order: Positions in falling order of propensity.
-        newest: Newest clicks in memory that count.
-        plans: ``(num_users,)``, which plan serves each.
-        sessions: What is certain of the users.
-        particles: ``(num_users, num_particles, size)``.
-        log_weights: ``(num_users, num_particles)``.
-        slates: Written, ``(num_users, slate_size)``.
+        order: Positions in falling order of propensity, ``(slate_size,)``.
+        newest: How many of the newest clicks in memory count.
+        plans: Which plan serves each user, ``(num_users,)``.
+        sessions: Boredom and remembered clicks of the users.
+        particles: Possible vectors of each user, ``(num_users, num_particles, size)``.
+        log_weights: Their log weights, ``(num_users, num_particles)``.
+        slates: The result is written here, ``(num_users, slate_size)``.
     """
     num_users, num_items = particles.shape[0], catalogue.ids.shape[0]
     num_topics, num_counts = sessions.bored.shape[1], worths.costs.shape[1]
@@ -239,8 +254,8 @@ def _plan(
     best = np.empty((num_topics, catalogue.most), np.int64)  # items of each topic, best first
     num_best = np.empty(num_topics, np.int64)
     taken = np.empty(num_topics, np.int64)
-    chances = np.empty((num_topics, num_counts))  # of each number of clicks of a topic in memory
-    increases = np.empty(num_topics)  # expected, of a topic's cost by one more click
+    chances = np.empty((num_topics, num_counts))  # probability that a topic has 0, 1, ... clicks in memory
+    increases = np.empty(num_topics)  # expected increase of a topic's cost by one more click
     for u in range(num_users):
         plan = plans[u]
         _expect(
@@ -257,6 +272,7 @@ def _plan(
             value[i] = relevance[i] * (np.float32(1.0) + worths.bonus[plan, i])
         for topic in range(num_topics):
             num_best[topic] = _best(value, catalogue.starts[topic], catalogue.starts[topic + 1], best[topic])
+        # the clicks in memory are known; those on the slate's items, added below, are expected
         chances[:] = 0.0
         taken[:] = 0
         for entry in range(max(0, sessions.num_recent[u] - newest), sessions.num_recent[u]):
@@ -266,7 +282,7 @@ def _plan(
             increases[topic] = (
                 0.0 if sessions.bored[u, topic] else _increase(worths.costs[plan], chances[topic])
             )
-        taken[:] = 0
+        taken[:] = 0  # from here on: items of each topic in the slate
         for s in order:
             chosen = -1
             largest = -np.inf
@@ -300,13 +316,16 @@ def _expect(
     scores: NDArray[np.float32],
     relevance: NDArray[np.float32],
 ) -> None:
-    """Write each item's probability to be relevant for one user; ``scores`` is room for numbers between."""
+    """Write each item's probability of being relevant to one user, averaged over the particles.
+
+    ``scores`` is scratch space. Components of topics that bore the user count as zero.
+    """
     num_items = scores.shape[0]
     steepness, middle = np.float32(slope / _CUBIC), np.float32(threshold)
     vectors = catalogue.vectors
     numbers = np.zeros(particles.shape[1] + 4, np.float32)
     places = np.zeros(particles.shape[1] + 4, np.int64)
-    used = 0  # of a user's numbers: those of topics that do not bore
+    used = 0  # components of topics that do not bore the user
     for d in range(particles.shape[1]):
         if not bored[d // catalogue.topic_size]:
             places[used] = d
@@ -345,7 +364,7 @@ def _expect(
 
 @inlined
 def _best(value: NDArray[np.float32], start: int, end: int, best: NDArray[np.int64]) -> int:
-    """Write the items of largest value among neighbours, best first; returns how many there are."""
+    """Write the items of largest value among items ``start`` to ``end`` - 1, best first; returns how many."""
     found = 0
     for i in range(start, end):
         if found == best.shape[0] and value[i] <= value[best[found - 1]]:
@@ -361,6 +380,7 @@ def _best(value: NDArray[np.float32], start: int, end: int, best: NDArray[np.int
 
 @inlined
 def _increase(costs: NDArray[np.float64], chances: NDArray[np.float64]) -> float:
+    """The expected increase of a topic's cost by one more click, given the probabilities of its clicks in memory."""
     increase = 0.0
     for count in range(costs.shape[0] - 1):
         increase += chances[count] * (costs[count + 1] - costs[count])
