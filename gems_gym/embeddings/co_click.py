@@ -149,7 +149,7 @@ def _leading_by_arpack(
         # ARPACK would fill it up with random vectors, other ones at each call.
         return leading_eigenvectors(matrix, count)
     try:
-        # Both fixed: ARPACK draws its first vector otherwise, and more of them where there are few distinct eigenvalues.
+        # Fixed, as ARPACK draws its first vector otherwise, and more where there are few distinct eigenvalues.
         start, rng = np.ones(len(matrix)), np.random.default_rng(0)
         eigenvalues, vectors = eigsh(matrix, k=count, which="LA", v0=start, rng=rng)
     except ArpackError:  # it gives up on some logs of few clicks

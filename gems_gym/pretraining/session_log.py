@@ -22,7 +22,6 @@ from gems_gym.common.progress import stderr, track
 from gems_gym.config import SlateConfig
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import Policy, make_policy
-from gems_gym.pretraining.trainers import PretrainingPreset
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.simulator import Catalog, ItemEmbeddings
 from gems_gym.user_splits import Users, UserSeed, user_seeds
@@ -222,14 +221,6 @@ class LogPlan:
     seed: int
     search_sessions: int | None = None
     session_length: int | None = None
-
-    @staticmethod
-    def of_preset(
-        env_id: str, path: Path | None, preset: PretrainingPreset[Any], sessions: int | None, seed: int
-    ) -> LogPlan:
-        """The log that a preset asks for, or one of another number of sessions."""
-        count = preset.sessions if sessions is None else sessions
-        return LogPlan(env_id, path, preset.shares, count, seed, preset.search_sessions)
 
     def described(self) -> dict[str, Any]:
         """The same in JSON types, with the policies in their order: it decides who logs which users."""

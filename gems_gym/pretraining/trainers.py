@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import Unfinished
-
-if TYPE_CHECKING:
-    from gems_gym.pretraining.session_log import SessionLog
+from gems_gym.pretraining.session_log import SessionLog
 
 Settings = TypeVar("Settings")
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gems_gym.common.progress import track
 from gems_gym.errors import require
@@ -25,7 +26,6 @@ from gems_gym_agents.offline.divergence import check_sane
 
 if TYPE_CHECKING:
     from gems_gym.policies.actor import Actor
-    from gems_gym_agents.offline.agent import OfflineAgent
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
 PROBE_SIZE = 1024
@@ -61,6 +61,24 @@ class Progress:
     best_record: dict[str, float] = field(default_factory=dict)
 
 
+class Exports(Protocol):
+    """What the loop asks of an agent; :class:`~gems_gym_agents.offline.agent.OfflineAgent` says more of each."""
+
+    options: Any
+
+    def q_bound(self, algorithm: Any, buffer: SessionReplayBuffer) -> float | None:
+        """The largest |Q| that rewards allow; None for an agent without Q."""
+        ...
+
+    def policy_actions(self, algorithm: Any, observations: Any) -> NDArray[np.float32]:
+        """What the exported policy chooses, by d3rlpy itself."""
+        ...
+
+    def export(self, algorithm: Any, observations: Any) -> Actor:
+        """The deterministic policy, free of d3rlpy."""
+        ...
+
+
 class TrainingLoop:
     """Updates an algorithm, and looks at it when an epoch ends.
 
@@ -73,7 +91,7 @@ class TrainingLoop:
 
     def __init__(
         self,
-        agent: OfflineAgent,
+        agent: Exports,
         algorithm: Any,
         buffer: SessionReplayBuffer,
         evaluate: Evaluate | None,

@@ -9,33 +9,16 @@ they were when the session began.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from gymnasium.vector import VectorEnv
 
 from gems_gym.beliefs import BeliefEncoder
-from gems_gym.common.checks import Count
-from gems_gym_agents.online.sac import SACAgent, SACOptions
+from gems_gym_agents.online.options import EndToEndOptions, SACOptions
+from gems_gym_agents.online.sac import SACAgent
 
 if TYPE_CHECKING:
     from stable_baselines3 import SAC
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndToEndOptions(SACOptions):
-    """Settings of SAC whose actor and critics have a GRU of their own, trained with them.
-
-    Attributes:
-        window: Moments that gradients reach back, ≥ 1; the state before them is the one recorded when they were met.
-        pretrained: Whether the GRUs start from the environment's belief; from random weights of its sizes otherwise.
-        buffer_size: Transitions kept, over all users (about 650 bytes each for beliefs of 20 and slates of 10).
-    """
-
-    agent: ClassVar[str] = "sac_end_to_end"
-
-    window: Count = 5
-    pretrained: bool = True
 
 
 class EndToEndSACAgent(SACAgent):

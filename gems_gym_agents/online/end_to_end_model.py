@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from gems_gym.beliefs import BeliefEncoder, GruBelief
 from gems_gym.pretraining.belief import BeliefSettings
 from gems_gym.pretraining.gru import GruBeliefModel
-from gems_gym_agents.online.end_to_end import EndToEndOptions
 from gems_gym_agents.online.model import LayerNormSACPolicy, ScaledReplayBuffer, make_sac
+from gems_gym_agents.online.options import EndToEndOptions
 from gems_gym_agents.online.vec_env import layers_of
 
 _ACTOR, _CRITIC = range(2)  # whose state is where in a moment

@@ -21,7 +21,7 @@ from gems_gym.common.machine import check_fits_memory
 from gems_gym.policies.actor import Actor
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.actors import actor_from_modules
-from gems_gym_agents.online.sac import SACOptions
+from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 
 

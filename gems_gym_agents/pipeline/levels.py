@@ -33,7 +33,8 @@ from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import world_options
 from gems_gym_agents.evaluation import References, evaluate, measure_references
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
-from gems_gym_agents.online.sac import SACAgent, SACOptions
+from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.sac import SACAgent
 from gems_gym_agents.pipeline.stages import Stage
 from gems_gym_agents.pipeline.training import TrainingSettings, agent_modules, fit
 

@@ -25,7 +25,7 @@ from gems_gym.user_splits import user_seeds
 from gems_gym_agents import evaluation
 from gems_gym_agents.evaluation import ValidationScore
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.online.end_to_end import EndToEndOptions, EndToEndSACAgent
+from gems_gym_agents.online.end_to_end import EndToEndSACAgent
 from gems_gym_agents.online.end_to_end_model import (
     GruFeatures,
     MomentLayout,
@@ -36,6 +36,7 @@ from gems_gym_agents.online.end_to_end_model import (
     make_end_to_end,
     moment_box,
 )
+from gems_gym_agents.online.options import EndToEndOptions
 from tests.agents.tiny_env import TargetVectorEnv
 
 ENV = "GemsSlate-diffuse_topdown-v0"

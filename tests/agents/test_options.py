@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from gems_gym_agents.online.end_to_end import EndToEndOptions
-from gems_gym_agents.online.sac import SACOptions
+from gems_gym_agents.online.options import EndToEndOptions, SACOptions
 from tests.agents.offline_agents import AGENTS
 
 KINDS = (*(kind.options_class for kind in AGENTS.values()), SACOptions, EndToEndOptions)

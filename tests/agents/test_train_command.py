@@ -15,7 +15,8 @@ import gymnasium
 from gems_gym.beliefs import GruBelief
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.rankers import GemsRanker
-from gems_gym_agents.online.sac import SACAgent, SACOptions
+from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.sac import SACAgent
 from gems_gym_agents.training_world import dataset_world
 from tests.datasets.small_world import WORLD, collect_latents, small_belief, small_ranker
 

@@ -15,6 +15,7 @@ from gems_gym.commands.pretrain.work import (
     Wanted,
     check_places,
     chosen_recipe,
+    log_plan,
     reproduce_shipped,
     required,
     show_file,
@@ -23,7 +24,6 @@ from gems_gym.commands.pretrain.work import (
 from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import checked_arguments
 from gems_gym.errors import require
-from gems_gym.pretraining.session_log import LogPlan
 from gems_gym.pretraining.trainers import as_recorded, trained_kinds, trainer_of
 
 
@@ -96,7 +96,7 @@ def belief(
     wanted = Wanted(
         place,
         world_of(world),
-        LogPlan.of_preset(world.id, log, recipe, sessions, seed),
+        log_plan(world.id, log, recipe, sessions, seed),
         {"belief": as_recorded(settings), "kind": kind, "device": device},
     )
     keeping = given(log_dir=log_dir, save_every=save_every)

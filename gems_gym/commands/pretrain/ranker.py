@@ -14,6 +14,7 @@ from gems_gym.commands.pretrain.work import (
     Wanted,
     check_places,
     chosen_recipe,
+    log_plan,
     reproduce_shipped,
     required,
     show_file,
@@ -23,7 +24,6 @@ from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import checked_arguments, make_checked
 from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
-from gems_gym.pretraining.session_log import LogPlan
 from gems_gym.pretraining.trainers import as_recorded, trained_kinds, trainer_of
 from gems_gym.rankers import make_ranker
 
@@ -113,7 +113,7 @@ def ranker(
     wanted = Wanted(
         place,
         (config, catalog),
-        LogPlan.of_preset(world.id, log, recipe, sessions, seed),
+        log_plan(world.id, log, recipe, sessions, seed),
         {
             "ranker": as_recorded(settings),
             "item_vectors": None if embeddings is None else load_embeddings(embeddings).sha256,

@@ -130,3 +130,11 @@ def show_file(
     """Show which file was written, and what was measured of it."""
     result = {"file": str(out), "sha256": sha256, "settings": settings, "metrics": metrics}
     show_result(result, key_value_table({"file": out, "sha256": sha256, **metrics}), as_json)
+
+
+def log_plan(
+    env_id: str, path: Path | None, preset: PretrainingPreset[Any], sessions: int | None, seed: int
+) -> LogPlan:
+    """The log that a preset asks for, or one of another number of sessions."""
+    count = preset.sessions if sessions is None else sessions
+    return LogPlan(env_id, path, preset.shares, count, seed, preset.search_sessions)

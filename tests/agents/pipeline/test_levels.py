@@ -18,7 +18,8 @@ from gems_gym.policies.actor import Actor
 from gems_gym.rankers import GemsRanker
 from gems_gym_agents.evaluation import References
 from gems_gym_agents.online.checkpoints import Checkpoint, read_checkpoints
-from gems_gym_agents.online.sac import SACAgent, SACOptions
+from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.sac import SACAgent
 from gems_gym_agents.pipeline import levels
 from gems_gym_agents.pipeline.levels import NoLevelsError, Training, make_levels, pick
 

@@ -9,7 +9,7 @@ import pytest
 
 from gems_gym.pretraining.gems import GEMS_PRESETS
 from gems_gym.registration import LATENT_PRESETS
-from gems_gym_agents.online.sac import SACOptions
+from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.pipeline.results import published_clicks
 from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study, runs_of
 from gems_gym_agents.pipeline.runs import OfflineRun

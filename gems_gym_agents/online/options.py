@@ -1,0 +1,94 @@
+"""Settings of the online agents, in a module of their own because agents, networks and training all import them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_types import Interval
+
+from gems_gym.common.checks import (
+    Count,
+    Discount,
+    Positive,
+    Probability,
+    Units,
+    WholeNumber,
+    check_fields,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACOptions:
+    """Settings of SAC; the defaults are the project's recipe for beliefs and GeMS latents.
+
+    Attributes:
+        agent: The name of the agent whose settings these are.
+        gamma: Discount factor, in [0, 1).
+        initial_entropy: Initial entropy coefficient, > 0, tuned during training: SB3's ``ent_coef="auto_0.05"``. From
+            SB3's default, 1, the entropy of 32 latent dimensions outweighs the clicks for most of a short run.
+        target_entropy: Target entropy in nats; ``None`` for minus the number of latent dimensions.
+        net_arch: Units of the hidden layers, the same for actor and critics.
+        layer_norm: Whether each hidden layer of actor and critics is followed by ``LayerNorm``.
+        learning_rate: Of actor, critics and entropy coefficient (one value for all three in SB3), > 0.
+        tau: Polyak coefficient of the target critics, in (0, 1].
+        batch_size: Transitions per update, ≥ 1.
+        gradient_steps: Gradient updates after each step of the vector environment, ≥ 1. With 1 instead of 4, for 100
+            users, a run of the same length is three times as fast, but learns later and varies more between seeds.
+        learning_starts: Interactions with uniformly random actions before the first update.
+        hold_random_actions: Whether the random actions before ``learning_starts`` are drawn once per session instead of
+            at every step. SAC then learns first what a constant latent is worth over a session.
+        buffer_size: Transitions in the replay buffer, all users together; each takes about 290 bytes with beliefs of 20
+            numbers and latents of 32.
+        reward_scale: Factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
+        validate_every: Interactions in a round, rounded up to complete sessions of all users. At the end of each round
+            the policy is kept, scored if ``evaluate`` is given, and the state is saved for resuming.
+        starts: How many independent trainings begin, each from a seed of its own, ≥ 1. After 1, 2, 4, ... rounds the
+            half that scores worse on validation users is dropped, until one is left (successive halving), because where
+            SAC ends depends much on what it finds early. The interactions of dropped starts count as well.
+        averaged_share: Share of the training, at its end, whose policies are averaged, in [0, 1]. The mean of their
+            weights is kept as one more policy, the last one
+            (:func:`gems_gym_agents.online.checkpoints.mean_actor`). With 0 there is none.
+    """
+
+    agent: ClassVar[str] = "sac"
+
+    gamma: Discount = 0.8
+    initial_entropy: Positive = 0.05
+    target_entropy: float | None = None
+    net_arch: tuple[Units, ...] = (128, 128)
+    layer_norm: bool = True
+    learning_rate: Positive = 1e-3
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
+    batch_size: Count = 256
+    gradient_steps: Count = 4
+    learning_starts: WholeNumber = 10_000
+    hold_random_actions: bool = False
+    buffer_size: Count = 300_000
+    reward_scale: Positive = 1.0
+    validate_every: Count = 50_000
+    starts: Annotated[int, Interval(ge=1, le=1024)] = 1
+    averaged_share: Probability = 0.5
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.batch_size > self.buffer_size:
+            raise ValueError(
+                f"batch_size must be at most buffer_size={self.buffer_size}, got {self.batch_size}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndToEndOptions(SACOptions):
+    """Settings of SAC whose actor and critics have a GRU of their own, trained with them.
+
+    Attributes:
+        window: Moments that gradients reach back, ≥ 1; the state before them is the one recorded when they were met.
+        pretrained: Whether the GRUs start from the environment's belief; from random weights of its sizes otherwise.
+        buffer_size: Transitions kept, over all users (about 650 bytes each for beliefs of 20 and slates of 10).
+    """
+
+    agent: ClassVar[str] = "sac_end_to_end"
+
+    window: Count = 5
+    pretrained: bool = True
