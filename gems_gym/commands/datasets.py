@@ -30,7 +30,7 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure datasets: returns, clicks per rank, concentration, boredom, coverage, duplicates; side by side.
+    """Measure datasets, side by side: returns, clicks per rank, concentration, boredom, coverage, duplicates.
 
     Examples:
         gems-gym dataset report my/slates-v0 --out report.png
@@ -93,7 +93,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The .npz file to write.")],
     as_json: Json = False,
 ) -> None:
-    """Write a latent dataset as an .npz file of D4RL's form; its infos are lost.
+    """Write a latent dataset as an .npz file in D4RL's format, without its infos.
 
     Examples:
         gems-gym dataset export my/latents-v0 --out latents.npz
@@ -116,7 +116,7 @@ def export(
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz or HDF5 file of D4RL's form.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz or HDF5 file in D4RL's format.")],
     dataset_id: NewId,
     env: Annotated[
         str | None, typer.Option(help="Environment id, if the file was not exported by gems-gym.")
@@ -150,7 +150,7 @@ def import_file(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    r"""Make a dataset of an .npz or HDF5 file of D4RL's form; it has no infos.
+    r"""Make a dataset, without infos, from an .npz or HDF5 file in D4RL's format.
 
     Examples:
         gems-gym dataset import latents.npz --dataset-id my/again-v0
@@ -186,7 +186,7 @@ def relabel(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    r"""Write the same sessions with the latents that another ranker would show their slates by.
+    r"""Write the same sessions with other actions: the latents that another ranker encodes the slates into.
 
     Examples:
         gems-gym dataset relabel my/slates-v0 --ranker gems-diffuse_mix \
@@ -204,7 +204,7 @@ def merge(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write the sessions of several datasets of one environment, ranker and belief, one dataset after the other.
+    """Join several datasets of the same environment, ranker and belief into one, in the order given.
 
     Examples:
         gems-gym dataset merge my/drawn-v0 my/good-v0 --dataset-id my/mixture-v0
@@ -225,7 +225,7 @@ def subset(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    r"""Write a part of a dataset's sessions: drawn at random, those with many clicks, or drawn from these.
+    r"""Write some of a dataset's sessions: drawn at random, those with enough clicks, or drawn from these.
 
     Examples:
         gems-gym dataset subset my/latents-v0 --episodes 400 --seed 1 \
@@ -318,7 +318,7 @@ def _readable_coverage(coverage: "Coverage") -> str:
     )
 
 
-_HELP = """Report on datasets, verify, export, import, relabel, merge or cut them.
+_HELP = """Report on datasets, verify, export, import, relabel or merge them, or take a subset.
 
 Examples:
     gems-gym dataset report my/slates-v0

@@ -22,7 +22,7 @@ def ship(
     overwrite: StartAnew = False,
     as_json: Json = False,
 ) -> None:
-    """Train what comes with the package: rankers, beliefs and item embeddings for each of the six worlds.
+    """Train the rankers, beliefs and item embeddings that the package ships for the six worlds.
 
     Examples:
         gems-gym dev ship --out shipped

@@ -45,17 +45,17 @@ PolicyOptions = Annotated[
 ]
 Checkpoint = Annotated[
     int | None,
-    typer.Option(help="Of a trained agent: act with its policy after this many interactions."),
+    typer.Option(help="With a trained agent: act with the policy it had after this many interactions."),
 ]
 RankerName = Annotated[
     str | None, typer.Option("--ranker", metavar="NAME_OR_FILE", help="Ranker to act through.")
 ]
 BeliefName = Annotated[
-    str | None, typer.Option("--belief", metavar="NAME_OR_FILE", help="Belief to observe with.")
+    str | None, typer.Option("--belief", metavar="NAME_OR_FILE", help="Belief to observe through.")
 ]
 
 # How it is run
-RandomSeed = Annotated[UserSeed, typer.Option("--seed", help="Random seed of everything random.")]
+RandomSeed = Annotated[UserSeed, typer.Option("--seed", help="Random seed.")]
 UserBlock = Annotated[UserSeed, typer.Option("--seed", help="Which block of users.")]
 NumEnvs = Annotated[Count, typer.Option(help="Users stepped together; does not change the result.")]
 Device = Annotated[str, typer.Option(help="Torch device.")]
@@ -103,7 +103,8 @@ LogDir = Annotated[
     typer.Option(help="Folder for the losses: progress.csv, and TensorBoard's file if it is installed."),
 ]
 Reproduce = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Train a shipped one again by its recipe, and compare.")
+    str | None,
+    typer.Option(metavar="NAME", help="Train a shipped file again by its recipe, and compare the two."),
 ]
 Report = Annotated[bool, typer.Option("--report", help="Measure without training.")]
 Compare = Annotated[

@@ -50,7 +50,7 @@ OWN_COMMANDS = (
     ),
     LazyCommand(
         "dataset",
-        "Report on datasets, verify, export, import, relabel, merge or cut them.",
+        "Report on datasets, verify, export, import, relabel or merge them, or take a subset.",
         "gems_gym.commands.datasets:dataset",
     ),
     LazyCommand(
@@ -60,14 +60,14 @@ OWN_COMMANDS = (
     ),
     LazyCommand(
         f"{DEV}ship",
-        "Train what comes with the package: rankers, beliefs and item embeddings for each of the six worlds.",
+        "Train the rankers, beliefs and item embeddings that the package ships for the six worlds.",
         "gems_gym.commands.dev:ship",
     ),
 )
 """The commands of gems_gym itself; other packages, gems_gym_agents among them, register theirs by entry point."""
 
 
-_DEV_HELP = """Make what the package comes with; for maintainers.
+_DEV_HELP = """Make the files that the package ships; for maintainers.
 
 Examples:
     gems-gym dev ship --help

@@ -28,10 +28,13 @@ def compare(
         typer.Argument(metavar="STUDY", help=f"One of {', '.join(STUDIES)}, or the .toml file of another."),
     ],
     catalogue: Annotated[
-        Path | None, typer.Option(help="Of the study 'published': its catalogue, an .npy file.")
+        Path | None, typer.Option(help="With the study 'published': its catalogue, an .npy file.")
     ] = None,
     datasets: Annotated[
-        str, typer.Option(help="Of the study 'offline': ids of its datasets, {preset} and {level} in them.")
+        str,
+        typer.Option(
+            help="With the study 'offline': ids of its datasets; {preset} and {level} are filled in."
+        ),
     ] = DATASETS,
     worlds: Annotated[
         str | None, typer.Option(help="Run these worlds only, such as focused_mix,focused_divpen.")
@@ -47,17 +50,19 @@ def compare(
     ray_address: RayAddress = None,
     rerun_stale: Annotated[
         bool,
-        typer.Option("--rerun-stale", help="Rerun what other code or another type of processor finished."),
+        typer.Option(
+            "--rerun-stale", help="Rerun what was finished by other code or on another type of processor."
+        ),
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The study's folder; runs/compare/STUDY if not given.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    r"""Run worlds × variants × seeds, and set the results beside trivial policies and published numbers.
+    r"""Run a study, worlds × variants × seeds, and compare it with trivial policies and published numbers.
 
     Finished runs are not repeated: if interrupted, rerun the same command to resume. The folder gets results.json,
-    table.md and curves.png, of all runs that are finished there. Exit code 1 if a run failed.
+    table.md and curves.png of all its finished runs. Exit code 1 if a run failed.
 
     Examples:
         gems-gym compare own --worlds focused_mix --seeds 0,1 --jobs 2

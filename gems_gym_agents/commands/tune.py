@@ -28,14 +28,14 @@ def tune(
     space: Annotated[
         Path,
         typer.Option(
-            help="TOML file: option = {low, high, log} or option = {choices}, for each that is searched."
+            help="TOML file with a line for each option to search: NAME = {low, high, log} or {choices}."
         ),
     ],
-    trials: Annotated[Count, typer.Option(help="How many there will be, those that are there included.")],
+    trials: Annotated[Count, typer.Option(help="Trials in total, finished ones included.")],
     steps: Annotated[
-        Count, typer.Option(help="Interactions (with --env) or updates (with --dataset) of each.")
+        Count, typer.Option(help="Interactions (with --env) or updates (with --dataset) of a trial.")
     ],
-    out: Annotated[Path, typer.Option(help="The search's folder.")],
+    out: Annotated[Path, typer.Option(help="Folder of the search.")],
     env: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,9 +58,9 @@ def tune(
     ray_address: options.RayAddress = None,
     as_json: options.Json = False,
 ) -> None:
-    r"""Search for an agent's options by Optuna; the best on validation users become a preset for 'train'.
+    r"""Search an agent's options with Optuna; the best on validation users become a preset for 'train'.
 
-    If interrupted, rerun the same command to resume; with more --trials it continues. Test users are never met. Exit
+    If interrupted, rerun the same command to resume; with more --trials it continues. Test users are not used. Exit
     code 1 if every trial failed.
 
     Examples:

@@ -160,7 +160,7 @@ class Stage:
         if read_json_object(file) != self.key:
             if is_unfinished(directory):
                 note(
-                    f"{self.name}: begins again, as its unfinished training is of other settings, code or processor"
+                    f"{self.name}: begins again, as the unfinished training has other settings, code or processor"
                 )
             discard_unfinished(directory)
             write_json(file, self.key)
