@@ -133,7 +133,7 @@ def collect(
         check_can_be_handed_over(policy, executor)
     seeds = user_seeds(split, seed, episodes)
     spec = environment_spec(env_id, env_kwargs)
-    parts = _parts(spec, ranker, belief)
+    parts = _ranker_and_belief(spec, ranker, belief)
     with ExitStack() as opened:
         artefacts = opened.enter_context(_artefacts(*parts))
         chunk = sessions_at_once(session_nbytes(spec, artefacts), DatasetWriter.chunk_episodes)
@@ -145,9 +145,9 @@ def collect(
         described = _describe(policy_name or name_of(policy), player, split, seed, artefacts, metadata or {})
         chunks = Chunks(writer.directory / CHUNKS, seeds, chunk)
         request = {"env_id": spec.id, "env_kwargs": spec.kwargs, **described}
-        _prepare(chunks, request, player, overwrite)
+        _check_kept_sessions(chunks, request, player, overwrite)
         title = f"collecting {dataset_id}"
-        with _telling_what_is_kept(chunks):
+        with _noting_kept_sessions(chunks):
             if executor is not None and (missing := chunks.missing()):
                 # all workers can read the copies of ranker and belief in the new dataset's folder
                 copies = {name: writer.directory / NEW / "data" / ARTIFACTS / name for name in artefacts}
@@ -159,15 +159,15 @@ def collect(
             with track(title, episodes, shown=progress) as advance:
                 if kept := chunks.num_kept_sessions():
                     advance(0, f"{kept} were kept")
-                for sessions in _all_sessions(chunks, player):
+                for sessions in _kept_or_played(chunks, player):
                     writer.append(sessions)
                     advance(len(sessions))
             low, high = reference_scores or measure_reference_scores(spec, progress=progress)
             scores = {"ref_min_score": float(low), "ref_max_score": float(high)}
-            return writer.finish({**_also(described), **described, **scores})
+            return writer.finish({**_further_metadata(described), **described, **scores})
 
 
-def _parts(
+def _ranker_and_belief(
     spec: EnvSpec, ranker: Ranker | AnyPath | None, belief: BeliefEncoder | AnyPath | None
 ) -> tuple[Ranker | AnyPath | None, BeliefEncoder | AnyPath | None]:
     """The ranker and the belief to use, given or a latent environment's own; both None for a slate dataset."""
@@ -208,7 +208,7 @@ def _users_at_once(num_envs: int, chunk: int) -> int:
     return -(-chunk // batches)
 
 
-def _all_sessions(chunks: Chunks, player: Player) -> Iterator[Sessions]:
+def _kept_or_played(chunks: Chunks, player: Player) -> Iterator[Sessions]:
     """The sessions of all chunks in order; chunks that are missing are played and kept first."""
     missing = set(chunks.missing())
     for index in range(len(chunks)):
@@ -217,10 +217,10 @@ def _all_sessions(chunks: Chunks, player: Player) -> Iterator[Sessions]:
         yield chunks.load(index)
 
 
-def _prepare(chunks: Chunks, request: Mapping[str, Any], player: Player, overwrite: bool) -> None:
+def _check_kept_sessions(chunks: Chunks, request: Mapping[str, Any], player: Player, overwrite: bool) -> None:
     """Makes sure that kept sessions are of the same request, and that playing them again gives the same."""
     chunks.prepare(request, overwrite=overwrite)
-    if not (kept := chunks.kept()) or _comes_out_again(chunks.load(kept[-1]), player):
+    if not (kept := chunks.kept()) or _is_reproduced(chunks.load(kept[-1]), player):
         return
     if not overwrite:
         raise ValueError(
@@ -232,7 +232,7 @@ def _prepare(chunks: Chunks, request: Mapping[str, Any], player: Player, overwri
     chunks.prepare(request, overwrite=True)
 
 
-def _comes_out_again(before: Sessions, player: Player) -> bool:
+def _is_reproduced(before: Sessions, player: Player) -> bool:
     """Whether the first kept sessions are the same when they are played again.
 
     The arguments can't tell: two policies may have the same name.
@@ -243,7 +243,7 @@ def _comes_out_again(before: Sessions, player: Player) -> bool:
 
 
 @contextmanager
-def _telling_what_is_kept(chunks: Chunks) -> Iterator[None]:
+def _noting_kept_sessions(chunks: Chunks) -> Iterator[None]:
     try:
         yield
     except BaseException as error:  # Ctrl-C and a full disk above all
@@ -284,7 +284,7 @@ def _describe(
     return {**more, **own}
 
 
-def _also(described: Mapping[str, Any]) -> dict[str, Any]:
+def _further_metadata(described: Mapping[str, Any]) -> dict[str, Any]:
     """Further metadata: what Minari shows, and code and processor, which may change before a call is resumed."""
     policy, cpu = described["policy"], cpu_type()
     form = "slates" if described["ranker_sha256"] is None else "beliefs and latents"

@@ -98,7 +98,7 @@ def train(
         ValueError: The loss is not finite, or the saved state is of a training on other sessions.
     """
     log_sha256 = "" if upkeep.unfinished is None else log.sha256()
-    position = _restored(trainee, log_sha256, upkeep.unfinished)
+    position = _resumed_position(trainee, log_sha256, upkeep.unfinished)
     validate_every = max(1, batches // VALIDATIONS)
     curve = _LearningCurve(trainee.name, upkeep.log_dir, position.rows)
     tracking = trackers(trainee.name, upkeep.log_dir)
@@ -169,7 +169,7 @@ def _save(trainee: Trainee, position: _Position, log_sha256: str, unfinished: Un
     unfinished.save(arrays, values)
 
 
-def _restored(trainee: Trainee, log_sha256: str, unfinished: Unfinished | None) -> _Position:
+def _resumed_position(trainee: Trainee, log_sha256: str, unfinished: Unfinished | None) -> _Position:
     """Load the last save, if there is one, into a trainee; returns the position it was saved at."""
     if unfinished is None:
         return _Position()
@@ -182,27 +182,27 @@ def _restored(trainee: Trainee, log_sha256: str, unfinished: Unfinished | None) 
             f"{unfinished.folder} holds an unfinished run on other sessions: give the same --log to resume it, or "
             f"start anew with --overwrite"
         )
-    _load_weights(trainee.model, dict(_part(arrays, "model")))
+    _load_weights(trainee.model, dict(_arrays_under(arrays, "model")))
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, array in _part(arrays, "optimizer"):
+    for key, array in _arrays_under(arrays, "optimizer"):
         index, name = key.split("/")
         # the optimizer's step count is 0-dimensional; files give it back with one dimension
         moments.setdefault(int(index), {})[name] = _tensor(array.reshape(()) if name == "step" else array)
     groups = trainee.optimizer.state_dict()["param_groups"]
     trainee.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    trainee.restore(dict(_part(arrays, "data")))
+    trainee.restore(dict(_arrays_under(arrays, "data")))
     trainee.generator.set_state(_tensor(arrays["generator/state"]))
     return _Position(
         batch=values["batch"],
         loss_sum=values["loss_sum"],
         shown_loss=values["shown_loss"],
         best_loss=math.inf if values["best_loss"] is None else values["best_loss"],
-        best=dict(_part(arrays, "best")),
+        best=dict(_arrays_under(arrays, "best")),
         rows=values["rows"],
     )
 
 
-def _part(arrays: Mapping[str, np.ndarray], part: str) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays_under(arrays: Mapping[str, np.ndarray], part: str) -> Iterator[tuple[str, np.ndarray]]:
     return ((key.partition("/")[2], array) for key, array in arrays.items() if key.startswith(f"{part}/"))
 
 

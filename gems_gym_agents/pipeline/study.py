@@ -273,7 +273,7 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
         if isinstance(one, str):
             return World(name=one, preset=one)
         kind: Any = RecordedWorld if isinstance(one, Mapping) and "level" in one else World
-        made: World | RecordedWorld = _made(kind, "a study's world", one)
+        made: World | RecordedWorld = _from_fields(kind, "a study's world", one)
         return made
 
     def variant(one: Any) -> OnlineVariant | OfflineVariant:
@@ -282,22 +282,22 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
                 raise unknown_name("variant", one, variants)
             return variants[one]
         if not isinstance(one, Mapping) or "ranker" not in one:
-            return _made(OfflineVariant, "a study's variant", one)
+            return _from_fields(OfflineVariant, "a study's variant", one)
         parts = {
-            part: _made(PartRecipe, f"a variant's {part}", one[part])
+            part: _from_fields(PartRecipe, f"a variant's {part}", one[part])
             for part in ("ranker", "belief")
             if part in one
         }
-        return _made(OnlineVariant, "a study's variant", {**one, **parts})
+        return _from_fields(OnlineVariant, "a study's variant", {**one, **parts})
 
     lists = {
         "worlds": tuple(world(one) for one in given.get("worlds", ())),
         "variants": tuple(variant(one) for one in given.get("variants", ())),
         "published": tuple(
-            _made(PublishedReturn, "a published return", one) for one in given.get("published", ())
+            _from_fields(PublishedReturn, "a published return", one) for one in given.get("published", ())
         ),
     }
-    study = _made(Study, "a study", {**given, **lists, "seeds": tuple(given.get("seeds", ()))})
+    study = _from_fields(Study, "a study", {**given, **lists, "seeds": tuple(given.get("seeds", ()))})
     recorded = {isinstance(one, RecordedWorld) for one in study.worlds}
     offline = {isinstance(one, OfflineVariant) for one in study.variants}
     if len(recorded) != 1 or recorded != offline or not study.seeds:
@@ -308,7 +308,7 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
     return study
 
 
-def _made(kind: type[_T], what: str, given: Mapping[str, Any]) -> _T:
+def _from_fields(kind: type[_T], what: str, given: Mapping[str, Any]) -> _T:
     if not isinstance(given, Mapping):
         raise TypeError(f"{what} must be a table of fields, got {given!r:.200}")
     missing = [

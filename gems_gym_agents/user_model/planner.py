@@ -39,11 +39,11 @@ They say by how much the cost of a topic increases when its clicks in memory rea
 1, plus 0, and plus 1. The click after these costs as much as the last of them, any later one nothing.
 """
 _FIRST_COSTS = (0.0, 1.2, 2.6, 0.6)
-_SHIFT = 0.01
+_SHIFT_UNIT = 0.01
 """Unit of the next number, the shift of the score at which an item is relevant with probability ½."""
 _SMALLEST_WEIGHT = 1e-4
 """Particles of a smaller weight are left out of the average."""
-_CUBIC = 3.3
+_HALF_WIDTH = 3.3
 """Relevance, logistic with slope k, is approximated by a cubic step of half width 3.3 / k, without an exponential."""
 
 
@@ -145,7 +145,7 @@ class PlannerPolicy:
         slates, clicks = (np.asarray(observations[name], dtype=np.int64) for name in ("slate", "clicks"))
         belief = self._belief.update(state.belief, slates, clicks)
         chosen = np.empty_like(slates)
-        _plan(
+        _fill_slates(
             self._catalogue,
             self._worths,
             self.model.slope,
@@ -212,13 +212,13 @@ def _worths(model: UserModel, plans: NDArray[np.float64], ids: NDArray[np.int64]
     return Worths(
         np.ascontiguousarray(steering @ model.items[ids].T, dtype=np.float32),
         steps.cumsum(axis=1),
-        THRESHOLD + _SHIFT * plans[:, NUM_COSTS],
+        THRESHOLD + _SHIFT_UNIT * plans[:, NUM_COSTS],
     )
 
 
 # fastmath: see likelihood.py
 @compiled_with(error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp", "nnan"})
-def _plan(
+def _fill_slates(
     catalogue: Catalogue,
     worths: Worths,
     slope: float,
@@ -258,7 +258,7 @@ def _plan(
     increases = np.empty(num_topics)  # expected increase of a topic's cost by one more click
     for u in range(num_users):
         plan = plans[u]
-        _expect(
+        _expected_relevance(
             catalogue,
             slope,
             worths.threshold[plan],
@@ -271,7 +271,9 @@ def _plan(
         for i in range(num_items):
             value[i] = relevance[i] * (np.float32(1.0) + worths.bonus[plan, i])
         for topic in range(num_topics):
-            num_best[topic] = _best(value, catalogue.starts[topic], catalogue.starts[topic + 1], best[topic])
+            num_best[topic] = _best_of_topic(
+                value, catalogue.starts[topic], catalogue.starts[topic + 1], best[topic]
+            )
         # the clicks in memory are known; those on the slate's items, added below, are expected
         chances[:] = 0.0
         taken[:] = 0
@@ -280,7 +282,7 @@ def _plan(
         for topic in range(num_topics):
             chances[topic, min(taken[topic], num_counts - 1)] = 1.0
             increases[topic] = (
-                0.0 if sessions.bored[u, topic] else _increase(worths.costs[plan], chances[topic])
+                0.0 if sessions.bored[u, topic] else _expected_increase(worths.costs[plan], chances[topic])
             )
         taken[:] = 0  # from here on: items of each topic in the slate
         for s in order:
@@ -302,11 +304,11 @@ def _plan(
                 chances[chosen, count] += clicked * (chances[chosen, count - 1] - chances[chosen, count])
             chances[chosen, 0] *= 1.0 - clicked
             if not sessions.bored[u, chosen]:
-                increases[chosen] = _increase(worths.costs[plan], chances[chosen])
+                increases[chosen] = _expected_increase(worths.costs[plan], chances[chosen])
 
 
 @inlined
-def _expect(
+def _expected_relevance(
     catalogue: Catalogue,
     slope: float,
     threshold: float,
@@ -321,7 +323,7 @@ def _expect(
     ``scores`` is scratch space. Components of topics that bore the user count as zero.
     """
     num_items = scores.shape[0]
-    steepness, middle = np.float32(slope / _CUBIC), np.float32(threshold)
+    steepness, middle = np.float32(slope / _HALF_WIDTH), np.float32(threshold)
     vectors = catalogue.vectors
     numbers = np.zeros(particles.shape[1] + 4, np.float32)
     places = np.zeros(particles.shape[1] + 4, np.int64)
@@ -363,7 +365,7 @@ def _expect(
 
 
 @inlined
-def _best(value: NDArray[np.float32], start: int, end: int, best: NDArray[np.int64]) -> int:
+def _best_of_topic(value: NDArray[np.float32], start: int, end: int, best: NDArray[np.int64]) -> int:
     """Write the items of largest value among items ``start`` to ``end`` - 1, best first; returns how many."""
     found = 0
     for i in range(start, end):
@@ -379,7 +381,7 @@ def _best(value: NDArray[np.float32], start: int, end: int, best: NDArray[np.int
 
 
 @inlined
-def _increase(costs: NDArray[np.float64], chances: NDArray[np.float64]) -> float:
+def _expected_increase(costs: NDArray[np.float64], chances: NDArray[np.float64]) -> float:
     """The expected increase of a topic's cost by one more click, given the probabilities of its clicks in memory."""
     increase = 0.0
     for count in range(costs.shape[0] - 1):
