@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import traceback
 import uuid
 from collections.abc import Iterator, Sequence
@@ -102,8 +103,10 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    local = {"include_dashboard": False} if address is None else {}
-    ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
+    # "local", as Ray would otherwise join a cluster that somebody else has started on this machine
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    options = {"include_dashboard": False} if address == "local" else {}
+    ray.init(address=address, log_to_driver=False, configure_logging=False, **options)
     try:
         yield
     finally:
