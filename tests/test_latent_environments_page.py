@@ -59,9 +59,9 @@ def test_what_is_shipped_is_as_the_page_says():
             assert f" {recipe.search_sessions:,} sessions of search" in row
         policies = [plugins.load(plugins.POLICIES, policy) for policy, _ in recipe.shares]
         privileged = sum(policy.privileged for policy in policies)
-        told = {
-            (0, 1): "nothing privileged",
+        said = {
+            (0, 1): "without privileged information",
             (1, 1): "which is privileged",
             (3, 5): "three of them privileged",
         }
-        assert told[privileged, len(policies)] in row
+        assert said[privileged, len(policies)] in row
