@@ -27,6 +27,7 @@ from gems_gym.errors import unknown_name
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor
+from gems_gym.policies.base import as_policy
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
 
@@ -247,11 +248,7 @@ def _check_parts(
     directory: Path, policy: Policy, ranker: Ranker | None, belief: BeliefEncoder | None
 ) -> None:
     """Raise unless an agent's folder holds the ranker and the belief that its policy needs, and no others."""
-    if not isinstance(policy, Policy):
-        raise TypeError(
-            f"the agent in {str(directory)!r} loads no policy: it requires observes, actions, open(seeds) and "
-            f"act(state, observations), see gems_gym.policies.Policy; got {policy!r}"
-        )
+    policy = as_policy(f"what the agent in {str(directory)!r} loads", policy)
     for kind, part, needed in (
         ("ranker", ranker, policy.actions == "latents"), ("belief", belief, policy.observes == "beliefs")
     ):  # fmt: skip

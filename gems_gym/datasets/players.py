@@ -14,6 +14,7 @@ from gymnasium.vector import VectorEnv
 from gems_gym.datasets.sessions import Sessions, join_sessions
 from gems_gym.datasets.world import Artefact, open_environment
 from gems_gym.policies import Policy, make_policy
+from gems_gym.policies.base import as_policy
 from gems_gym.rollouts import play_sessions, user_batches
 
 MakePolicy = Callable[[VectorEnv[Any, Any, Any]], Policy]
@@ -133,11 +134,7 @@ def _as_policy(policy: str | Policy | MakePolicy, env: VectorEnv[Any, Any, Any],
         player = make_policy(policy, env)
     else:
         player = cast(MakePolicy, policy)(env) if is_maker(policy) else cast(Policy, policy)
-    if not isinstance(player, Policy):
-        raise TypeError(
-            "policy must be a name, or have observes, actions, open(seeds) and act(state, observations) (see "
-            f"gems_gym.policies.Policy); got {policy!r}"
-        )
+    player = as_policy("policy", player)
     if latent and player.actions == "slates":
         raise ValueError(
             f"policy {name_of(policy)!r} shows slates, but a latent dataset was asked for, whose policy acts "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
 from gems_gym.common.checks import NonNegative, checked
 from gems_gym.common.networks import FeedForward
-from gems_gym.policies.base import Observed, Policy, Shown, policy_rng
+from gems_gym.policies.base import Observed, Policy, Shown, as_policy, policy_rng
 
 KIND = "policy/actor"
 _PREFIX = "actor"
@@ -178,12 +178,13 @@ class NoisyActor:
 
     Raises:
         ValueError: A negative or non-finite standard deviation, or a policy that shows slates.
+        TypeError: No policy.
     """
 
     actions: Shown = "latents"
 
     def __init__(self, policy: Policy, standard_deviation: float) -> None:
-        if policy.actions != "latents":
+        if as_policy("policy", policy).actions != "latents":
             raise ValueError(f"noise goes with a policy that acts in latents; {policy!r} shows slates")
         self.policy = policy
         self.observes: Observed = policy.observes

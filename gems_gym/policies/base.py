@@ -78,6 +78,24 @@ class Policy(Protocol):
         ...
 
 
+def as_policy(name: str, policy: object) -> Policy:
+    """Return what was given, if it is a policy.
+
+    Args:
+        name: The argument's name, for the message.
+        policy: What was given for it.
+
+    Raises:
+        TypeError: It lacks one of the members of :class:`Policy`.
+    """
+    if not isinstance(policy, Policy) or isinstance(policy, type):
+        raise TypeError(
+            f"{name} must have observes, actions, open(seeds) and act(state, observations) (see "
+            f"gems_gym.policies.Policy); got {policy!r}"
+        )
+    return policy
+
+
 @dataclass
 class MemorylessPolicy:
     """A function of the observations as a policy: it neither remembers nor draws anything.

@@ -264,7 +264,7 @@ def test_bad_arguments(changes: dict, message: str, datasets_root: Path) -> None
 
 
 def test_bad_policies(datasets_root: Path) -> None:
-    with pytest.raises(TypeError, match="policy must be a name, or have observes"):
+    with pytest.raises(TypeError, match="policy must have observes"):
         collect_latents(policy=lambda env: object())
 
     class OutOfBox(NoisyLatents):
