@@ -20,6 +20,7 @@ or allocated, so reading one takes a small multiple of its size in memory.
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import json
 import os
@@ -302,3 +303,31 @@ def versions() -> dict[str, str]:
     except metadata.PackageNotFoundError:  # run from a source tree that was not installed
         own = "unknown"
     return {"gems_gym": own, "numpy": np.__version__}
+
+
+class SavedPart(abc.ABC):
+    """What rankers and beliefs have in common that are one artefact: how they are saved, and what they are.
+
+    Attributes:
+        kind: "family/name".
+        tensors: Arrays by name.
+        sha256: Digest of the file it was saved to or read from, None if there is none.
+    """
+
+    kind: str
+    tensors: Mapping[str, np.ndarray]
+    sha256: str | None
+
+    @abc.abstractmethod
+    def _file_header(self) -> dict[str, Any]:
+        """What the file records beside the tensors."""
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Writes an artefact of its kind; returns (and keeps) the file's sha256."""
+        self.sha256 = save_artifact(path, self.kind, self.tensors, self._file_header())
+        return self.sha256
+
+    @property
+    def content_sha256(self) -> str:
+        """Hash of the tensors and settings, see :func:`gems_gym.artifacts.content_sha256`."""
+        return content_sha256(self.kind, self.tensors, self._file_header())

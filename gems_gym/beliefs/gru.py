@@ -78,12 +78,8 @@ class GruBelief(TrainedBelief):
         embedding_size: Units = 20,
     ) -> GruBelief:
         """An untrained encoder: PyTorch's GRU initialisation, U(-1/√size, 1/√size), and N(0, 1) item embeddings."""
-        generator = np.random.default_rng(seed)
-        bound = size**-0.5
         shapes = _shapes(slate_size, 3 * size, embedding_size)
-        tensors = {name: generator.uniform(-bound, bound, shape) for name, shape in shapes.items()}
-        tensors["item_embeddings"] = generator.standard_normal((num_items, embedding_size))
-        return cls(tensors, catalog_hash, {"options": {"random": True, "seed": seed}})
+        return cls._of_random_numbers(shapes, size**-0.5, (num_items, embedding_size), catalog_hash, seed)
 
     @checked_arguments
     def initial(self, num_users: WholeNumber) -> np.ndarray:

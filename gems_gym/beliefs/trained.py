@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -12,16 +13,15 @@ from gems_gym.artifacts import (
     LARGEST_TABLE,
     Artifact,
     ArtifactError,
-    content_sha256,
+    SavedPart,
     load_artifact,
-    save_artifact,
 )
 from gems_gym.beliefs.base import State
 from gems_gym.common.checks import as_array, checked_arguments
 from gems_gym.common.compilation import compiled_with
 
 
-class TrainedBelief:
+class TrainedBelief(SavedPart):
     """A belief encoder that takes in an observation as a sum over the slots s of the slate.
 
     With items' embeddings ``e_s`` and clicks ``c_s``, what an observation gives to the rest of the encoder is::
@@ -74,25 +74,40 @@ class TrainedBelief:
         self._check_numbers()
         self._table = self._sum_table()  # (slate_size, num_items, 2, outputs)
 
+    @classmethod
+    def _of_random_numbers(
+        cls,
+        shapes: Mapping[str, tuple[int, ...]],
+        bound: float,
+        items: tuple[int, int],
+        catalog_hash: str,
+        seed: int,
+    ) -> Self:
+        """An untrained encoder: U(-bound, bound), and N(0, 1) item embeddings of the shape ``items``."""
+        generator = np.random.default_rng(seed)
+        tensors = {name: generator.uniform(-bound, bound, shape) for name, shape in shapes.items()}
+        tensors["item_embeddings"] = generator.standard_normal(items)
+        return cls(tensors, catalog_hash, {"options": {"random": True, "seed": seed}})
+
+    @abc.abstractmethod
     def _needed(self, tensors: Mapping[str, Any]) -> list[str]:
         """Names of all tensors, in the order that messages name them in."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _prepare(self) -> None:
         """Check the subclass's tensors, and take what it needs of them, ``size`` among that."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def initial(self, num_users: int) -> State:
         """The state before anything was seen."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def update(self, state: State, slates: np.ndarray, clicks: np.ndarray) -> State:
         """The state after one more observation."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def read(self, state: State) -> np.ndarray:
         """The belief that a state stands for."""
-        raise NotImplementedError
 
     def _check_dimensions(self, dimensions: Mapping[str, int]) -> None:
         for name, count in dimensions.items():
@@ -157,16 +172,6 @@ class TrainedBelief:
             )
         # One dtype only, so that the loop below is compiled once.
         return np.ascontiguousarray(array, dtype=np.int64)
-
-    def save(self, path: str | os.PathLike[str]) -> str:
-        """Writes the encoder to a safetensors artefact of its kind; returns (and keeps) the file's sha256."""
-        self.sha256 = save_artifact(path, self.kind, self.tensors, self._file_header())
-        return self.sha256
-
-    @property
-    def content_sha256(self) -> str:
-        """Hash of the weights and settings, see :func:`gems_gym.artifacts.content_sha256`."""
-        return content_sha256(self.kind, self.tensors, self._file_header())
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -130,12 +130,8 @@ class TransformerBelief(TrainedBelief):
         Raises:
             ValueError: A width that is no multiple of the heads.
         """
-        generator = np.random.default_rng(seed)
-        bound = width**-0.5
         shapes = _shapes(slate_size, width, embedding_size, size, layers, heads, context)
-        tensors = {name: generator.uniform(-bound, bound, shape) for name, shape in shapes.items()}
-        tensors["item_embeddings"] = generator.standard_normal((num_items, embedding_size))
-        return cls(tensors, catalog_hash, {"options": {"random": True, "seed": seed}})
+        return cls._of_random_numbers(shapes, width**-0.5, (num_items, embedding_size), catalog_hash, seed)
 
     @checked_arguments
     def initial(self, num_users: WholeNumber) -> dict[str, np.ndarray]:

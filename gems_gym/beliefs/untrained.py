@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, ClassVar, Self
+import abc
+from typing import Any, Self
 
 import numpy as np
 
-from gems_gym.artifacts import Artifact, ArtifactError, content_sha256, save_artifact
+from gems_gym.artifacts import Artifact, ArtifactError, SavedPart
 from gems_gym.common.checks import Count, WholeNumber, as_array, checked_arguments
 
 
-class _Untrained:
+class _Untrained(SavedPart):
     """What beliefs have in common that hold no weights.
 
     Args:
@@ -21,19 +21,17 @@ class _Untrained:
         sha256: Digest of the file it was read from, if any.
     """
 
-    kind: ClassVar[str]
-
     @checked_arguments
     def __init__(
         self, *, num_items: Count, slate_size: Count, catalog_hash: str, sha256: str | None = None
     ) -> None:
         self.num_items, self.slate_size = num_items, slate_size
-        self.catalog_hash, self.sha256 = catalog_hash, sha256
+        self.tensors, self.catalog_hash, self.sha256 = {}, catalog_hash, sha256
 
     @property
+    @abc.abstractmethod
     def size(self) -> int:
         """Numbers in a belief."""
-        raise NotImplementedError
 
     @checked_arguments
     def initial(self, num_users: WholeNumber) -> np.ndarray:
@@ -43,16 +41,6 @@ class _Untrained:
     def read(self, state: np.ndarray) -> np.ndarray:
         """The belief is the state itself."""
         return state
-
-    def save(self, path: str | os.PathLike[str]) -> str:
-        """Writes an artefact of its kind; returns (and keeps) the file's sha256."""
-        self.sha256 = save_artifact(path, self.kind, {}, self._file_header())
-        return self.sha256
-
-    @property
-    def content_sha256(self) -> str:
-        """Hash of the settings, see :func:`gems_gym.artifacts.content_sha256`."""
-        return content_sha256(self.kind, {}, self._file_header())
 
     @property
     def sizes(self) -> dict[str, int]:

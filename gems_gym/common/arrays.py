@@ -20,8 +20,8 @@ def t_interval(values: NDArray[np.float64], confidence: float = 0.95) -> float:
 
 
 @compiled
-def best_items(scores: NDArray[np.floating[Any]], best: NDArray[np.int64]) -> None:
-    """Write the items with the highest scores, best first, the lower id first among equals."""
+def best_items(scores: NDArray[np.floating[Any]], best: NDArray[np.int64]) -> int:
+    """Write the items with the highest scores, best first, the lower id first among equals; returns how many."""
     count = 0
     for item in range(scores.shape[0]):
         if count == best.shape[0] and scores[item] <= scores[best[count - 1]]:
@@ -32,6 +32,7 @@ def best_items(scores: NDArray[np.floating[Any]], best: NDArray[np.int64]) -> No
             position -= 1
         best[position] = item
         count = min(count + 1, best.shape[0])
+    return count
 
 
 @compiled_with(nogil=True, fastmath={"nnan", "nsz"})

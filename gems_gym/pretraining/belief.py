@@ -10,6 +10,7 @@ Here is all that beliefs have in common; :mod:`~gems_gym.pretraining.gru` and
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ of the shipped beliefs, whose log is in part by policies with privileged informa
 privileged information; it takes twice the sessions and updates to predict clicks and boredom as well."""
 
 
-class BeliefModel(nn.Module):
+class BeliefModel(nn.Module, abc.ABC):
     """An encoder while it is trained, with the click head on top; arrays are (steps, sessions, …).
 
     A subclass names its ``encoder``, and adds its network, then ``head``, in this order: it decides which weights are
@@ -162,13 +163,13 @@ class BeliefModel(nn.Module):
         found: Tensor = self.items_to_inputs(items) + self.clicks_to_inputs(clicks)
         return found
 
+    @abc.abstractmethod
     def beliefs(self, inputs: Tensor) -> Tensor:
         """The belief after each observation: ``(steps, sessions, outputs)`` to ``(steps, sessions, size)``."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def network_tensors(self) -> Mapping[str, Tensor]:
         """The network's weights by the encoder's names for them."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def tensors(self) -> dict[str, np.ndarray]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import abc
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from gems_gym.artifacts import Artifact, ArtifactError, content_sha256, load_artifact, save_artifact
+from gems_gym.artifacts import Artifact, ArtifactError, SavedPart, load_artifact
 from gems_gym.common.checks import as_array, checked_arguments
 
 
-class StoredRanker:
+class StoredRanker(SavedPart):
     """Base of rankers that are made of tensors and a few options, and saved as one artefact.
 
     A subclass names its ``kind`` and, in ``option_names``, the arguments of its constructor that are options: they
@@ -67,16 +68,6 @@ class StoredRanker:
             "embedding_size": self.embedding_size,
         }
 
-    def save(self, path: str | os.PathLike[str]) -> str:
-        """Writes the ranker as an artefact of its kind; returns (and keeps) the file's sha256."""
-        self.sha256 = save_artifact(path, self.kind, self.tensors, self._file_header())
-        return self.sha256
-
-    @property
-    def content_sha256(self) -> str:
-        """Hash of the weights and settings, see :func:`gems_gym.artifacts.content_sha256`."""
-        return content_sha256(self.kind, self.tensors, self._file_header())
-
     def _file_header(self) -> dict[str, Any]:
         options = {**self.header.get("options", {}), **self.options}
         return {**self.header, "catalog_hash": self.catalog_hash, "sizes": self.sizes, "options": options}
@@ -110,9 +101,9 @@ class StoredRanker:
         return ranker
 
     @classmethod
+    @abc.abstractmethod
     def _restore(cls, tensors: Mapping[str, np.ndarray], sizes: Mapping[str, Any], **arguments: Any) -> Self:
-        """Makes the ranker from what is in its file; a subclass whose constructor takes other things overrides it."""
-        raise NotImplementedError
+        """Makes the ranker from what is in its file."""
 
     def __repr__(self) -> str:
         options = "".join(f"{name}={value}, " for name, value in self.options.items())

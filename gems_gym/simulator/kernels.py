@@ -23,6 +23,17 @@ class Scratch(NamedTuple):
 
 
 @inlined
+def next_boredom(bored: bool, time_left: int, clicks: int, threshold: int, timeout: int) -> tuple[bool, int]:
+    """Whether a topic bores at the step to come, and for how many steps, with so many clicks on it in the log."""
+    if bored:
+        time_left -= 1
+        bored = time_left != 0
+    if not bored:
+        time_left = timeout
+    return bored or clicks >= threshold, time_left
+
+
+@inlined
 def _advance_boredom(
     dynamics: Dynamics,
     users: Users,
@@ -37,15 +48,10 @@ def _advance_boredom(
     for entry in range(users.num_recent_topics[u]):
         counts[users.recent_topics[u, entry]] += 1
     for topic in range(dynamics.num_topics):
-        is_bored = users.bored[u, topic]
-        time_left = users.bored_timeout[u, topic]
-        if is_bored:
-            time_left -= 1
-            is_bored = time_left != 0
-        if not is_bored:
-            time_left = dynamics.boredom_timeout
-        timeout[row, topic] = time_left
-        bored[row, topic] = is_bored or counts[topic] >= dynamics.boredom_threshold
+        bored[row, topic], timeout[row, topic] = next_boredom(
+            users.bored[u, topic], users.bored_timeout[u, topic], counts[topic],
+            dynamics.boredom_threshold, dynamics.boredom_timeout,
+        )  # fmt: skip
 
 
 @inlined
@@ -139,16 +145,17 @@ def _show(
 
 
 @inlined
-def _push(queue: NDArray[np.int64], lengths: NDArray[np.int64], u: int, value: int) -> None:
+def push(queue: NDArray[np.int64], lengths: NDArray[np.int64], u: int, value: int) -> None:
     """Append to user ``u``'s bounded queue, the oldest entry falling out of a full one."""
     if lengths[u] == queue.shape[1]:
-        _drop_oldest(queue, lengths, u)
+        drop_oldest(queue, lengths, u)
     queue[u, lengths[u]] = value
     lengths[u] += 1
 
 
 @inlined
-def _drop_oldest(queue: NDArray[np.int64], lengths: NDArray[np.int64], u: int) -> None:
+def drop_oldest(queue: NDArray[np.int64], lengths: NDArray[np.int64], u: int) -> None:
+    """Remove the oldest entry of user ``u``'s queue, if it has one."""
     if lengths[u] > 0:
         for entry in range(lengths[u] - 1):
             queue[u, entry] = queue[u, entry + 1]
@@ -166,15 +173,15 @@ def _log_clicks(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown
     for s in range(shown.slates.shape[1]):
         if shown.clicks[row, s]:
             item = shown.slates[row, s]
-            _push(users.recent_topics, users.num_recent_topics, u, dynamics.item_topics[item])
+            push(users.recent_topics, users.num_recent_topics, u, dynamics.item_topics[item])
             if time_stamped:
-                _push(users.recent_steps, users.num_recent_steps, u, users.step[u])
+                push(users.recent_steps, users.num_recent_steps, u, users.step[u])
             if dynamics.click_only_once:
                 users.clicked_items[u, item] = True
     oldest_kept = users.step[u] - dynamics.boredom_moving_window + (not dynamics.published_oddities)
     while users.num_recent_steps[u] > 0 and users.recent_steps[u, 0] < oldest_kept:
-        _drop_oldest(users.recent_topics, users.num_recent_topics, u)
-        _drop_oldest(users.recent_steps, users.num_recent_steps, u)
+        drop_oldest(users.recent_topics, users.num_recent_topics, u)
+        drop_oldest(users.recent_steps, users.num_recent_steps, u)
 
 
 @inlined

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.compilation import inlined
+from gems_gym.simulator.kernels import drop_oldest, next_boredom, push
 
 THRESHOLD = 0.28
 """Score at which an item is relevant with probability ½. It is the unit of scores: items are scaled against it."""
@@ -73,31 +74,10 @@ def advance_boredom(dynamics: Dynamics, sessions: Sessions, u: int, counts: NDAr
     for entry in range(sessions.num_recent[u]):
         counts[sessions.recent_topics[u, entry]] += 1
     for topic in range(dynamics.num_topics):
-        bored = sessions.bored[u, topic]
-        left = sessions.time_left[u, topic]
-        if bored:
-            left -= 1
-            bored = left != 0
-        if not bored:
-            left = dynamics.timeout
-        sessions.time_left[u, topic] = left
-        sessions.bored[u, topic] = bored or counts[topic] >= dynamics.boredom_threshold
-
-
-@inlined
-def _push(queue: NDArray[np.int64], lengths: NDArray[np.int64], u: int, value: int) -> None:
-    if lengths[u] == queue.shape[1]:
-        _drop_oldest(queue, lengths, u)
-    queue[u, lengths[u]] = value
-    lengths[u] += 1
-
-
-@inlined
-def _drop_oldest(queue: NDArray[np.int64], lengths: NDArray[np.int64], u: int) -> None:
-    if lengths[u] > 0:
-        for entry in range(lengths[u] - 1):
-            queue[u, entry] = queue[u, entry + 1]
-        lengths[u] -= 1
+        sessions.bored[u, topic], sessions.time_left[u, topic] = next_boredom(
+            sessions.bored[u, topic], sessions.time_left[u, topic], counts[topic],
+            dynamics.boredom_threshold, dynamics.timeout,
+        )  # fmt: skip
 
 
 @inlined
@@ -112,12 +92,12 @@ def log_clicks(
     """Remember user ``u``'s clicks on a slate and forget old ones. Clicks on the first slate, step 0, have no date."""
     for s in range(slate.shape[0]):
         if clicks[s]:
-            _push(sessions.recent_topics, sessions.num_recent, u, dynamics.topics[slate[s]])
+            push(sessions.recent_topics, sessions.num_recent, u, dynamics.topics[slate[s]])
             if step > 0:
-                _push(sessions.recent_steps, sessions.num_steps, u, step)
+                push(sessions.recent_steps, sessions.num_steps, u, step)
     while sessions.num_steps[u] > 0 and sessions.recent_steps[u, 0] < step - dynamics.window:
-        _drop_oldest(sessions.recent_topics, sessions.num_recent, u)
-        _drop_oldest(sessions.recent_steps, sessions.num_steps, u)
+        drop_oldest(sessions.recent_topics, sessions.num_recent, u)
+        drop_oldest(sessions.recent_steps, sessions.num_steps, u)
 
 
 @inlined

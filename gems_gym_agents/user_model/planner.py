@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
 from gems_gym.policies.base import Observed, Shown
 from gems_gym_agents.user_model.belief import BeliefState, ParticleBelief, Schedule
@@ -271,9 +272,9 @@ def _fill_slates(
         for i in range(num_items):
             value[i] = relevance[i] * (np.float32(1.0) + worths.bonus[plan, i])
         for topic in range(num_topics):
-            num_best[topic] = _best_of_topic(
-                value, catalogue.starts[topic], catalogue.starts[topic + 1], best[topic]
-            )
+            start = catalogue.starts[topic]
+            num_best[topic] = best_items(value[start : catalogue.starts[topic + 1]], best[topic])
+            best[topic] += start  # what stands behind the last one found is never read
         # the clicks in memory are known; those on the slate's items, added below, are expected
         chances[:] = 0.0
         taken[:] = 0
@@ -362,22 +363,6 @@ def _expected_relevance(
             relevance[i] += weight * (np.float32(0.5) + y * (np.float32(0.75) - np.float32(0.25) * y * y))
     for i in range(num_items):
         relevance[i] /= counted
-
-
-@inlined
-def _best_of_topic(value: NDArray[np.float32], start: int, end: int, best: NDArray[np.int64]) -> int:
-    """Write the items of largest value among items ``start`` to ``end`` - 1, best first; returns how many."""
-    found = 0
-    for i in range(start, end):
-        if found == best.shape[0] and value[i] <= value[best[found - 1]]:
-            continue
-        place = found if found < best.shape[0] else found - 1
-        while place > 0 and value[best[place - 1]] < value[i]:
-            best[place] = best[place - 1]
-            place -= 1
-        best[place] = i
-        found = min(found + 1, best.shape[0])
-    return found
 
 
 @inlined
