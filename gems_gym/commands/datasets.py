@@ -12,7 +12,8 @@ from gems_gym.commands.output import columns_table, key_value_table, note, show_
 from gems_gym.common.machine import check_out_file
 
 if TYPE_CHECKING:
-    from gems_gym.datasets.report import Coverage, DatasetReport, Slates
+    from gems_gym.datasets.measures import Coverage, Slates
+    from gems_gym.datasets.report import DatasetReport
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of local datasets.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a local dataset.")]
@@ -37,8 +38,8 @@ def report(
         gems-gym dataset report my/slates-v0 my/latents-v0 --json
     """
     from gems_gym.common.pictures import check_picture
+    from gems_gym.datasets import draw_report, report_dataset
     from gems_gym.datasets.reader import open_recording
-    from gems_gym.datasets.report import draw_report, report_dataset
 
     check_picture(out)
     opened = [open_recording(identifier) for identifier in dict.fromkeys(identifiers)]

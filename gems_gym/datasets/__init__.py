@@ -16,7 +16,8 @@ from gems_gym.datasets.reader import (
     open_dataset,
     recover_latent_environment,
 )
-from gems_gym.datasets.report import DatasetReport, draw_report, report_dataset
+from gems_gym.datasets.report import DatasetReport, report_dataset
+from gems_gym.datasets.report_picture import draw_report
 from gems_gym.datasets.sessions import Sessions
 from gems_gym.datasets.verify import Verification, verify_dataset
 from gems_gym.datasets.world import measure_reference_scores

@@ -10,14 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Positive, WholeNumber
-from gems_gym_agents.offline.agent import (
-    NO_ENTROPY,
-    OfflineAgent,
-    TrainingOptions,
-    ValueAgent,
-    ValueOptions,
-    mean_actions,
-)
+from gems_gym_agents.offline.agent import NO_ENTROPY, OfflineAgent, ValueAgent, mean_actions
+from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
 
 
 @dataclass(frozen=True, kw_only=True)

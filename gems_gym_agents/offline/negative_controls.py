@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from gems_gym.common.checks import Positive
-from gems_gym_agents.offline.agent import ValueAgent, ValueOptions
+from gems_gym_agents.offline.agent import ValueAgent
+from gems_gym_agents.offline.options import ValueOptions
 
 
 class OfflineTD3Agent(ValueAgent):
     """Negative control: TD3 (Fujimoto et al. 2018, arXiv 1802.09477) on a dataset, expected to fail.
 
-    TD3+BC without the term that imitates. Options: :class:`~gems_gym_agents.offline.agent.ValueOptions`.
+    TD3+BC without the term that imitates. Options: :class:`~gems_gym_agents.offline.options.ValueOptions`.
     """
 
     options_class = ValueOptions

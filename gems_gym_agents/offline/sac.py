@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gems_gym.common.checks import Count, Positive
-from gems_gym_agents.offline.agent import ValueAgent, ValueOptions
+from gems_gym_agents.offline.agent import ValueAgent
+from gems_gym_agents.offline.options import ValueOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ class PlannerAgent:
         evaluate: Evaluate | None = None,
         progress: bool = True,
     ) -> None:
-        """Learn from scratch; about three minutes on one core for the published worlds.
+        """Learn from scratch; about four minutes on one core in the six worlds.
 
         Args:
             source: A slate vector environment of any number of users, which does not change the result; from some

@@ -10,7 +10,7 @@ from scipy import stats
 
 from gems_gym.commands.output import plain
 from gems_gym.datasets import compute_content_hash, draw_report, report_dataset
-from gems_gym.datasets.report import CoverageMeasures, concentration, effective_number
+from gems_gym.datasets.measures import CoverageMeasures, concentration, effective_number
 from tests.datasets.small_world import LENGTH, collect_latents, collect_slates
 
 
