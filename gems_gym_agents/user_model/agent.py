@@ -14,14 +14,12 @@ from gems_gym.policies.base import Observed, Shown
 from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.user_model.logs import SlateUsers
-from gems_gym_agents.user_model.options import PlannerOptions
+from gems_gym_agents.user_model.options import SEARCH_STEPS, PlannerOptions
 from gems_gym_agents.user_model.planner import PlannerPolicy
 from gems_gym_agents.user_model.training import train_planner
 
 POLICY_FILE = "policy.safetensors"
 _DETAILS_FILE = "planner.json"
-SEARCH_STEPS = 8_448_000
-"""Interactions of the search in the recipe."""
 
 
 class PlannerAgent:

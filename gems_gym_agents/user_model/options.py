@@ -11,6 +11,9 @@ from gems_gym.user_splits import USERS_PER_SEED
 Sessions = Annotated[int, Interval(ge=1, le=USERS_PER_SEED // 2)]
 """Sessions of a log: the random and the exploring ones share a block of users."""
 
+SEARCH_STEPS = 8_448_000
+"""Interactions of the search for a plan in the recipe."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerOptions:
