@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from gems_gym.policies import Policy
+from gems_gym.policies.base import Observed, Shown
 
 Evaluate = Callable[..., float]
 """Scores a :class:`~gems_gym.policies.Policy` on users that training never sees: mean clicks per session, higher is
@@ -18,6 +19,18 @@ A second argument, a :class:`gems_gym.beliefs.BeliefEncoder`, is the belief that
 
 class DivergedError(RuntimeError):
     """Training produced values that can't be right: |Q| far beyond its bound, or NaN."""
+
+
+def observed_by(agent_class: Any) -> Observed:
+    """What an agent sees, see :class:`Agent`."""
+    observed: Observed = getattr(agent_class, "observes", "beliefs")
+    return observed
+
+
+def chosen_by(agent_class: Any) -> Shown:
+    """What an agent chooses, see :class:`Agent`."""
+    chosen: Shown = getattr(agent_class, "actions", "latents")
+    return chosen
 
 
 def world_options(agent_class: Any, preset: str | None) -> dict[str, Any]:
@@ -42,6 +55,8 @@ class Agent(Protocol):
     A class method ``load_checkpoints(directory)``, if there is one, reads the policies that ``fit`` kept on the way:
     objects with ``interactions``, ``actor`` (a policy), ``belief`` (its own, or None) and ``mean_of`` (of how
     many policies it is the mean, 1 if of none). ``--checkpoint`` chooses among them.
+
+    An attribute ``logged_interactions``, if there is one, is how many slates the agent logged before its ``steps``.
 
     An agent that learns a belief of its own has it as the attribute ``belief`` once it is fitted, and acts on it.
     """

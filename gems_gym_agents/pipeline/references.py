@@ -35,8 +35,9 @@ def references_stage(study: Study, world: World, out: Path) -> Stage:
 def measure_references(study: Study, world: World, out: Path) -> str:
     """Play the policies that need no training, unless that is done.
 
-    The record's ``policies`` hold, by name, ``mean_return``, ``ci95`` (over users), ``privileged``, and ``cpu_seconds``
-    and ``interactions`` before the test, which only the search for the best constant slate needs; and its ``slate``.
+    The record's ``policies`` hold, by name, ``mean_return``, ``ci95`` (over users), ``worst`` (session),
+    ``privileged``, and ``cpu_seconds`` and ``interactions`` before the test, which only the search for the best
+    constant slate needs; and its ``slate``.
 
     Returns:
         A line for people.
@@ -60,6 +61,7 @@ def _play(study: Study, world: World) -> dict[str, dict[str, Any]]:
         policies[name] = {
             "mean_return": found.mean_return,
             "ci95": found.ci95,
+            "worst": float(found.returns.min()),
             "privileged": bool(plugins.load(plugins.POLICIES, name).privileged),
             "cpu_seconds": cpu_seconds,
             "interactions": options.get("sessions", 0) * world.parameters[0].episode_length,

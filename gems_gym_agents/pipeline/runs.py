@@ -21,10 +21,17 @@ from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.base import world_options
+from gems_gym_agents.base import chosen_by, observed_by, world_options
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate
 from gems_gym_agents.pipeline.stages import Stage
-from gems_gym_agents.pipeline.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
+from gems_gym_agents.pipeline.study import (
+    OfflineVariant,
+    OnlineVariant,
+    PartRecipe,
+    RecordedWorld,
+    Study,
+    World,
+)
 from gems_gym_agents.pipeline.training import Part, TrainingSettings, agent_modules, train
 from gems_gym_agents.training_world import dataset_world
 
@@ -142,12 +149,28 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
 
 @dataclass(frozen=True)
 class OnlineRun(Run[World, OnlineVariant]):
-    """An agent that learns from users through a belief and a ranker; these are shared with runs beside it."""
+    """An agent that learns from users; belief and ranker, if it needs them, are shared with runs beside it."""
 
     @property
     def parts(self) -> dict[str, Part]:
-        """Its belief and its ranker."""
-        recipes = {"belief": self.variant.belief, "ranker": self.variant.ranker}
+        """Its belief and its ranker, if its agent needs them.
+
+        Raises:
+            ValueError: One is missing, or there is one that the agent does not need.
+        """
+        variant, agent_class = self.variant, plugins.load(plugins.AGENTS, self.variant.agent)
+        observes, actions = observed_by(agent_class), chosen_by(agent_class)
+        recipes: dict[str, PartRecipe] = {}
+        for kind, recipe, needed in (
+            ("belief", variant.belief, observes == "beliefs"), ("ranker", variant.ranker, actions == "latents")
+        ):  # fmt: skip
+            if (recipe is not None) != needed:
+                raise ValueError(
+                    f"the variant {variant.name!r} must have {'a' if needed else 'no'} {kind}: its agent "
+                    f"{variant.agent!r} sees {observes} and chooses {actions}"
+                )
+            if recipe is not None:
+                recipes[kind] = recipe
         return {
             kind: Part(
                 one.name,
@@ -161,8 +184,12 @@ class OnlineRun(Run[World, OnlineVariant]):
 
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
-        parts = {kind: part.settings for kind, part in self.parts.items()}
-        return {**self.agent_settings(), "num_envs": self.variant.num_envs, **parts}
+        parts = {kind: part.settings for kind, part in self.parts.items()}  # they name the world, too
+        return {
+            **self.agent_settings(),
+            "num_envs": self.variant.num_envs,
+            **(parts or {"world": self.world.settings}),
+        }
 
     def modules(self) -> set[str]:
         """The modules that make the result."""
@@ -172,15 +199,16 @@ class OnlineRun(Run[World, OnlineVariant]):
     def train_and_test(self) -> dict[str, Any]:
         """Make the result.
 
-        It holds ``test`` (``mean_return``, ``ci95`` over users, ``users``), ``interactions``, ``curve``
-        (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean of late
-        policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker and
-        training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and ``logged_interactions``
-        that these two learned from.
+        It holds ``test`` (``mean_return``, ``ci95`` over users, ``worst`` session, ``users``), ``interactions``,
+        ``curve`` (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean
+        of late policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker
+        and training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and
+        ``logged_interactions`` that these two, or the agent itself, learned from.
         """
         parts, variant = self.parts, self.variant
         made = {kind: part.make() for kind, part in parts.items()}
-        ranker, belief = load_ranker(parts["ranker"].file), load_belief(parts["belief"].file)
+        ranker = load_ranker(parts["ranker"].file) if "ranker" in parts else None
+        belief = load_belief(parts["belief"].file) if "belief" in parts else None
         world = LatentWorld(self.world.spec, ranker, belief)
         registered = gymnasium.spec(world.spec.id)
         agent, training = self.train(world.users(variant.num_envs), world, env_spec=registered.to_json())
@@ -193,7 +221,8 @@ class OnlineRun(Run[World, OnlineVariant]):
         return {
             "test": _described(found),
             "interactions": getattr(agent, "interactions", variant.steps),
-            "logged_interactions": sum(one["logged_interactions"] for one in made.values()),
+            "logged_interactions": getattr(agent, "logged_interactions", 0)
+            + sum(one["logged_interactions"] for one in made.values()),
             "curve": {key: [one[key] for one in curve] for key in ("interactions", "score")},
             "averaged": means[0] if means else None,
             "cpu_seconds": cpu_seconds,
@@ -297,4 +326,9 @@ def recorded_returns(dataset: Any, count: int) -> tuple[list[int], NDArray[np.fl
 
 def _described(found: Evaluation) -> dict[str, Any]:
     """An evaluation in a few numbers."""
-    return {"users": len(found.returns), "mean_return": found.mean_return, "ci95": found.ci95}
+    return {
+        "users": len(found.returns),
+        "mean_return": found.mean_return,
+        "ci95": found.ci95,
+        "worst": float(found.returns.min()),
+    }

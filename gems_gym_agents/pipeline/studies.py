@@ -101,6 +101,18 @@ SAC_TOPK_CO_CLICK = OnlineVariant(
     published_as="SAC+TopK (MF)",
 )
 
+PLANNER = OnlineVariant(
+    name="planner",
+    description="a planner on a user model learned from clicks, acting in slates. It sees slates and clicks only, and "
+    "all its numbers come from them; but it is a grey box: the form of its equations is that of the family of "
+    "simulators, which it is told (logistic relevance times propensity, topics as blocks, drift, boredom rule, penalty "
+    "of monotonous slates), as are 10 topics of 2 numbers",
+    belief=None,
+    agent="planner",
+    steps=8_448_000,
+    num_envs=1_000,
+)
+
 _EVERY_2000 = {"steps_per_epoch": 2_000}
 
 _STUDIES = (
@@ -123,6 +135,7 @@ _STUDIES = (
             SAC_TOPK_IDEAL,
             SAC_TOPK_MF,
             SAC_GEMS_PUBLISHED,
+            PLANNER,
         ),
         seeds=(0, 1, 2, 3, 4),
         published=PUBLISHED,
@@ -131,7 +144,14 @@ _STUDIES = (
         name="own",
         title="The six worlds on our own catalogues",
         worlds=tuple(World(name=name, preset=name) for name in LATENT_PRESETS),
-        variants=(SAC_GEMS, SAC_GEMS_EIGHT_STARTS, SAC_TOPK_CO_CLICK, SAC_TOPK_IDEAL, SAC_TOPK_MF),
+        variants=(
+            SAC_GEMS,
+            SAC_GEMS_EIGHT_STARTS,
+            SAC_TOPK_CO_CLICK,
+            SAC_TOPK_IDEAL,
+            SAC_TOPK_MF,
+            PLANNER,
+        ),
         seeds=(0, 1, 2, 3, 4),
     ),
     Study(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym import plugins
 from gems_gym.commands.output import plain
 from gems_gym.common.checks import Count, Seed, check_fields, make_checked
 from gems_gym.config import SlateConfig
@@ -18,6 +19,7 @@ from gems_gym.errors import unknown_name
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
 from gems_gym.registration import environment_id
 from gems_gym.simulator import Catalog, resolve_world
+from gems_gym_agents.base import observed_by
 
 _T = TypeVar("_T")
 
@@ -156,15 +158,18 @@ BELIEF = PartRecipe(name="belief", kind="belief/gru")
 """A GRU belief, pretrained with the default settings."""
 
 
+_ONLINE_AGENT = "sac"
+
+
 @dataclass(frozen=True, kw_only=True)
 class OnlineVariant:
-    """An agent that learns online, with the ranker it acts through and the belief it observes.
+    """An agent that learns online, with the ranker it acts through and the belief it observes, if it needs them.
 
     Attributes:
         name: Its name in folders and tables.
         description: Explains it, in the list above the tables.
-        ranker: Recipe of the ranker.
-        belief: Recipe of the belief.
+        ranker: Recipe of the ranker; None for an agent that shows slates itself.
+        belief: Recipe of the belief; None for an agent that sees slates and clicks.
         agent: A name in the entry-point group ``gems_gym.agents``.
         options: Options of the agent; they override those that it has for the world.
         steps: Interactions.
@@ -175,9 +180,9 @@ class OnlineVariant:
 
     name: str
     description: str
-    ranker: PartRecipe
-    belief: PartRecipe = BELIEF
-    agent: str = "sac"
+    ranker: PartRecipe | None = None
+    belief: PartRecipe | None = BELIEF
+    agent: str = _ONLINE_AGENT
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: Count = 200_000
     num_envs: Count = 100
@@ -245,7 +250,7 @@ class Study:
         recipes: dict[str, PartRecipe] = {}
         for variant in self.variants:
             for recipe in (variant.belief, variant.ranker) if isinstance(variant, OnlineVariant) else ():
-                if recipes.setdefault(recipe.name, recipe) != recipe:
+                if recipe is not None and recipes.setdefault(recipe.name, recipe) != recipe:
                     raise ValueError(f"two recipes of the study {self.name!r} are called {recipe.name!r}")
 
 
@@ -264,7 +269,8 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
         known: Variants that can be given by their names.
 
     Raises:
-        ValueError: A field is unknown or missing, or a value is out of its range; or online and offline are mixed.
+        ValueError: A field is unknown or missing, or a value is out of its range; an agent is unknown; or online and
+            offline are mixed.
         TypeError: A value has the wrong type.
     """
     variants = {one.name: one for one in known}
@@ -281,13 +287,15 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
             if one not in variants:
                 raise unknown_name("variant", one, variants)
             return variants[one]
-        if not isinstance(one, Mapping) or "ranker" not in one:
+        if not isinstance(one, Mapping):
+            raise TypeError(f"a study's variant must be a name or a table of fields, got {one!r:.200}")
+        agent = plugins.load(plugins.AGENTS, one.get("agent", _ONLINE_AGENT))
+        if agent.learns_from == "dataset":
             return _from_fields(OfflineVariant, "a study's variant", one)
-        parts = {
-            part: _from_fields(PartRecipe, f"a variant's {part}", one[part])
-            for part in ("ranker", "belief")
-            if part in one
-        }
+        parts: dict[str, PartRecipe | None] = {} if observed_by(agent) == "beliefs" else {"belief": None}
+        for part in ("ranker", "belief"):
+            if one.get(part) is not None:
+                parts[part] = _from_fields(PartRecipe, f"a variant's {part}", one[part])
         return _from_fields(OnlineVariant, "a study's variant", {**one, **parts})
 
     lists = {

@@ -113,6 +113,11 @@ class PlannerAgent:
             raise RuntimeError("this agent has no policy yet: call fit first")
         return self._policy
 
+    @property
+    def logged_interactions(self) -> int:
+        """Slates of the logs that it learns from, where no session ends earlier than they do."""
+        return self.options.logged_interactions
+
     def save(self, directory: Path) -> None:
         """Write ``policy.safetensors`` (model and plan) and ``planner.json`` (options and seed).
 

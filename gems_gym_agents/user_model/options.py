@@ -38,3 +38,8 @@ class PlannerOptions:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    @property
+    def logged_interactions(self) -> int:
+        """Slates of both logs, where no session ends earlier."""
+        return self.random_sessions * self.random_length + self.exploration_sessions * self.exploration_length

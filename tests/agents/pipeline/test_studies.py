@@ -31,7 +31,7 @@ def test_the_published_numbers_are_those_of_the_paper():
     assert published_clicks(PUBLISHED, "SAC+TopK (ideal)", "focused_divpen") == 386.3
     assert published_clicks(PUBLISHED, "SAC+GeMS", "diffuse_topdown") is None
     assert published_clicks(PUBLISHED, None, "focused_topdown") is None
-    policies = {variant.published_as for variant in STUDIES["published"].variants}
+    policies = {one.published_as for one in STUDIES["published"].variants if one.published_as}
     worlds = {world.preset for world in STUDIES["published"].worlds}
     assert all(published_clicks(PUBLISHED, policy, world) for policy in policies for world in worlds)
 
@@ -59,7 +59,7 @@ def test_the_variants_without_privilege_differ_by_their_ranker():
 def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
     study = on_this_machine(STUDIES["own"])
     runs = runs_of(study, tmp_path)
-    assert len(runs) == 6 * 5 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
+    assert len(runs) == 6 * 6 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert len({run.folder for run in runs}) == len(runs)
     gems = next(run for run in runs if run.variant is SAC_GEMS and run.world.name == "focused_mix").settings()
