@@ -4,7 +4,7 @@ None of them assumes how users choose, tire or change. Some describe the slot an
 clicks before it, at several spans of memory.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,9 @@ class Clues(NamedTuple):
     topic_age: NDArray[np.int16]  # steps since a click on its topic, at most LONG_AGO
     item_age: NDArray[np.int16]  # steps since a click on the item, likewise
     shown: NDArray[np.int16]  # how often the session has shown the item
-    memories: NDArray[np.float32]  # (..., 12): for what was missed and what was clicked, in each of three memories:
+    memories: NDArray[
+        np.float32
+    ]  # (..., 12): for what was missed and what was clicked, in each of three memories:
     # likeness of the item to it, and how much of it was of the item's topic
 
 
@@ -45,10 +47,8 @@ def clues_of(log: Log, items: NDArray[np.float64], topics: NDArray[np.int64]) ->
     """
     shape = log.chosen.slates.shape
     spans = len(_KEPT_PER_STEP)
-    clues = Clues(
-        *(np.zeros(shape, np.int16) for _ in range(len(Clues._fields) - 1)),
-        np.zeros((*shape, 4 * spans), np.float32),
-    )
+    counts: list[Any] = [np.zeros(shape, np.int16) for _ in range(len(Clues._fields) - 1)]
+    clues = Clues(*counts, memories=np.zeros((*shape, 4 * spans), np.float32))
     centred = items - items.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
     _collect(unit, topics, int(topics.max()) + 1, _KEPT_PER_STEP, log.slates, log.clicks, clues)

@@ -10,7 +10,7 @@ from gems_gym.common.checks import Count, NonNegative, check_fields
 MOST_MISSED, MOST_OFF = 0.05, 0.15
 """A model misfits beyond these, see :class:`Misfit`."""
 _STANDARD_ERRORS = 3.0
-"""By how much what is missed must be beyond the limit, so that no chance does it."""
+"""By so many what is missed must be beyond its limit, so that chance does not do it."""
 _NAMED = 3
 
 WORDS = {
@@ -66,25 +66,23 @@ class Misfit:
 
     @property
     def found(self) -> bool:
-        """Whether the model misfits: it misses more than :data:`MOST_MISSED` by three standard errors, or is off by
-        more than :data:`MOST_OFF` of the clicks somewhere.
-        """
+        """Whether the model misfits: more is missed or off than :data:`MOST_MISSED`, surely, or :data:`MOST_OFF`."""
         surely = self.missed - _STANDARD_ERRORS * self.missed_error
         return surely > MOST_MISSED or max(self.off.values()) > MOST_OFF
 
     @property
     def text(self) -> str:
-        """What was found, in one or two sentences."""
-        missed = f"{100 * max(self.missed, 0):.1f} % (± {200 * self.missed_error:.1f})"
+        """What was found, in a sentence or two."""
+        what = (
+            f"it misses {100 * max(self.missed, 0.0):.1f} % (± {200 * self.missed_error:.1f}) of what a flexible model "
+            f"knows of clicks in {self.sessions:,} held-out sessions"
+        )
         if not self.found:
-            return (
-                f"the user model fits: of what {self.sessions:,} held-out sessions let a flexible model know of clicks, "
-                f"it misses {missed}"
-            )
+            return f"the user model fits: {what}"
         worst = sorted(self.off, key=lambda name: -self.off[name])[:_NAMED]
         where = ", ".join(f"{WORDS[name]} ({100 * self.off[name]:.0f} %)" for name in worst)
         return (
-            f"the user model does not fit these users: of what {self.sessions:,} held-out sessions let a flexible model "
-            f"know of clicks, it misses {missed}. Its form, or its fit, is wrong; slates planned by it may be poor. "
-            f"Predictions are off most by {where}"
+            f"the user model does not fit these users: {what}; its predictions are off most by {where}. Users are of "
+            f"another kind than it assumes, or learning has gone astray, which another seed or more exploration_sessions "
+            f"would tell; slates planned by it may be poor"
         )

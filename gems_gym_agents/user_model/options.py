@@ -42,4 +42,5 @@ class PlannerOptions:
     @property
     def logged_interactions(self) -> int:
         """Slates of both logs, where no session ends earlier."""
-        return self.random_sessions * self.random_length + self.exploration_sessions * self.exploration_length
+        exploring = (self.exploration_sessions + HELD_OUT) * self.exploration_length
+        return self.random_sessions * self.random_length + exploring

@@ -78,7 +78,9 @@ def _draw_items(axes: Any, shown: dict[str, UserModel]) -> None:
         axes.legend()
         return
     topics = min(one.shape[1] for one in norms.values())
-    axes.plot(norms["true"][:, :topics].ravel(), norms["learned"][:, :topics].ravel(), ".", markersize=2, alpha=0.4)
+    axes.plot(
+        norms["true"][:, :topics].ravel(), norms["learned"][:, :topics].ravel(), ".", markersize=2, alpha=0.4
+    )
     axes.axline((0, 0), slope=1, color="grey", linewidth=1, linestyle=":")
     title = f"weights of topics in items: correlation {likeness(shown['learned'], shown['true']):.3f}"
     axes.set(xlabel="true", ylabel="learned", title=title)
@@ -94,7 +96,9 @@ def _draw_propensities(axes: Any, shown: dict[str, UserModel]) -> None:
 def _draw_relevance(axes: Any, shown: dict[str, UserModel]) -> None:
     scores = np.linspace(0.0, 2 * THRESHOLD, 200)
     for name, one in shown.items():
-        axes.plot(scores, [logistic(score, one.slope) for score in scores], label=f"{name}: slope {one.slope:.0f}")
+        axes.plot(
+            scores, [logistic(score, one.slope) for score in scores], label=f"{name}: slope {one.slope:.0f}"
+        )
     axes.set(xlabel="user · item", ylabel="probability", title="relevance")
     _finish(axes)
 

@@ -61,8 +61,8 @@ def boredom_in_words(rules: Rules) -> str:
     if not rules.bores:
         return "no topic ever bores"
     return (
-        f"a topic bores for {rules.timeout} steps once {rules.boredom_threshold} of the last {rules.memory} clicks were "
-        f"on it, none older than {rules.window} steps"
+        f"a topic bores for {rules.timeout} steps once {rules.boredom_threshold} of the last {rules.memory} clicks "
+        f"were on it, none older than {rules.window} steps"
     )
 
 
@@ -70,9 +70,7 @@ def diversity_in_words(rules: Rules, slate_size: int) -> str:
     """The rule of monotonous slates as a sentence."""
     if rules.diversity_penalty == 1.0 or rules.diversity_threshold > slate_size:
         return "monotonous slates are clicked as others are"
-    return (
-        f"with {rules.diversity_threshold} items of a topic a slate is clicked {rules.diversity_penalty:g} times less"
-    )
+    return f"with {rules.diversity_threshold} items of a topic a slate is clicked {rules.diversity_penalty:.2g} × less"
 
 
 def describe(model: UserModel, truth: UserModel | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Worlds whose users are not of the family that the user model assumes; and the same by the same code, of the family."""
+"""Worlds whose users are not of the family that the user model assumes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ class OtherUsers(VectorEnv[Any, Any, Any]):
         if self._kind == "jumps":
             jumping = self._rng.random(self.num_envs) < 1 / 30
             users.preference[jumping] = np.roll(
-                users.preference[jumping], self._rng.integers(1, dynamics.num_topics) * dynamics.topic_size, axis=1
+                users.preference[jumping],
+                self._rng.integers(1, dynamics.num_topics) * dynamics.topic_size,
+                axis=1,
             )
         if self._kind == "walk":
             noise = self._rng.normal(0.0, 0.3, self._appeal.shape)
