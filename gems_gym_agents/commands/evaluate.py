@@ -96,6 +96,8 @@ class _Scored:
             )
         check_acts_in(agent, spec)
         _note_other_world(agent, spec)
+        if caution := getattr(agent.policy, "caution", None):
+            note(caution)
         acted_in = agent.world(spec).users(num_envs, autoreset_mode="disabled")
         details = {} if checkpoint is None else {"checkpoint": checkpoint}
         return cls(name, spec, agent.policy, acted_in, slates, details)

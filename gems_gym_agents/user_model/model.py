@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.common.checks import Count, Positive, Probability, check_fields
 from gems_gym_agents.user_model.dynamics import Dynamics
+from gems_gym_agents.user_model.misfit import Misfit
 
 KIND = "user_model/blocks"
 NEVER = 99
@@ -153,6 +154,16 @@ class UserModel:
             self.omega,
             *(getattr(self.rules, one.name) for one in fields(self.rules)),
         )
+
+    @property
+    def misfit(self) -> Misfit | None:
+        """What the model misses of held-out sessions' clicks; None where it was never checked."""
+        kept = self.metadata.get("misfit")
+        return None if kept is None else Misfit(**kept)
+
+    def with_misfit(self, misfit: Misfit) -> "UserModel":
+        """The same model, with what it misses."""
+        return replace(self, metadata=self.metadata | {"misfit": asdict(misfit)})
 
     def with_prior(self, prior: NDArray[np.float64]) -> "UserModel":
         """The same model with another prior."""

@@ -121,6 +121,12 @@ class PlannerPolicy:
         # relevant.
         self._newest = max(model.rules.memory - round(float(model.propensities.sum())), 0)
 
+    @property
+    def caution(self) -> str | None:
+        """What is wrong with the model; None if nothing is known to be."""
+        misfit = self.model.misfit
+        return misfit.text if misfit is not None and misfit.found else None
+
     def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
         """Begin new sessions.
 

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact
 from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym.common.progress import track
+from gems_gym.common.progress import note, track
 from gems_gym.embeddings.co_click import session_co_click_embeddings
 from gems_gym_agents.user_model.axes import topic_axes
+from gems_gym_agents.user_model.checking import check_model
 from gems_gym_agents.user_model.fit import Fit
 from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log, random_log
 from gems_gym_agents.user_model.model import UserModel
-from gems_gym_agents.user_model.options import PlannerOptions
+from gems_gym_agents.user_model.options import HELD_OUT, PlannerOptions
 from gems_gym_agents.user_model.planner import PlannerPolicy, first_plan
 from gems_gym_agents.user_model.prior import learn_prior
 from gems_gym_agents.user_model.rules import choose_topics, find_rules
@@ -83,6 +84,8 @@ def train_planner(
 
     phases = phases_of(steps, model.metadata["session_length"])
     plan = search_plan(model, users, seed, state, keep, phases, progress)
+    if progress and model.misfit is not None:
+        note(model.misfit.text)
     policies = [PlannerPolicy(model, one) for one in (plan, first_plan(model))]
     return policies[0] if evaluate is None else max(policies, key=evaluate)
 
@@ -108,8 +111,9 @@ def learn_model(
     slates, draws = random_seed.spawn(2)
     rng = np.random.default_rng(draws)
     sessions, length = options.exploration_sessions, options.exploration_length
-    log = exploration_log(users, slates, seed, sessions, length, embeddings, progress)
-    with track("fitting the user model", len(_SCALES) + _MOST_ROUNDS + len(_RATES) + 1, progress) as advance:
+    played = exploration_log(users, slates, seed, sessions + HELD_OUT, length, embeddings, progress)
+    log, held_out = played[:sessions], played[sessions:]
+    with track("fitting the user model", len(_SCALES) + _MOST_ROUNDS + len(_RATES) + 2, progress) as advance:
         fit = _first_fit(topic_axes(embeddings, options.topic_size), options, log, advance)
         for round_ in range(_MOST_ROUNDS):
             before = fit.numbers.rules
@@ -133,6 +137,8 @@ def learn_model(
             }
         )
         model = model.with_prior(learn_prior(model, log, options.atoms, rng))
+        advance()
+        model = model.with_misfit(check_model(model, held_out, rng))
         advance()
     return model
 
