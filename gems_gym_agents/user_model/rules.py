@@ -48,6 +48,7 @@ def find_rules(fit: Fit, log: Log, rng: np.random.Generator) -> None:
         before = fit.numbers.rules
         for name, values in _BOREDOM.items():
             _try(fit, many, [_with(fit.numbers, **{name: value}) for value in values])
+        _try(fit, many, [_with(fit.numbers, first_clicks_dated=dated) for dated in (False, True)])
         _try(fit, few, _diversity(fit))
         if fit.numbers.rules == before:
             break

@@ -25,8 +25,6 @@ def true_user_model(
     Topics, propensities and rules are the world's, and users' vectors are those of its users. The model's unit of
     scores is another one, so items, slope and ω are converted: clicks and drift are the same.
 
-    In ``-v1`` worlds one thing is not: the model lets clicks on the first slate bore without a date, as in ``-v0``.
-
     Args:
         config: The world.
         catalog: Its items.
@@ -57,6 +55,7 @@ def true_user_model(
             timeout=config.boredom_timeout,
             diversity_threshold=config.diversity_threshold,
             diversity_penalty=config.diversity_penalty,
+            first_clicks_dated=config.dynamics_version == 1,
         ),
         prior=users.simulator.users.preference.copy(),
         metadata={"truth_of": catalog.hash, "session_length": config.episode_length, "seed": seed},
