@@ -121,7 +121,9 @@ def _blocks(turned: NDArray[np.float64], topic_size: int) -> list[int]:
 
 def _topic_size(turned: NDArray[np.float64]) -> tuple[int, int]:
     """How many axes a topic has, and how many axes agree with that."""
-    alike = -np.sort(-_correlations(turned), axis=1)[:, : _LARGEST_TOPIC + 1]  # the most correlated axes first
+    alike = -np.sort(-_correlations(turned), axis=1)[
+        :, : _LARGEST_TOPIC + 1
+    ]  # the most correlated axes first
     falls = alike[:, :-1] - alike[:, 1:]
     falls = np.where(np.isfinite(falls), falls, 0.0)
     partners = falls.mean(axis=0).argmax() + 1 if falls.size else 0
