@@ -115,7 +115,7 @@ def session_factors(log: ClickLog, num_items: int, count: int) -> SessionFactors
         ValueError: Arrays of different shapes, unknown item ids, or no session with two clicks.
     """
     counts = co_clicks(log, num_items, row_axes=1)
-    known: NDArray[np.bool_] = counts.any(axis=1)
+    known: NDArray[np.bool_] = counts.sum(axis=1) > 0
     together = np.where(np.outer(known, known), np.maximum(counts, 1), 0)
     np.fill_diagonal(together, 0)
     return SessionFactors(*leading_eigenvectors(mutual_information(together), count), known)
