@@ -80,7 +80,8 @@ class Agent(Protocol):
 
         Args:
             source: A ``minari.MinariDataset`` or its id, or a ``gymnasium.vector.VectorEnv`` (see ``learns_from``).
-            steps: Gradient updates (dataset agents) or environment interactions (environment agents), at least 1.
+            steps: Gradient updates (dataset agents) or environment interactions (environment agents), at least 1. An
+                agent may have a default, which ``gems-gym train`` then uses where no ``--steps`` is given.
             seed: Decides everything random; the same seed on the same CPU build gives the same agent.
             directory: Where checkpoints and curves go; ``None`` writes nothing. An agent may leave there what an
                 interrupted run resumes from (:mod:`gems_gym.artifacts.unfinished`), and then does so when it is
