@@ -93,8 +93,9 @@ def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlF
     )
     seeds, row = list[int](), 0
     for sessions in read_sessions(opened, f"exporting {opened.id}", progress=progress):
-        _fill(file, slice(row, row + sessions.rewards.size), sessions)
-        row += sessions.rewards.size
+        steps = int(sessions.lengths.sum())
+        _fill(file, slice(row, row + steps), sessions)
+        row += steps
         seeds += sessions.seeds
     file = replace(
         file,
@@ -324,9 +325,11 @@ def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> d
 
 def _fill(file: D4rlFile, rows: slice, sessions: Sessions) -> None:
     """Writes sessions into the rows of the arrays that are theirs."""
-    seen = np.asarray(sessions.observations)  # (num_sessions, num_steps + 1, observation_size)
-    file.observations[rows] = seen[:, :-1].reshape(-1, seen.shape[2])
-    file.next_observations[rows] = seen[:, 1:].reshape(-1, seen.shape[2])
-    file.actions[rows] = sessions.actions.reshape(-1, sessions.actions.shape[2])
-    file.rewards[rows] = sessions.rewards.ravel()
-    file.timeouts[rows].reshape(sessions.rewards.shape)[:, -1] = True
+    seen, filled = np.asarray(sessions.observations), sessions.filled  # (num_sessions, num_steps + 1, …)
+    file.observations[rows] = seen[:, :-1][filled]
+    file.next_observations[rows] = seen[:, 1:][filled]
+    file.actions[rows] = sessions.actions[filled]
+    file.rewards[rows] = sessions.rewards[filled]
+    last = np.cumsum(sessions.lengths) - 1
+    file.terminals[rows][last] = sessions.left
+    file.timeouts[rows][last] = ~sessions.left

@@ -84,9 +84,9 @@ def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
         if slates is not None:
             slates.add(sessions)
         if states is not None:  # their space is a Box; nothing was done after the last one
-            states.add(cast(NDArray[Any], sessions.observations)[:, :-1])
+            states.add(cast(NDArray[Any], sessions.observations)[:, :-1][sessions.filled])
         if actions is not None:
-            actions.add(sessions.actions)
+            actions.add(sessions.actions[sessions.filled])
     measured, low, high = returns.result(), metadata.get("ref_min_score"), metadata.get("ref_max_score")
     has_scores = low is not None and high is not None and low != high
     return DatasetReport(
