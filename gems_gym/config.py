@@ -146,6 +146,11 @@ class SlateConfig:
         """D = num_topics · topic_size, the length of item and user embeddings."""
         return self.num_topics * self.topic_size
 
+    @property
+    def users_leave(self) -> bool:
+        """Whether a session may end before ``episode_length`` steps."""
+        return self.leave_probability > 0.0
+
     def position_propensities(self) -> NDArray[np.float64]:
         """Probability that a user looks at each position of the slate.
 

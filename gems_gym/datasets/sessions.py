@@ -287,11 +287,11 @@ def check_end(episode: Mapping[str, Any], config: SlateConfig) -> None:
     """
     steps, length = len(episode["rewards"]), config.episode_length
     last = np.arange(1, steps + 1) == steps
-    left = config.leave_probability > 0 and np.array_equal(episode["terminations"], last)
+    left = config.users_leave and np.array_equal(episode["terminations"], last)
     if steps > length or steps < (1 if left else length):
         raise ValueError(f"it has {steps} steps, the environment's have {length}")
     if not left and episode["terminations"].any() or not np.array_equal(episode["truncations"], last & ~left):
-        otherwise = ", or terminated, as its user left," if config.leave_probability > 0 else ""
+        otherwise = ", or terminated as its user left," if config.users_leave else ""
         raise ValueError(f"it does not end truncated{otherwise} at its last step, as sessions of gems-gym do")
 
 
