@@ -178,7 +178,8 @@ class D4rlFile:
             )
         if not self.ends[-1]:
             raise ValueError(
-                f"timeouts[{len(steps) - 1}], the last row, is False: the last session has {steps[-1]} of {length} steps"
+                f"timeouts[{len(steps) - 1}], the last row, is False: the last session has {steps[-1]} of "
+                f"{length} steps"
             )
 
     def _length_hint(self) -> str:
@@ -321,7 +322,9 @@ def _ends(rows: int, length: int) -> NDArray[np.bool_]:
 def _steps(ends: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The number of each row in its session, from 1, ``(rows,)``, where these rows are the last of theirs."""
     numbers = np.arange(1, len(ends) + 1)
-    before = np.maximum.accumulate(np.where(ends, numbers, 0))  # rows up to the last end, this row's own included
+    before = np.maximum.accumulate(
+        np.where(ends, numbers, 0)
+    )  # rows up to the last end, this row's own included
     return numbers - np.concatenate([[0], before[:-1]])
 
 

@@ -144,7 +144,9 @@ class EpisodeBatch:
             ValueError: There are fewer sessions.
         """
         if not self.can_sample(batch_size):
-            raise ValueError(f"batch_size must be at most {len(self)}, the sessions there are; got {batch_size}")
+            raise ValueError(
+                f"batch_size must be at most {len(self)}, the sessions there are; got {batch_size}"
+            )
         return self[rng.choice(len(self), batch_size, replace=False)]
 
     @property
@@ -233,7 +235,9 @@ class EpisodeBatch:
 
     def _info(self, name: str) -> NDArray[Any]:
         if name not in self.infos:
-            raise ValueError(f"the batch holds no infos[{name!r}], only {sorted(self.infos)}; read it with the others")
+            raise ValueError(
+                f"the batch holds no infos[{name!r}], only {sorted(self.infos)}; read it with the others"
+            )
         return self.infos[name]
 
 

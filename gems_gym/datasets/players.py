@@ -103,7 +103,8 @@ def record_sessions(
             arrays["left_after"] = np.where(left, steps, 0)
         of_sessions = policy.session_infos(batch) if hasattr(policy, "session_infos") else {}
         arrays |= {
-            f"infos/{name}": _in_every_row(values[:count], length + 1) for name, values in of_sessions.items()
+            f"infos/{name}": _in_every_row(values[:count], steps + 1, length + 1)
+            for name, values in of_sessions.items()
         }
         yield Sessions.of_arrays(arrays)
 
@@ -195,6 +196,8 @@ def _keep(
         arrays[name][playing, row] = values[playing]
 
 
-def _in_every_row(values: np.ndarray, rows: int) -> np.ndarray:
-    """One value for each session -> ``(num_sessions, rows)``."""
-    return np.repeat(values[:, None], rows, axis=1)
+def _in_every_row(values: np.ndarray, counts: NDArray[np.int64], num_rows: int) -> np.ndarray:
+    """One value for each session, in as many rows as the session has -> ``(num_sessions, num_rows)``."""
+    rows = np.repeat(values[:, None], num_rows, axis=1)
+    rows[np.arange(num_rows) >= counts[:, None]] = 0
+    return rows

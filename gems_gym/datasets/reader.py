@@ -150,18 +150,22 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
     """
     storage, indices = dataset.storage, dataset.episode_indices
     config = world_config(environment_of(dataset))
-    first = Sessions.of_episodes(list(read_episodes(storage, indices[:1])), config.episode_length)
-    at_once = sessions_at_once(first.nbytes, CHUNK_SESSIONS)
+
+    def read(some: Any) -> Sessions:
+        episodes = list(read_episodes(storage, some))
+        for episode in episodes:
+            try:
+                check_end(episode, config)
+            except ValueError as error:
+                raise ValueError(f"dataset {dataset.id!r}, episode {episode['id']}: {error}") from error
+        return Sessions.of_episodes(episodes, config.episode_length)
+
+    at_once = sessions_at_once(read(indices[:1]).nbytes, CHUNK_SESSIONS)
     with track(task, len(indices), shown=progress) as advance:
         for start in range(0, len(indices), at_once):
-            episodes = list(read_episodes(storage, indices[start : start + at_once]))
-            for episode in episodes:
-                try:
-                    check_end(episode, config)
-                except ValueError as error:
-                    raise ValueError(f"dataset {dataset.id!r}, episode {episode['id']}: {error}") from error
-            yield Sessions.of_episodes(episodes, config.episode_length)
-            advance(len(episodes))
+            sessions = read(indices[start : start + at_once])
+            yield sessions
+            advance(len(sessions))
 
 
 def read_episodes(storage: Any, indices: Iterable[int]) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -216,9 +216,8 @@ def join_sessions(parts: Sequence[Sessions]) -> Sessions:
     """
     if len(parts) == 1:
         return parts[0]
-    if any(part.left_after is not None for part in parts):
-        parts = [part if part.left_after is not None else replace(part, left_after=np.zeros(len(part), np.int64)) for part in parts]
-    arrays = [part.arrays() for part in parts]
+    stayed = [{"left_after": np.zeros(len(part), np.int64)} for part in parts]
+    arrays = [all_stayed | part.arrays() for all_stayed, part in zip(stayed, parts, strict=True)]
     return Sessions.of_arrays({name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 
 
@@ -286,11 +285,12 @@ def check_end(episode: Mapping[str, Any], config: SlateConfig) -> None:
         ValueError: If it has another length, or ends otherwise.
     """
     steps, length = len(episode["rewards"]), config.episode_length
-    last = np.arange(1, steps + 1) == steps
+    last = np.arange(1, steps + 1) == steps  # (steps,)
     left = config.users_leave and np.array_equal(episode["terminations"], last)
-    if steps > length or steps < (1 if left else length):
+    if steps != length and not (left and 0 < steps < length):
         raise ValueError(f"it has {steps} steps, the environment's have {length}")
-    if not left and episode["terminations"].any() or not np.array_equal(episode["truncations"], last & ~left):
+    ends = {"terminations": last & left, "truncations": last & ~left}
+    if not all(np.array_equal(episode[name], expected) for name, expected in ends.items()):
         otherwise = ", or terminated as its user left," if config.users_leave else ""
         raise ValueError(f"it does not end truncated{otherwise} at its last step, as sessions of gems-gym do")
 

@@ -15,9 +15,9 @@ from gems_gym.datasets.derive import encoded, ranked, recomputed_beliefs
 from gems_gym.datasets.reader import environment_of
 from gems_gym.datasets.sessions import (
     Sessions,
+    check_end,
     check_form,
     check_rows,
-    check_end,
     first_of,
     observed_arrays,
 )

@@ -1,4 +1,4 @@
-"""gems_gym.datasets.episode_batch: masks and lengths agree, samples are rows of the dataset, and nothing is read twice."""
+"""gems_gym.datasets.episode_batch: masks and lengths agree, and samples are sessions of the dataset."""
 
 from typing import Any
 
@@ -117,7 +117,9 @@ def test_a_dataset_is_read_as_it_is(collect: Any) -> None:
 
 
 def test_parts_and_chosen_infos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gems_gym.datasets.reader.CHUNK_SESSIONS", 4)  # whose users may all have stayed, or left
+    monkeypatch.setattr(
+        "gems_gym.datasets.reader.CHUNK_SESSIONS", 4
+    )  # whose users may all have stayed, or left
     dataset = collect_latents(env_kwargs=LEAVING, episodes=14)
     batch = read(dataset, infos=["clicks"])
     assert set(batch.infos) == {"clicks"}
@@ -132,7 +134,10 @@ def test_parts_and_chosen_infos(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bad_arguments() -> None:
     batch = made([0, 3], 5)
-    for wrong, message in ((0, "batch_size"), (3, "batch_size must be at most 2, the sessions there are; got 3")):
+    for wrong, message in (
+        (0, "batch_size"),
+        (3, "batch_size must be at most 2, the sessions there are; got 3"),
+    ):
         with pytest.raises(ValueError, match=message):
             batch.sample(wrong, np.random.default_rng(0))
     with pytest.raises(TypeError, match="rng"):

@@ -1,4 +1,4 @@
-"""Datasets of a world whose users leave: sessions of many lengths, terminated or truncated, in everything made of them."""
+"""Datasets of a world whose users leave: sessions of many lengths, terminated or truncated, in all that is done."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,10 @@ from tests.datasets.small_world import (
     small_ranker,
 )
 
-LEAVING: dict[str, Any] = {"env_kwargs": WORLD | {"leave_probability": 0.15, "leave_after": 1}, "episodes": 20}
+LEAVING: dict[str, Any] = {
+    "env_kwargs": WORLD | {"leave_probability": 0.15, "leave_after": 1},
+    "episodes": 20,
+}
 
 
 def hash_of(dataset: Any) -> str:
@@ -76,7 +79,8 @@ def test_the_environment_gives_the_sessions_again(collect: Any) -> None:
 
 def test_the_same_sessions_however_many_users_play_together() -> None:
     found = {
-        hash_of(collect_latents(f"small/{num_envs}-v0", num_envs=num_envs, **LEAVING)) for num_envs in (1, 3, 20)
+        hash_of(collect_latents(f"small/{num_envs}-v0", num_envs=num_envs, **LEAVING))
+        for num_envs in (1, 3, 20)
     }
     assert len(found) == 1
 
@@ -108,14 +112,17 @@ def test_a_report_counts_what_happened() -> None:
 
 def test_derived_datasets(tmp_path: Path) -> None:
     latents, slates = collect_latents(**LEAVING), collect_slates(**LEAVING)
-    again = relabel(slates, small_ranker(4), dataset_id="small/made-v0", belief=small_belief(2), progress=False)
+    again = relabel(
+        slates, small_ranker(4), dataset_id="small/made-v0", belief=small_belief(2), progress=False
+    )
     part = subset(again, dataset_id="small/part-v0", episodes=9, progress=False)
     both = merge([again, part], dataset_id="small/both-v0", progress=False)
     assert [failures(one) for one in (latents, slates, again, part, both)] == [()] * 5
     assert lengths_of(again) == lengths_of(slates) and lengths_of(both)[:20] == lengths_of(again)
     share = again.storage.metadata["derived_from"]["reconstruction"]["slots"]
     equal = [
-        small_ranker(4).rank(episode.actions) == episode.infos["slate"][1:] for episode in again.iterate_episodes()
+        small_ranker(4).rank(episode.actions) == episode.infos["slate"][1:]
+        for episode in again.iterate_episodes()
     ]
     assert share == pytest.approx(np.concatenate(equal).mean())
 
@@ -180,7 +187,12 @@ def test_sessions_of_different_lengths_are_put_together_and_taken_apart() -> Non
     whole = Sessions.of_episodes(episodes)
     assert whole.lengths.tolist() == [4, 1, 3, 4] and whole.left.tolist() == [False, True, True, False]
     in_parts = [Sessions.of_episodes([one], 4) for one in episodes]
-    for sessions in (whole, join_sessions(in_parts), Sessions.of_arrays(whole.arrays()), join_sessions([whole[:1], whole[1:]])):
+    for sessions in (
+        whole,
+        join_sessions(in_parts),
+        Sessions.of_arrays(whole.arrays()),
+        join_sessions([whole[:1], whole[1:]]),
+    ):
         assert sessions.rewards.sum() == 12 and not sessions.rewards[~sessions.filled].any()
         for one, other in zip(episodes, sessions.episodes(), strict=True):
             for name in ("observations", "actions", "rewards", "terminations", "truncations"):

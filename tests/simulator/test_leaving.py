@@ -44,7 +44,9 @@ SEEDS, EMPTY = st.integers(0, 2**32), st.none() | st.integers(1, 3)
 
 @given(SEEDS, EMPTY, st.floats(0.01, 1.0))
 @settings(max_examples=60, deadline=None)
-def test_until_they_leave_users_do_what_they_would_have_done(seed: int, leave_after: int | None, p: float) -> None:
+def test_until_they_leave_users_do_what_they_would_have_done(
+    seed: int, leave_after: int | None, p: float
+) -> None:
     whole, session = play(seed), play(seed, leave_probability=p, leave_after=leave_after)
     assert same(session, whole[: len(session)])
     *before, (_, _, terminated, truncated, _) = session
@@ -96,7 +98,14 @@ def test_every_boring_topic_adds_to_the_probability() -> None:
 @pytest.mark.parametrize("leave_after", [None, 2])
 @pytest.mark.parametrize("env_id", ["GemsSlate-diffuse_mix-v0", "GemsSlateLatent-diffuse_mix-v0"])
 def test_alone_and_beside_others(env_id: str, leave_after: int | None) -> None:
-    check_world(env_id, num_users=8, leave_probability=0.2, leave_after=leave_after, boredom_threshold=2, episode_length=8)
+    check_world(
+        env_id,
+        num_users=8,
+        leave_probability=0.2,
+        leave_after=leave_after,
+        boredom_threshold=2,
+        episode_length=8,
+    )
 
 
 @pytest.mark.parametrize("length", [12, 150])  # longer than the block in which randomness is drawn
