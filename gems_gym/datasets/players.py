@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
 from gems_gym.datasets.sessions import Sessions, join_sessions
 from gems_gym.datasets.world import Artefact, open_environment
@@ -82,23 +83,28 @@ def record_sessions(
     length = _session_length(env)
     for batch, count in user_batches(seeds, env.num_envs):
         arrays = {"seeds": np.array(batch[:count], np.int64)}
-        step = 0
+        steps, left = np.zeros(count, np.int64), np.zeros(count, np.bool_)
         for moment in play_sessions(env, policy, batch):
-            step = moment.step
+            step, playing = moment.step, moment.playing[:count]
+            steps[playing] = step
             if step > length:
                 break
-            _keep(arrays, _seen(env, moment.observations, moment.infos), count, step, length + 1)
+            left |= moment.left[:count]
+            _keep(arrays, _seen(env, moment.observations, moment.infos), playing, step, length + 1)
             if moment.actions is not None and moment.rewards is not None:
                 done = {
                     "actions": (moment.actions, env.single_action_space.dtype),
                     "rewards": (moment.rewards, None),
                 }
-                _keep(arrays, done, count, step - 1, length)
-        if step != length:
-            raise RuntimeError(f"sessions of {step} steps or more came out, {length} were expected")
+                _keep(arrays, done, playing, step - 1, length)
+        if (steps[~left] != length).any():
+            raise RuntimeError(f"sessions of {steps.max()} steps or more came out, {length} were expected")
+        if left.any():
+            arrays["left_after"] = np.where(left, steps, 0)
         of_sessions = policy.session_infos(batch) if hasattr(policy, "session_infos") else {}
         arrays |= {
-            f"infos/{name}": _in_every_row(values[:count], length + 1) for name, values in of_sessions.items()
+            f"infos/{name}": _in_every_row(values[:count], steps + 1, length + 1)
+            for name, values in of_sessions.items()
         }
         yield Sessions.of_arrays(arrays)
 
@@ -113,7 +119,7 @@ def session_nbytes(spec: EnvSpec, artefacts: Mapping[str, Artefact]) -> int:
     with open_environment(spec, 1, artefacts) as env:
         arrays: dict[str, np.ndarray] = {}
         observations, infos = env.reset(seed=0)
-        _keep(arrays, _seen(env, observations, infos), 1, 0, 1)
+        _keep(arrays, _seen(env, observations, infos), np.ones(1, np.bool_), 0, 1)
         seen = sum(one.nbytes for one in arrays.values())
         action = np.asarray(env.single_action_space.sample()).nbytes
         return (_session_length(env) + 1) * (seen + action + np.dtype(np.float32).itemsize)
@@ -175,18 +181,23 @@ def _seen(
 def _keep(
     arrays: dict[str, np.ndarray],
     moment: Mapping[str, tuple[Any, Any]],
-    count: int,
+    playing: NDArray[np.bool_],
     row: int,
     num_rows: int,
 ) -> None:
-    """Writes the first users' values into a row of arrays ``(count, num_rows, ...)``, which are made with the first."""
+    """Writes the values of the first users, those who are playing, into a row of arrays ``(count, num_rows, ...)``.
+
+    The arrays are made with the first row.
+    """
     for name, (given, dtype) in moment.items():
-        values = np.asarray(given)[:count]
+        values = np.asarray(given)[: len(playing)]
         if name not in arrays:
-            arrays[name] = np.empty((count, num_rows, *values.shape[1:]), dtype or values.dtype)
-        arrays[name][:, row] = values
+            arrays[name] = np.zeros((len(playing), num_rows, *values.shape[1:]), dtype or values.dtype)
+        arrays[name][playing, row] = values[playing]
 
 
-def _in_every_row(values: np.ndarray, rows: int) -> np.ndarray:
-    """One value for each session -> ``(num_sessions, rows)``."""
-    return np.repeat(values[:, None], rows, axis=1)
+def _in_every_row(values: np.ndarray, counts: NDArray[np.int64], num_rows: int) -> np.ndarray:
+    """One value for each session, in as many rows as the session has -> ``(num_sessions, num_rows)``."""
+    rows = np.repeat(values[:, None], num_rows, axis=1)
+    rows[np.arange(num_rows) >= counts[:, None]] = 0
+    return rows

@@ -44,8 +44,11 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     most in each topic); the first observation is that slate with its clicks, which are part of no reward.
 
     ## Episode End
-    Truncated after ``episode_length`` steps (100). Never terminated. The environment truncates by itself and
-    registers no ``max_episode_steps``, so ``episode_length=`` may be longer or shorter.
+    Truncated after ``episode_length`` steps (100). The environment truncates by itself and registers no
+    ``max_episode_steps``, so ``episode_length=`` may be longer or shorter. Never terminated, unless users leave:
+    ``leave_probability=0.1`` gives every topic that bored the user at a slate a chance of 0.1 to end the session then;
+    with ``leave_after=3`` as well, this chance comes with each slate that makes three or more in a row without a click.
+    A session ends terminated or truncated, never both.
 
     ## Information
     ``info`` has the same keys at every step, reset included: ``slate`` and ``clicks`` as observed, ``scores`` and
@@ -139,7 +142,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             action: Item ids, integers ``(slate_size,)`` in ``[0, num_items)``.
 
         Returns:
-            Observation, reward (clicks), terminated (always False), truncated, info.
+            Observation, reward (clicks), terminated (whether the user left), truncated, info.
 
         Raises:
             ValueError: A slate of the wrong length, or an item that is not in the catalogue.
@@ -153,11 +156,12 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         if self._renderer is not None:
             self._renderer.stepped(_ONLY_USER, self.shown.rewards)
             self._renderer.show(self.shown, self._title)
-        truncated = bool(self.simulator.users.step[0] >= self.config.episode_length)
-        if truncated:
+        terminated = bool(self.simulator.users.left[0])
+        truncated = not terminated and bool(self.simulator.users.step[0] >= self.config.episode_length)
+        if terminated or truncated:
             self._status = SessionStatus.ENDED
         observation, info = self._observed(self.shown)
-        return observation, reward, False, truncated, info
+        return observation, reward, terminated, truncated, info
 
     def _observed(self, shown: Shown) -> tuple[Observation, dict[str, Any]]:
         observation = spaces.row_of(spaces.observations_of(shown), 0)
