@@ -27,6 +27,7 @@ POLICIES = "gems_gym.policies"
 AGENTS = "gems_gym.agents"
 PRESETS = "gems_gym.presets"
 CLICK_MODELS = "gems_gym.click_models"
+DYNAMICS = "gems_gym.dynamics"
 EXECUTORS = "gems_gym.executors"
 TABLE_COLUMNS = "gems_gym.table_columns"
 TRACKERS = "gems_gym.trackers"
@@ -41,6 +42,7 @@ GROUPS: dict[str, str] = {
     AGENTS: "agent",
     PRESETS: "preset",
     CLICK_MODELS: "click model",
+    DYNAMICS: "dynamics",
     EXECUTORS: "executor",
     TABLE_COLUMNS: "table column",
     TRACKERS: "tracker",
