@@ -209,6 +209,27 @@ def test_a_world_with_dynamics_of_its_own(
         open_dataset("my/patient-v0").recover_environment()
 
 
+def test_a_dataset_field(run: Run, program: Any) -> None:
+    collect = ["collect", "--policy", "short_term_oracle", *WORLD, "--episodes", 6]
+    hashes = [
+        run(*collect, "--field", "bored_share", *more, "--dataset-id", f"my/bored-v{number}")["content_hash"]
+        for number, more in enumerate(([], ["--num-envs", 2, "--workers", 2]))
+    ]
+    assert len(set(hashes)) == 1
+    run("dataset", "verify", "my/bored-v0")
+    dataset = open_dataset("my/bored-v0")
+    for episode in dataset.iterate_episodes():
+        share = episode.infos["bored_share"]
+        assert share.dtype == np.float32
+        np.testing.assert_allclose(share, episode.infos["bored"].mean(axis=1))
+    assert dataset.storage.metadata["fields"] == ["bored_share"]
+    run(*collect, "--dataset-id", "my/plain-v0")
+    assert "bored_share" not in open_dataset("my/plain-v0")[0].infos
+    for field, words in {"bored_shares": "did you mean 'bored_share'", "clicks": "leave them out"}.items():
+        code, _, err = program(*collect, "--field", field, "--dataset-id", "my/none-v0")
+        assert code == 2 and words in " ".join(err.split())
+
+
 def test_a_table_column_and_an_executor(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(STUDY)
     shown = run("compare", "mine.toml", "--executor", "in_turn", "--out", "study")

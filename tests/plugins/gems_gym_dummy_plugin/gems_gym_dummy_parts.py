@@ -92,6 +92,12 @@ CLICK_RATES = EmbeddingKind(click_rates, needs="log")
 """``gems-gym pretrain embeddings --kind click_rates`` makes them."""
 
 
+def bored_share(env: Any, infos: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A field of datasets: the share of topics that bore each user, ``(num_users,)``."""
+    share: np.ndarray = infos["bored"].mean(axis=1, dtype=np.float32)
+    return share
+
+
 def in_turn(title: str, jobs: Sequence[Any], processes: int) -> dict[str, str]:
     """An executor: one job after the other, in this process; returns the name of each that failed -> why."""
     failures: dict[str, str] = {}
