@@ -22,6 +22,9 @@ from gems_gym.errors import unknown_name
 
 PRESET_NAME = re.compile(r"[A-Za-z0-9_]+")
 
+OWN_DYNAMICS = "gems"
+"""The dynamics that are known without a look at all installed packages."""
+
 _SMALLEST = float(np.finfo(np.float64).tiny)
 
 
@@ -63,6 +66,8 @@ class SlateConfig:
             this slate is a reason, unless ``leave_after`` is set.
         leave_after: If set, N ≥ 1: the only reason to leave is that none of the last N slates, the first slate not
             among them, got a click.
+        dynamics: How users click and change: ``"gems"``, or those of another package, by their name in the entry-point
+            group ``gems_gym.dynamics``; see :func:`gems_gym.simulator.make_simulator`.
 
     Raises:
         TypeError: A value of the wrong type.
@@ -96,11 +101,14 @@ class SlateConfig:
     leave_probability: Probability = 0.0
     leave_after: Count | None = None
     dynamics_version: Annotated[int, Interval(ge=0, le=1)] = 0
+    dynamics: str = OWN_DYNAMICS
 
     def __post_init__(self) -> None:
         """Normalise numpy scalars to Python's and check every value."""
         check_fields(self)
         check_click_model(self.click_model)
+        if self.dynamics != OWN_DYNAMICS and self.dynamics not in (known := plugins.names(plugins.DYNAMICS)):
+            raise unknown_name("dynamics", self.dynamics, known)
         if self.slate_size > self.num_items:
             raise ValueError(
                 f"slate_size={self.slate_size} is larger than the catalogue, num_items={self.num_items}; "

@@ -11,7 +11,7 @@ from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.spaces import SessionStatus
-from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
+from gems_gym.simulator import ItemEmbeddings, check_slates, make_simulator, resolve_world
 from gems_gym.simulator.state import Shown
 
 Observation = dict[str, NDArray[Any]]
@@ -99,7 +99,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self.render_mode = render_mode
         self.observation_space = spaces.observation_space(self.config)
         self.action_space = spaces.action_space(self.config)
-        self.simulator = SlateSimulator(self.config, self.catalog, num_users=1)
+        self.simulator = make_simulator(self.config, self.catalog, num_users=1)
         self._status = SessionStatus.NOT_STARTED
         self.shown: Shown | None = None
         self._renderer = None if render_mode is None else SessionRenderer(render_mode, self.simulator)

@@ -16,7 +16,7 @@ from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.spaces import Arrays, SessionStatus
 from gems_gym.errors import unknown_name
-from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
+from gems_gym.simulator import ItemEmbeddings, check_slates, make_simulator, resolve_world
 from gems_gym.simulator.state import Shown
 
 
@@ -75,7 +75,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = spaces.action_space(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.simulator = SlateSimulator(self.config, self.catalog, self.num_envs, num_threads)
+        self.simulator = make_simulator(self.config, self.catalog, self.num_envs, num_threads)
         self._user_rngs: list[np.random.Generator] = []
         self._user_seeds: list[int] = []
         self._status = SessionStatus.NOT_STARTED

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.config import SlateConfig
-from gems_gym.simulator import Catalog, SlateSimulator
+from gems_gym.simulator import Catalog, make_simulator
 from gems_gym.simulator.kernels import finish_preferences
 from gems_gym.simulator.users import draw_session_uniforms, draw_users
 
@@ -46,7 +46,7 @@ class PairedSessions:
         copies = num_slates if shared else 1
         self.num_users, self.num_slates = copies * len(seeds) // num_slates, num_slates
         self._steps = config.episode_length
-        self._simulator = SlateSimulator(config, catalog, copies * len(seeds))
+        self._simulator = make_simulator(config, catalog, copies * len(seeds))
         rngs = [np.random.default_rng(seed) for seed in seeds]
         draws = draw_users(rngs, config)
         preferences = finish_preferences(self._simulator.dynamics, draws.normals, draws.topic_uniforms)

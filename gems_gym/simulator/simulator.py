@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym import plugins
 from gems_gym.common.checks import Count, Threads, checked_arguments
 from gems_gym.common.compilation import announced_if_long
 from gems_gym.common.machine import check_fits_memory
-from gems_gym.config import SlateConfig
+from gems_gym.config import OWN_DYNAMICS, SlateConfig
 from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
 from gems_gym.simulator.checks import (
@@ -259,3 +260,29 @@ class SlateSimulator:
         else:
             self._in_threads(oracle_part, self.num_users)
         return slates
+
+
+def make_simulator(
+    config: SlateConfig, catalog: Catalog, num_users: int, num_threads: int = 1
+) -> SlateSimulator:
+    """The simulator of a world, with the dynamics that its configuration names.
+
+    Args:
+        config: The world. ``config.dynamics`` is a name in the entry-point group ``gems_gym.dynamics``, whose object is
+            :class:`SlateSimulator` or a subclass; no other code is imported.
+        catalog: Its items.
+        num_users: Users simulated together, ≥ 1.
+        num_threads: Threads that share the users of a step, ≥ 1.
+
+    Raises:
+        TypeError: The name stands for something else.
+        gems_gym.plugins.PluginError: It can't be imported.
+    """
+    if config.dynamics == OWN_DYNAMICS:
+        return SlateSimulator(config, catalog, num_users, num_threads)
+    kind = plugins.load(plugins.DYNAMICS, config.dynamics)
+    if not (isinstance(kind, type) and issubclass(kind, SlateSimulator)):
+        raise TypeError(
+            f"the dynamics {config.dynamics!r} must be a subclass of SlateSimulator, got {kind!r}"
+        )
+    return kind(config, catalog, num_users, num_threads)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gems_gym.common.checks import as_array, checked
 from gems_gym.config import SlateConfig
-from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
+from gems_gym.simulator import ItemEmbeddings, check_slates, make_simulator, resolve_world
 
 _CLICK, _NO_CLICK = -1.0, 2.0  # below and above every probability
 
@@ -49,7 +49,7 @@ def replay_session(
         ValueError: An array of the wrong shape or with values out of range.
     """
     world, catalog = resolve_world(config, item_embeddings)
-    simulator = SlateSimulator(world.replace(leave_probability=0.0), catalog, num_users=1)
+    simulator = make_simulator(world.replace(leave_probability=0.0), catalog, num_users=1)
     steps = max(1, len(np.atleast_1d(as_array(slates, "slates"))))
     shown_slates = check_slates(slates, (steps, world.slate_size), world.num_items, name="slates")
     user_initial = _checked("user_initial", user_initial, (world.embedding_size,))
