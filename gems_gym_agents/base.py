@@ -43,6 +43,9 @@ class Agent(Protocol):
     objects with ``interactions``, ``actor`` (a policy), ``belief`` (its own, or None) and ``mean_of`` (of how
     many policies it is the mean, 1 if of none). ``--checkpoint`` chooses among them.
 
+    A class method ``policy_from_artifact(artifact)``, if there is one, reads the policy of an agent that shows slates
+    from a single file of the kind "policy/AGENT" (:func:`gems_gym.artifacts.load_artifact`): so it can be shipped.
+
     An agent that learns a belief of its own has it as the attribute ``belief`` once it is fitted, and acts on it.
     """
 
