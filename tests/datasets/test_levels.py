@@ -1,4 +1,4 @@
-"""Datasets of four qualities: who plays which session, what is recorded, one hash however they are made."""
+"""Datasets of levels in latents: who plays which session, what is recorded, one hash however they are made."""
 
 from pathlib import Path
 from typing import Any
