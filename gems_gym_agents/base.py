@@ -58,6 +58,9 @@ class Agent(Protocol):
 
     An attribute ``logged_interactions``, if there is one, is how many slates the agent logged before its ``steps``.
 
+    A class method ``policy_from_artifact(artifact)``, if there is one, reads the policy of an agent that shows slates
+    from a single file of the kind "policy/AGENT" (:func:`gems_gym.artifacts.load_artifact`): so it can be shipped.
+
     An agent that learns a belief of its own has it as the attribute ``belief`` once it is fitted, and acts on it.
     """
 

@@ -1,4 +1,4 @@
-"""``gems-gym collect``: sessions with a policy, or of one of four qualities, as a Minari dataset."""
+"""``gems-gym collect``: sessions with a policy, or of one of five qualities, as a Minari dataset."""
 
 import sys
 import time
@@ -44,7 +44,7 @@ def collect(
     level: Annotated[
         str | None,
         typer.Option(
-            help="Instead of --policy: random, medium, expert or mixed, by the world's shipped policies."
+            help="Instead of --policy: random, medium, expert, mixed or planner, by the world's shipped policies."
         ),
     ] = None,
     dataset_id: Annotated[
@@ -81,9 +81,9 @@ def collect(
 ) -> None:
     r"""Play sessions with a policy and write them as a Minari dataset.
 
-    A policy that needs no training records slates; a trained one and a level record beliefs and latents. With a
-    GemsSlateLatent environment the dataset's spec is that environment's, and the agent must have been trained with its
-    ranker and belief.
+    A policy that shows slates itself (one that needs no training, or a planner) records slates; all others, and their
+    levels, record beliefs and latents. With a GemsSlateLatent environment the dataset's spec is that environment's, and
+    the agent must have been trained with its ranker and belief.
 
     If interrupted, rerun the same command to resume; the dataset is listed only when it is finished. With --executor
     ray the workers are on any nodes of a cluster that see the folder of datasets.

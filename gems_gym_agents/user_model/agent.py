@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from gymnasium.vector import VectorEnv
 
+from gems_gym.artifacts import Artifact
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
 from gems_gym.common.checks import Count, checked_arguments, make_checked
 from gems_gym.common.files import write_json
@@ -133,3 +134,8 @@ class PlannerAgent:
     def load(cls, directory: Path) -> PlannerPolicy:
         """Read the policy that :meth:`save` wrote."""
         return PlannerPolicy.load(Path(directory) / POLICY_FILE)
+
+    @classmethod
+    def policy_from_artifact(cls, artifact: Artifact) -> PlannerPolicy:
+        """Read a policy that was shipped as one file."""
+        return PlannerPolicy.from_artifact(artifact)
