@@ -40,7 +40,7 @@ def test_learns():
 
 
 def test_same_seed_same_agent_and_another_seed_another():
-    first, again, other = fitted(seed=3), fitted(seed=3), fitted(seed=4)
+    first, again, other = fitted(160, seed=3), fitted(160, seed=3), fitted(160, seed=4)
     np.testing.assert_array_equal(first.policy(OBSERVATIONS), again.policy(OBSERVATIONS))
     assert np.abs(first.policy(OBSERVATIONS) - other.policy(OBSERVATIONS)).max() > 1e-3
 
@@ -169,7 +169,7 @@ def test_layer_norm_is_after_every_hidden_layer_of_actor_and_critics():
 
 @pytest.fixture(scope="module")
 def usual_actions():
-    return fitted().policy(OBSERVATIONS)
+    return fitted(160).policy(OBSERVATIONS)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def usual_actions():
     ids=lambda option: next(iter(option)),
 )
 def test_every_option_has_an_effect(option, usual_actions):
-    assert np.abs(fitted(**option).policy(OBSERVATIONS) - usual_actions).max() > 0
+    assert np.abs(fitted(160, **option).policy(OBSERVATIONS) - usual_actions).max() > 0
 
 
 def test_reward_scale_stays_inside():
