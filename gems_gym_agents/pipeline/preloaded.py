@@ -1,4 +1,4 @@
-"""What every run imports, and compiles, sooner or later: once, in the server that the runs' processes are forked from."""
+"""What every run imports and compiles sooner or later: once, in the server that the runs' processes are forked from."""
 
 from importlib import import_module
 
@@ -14,7 +14,7 @@ import_library("stable_baselines3")
 for _name in (
     "gems_gym_agents.pipeline.references",
     "gems_gym_agents.pipeline.runs",
-    "gems_gym_agents.online.training",
+    "gems_gym_agents.online.rounds",
     "torch._dynamo",  # takes seconds; optimisers import it when the first of them is made
     "torch.utils.tensorboard",
 ):

@@ -23,8 +23,8 @@ from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.model import LayerNormSACPolicy, export_actor, make_sac
 from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.rounds import start_seeds, starts_in_rounds
 from gems_gym_agents.online.sac import SACAgent
-from gems_gym_agents.online.training import start_seeds, starts_in_rounds
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 from tests.agents.tiny_env import TargetVectorEnv
 from tests.agents.tiny_sac import OBSERVATIONS, SMALL, closeness, fitted

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gems_gym.datasets import Sessions, compute_content_hash, sessions, subset, writer
+from gems_gym.datasets.hidden_folder import Chunks
 from gems_gym.datasets.sessions import sessions_at_once
-from gems_gym.datasets.unfinished import Chunks
 from tests.datasets.small_world import SLATE_SIZE, collect_latents, collect_slates
 
 EPISODES = 24

@@ -26,7 +26,7 @@ from gems_gym.datasets import (
     unfinished,
     writer,
 )
-from gems_gym.datasets.unfinished import unfinished_folder
+from gems_gym.datasets.hidden_folder import unfinished_folder
 from tests.datasets.small_world import collect_latents, small_ranker
 from tests.processes import held_elsewhere, in_another_process, is_killed, kill_myself
 
