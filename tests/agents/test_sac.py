@@ -31,8 +31,8 @@ from tests.agents.tiny_sac import OBSERVATIONS, SMALL, closeness, fitted
 
 
 def test_learns():
-    agent = SACAgent(**SMALL, gamma=0.5, learning_rate=1e-2, validate_every=1_600)
-    agent.fit(TargetVectorEnv(16), steps=3_200, seed=0, evaluate=closeness, progress=False)
+    agent = SACAgent(**SMALL, gamma=0.5, learning_rate=1e-2, validate_every=800)
+    agent.fit(TargetVectorEnv(16), steps=1_600, seed=0, evaluate=closeness, progress=False)
     assert closeness(lambda observations: np.zeros((len(observations), 2))) < 3.3
     assert closeness(agent.policy) > 4.3
     assert isinstance(agent, Agent)
