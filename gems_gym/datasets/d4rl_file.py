@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.array_files import read_npz
-from gems_gym.common.check_words import shown
+from gems_gym.common.check_messages import shown
 from gems_gym.common.files import whole_file
 from gems_gym.datasets.sessions import first_of
 from gems_gym.errors import require

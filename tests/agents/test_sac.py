@@ -23,16 +23,16 @@ from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.model import LayerNormSACPolicy, export_actor, make_sac
 from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.rounds import start_seeds, starts_in_rounds
 from gems_gym_agents.online.sac import SACAgent
-from gems_gym_agents.online.training import start_seeds, starts_in_rounds
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 from tests.agents.tiny_env import TargetVectorEnv
 from tests.agents.tiny_sac import OBSERVATIONS, SMALL, closeness, fitted
 
 
 def test_learns():
-    agent = SACAgent(**SMALL, gamma=0.5, learning_rate=3e-3, validate_every=1_600)
-    agent.fit(TargetVectorEnv(16), steps=6_400, seed=0, evaluate=closeness, progress=False)
+    agent = SACAgent(**SMALL, gamma=0.5, learning_rate=1e-2, validate_every=800)
+    agent.fit(TargetVectorEnv(16), steps=1_600, seed=0, evaluate=closeness, progress=False)
     assert closeness(lambda observations: np.zeros((len(observations), 2))) < 3.3
     assert closeness(agent.policy) > 4.3
     assert isinstance(agent, Agent)
@@ -40,7 +40,7 @@ def test_learns():
 
 
 def test_same_seed_same_agent_and_another_seed_another():
-    first, again, other = fitted(seed=3), fitted(seed=3), fitted(seed=4)
+    first, again, other = fitted(160, seed=3), fitted(160, seed=3), fitted(160, seed=4)
     np.testing.assert_array_equal(first.policy(OBSERVATIONS), again.policy(OBSERVATIONS))
     assert np.abs(first.policy(OBSERVATIONS) - other.policy(OBSERVATIONS)).max() > 1e-3
 
@@ -169,7 +169,7 @@ def test_layer_norm_is_after_every_hidden_layer_of_actor_and_critics():
 
 @pytest.fixture(scope="module")
 def usual_actions():
-    return fitted().policy(OBSERVATIONS)
+    return fitted(160).policy(OBSERVATIONS)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def usual_actions():
     ids=lambda option: next(iter(option)),
 )
 def test_every_option_has_an_effect(option, usual_actions):
-    assert np.abs(fitted(**option).policy(OBSERVATIONS) - usual_actions).max() > 0
+    assert np.abs(fitted(160, **option).policy(OBSERVATIONS) - usual_actions).max() > 0
 
 
 def test_reward_scale_stays_inside():
