@@ -187,12 +187,10 @@ class OnlineRun(Run[World, OnlineVariant]):
 
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
-        parts = {kind: part.settings for kind, part in self.parts.items()}  # with world and seed
-        return {
-            **self.agent_settings(),
-            "num_envs": self.variant.num_envs,
-            **(parts or {"world": self.world.settings, "seed": self.seed}),
-        }
+        parts: dict[str, Any] = {kind: part.settings for kind, part in self.parts.items()}
+        if not parts:  # which hold world and seed
+            parts = {"world": self.world.settings, "seed": self.seed}
+        return {**self.agent_settings(), "num_envs": self.variant.num_envs, **parts}
 
     def modules(self) -> set[str]:
         """The modules that make the result."""
