@@ -47,8 +47,8 @@ def clues_of(log: Log, items: NDArray[np.float64], topics: NDArray[np.int64]) ->
     """
     shape = log.chosen.slates.shape
     spans = len(_KEPT_PER_STEP)
-    counts: list[Any] = [np.zeros(shape, np.int16) for _ in range(len(Clues._fields) - 1)]
-    clues = Clues(*counts, memories=np.zeros((*shape, 4 * spans), np.float32))
+    counts: list[Any] = [np.zeros(shape, np.int16) for _ in Clues._fields[:-1]]
+    clues = Clues._make([*counts, np.zeros((*shape, 4 * spans), np.float32)])
     centred = items - items.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
     _collect(unit, topics, int(topics.max()) + 1, _KEPT_PER_STEP, log.slates, log.clicks, clues)
