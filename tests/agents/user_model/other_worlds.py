@@ -18,11 +18,13 @@ class OtherUsers(VectorEnv[Any, Any, Any]):
 
     Args:
         num_users: Users stepped together; other numbers give other clicks.
-        kind: ``"family"``: nothing changed. ``"cascade"``: users read from the top and leave at the first click. ``"peaked"``:
-            what is liked too well is as irrelevant as what is not liked. ``"satiation"``: topics lose their appeal by
-            each click, and regain it by and by, with no threshold. ``"churn"``: when one topic bores, all do, as with
-            SARDINE's users. ``"jumps"``: one in thirty steps a user wants
-            something else. ``"walk"``: preferences change by themselves and not by clicks.
+        kind: What is changed; ``"family"``: nothing.
+            ``"cascade"``: users read from the top and leave at the first click.
+            ``"peaked"``: what is liked too well is as irrelevant as what is not liked.
+            ``"satiation"``: each click takes some of its topic's appeal, which comes back by and by.
+            ``"churn"``: when one topic bores, all do, as with SARDINE's users.
+            ``"jumps"``: once in thirty steps a user wants something else.
+            ``"walk"``: preferences change by themselves, and not by clicks.
         **world: Of :class:`~gems_gym.envs.SlateVectorEnv`.
     """
 
