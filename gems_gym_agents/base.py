@@ -58,6 +58,9 @@ class Agent(Protocol):
 
     An attribute ``logged_interactions``, if there is one, is how many slates the agent logged before its ``steps``.
 
+    A class method ``policy_from_artifact(artifact)``, if there is one, reads the policy of an agent that shows slates
+    from a single file of the kind "policy/AGENT" (:func:`gems_gym.artifacts.load_artifact`): so it can be shipped.
+
     An agent that learns a belief of its own has it as the attribute ``belief`` once it is fitted, and acts on it.
     """
 
@@ -80,7 +83,8 @@ class Agent(Protocol):
 
         Args:
             source: A ``minari.MinariDataset`` or its id, or a ``gymnasium.vector.VectorEnv`` (see ``learns_from``).
-            steps: Gradient updates (dataset agents) or environment interactions (environment agents), at least 1.
+            steps: Gradient updates (dataset agents) or environment interactions (environment agents), at least 1. An
+                agent may have a default, which ``gems-gym train`` then uses where no ``--steps`` is given.
             seed: Decides everything random; the same seed on the same CPU build gives the same agent.
             directory: Where checkpoints and curves go; ``None`` writes nothing. An agent may leave there what an
                 interrupted run resumes from (:mod:`gems_gym.artifacts.unfinished`), and then does so when it is

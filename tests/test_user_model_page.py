@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from gems_gym_agents.user_model.misfit import MOST_MISSED, MOST_OFF, WORDS
-from gems_gym_agents.user_model.options import HELD_OUT, PlannerOptions
+from gems_gym_agents.user_model.options import HELD_OUT, SEARCH_STEPS, PlannerOptions
 
 PAGE = (Path(__file__).parent.parent / "docs" / "user_model.md").read_text()
 SMALL = {
     '"GemsSlate-diffuse_mix-v0", num_envs=2048': '"GemsSlate-diffuse_mix-v0", num_envs=512, **small',
-    "num_topics=10": "num_topics=5, random_sessions=4096, exploration_sessions=512, atoms=64",
-    "8_448_000": "1",
+    "atoms=512": "random_sessions=4096, exploration_sessions=512, atoms=64",
+    "fit(env, ": "fit(env, steps=1, ",
     'num_envs=500, autoreset_mode="disabled"': 'num_envs=50, autoreset_mode="disabled", **small',
     '"test", 0, 500': '"test", 0, 50',
 }
@@ -27,6 +27,7 @@ def test_its_numbers_are_those_of_the_code() -> None:
     assert f"is off by more than {MOST_OFF:.0%}".replace("%", " %") in flat
     assert len(WORDS) == 11 and "for eleven ways" in flat
     options = PlannerOptions()
+    assert f"by default {SEARCH_STEPS / 1e6:.1f} million" in flat
     assert f"{options.random_sessions * options.random_length / 1e6:.1f} million" in flat
     assert (
         f"{(options.exploration_sessions + HELD_OUT) * options.exploration_length / 1e6:.1f} million" in flat

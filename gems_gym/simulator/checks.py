@@ -124,7 +124,7 @@ def check_uniforms(uniforms: object, shape: tuple[int, int]) -> NDArray[np.float
 
     Args:
         uniforms: Given random numbers.
-        shape: ``(num_users, slate_size)``.
+        shape: ``(num_users, slate_size)``; one more than ``slate_size`` in steps of users who may leave.
 
     Raises:
         TypeError: Not float32, which is what probabilities are compared as.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,9 +86,10 @@ class Row:
 
     Attributes:
         world: The world.
-        policy: The variant, or a policy that needs no training.
+        policy: The variant, or a reference (:mod:`gems_gym_agents.pipeline.references`).
         mean_return: Clicks per session; of a variant the mean over its seeds.
-        ci95: Half-width of the 95 % t-interval: of variants over seeds, of other policies over users.
+        ci95: Half-width of the 95 % t-interval: of variants over seeds, of other policies over users;
+            infinite where there is none.
         worst: Fewest clicks of a session of any test user, and any seed; None where this was not recorded.
         by_seed: Each seed's mean; empty for other policies.
         normalized_score: 0 is random, 100 the boredom-aware oracle; None where these were not measured.
@@ -142,12 +144,12 @@ class OfflineRow:
 
 
 def rows_of(results: dict[str, Any]) -> list[Row]:
-    """The lines of a study of agents that learn from users: by world, policies without training, then variants."""
+    """The lines of a study of agents that learn from users: by world, references, then variants."""
     rows: list[Row] = []
     published = [PublishedReturn(**one) for one in results["published"]]
     for world in results["worlds"]:
         references = results["references"].get(world["name"], {})
-        rows += [_reference_row(world, name, references, published) for name in REFERENCES if references]
+        rows += [_reference_row(world, name, references, published) for name in references]
         for variant in results["variants"]:
             runs = runs_in(results, world["name"], variant["name"])
             if runs:
@@ -174,7 +176,7 @@ def _reference_row(
         world=world["name"],
         policy=name,
         mean_return=found["mean_return"],
-        ci95=found["ci95"],
+        ci95=found.get("ci95", math.inf),
         worst=found.get("worst"),
         by_seed=(),
         normalized_score=_normalized(found["mean_return"], references),

@@ -114,11 +114,15 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
         discard_unfinished(self.folder)
         return self.summary(found)
 
+    @cached_property
+    def agent_class(self) -> Any:
+        """The class of the agent."""
+        return plugins.load(plugins.AGENTS, self.variant.agent)
+
     def agent(self) -> Any:
         """The agent, not fitted yet: the variant's options in place of those of its preset for the world."""
-        agent_class = plugins.load(plugins.AGENTS, self.variant.agent)
-        of_world = world_options(agent_class, self.world.recipes_of or self.world.preset)
-        return agent_class(**of_world | dict(self.variant.options))
+        of_world = world_options(self.agent_class, self.world.recipes_of or self.world.preset)
+        return self.agent_class(**of_world | dict(self.variant.options))
 
     def agent_settings(self) -> dict[str, Any]:
         """What the results of all runs depend on."""
@@ -158,8 +162,8 @@ class OnlineRun(Run[World, OnlineVariant]):
         Raises:
             ValueError: One is missing, or there is one that the agent does not need.
         """
-        variant, agent_class = self.variant, plugins.load(plugins.AGENTS, self.variant.agent)
-        observes, actions = observed_by(agent_class), chosen_by(agent_class)
+        variant = self.variant
+        observes, actions = observed_by(self.agent_class), chosen_by(self.agent_class)
         recipes: dict[str, PartRecipe] = {}
         for kind, recipe, needed in (
             ("belief", variant.belief, observes == "beliefs"), ("ranker", variant.ranker, actions == "latents")
@@ -184,11 +188,11 @@ class OnlineRun(Run[World, OnlineVariant]):
 
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
-        parts = {kind: part.settings for kind, part in self.parts.items()}  # they name the world, too
+        parts = {kind: part.settings for kind, part in self.parts.items()}  # with world and seed
         return {
             **self.agent_settings(),
             "num_envs": self.variant.num_envs,
-            **(parts or {"world": self.world.settings}),
+            **(parts or {"world": self.world.settings, "seed": self.seed}),
         }
 
     def modules(self) -> set[str]:

@@ -17,9 +17,10 @@ from gems_gym.common.checks import Count, Seed, check_fields, make_checked
 from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
-from gems_gym.registration import environment_id
+from gems_gym.registration import Version, environment_id
 from gems_gym.simulator import Catalog, resolve_world
 from gems_gym_agents.base import observed_by
+from gems_gym_agents.user_model.options import SEARCH_STEPS
 
 _T = TypeVar("_T")
 
@@ -48,6 +49,7 @@ class World:
     Attributes:
         name: Its name in folders and tables.
         preset: The preset that it starts from.
+        version: Of the dynamics, 0 or 1, as in environments' ids.
         overrides: Fields of ``SlateConfig`` that differ from the preset's.
         catalog_hash: Hash of the catalogue that must be given as a file; None if the world draws its own items.
         item_embeddings: Path of that file; None until :func:`~gems_gym_agents.pipeline.running.on_this_machine` fills
@@ -57,6 +59,7 @@ class World:
 
     name: str
     preset: str
+    version: Version = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
     catalog_hash: str | None = None
     item_embeddings: str | None = None
@@ -68,12 +71,13 @@ class World:
     @cached_property
     def parameters(self) -> tuple[SlateConfig, Catalog]:
         """The simulator's parameters, and the catalogue."""
-        return resolve_world(self.preset, self.item_embeddings, dict(self.overrides))
+        overrides = {**self.overrides, "dynamics_version": self.version}
+        return resolve_world(self.preset, self.item_embeddings, overrides)
 
     @property
     def spec(self) -> EnvSpec:
         """Spec of the slate environment, overrides included."""
-        spec = deepcopy(gymnasium.spec(environment_id(self.preset)))
+        spec = deepcopy(gymnasium.spec(environment_id(self.preset, self.version)))
         own = {} if self.item_embeddings is None else {"item_embeddings": self.item_embeddings}
         spec.kwargs |= {**self.overrides, **own}
         return spec
@@ -82,7 +86,8 @@ class World:
     def settings(self) -> dict[str, Any]:
         """What identifies the world in the key of a run: environment id, overrides and hash of the catalogue."""
         overrides, catalog = dict(self.overrides), self.parameters[1]
-        return {"env": environment_id(self.preset), "overrides": overrides, "catalog": catalog.hash}
+        env = environment_id(self.preset, self.version)
+        return {"env": env, "overrides": overrides, "catalog": catalog.hash}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +234,8 @@ class Study:
         test_users: How many users of the test split score every policy; the same ones for all seeds (block 0).
         validation_users: How many validation users score the checkpoints of a run, of which the best is kept.
         constant_slate_sessions: Sessions that the search for the best constant slate plays.
+        plan_steps: Interactions of the search for the plans of privileged planners, see
+            :mod:`gems_gym_agents.pipeline.references`.
         published: Returns that others reported for these worlds, shown beside the results.
 
     Raises:
@@ -243,6 +250,7 @@ class Study:
     test_users: Count = 500
     validation_users: Count = 200
     constant_slate_sessions: Count = 1_000_000
+    plan_steps: Count = SEARCH_STEPS
     published: tuple[PublishedReturn, ...] = ()
 
     def __post_init__(self) -> None:

@@ -9,7 +9,8 @@ Rijke, *Generative Slate Recommendation with Reinforcement Learning*, WSDM 2023,
   of the user's vector and the item's.
 * After a click the user is ω · user + (1 − ω) · item, normalised.
 * A topic with ``threshold`` clicks among the last ``memory``, each at most ``window`` steps old, is boring for
-  ``timeout`` steps: its block counts as zero. Clicks on the first slate, which the agent did not choose, have no date.
+  ``timeout`` steps: its block counts as zero. Clicks on the first slate, which the agent did not choose, may have no
+  date, and then leave the memory only when others push them out.
 * In a slate with ``diversity_threshold`` items of one topic all click probabilities are divided by
   ``diversity_penalty``.
 
@@ -46,6 +47,7 @@ class Rules:
         timeout: Steps that a topic is boring, ≥ 1.
         diversity_threshold: Items of a topic from which on a slate is monotonous, ≥ 1.
         diversity_penalty: Divides the click probabilities of a monotonous slate, ≥ 1; 1 for no penalty.
+        first_clicks_dated: Whether clicks on the first slate, which the agent did not choose, grow old like all others.
     """
 
     boredom_threshold: Count = NEVER
@@ -54,6 +56,7 @@ class Rules:
     timeout: Count = 3
     diversity_threshold: Count = NEVER
     diversity_penalty: Annotated[float, Ge(1)] = 1.0
+    first_clicks_dated: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -4,16 +4,20 @@ import dataclasses
 import json
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
+from gems_gym.config import preset_config
 from gems_gym.pretraining.gems import GEMS_PRESETS
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.pipeline.references import upper_bound
 from gems_gym_agents.pipeline.results import published_clicks
 from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study, runs_of
 from gems_gym_agents.pipeline.runs import OfflineRun
 from gems_gym_agents.pipeline.studies import (
+    PLANNER,
     PUBLISHED,
     SAC_GEMS,
     SAC_GEMS_EIGHT_STARTS,
@@ -22,7 +26,8 @@ from gems_gym_agents.pipeline.studies import (
     STUDIES,
     read_study,
 )
-from gems_gym_agents.pipeline.study import PartRecipe, as_data, study_of_data
+from gems_gym_agents.pipeline.study import PartRecipe, World, as_data, study_of_data
+from gems_gym_agents.user_model.truth import other_forms
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
 
@@ -165,7 +170,7 @@ def test_a_study_in_a_file_names_presets_and_our_variants(tmp_path):
     study = read_study(tmp_path / "mine.toml")
     assert study.variants == (SAC_GEMS,) and study.worlds[0].preset == "diffuse_mix"
     page = (Path(__file__).parents[3] / "docs/cluster.md").read_text()
-    whole, variant = (part.partition("```")[0] for part in page.split("```toml\n")[1:])
+    whole, variant, of_slates = (part.partition("```")[0] for part in page.split("```toml\n")[1:])
     (tmp_path / "page.toml").write_text(whole + variant.replace("[[variants]]", "[[more]]"))
     with pytest.raises(ValueError, match="page.toml: unknown field of a study: 'more'"):
         read_study(tmp_path / "page.toml")
@@ -173,6 +178,8 @@ def test_a_study_in_a_file_names_presets_and_our_variants(tmp_path):
     assert len(runs_of(read_study(tmp_path / "page.toml"), tmp_path)) == 2 * 2 * 5
     (tmp_path / "page.toml").write_text(MINE.replace('variants = ["sac_gems"]', "") + variant)
     assert read_study(tmp_path / "page.toml").variants[0].ranker.kind == "ranker/topk"
+    (tmp_path / "page.toml").write_text(MINE.replace('variants = ["sac_gems"]', "") + of_slates)
+    assert read_study(tmp_path / "page.toml").variants[0].ranker is None
 
 
 @pytest.mark.parametrize(
@@ -201,3 +208,25 @@ def test_an_address_goes_with_ray(program):
     assert code == 2 and "--ray-address auto goes with --executor ray" in told
     code, _, told = program("compare", "own", "--executor", "rya")
     assert code == 2 and "did you mean 'ray'" in told
+
+
+def test_the_variations_are_worlds_that_all_their_variants_and_references_can_be_in(tmp_path):
+    study = STUDIES["variations"]
+    presets = {world.preset for world in study.worlds}
+    assert len(study.worlds) >= 12 and presets == set(LATENT_PRESETS)
+    runs = [run for run in runs_of(study, tmp_path) if run.variant is PLANNER and run.seed < 2]
+    assert len({json.dumps(run.settings(), sort_keys=True) for run in runs}) == len(runs)
+    for world in study.worlds:
+        config, catalog = world.parameters
+        env = gymnasium.make_vec(world.spec, num_envs=2)
+        assert env.unwrapped.config == config != preset_config(world.preset)
+        assert other_forms(config) == []
+        assert upper_bound(config, catalog) > 0
+
+
+def test_a_world_has_the_dynamics_of_its_version():
+    world = World(name="mended", preset="diffuse_mix", version=1)
+    assert world.spec.id == world.settings["env"] == "GemsSlate-diffuse_mix-v1"
+    assert world.parameters[0].dynamics_version == 1
+    with pytest.raises(ValueError, match="version must be"):
+        World(name="mended", preset="diffuse_mix", version=2)

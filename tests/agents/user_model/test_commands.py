@@ -10,7 +10,7 @@ import pytest
 
 Program = Callable[..., tuple[int, str, str]]
 
-OPTIONS = ("random_sessions=4096", "exploration_sessions=512", "atoms=64", "num_topics=5")
+OPTIONS = ("random_sessions=4096", "exploration_sessions=512", "atoms=64")
 
 
 @pytest.fixture

@@ -64,9 +64,9 @@ def test_a_cascade_is_noticed_whatever_the_propensities() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_users_of_another_kind_are_noticed_when_all_is_learned(kind: str) -> None:
-    options = PlannerOptions(num_topics=5, exploration_sessions=3072, atoms=64)
+    options = PlannerOptions(exploration_sessions=3072, atoms=64)
     users = SlateUsers(OtherUsers(1024, kind, **WORLD))
-    model = learn_model(options, users, truth()[0], np.random.SeedSequence(0), 0, progress=False)
+    model = learn_model(options, users, truth()[0], 2, np.random.SeedSequence(0), 0, progress=False)
     assert model.misfit is not None
     assert model.misfit.found, model.misfit
 

@@ -9,7 +9,10 @@ from gems_gym.envs import SlateVectorEnv
 from gems_gym.simulator import resolve_world
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.user_model.belief import ParticleBelief
-from gems_gym_agents.user_model.truth import true_user_model
+from gems_gym_agents.user_model.logs import SlateUsers
+from gems_gym_agents.user_model.planner import PlannerPolicy, first_plan
+from gems_gym_agents.user_model.search import play
+from gems_gym_agents.user_model.truth import UserKnowingPlanner, true_user_model
 
 SMALL: dict[str, Any] = {"num_items": 60, "num_topics": 4, "slate_size": 5}
 
@@ -82,3 +85,14 @@ def test_a_world_of_another_form_is_refused(name: str, value: Any) -> None:
     config, catalog = resolve_world("focused_mix", None, SMALL | {name: value})
     with pytest.raises(ValueError, match=f"does not have the form of this world: {name}={value}"):
         true_user_model(config, catalog)
+
+
+def test_a_planner_that_knows_its_users_earns_more() -> None:
+    config, catalog = resolve_world("focused_mix", None, SMALL | {"episode_length": 20})
+    env = SlateVectorEnv(200, config, catalog.item_embeddings, autoreset_mode="disabled")
+    model, seeds = true_user_model(config, catalog, atoms=64), user_seeds("validation", 0, 200)
+    plan = first_plan(model)
+    guessing = play(SlateUsers(env), PlannerPolicy(model, plan), seeds)
+    knowing = play(SlateUsers(env), UserKnowingPlanner(model, plan, env.simulator), seeds)
+    gained = knowing - guessing
+    assert gained.mean() > 3 * gained.std() / len(gained) ** 0.5
