@@ -25,7 +25,7 @@ def test_its_numbers_are_those_of_the_code() -> None:
     assert f"the clicks of {HELD_OUT:,} exploring sessions" in flat
     assert f"misses more than {MOST_MISSED:.0%} by".replace("%", " %") in flat
     assert f"is off by more than {MOST_OFF:.0%}".replace("%", " %") in flat
-    assert len(WORDS) == 11 and "for eleven ways" in flat
+    assert len(WORDS) == 12 and "for twelve ways" in flat
     options = PlannerOptions()
     assert f"by default {SEARCH_STEPS / 1e6:.1f} million" in flat
     assert f"{options.random_sessions * options.random_length / 1e6:.1f} million" in flat

@@ -20,6 +20,7 @@ WORDS = {
     "before": "clicks on the slate before",
     "alike": "items of the same topic on the slate",
     "recent": "recent clicks on the topic",
+    "most": "recent clicks on any one topic",
     "topic_age": "the time since a click on the topic",
     "item_age": "the time since a click on the item",
     "shown": "how often the item was shown before",
