@@ -131,7 +131,9 @@ def _steps_of_recipe(agent: str, agent_class: Any) -> int:
     """The default of ``fit``; a ValueError for agents that have none."""
     steps = signature(agent_class.fit).parameters["steps"].default
     if not isinstance(steps, int):
-        raise ValueError(f"--steps is missing: the recipe of agent {agent!r} does not say for how long it learns")
+        raise ValueError(
+            f"--steps is missing: the recipe of agent {agent!r} does not say for how long it learns"
+        )
     return steps
 
 

@@ -28,6 +28,7 @@ class Clues(NamedTuple):
     before: NDArray[np.int16]  # clicks on the slate before
     alike: NDArray[np.int16]  # items of its topic on the slate, itself included
     recent: NDArray[np.int16]  # clicks on its topic in the last ten steps
+    most: NDArray[np.int16]  # the same for the topic with most of them
     topic_age: NDArray[np.int16]  # steps since a click on its topic, at most LONG_AGO
     item_age: NDArray[np.int16]  # steps since a click on the item, likewise
     shown: NDArray[np.int16]  # how often the session has shown the item
@@ -47,8 +48,8 @@ def clues_of(log: Log, items: NDArray[np.float64], topics: NDArray[np.int64]) ->
     """
     shape = log.chosen.slates.shape
     spans = len(_KEPT_PER_STEP)
-    counts: list[Any] = [np.zeros(shape, np.int16) for _ in range(len(Clues._fields) - 1)]
-    clues = Clues(*counts, memories=np.zeros((*shape, 4 * spans), np.float32))
+    counts: list[Any] = [np.zeros(shape, np.int16) for _ in Clues._fields[:-1]]
+    clues = Clues._make([*counts, np.zeros((*shape, 4 * spans), np.float32)])
     centred = items - items.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
     _collect(unit, topics, int(topics.max()) + 1, _KEPT_PER_STEP, log.slates, log.clicks, clues)
@@ -76,7 +77,7 @@ def _collect(
         shown = np.zeros(num_items)
         before = 0
         for t in range(length):
-            above = 0
+            above, most = 0, recent.sum(axis=1).max()
             for s in range(slate_size):
                 item = slates[n, t, s]
                 topic = topics[item]
@@ -89,6 +90,7 @@ def _collect(
                     for other in range(slate_size):
                         clues.alike[place] += topics[slates[n, t, other]] == topic
                     clues.recent[place] = recent[topic].sum()
+                    clues.most[place] = most
                     clues.topic_age[place] = min(t - topic_clicked[topic], LONG_AGO)
                     clues.item_age[place] = min(t - item_clicked[item], LONG_AGO)
                     clues.shown[place] = shown[item]

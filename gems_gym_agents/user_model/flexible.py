@@ -44,7 +44,7 @@ def corrected(
 def _inputs(predicted: NDArray[np.float64], clues: Clues) -> NDArray[np.float32]:
     """All clues and what the user model says, float32 ``(num_sessions, length, slate_size, num_inputs)``."""
     above = predicted.cumsum(axis=2) - predicted
-    counts = [clues.position, clues.above, clues.before, clues.alike, clues.recent]
+    counts = [clues.position, clues.above, clues.before, clues.alike, clues.recent, clues.most]
     numbers = [
         np.log(predicted / (1.0 - predicted)),
         above,

@@ -20,6 +20,7 @@ WORDS = {
     "before": "clicks on the slate before",
     "alike": "items of the same topic on the slate",
     "recent": "recent clicks on the topic",
+    "most": "recent clicks on any one topic",
     "topic_age": "the time since a click on the topic",
     "item_age": "the time since a click on the item",
     "shown": "how often the item was shown before",
@@ -83,6 +84,6 @@ class Misfit:
         where = ", ".join(f"{WORDS[name]} ({100 * self.off[name]:.0f} %)" for name in worst)
         return (
             f"the user model does not fit these users: {what}; its predictions are off most by {where}. Users are of "
-            f"another kind than it assumes, or learning has gone astray, which another seed or more exploration_sessions "
-            f"would tell; slates planned by it may be poor"
+            f"another kind than it assumes, or learning has gone astray, which another seed or more "
+            f"exploration_sessions would tell; slates planned by it may be poor"
         )

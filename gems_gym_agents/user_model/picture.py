@@ -9,7 +9,7 @@ import numpy as np
 from gems_gym.common.pictures import new_figure, save_figure
 from gems_gym_agents.user_model.axes import block_norms
 from gems_gym_agents.user_model.dynamics import THRESHOLD, logistic
-from gems_gym_agents.user_model.misfit import Misfit
+from gems_gym_agents.user_model.misfit import WORDS, Misfit
 from gems_gym_agents.user_model.model import UserModel
 from gems_gym_agents.user_model.report import (
     boredom_in_words,
@@ -115,8 +115,10 @@ def _draw_users(axes: Any, shown: dict[str, UserModel]) -> None:
     for place, (name, one) in enumerate(shown.items()):
         shares = block_norms(one.prior, one.topic_size)
         at = np.arange(one.num_topics) + 0.4 * place - 0.2 * (len(shown) - 1)
-        axes.bar(at, shares.mean(axis=0), 0.8 / len(shown), yerr=shares.std(axis=0), label=name, alpha=0.7)
-    axes.set(xlabel="topic", ylabel="share of the preference", title="new users: mean ± sd", ylim=(0, None))
+        label = f"{name}: favourite {shares.max(axis=1).mean():.2f}"
+        axes.bar(at, shares.mean(axis=0), 0.8 / len(shown), label=label)
+    axes.set(xlabel="topic", ylabel="mean share of the preference", title="new users")
+    axes.margins(y=0.3)
     axes.legend()
 
 
@@ -138,7 +140,8 @@ def _draw_misfit(axes: Any, misfit: Misfit | None) -> None:
         axes.set_axis_off()
         return
     names = sorted(misfit.off, key=lambda name: misfit.off[name])
-    axes.barh([name.replace("_", " ") for name in names], [100 * misfit.off[name] for name in names])
+    axes.barh([WORDS[name] for name in names], [100 * misfit.off[name] for name in names])
+    axes.tick_params("y", labelsize="small")
     verdict = "does not fit" if misfit.found else "fits"
     title = f"{verdict}: misses {100 * misfit.missed:.1f} ± {200 * misfit.missed_error:.1f} %"
     axes.set(xlabel="predictions are off by, % of clicks", title=title)

@@ -16,6 +16,7 @@ from gems_gym_agents.pipeline.running import on_this_machine, run_study, runs_of
 from gems_gym_agents.pipeline.studies import PLANNER, STUDIES, read_study
 from gems_gym_agents.pipeline.study import OnlineVariant, Study, World, as_data, study_of_data
 from gems_gym_agents.pipeline.tables import world_tables
+from gems_gym_agents.user_model.options import HELD_OUT
 from tests.agents.tiny_study import GEMS, ONLINE, WORLD
 
 SMALL = OnlineVariant(
@@ -44,7 +45,7 @@ def test_it_runs_and_its_row_says_what_it_took(study, tmp_path):
     assert "clicks on test users" in run.play()
     result = run.result()
     assert result["cpu_seconds"].keys() == {"training"} and result["cpu_seconds"]["training"] > 0
-    assert result["logged_interactions"] == 2_048 * 20 + 32 * 100
+    assert result["logged_interactions"] == 2_048 * 20 + (32 + HELD_OUT) * 100
     assert result["settings"]["world"]["catalog"] == study.worlds[0].catalog_hash
     assert 0 <= result["test"]["worst"] <= result["test"]["mean_return"] <= 5 * 12
     agent = open_trained_agent(run.folder)
@@ -56,7 +57,7 @@ def test_it_runs_and_its_row_says_what_it_took(study, tmp_path):
     assert (row.worst, row.by_seed) == (result["test"]["worst"], (result["test"]["mean_return"],))
     cells = dict(zip(world_tables(results)[0].header, world_tables(results)[0].rows[0], strict=True))
     assert cells["policy"] == "small_planner" and cells["worst session"] == f"{row.worst:.0f}"
-    assert cells["interactions"] == "0.00 + 0.04 M"
+    assert cells["interactions"] == "0.00 + 0.15 M"
 
 
 def test_ranker_and_belief_go_with_agents_that_need_them(tmp_path):

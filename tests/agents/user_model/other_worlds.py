@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gems_gym.envs import SlateVectorEnv
 
-KINDS = ("family", "cascade", "peaked", "satiation", "jumps", "walk")
+KINDS = ("cascade", "peaked", "satiation", "churn", "jumps", "walk")
 
 
 class OtherUsers(VectorEnv[Any, Any, Any]):
@@ -18,10 +18,13 @@ class OtherUsers(VectorEnv[Any, Any, Any]):
 
     Args:
         num_users: Users stepped together; other numbers give other clicks.
-        kind: ``"family"``: nothing. ``"cascade"``: users read from the top and leave at the first click. ``"peaked"``:
-            what is liked too well is as irrelevant as what is not liked. ``"satiation"``: topics lose their appeal by
-            each click, and regain it by and by, with no threshold. ``"jumps"``: one in thirty steps a user wants
-            something else. ``"walk"``: preferences change by themselves and not by clicks.
+        kind: What is changed; ``"family"``: nothing.
+            ``"cascade"``: users read from the top and leave at the first click.
+            ``"peaked"``: what is liked too well is as irrelevant as what is not liked.
+            ``"satiation"``: each click takes some of its topic's appeal, which comes back by and by.
+            ``"churn"``: when one topic bores, all do, as with SARDINE's users.
+            ``"jumps"``: once in thirty steps a user wants something else.
+            ``"walk"``: preferences change by themselves, and not by clicks.
         **world: Of :class:`~gems_gym.envs.SlateVectorEnv`.
     """
 
@@ -51,7 +54,7 @@ class OtherUsers(VectorEnv[Any, Any, Any]):
 
     def _clicks(self, slates: NDArray[np.int64]) -> NDArray[np.bool_]:
         dynamics, users = self._env.simulator.dynamics, self._env.simulator.users
-        appeal = np.repeat(np.where(users.bored, 0.0, self._appeal), dynamics.topic_size, axis=1)
+        appeal = np.repeat(np.where(self._bored(), 0.0, self._appeal), dynamics.topic_size, axis=1)
         scores = np.einsum("usd,ud->us", dynamics.items[slates], users.preference * appeal)
         above = scores / dynamics.max_score - dynamics.relevance_offset
         relevance = 1.0 / (1.0 + np.exp(-dynamics.relevance_slope * above))
@@ -61,6 +64,15 @@ class OtherUsers(VectorEnv[Any, Any, Any]):
         if self._kind == "cascade":
             clicks &= clicks.cumsum(axis=1) <= 1
         return clicks
+
+    def _bored(self) -> NDArray[np.bool_]:
+        """Who will be bored by which topics while looking at the next slate, ``(num_users, num_topics)``."""
+        dynamics, users = self._env.simulator.dynamics, self._env.simulator.users
+        remembered = np.arange(users.recent_topics.shape[1]) < users.num_recent_topics[:, None]
+        clicks = (users.recent_topics[:, :, None] == np.arange(dynamics.num_topics)) & remembered[:, :, None]
+        still = users.bored & (users.bored_timeout > 1)
+        bored: NDArray[np.bool_] = still | (clicks.sum(axis=1) >= dynamics.boredom_threshold)
+        return bored.any(axis=1, keepdims=True) if self._kind == "churn" else bored
 
     def _change(self, slates: NDArray[np.int64], clicks: NDArray[np.bool_]) -> None:
         dynamics, users = self._env.simulator.dynamics, self._env.simulator.users
