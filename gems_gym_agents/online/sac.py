@@ -148,9 +148,11 @@ class SACAgent:
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> SAC:
         """Make the untrained SB3 model of one start. Subclasses with other networks override it."""
-        from gems_gym_agents.online.model import make_sac
+        from gems_gym_agents.online.model import find_guide, make_sac
 
-        return make_sac(self.options, env, seed=seed, device=device)
+        start_from = self.options.start_from
+        guide = None if start_from is None else find_guide(start_from, env)
+        return make_sac(self.options, env, seed=seed, device=device, guide=guide)
 
     @property
     def policy(self) -> Actor:
