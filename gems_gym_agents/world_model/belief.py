@@ -74,7 +74,7 @@ class ParticleBelief:
 
     Args:
         model: A learned world model.
-        schedule: How many particles from which step on; the first number is at most that of the model's atoms.
+        schedule: How many particles from which step on; the first ones are the model's atoms, over and over.
     """
 
     def __init__(self, model: WorldModel, schedule: Schedule) -> None:
@@ -91,7 +91,7 @@ class ParticleBelief:
         num_recent, _, detectors = model.patterns.shape
         return BeliefState(
             0,
-            np.tile(model.atoms[:count], (num_users, 1, 1)),
+            np.tile(np.resize(model.atoms, (count, model.items.shape[1])), (num_users, 1, 1)),
             np.zeros((num_users, count)),
             Memory(
                 np.full((num_users, num_recent), -1),

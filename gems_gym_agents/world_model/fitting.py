@@ -27,7 +27,9 @@ _RATES = {"items": 0.01, "tired_query": 0.003, "membership": 0.1}
 _PATTERN_RATE = 0.08
 """Learning rate of what finds patterns in recent clicks, once groups are chosen: its weights become large."""
 _WARM_UP, _LAST_RATE = 20, 0.02
-_TIRING_FROM = 0.3
+_CHOSEN_FROM, _TIRING_FROM = 0.2, 0.3
+"""Shares of the updates after which memberships are learned too, and tiredness may change the query: before, what the
+other weights get wrong would move them."""
 _SHARP_FROM, _SHARP_UNTIL, _SHARPEST = 0.35, 0.7, 4.0
 """Shares of the updates between which membership in groups becomes sharper, and by what factor in the end."""
 _PRIOR_LENGTH, _PRIOR_ROUNDS, _PRIOR_UPDATES, _PRIOR_RATE = 15, 3, 60, 0.15
@@ -82,7 +84,8 @@ def fit_network(
 
     def chosen_in(part: float) -> Tensor:
         share = min(max((part - _SHARP_FROM) / (_SHARP_UNTIL - _SHARP_FROM), 0.0), 1.0)
-        return torch.softmax((1.0 + (_SHARPEST - 1.0) * share) * network.membership, dim=1)
+        logits = network.membership if part >= _CHOSEN_FROM else network.membership.detach()
+        return torch.softmax((1.0 + (_SHARPEST - 1.0) * share) * logits, dim=1)
 
     _descend(
         network, log, grouping_updates, _GROUPING_SESSIONS, _RATES, _TIRING_FROM, chosen_in, rng, advance

@@ -21,7 +21,7 @@ class WorldModelOptions:
         exploration_length: Steps of these, fewer where the environment ends sessions earlier.
         grouping_updates: Gradient updates while the network chooses the groups of items.
         updates: Gradient updates with these groups.
-        atoms: Possible states of a new user.
+        atoms: Possible states of a new user, at most; one is learned from each of as many exploring sessions.
     """
 
     embedding_size: Units = 20
@@ -29,9 +29,9 @@ class WorldModelOptions:
     random_length: Count = 20
     exploration_sessions: Sessions = 20_480
     exploration_length: Annotated[int, Ge(2)] = 100
-    grouping_updates: Count = 500
+    grouping_updates: Count = 600
     updates: Count = 800
-    atoms: Annotated[int, Ge(256)] = 512
+    atoms: Count = 512
 
     def __post_init__(self) -> None:
         check_fields(self)
