@@ -124,7 +124,7 @@ def _descend(
         losses = -log_likelihood(chances, batch).mean(dim=2)
         loss = (losses * known).sum() / known.sum().clamp(min=1.0)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         advance()

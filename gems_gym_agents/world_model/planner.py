@@ -189,8 +189,13 @@ def _groups(model: WorldModel) -> Groups:
     return Groups(np.argsort(model.groups, kind="stable"), np.concatenate([[0], counts.cumsum()]), most)
 
 
-# fastmath: relevance is a sum over particles and components, whose order does not matter
-@compiled_with(error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp", "nnan"})
+# relevance is a sum over particles and components, whose order does not matter
+_fast = compiled_with(
+    error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp", "nnan"}
+)
+
+
+@_fast
 def _fill_slates(
     numbers: Numbers,
     groups: Groups,
@@ -230,6 +235,7 @@ def _fill_slates(
     best = np.empty((num_groups, groups.most), np.int64)  # items of each group, best first
     num_best = np.empty(num_groups, np.int64)
     taken = np.empty(num_groups, np.int64)
+    worthless = np.empty(num_groups, np.bool_)  # groups without a good item
     costs = np.empty((num_groups, _MOST_CLICKS + 1))  # of a group by the number of clicks on it
     chances = np.empty((num_groups, _MOST_CLICKS + 1))  # of so many clicks on the slate so far
     increases = np.empty(num_groups)  # expected increase of a group's cost by one more click
@@ -241,14 +247,13 @@ def _fill_slates(
         for i in range(num_items):
             value[i] = relevance[i] * (np.float32(1.0) + worths.bonus[plan, i])
         largest = _best_of_groups(groups, value, sorted_value, best, num_best)
-        _costs_of_clicks(numbers, worths.costs[plan], recent[u], ages[u], detected[u], costs)
-        chances[:] = 0.0
-        taken[:] = 0
         for group in range(num_groups):
-            chances[group, 0] = 1.0
-            if num_best[group] == 0 or value[best[group, 0]] < _NEGLIGIBLE * largest:
-                costs[group] = 0.0
-            increases[group] = costs[group, 1] - costs[group, 0]
+            worthless[group] = num_best[group] == 0 or value[best[group, 0]] < _NEGLIGIBLE * largest
+        _costs_of_clicks(numbers, worths.costs[plan], recent[u], ages[u], detected[u], worthless, costs)
+        chances[:] = 0.0
+        chances[:, 0] = 1.0
+        increases[:] = costs[:, 1] - costs[:, 0]
+        taken[:] = 0
         total = 0.0  # value of the slate so far, uncrowded
         for s in order:
             chosen = -1
@@ -322,7 +327,6 @@ def _expected_relevance(
 
     ``logits`` is scratch space.
     """
-    num_items = logits.shape[0]
     size = particles.shape[1]
     query = np.empty((size + 1, size + 1))
     asked = np.empty(size + 1)
@@ -332,21 +336,61 @@ def _expected_relevance(
         total += np.exp(log_weights[p])
     relevance[:] = np.float32(0.0)
     for p in range(particles.shape[0]):
-        weight = np.float32(np.exp(log_weights[p]) / total)
-        if weight < _SMALLEST_WEIGHT:
-            continue
-        ask(query, particles[p], asked)
-        logits[:] = np.float32(shift)
-        for k in range(size + 1):
-            factor = np.float32(asked[k])
-            for i in range(num_items):
-                logits[i] += factor * numbers.items[k, i]
-        for i in range(num_items):
-            logit = logits[i] - np.float32(tired[numbers.groups[i]])
-            if logit > np.float32(-10.0):
-                relevance[i] += weight / (np.float32(1.0) + np.exp(-logit))
-            else:  # hardly ever clicked; what is nearer to it still comes first
-                relevance[i] += weight * np.float32(-4.5e-5) / (logit + np.float32(9.0))
+        weight = np.exp(log_weights[p]) / total
+        if weight >= _SMALLEST_WEIGHT:
+            ask(query, particles[p], asked)
+            asked[size] += shift
+            for i in range(logits.shape[0]):
+                logits[i] = -tired[numbers.groups[i]]
+            _add_products(numbers.items, asked, logits)
+            _add_logistic(logits, weight, relevance)
+
+
+# The next two are functions of few arrays because only then their loops use vector instructions.
+
+
+@_fast
+def _add_products(
+    items: NDArray[np.float32], asked: NDArray[np.float64], logits: NDArray[np.float32]
+) -> None:
+    """Add ``asked @ items`` to the logits."""
+    for k in range(items.shape[0]):
+        factor = np.float32(asked[k])
+        for i in range(items.shape[1]):
+            logits[i] += factor * items[k, i]
+
+
+@_fast
+def _add_logistic(logits: NDArray[np.float32], weight: float, relevance: NDArray[np.float32]) -> None:
+    """Add a weight times the logistic function, with exp(x) as (1 + x / 256)^256: within 2 % for |x| < 3."""
+    factor = np.float32(weight)
+    one = np.float32(1.0)
+    for i in range(logits.shape[0]):
+        power = one - min(max(logits[i], np.float32(-12.0)), np.float32(20.0)) * np.float32(1.0 / 256.0)
+        for _ in range(8):
+            power *= power
+        # the last term keeps the order of items that are hardly ever clicked
+        relevance[i] += factor * (one / (one + power) + np.float32(1e-8) * logits[i])
+
+
+@inlined
+def _look_ahead(
+    numbers: Numbers,
+    group: int,
+    recent: NDArray[np.int64],
+    ages: NDArray[np.int64],
+    pushed: int,
+    one: NDArray[np.float64],
+    two: NDArray[np.float64],
+) -> None:
+    """Write what detectors will see of a group's clicks so far, after one slate and after two."""
+    num_recent, last_age = recent.shape[0], numbers.patterns.shape[1] - 1
+    one[:] = numbers.detection
+    two[:] = numbers.detection
+    for n in range(num_recent):
+        if recent[n] == group:
+            one += numbers.patterns[min(n + pushed, num_recent), min(ages[n] + 1, last_age)]
+            two += numbers.patterns[min(n + 2 * pushed, num_recent), min(ages[n] + 2, last_age)]
 
 
 @inlined
@@ -356,6 +400,7 @@ def _costs_of_clicks(
     recent: NDArray[np.int64],
     ages: NDArray[np.int64],
     detected: NDArray[np.float64],
+    worthless: NDArray[np.bool_],
     costs: NDArray[np.float64],
 ) -> None:
     """Write what it costs by how tired the user becomes if so many items of a group are clicked in the next slate.
@@ -366,6 +411,7 @@ def _costs_of_clicks(
         recent: Groups of the newest clicks, newest first, ``(num_recent,)``.
         ages: In steps, same shape.
         detected: ``(num_steps, num_groups, num_detectors)``.
+        worthless: Groups whose cost is left at 0, as they are not shown anyway, ``(num_groups,)``.
         costs: The result is written here, ``(num_groups, _MOST_CLICKS + 1)``.
     """
     last_age, detectors = numbers.patterns.shape[1] - 1, numbers.patterns.shape[2]
@@ -377,13 +423,14 @@ def _costs_of_clicks(
         for c in range(detectors):
             new[c] += numbers.patterns[min(n, num_recent), 0, c] / pushed
             newer[c] += numbers.patterns[min(n + pushed, num_recent), min(1, last_age), c] / pushed
+    factor = np.exp(-new)
+    seen = np.empty((2, detectors))  # by detectors after one and two steps, without clicks on the slate
+    one, two = seen[0], seen[1]
     for group in range(costs.shape[0]):
-        one, two = numbers.detection.copy(), numbers.detection.copy()  # without clicks on the slate
-        for n in range(num_recent):
-            if recent[n] == group:
-                for c in range(detectors):
-                    one[c] += numbers.patterns[min(n + pushed, num_recent), min(ages[n] + 1, last_age), c]
-                    two[c] += numbers.patterns[min(n + 2 * pushed, num_recent), min(ages[n] + 2, last_age), c]
+        if worthless[group]:
+            costs[group] = 0.0
+            continue
+        _look_ahead(numbers, group, recent, ages, pushed, one, two)
         tired_one = tired_two = 0.0  # by what was detected before
         for ago in range(detected.shape[0] - 1):
             for c in range(detectors):
@@ -398,10 +445,9 @@ def _costs_of_clicks(
                 after_one += numbers.span[c, 0] * found
                 after_two += numbers.span[c, 1] * found
                 odds = np.exp(-two[c] - clicks * newer[c])
-                factor = np.exp(-new[c])
-                once += numbers.span[c, 0] / (1.0 + odds * factor)
-                twice += numbers.span[c, 0] / (1.0 + odds * factor * factor)
-                thrice += numbers.span[c, 0] / (1.0 + odds * factor * factor * factor)
+                once += numbers.span[c, 0] / (1.0 + odds * factor[c])
+                twice += numbers.span[c, 0] / (1.0 + odds * factor[c] ** 2)
+                thrice += numbers.span[c, 0] / (1.0 + odds * factor[c] ** 3)
             costs[group, clicks] = (
                 prices[0] * (1.0 - np.exp(-after_one))
                 + prices[1] * (1.0 - np.exp(-after_two - once))
