@@ -372,7 +372,8 @@ def cases() -> dict[str, Case]:
             {"spec": gymnasium.spec("GemsSlate-diffuse_mix-v0"), "progress": "nope"},
         ),
         "EpisodeBatch.from_minari": (
-            datasets.EpisodeBatch.from_minari, {"dataset": "a/aa-v0", "infos": ["clicks"], "progress": False},
+            datasets.EpisodeBatch.from_minari,
+            {"dataset": "a/aa-v0", "infos": ["clicks"], "progress": False},
         ),
         "EpisodeBatch.can_sample": (_batch().can_sample, {"batch_size": 1}),
         "EpisodeBatch.sample": (_batch().sample, {"batch_size": 1, "rng": np.random.default_rng(0)}),

@@ -227,9 +227,9 @@ shown_in(
 )
 shown_in(
     "tests/simulator/test_leaving.py",
-    """Never terminated, unless users leave: ``leave_probability=0.1`` gives every topic that bored the user at a slate a
-    chance of 0.1 to end the session then; with ``leave_after=3`` as well, this chance comes with each slate that makes
-    three or more in a row without a click.""",
+    """Never terminated, unless users leave: ``leave_probability=0.1`` gives every topic that bored the user at a slate
+    a chance of 0.1 to end the session then; with ``leave_after=3`` as well, this chance comes with each slate that
+    makes three or more in a row without a click.""",
     "A session ends terminated or truncated, never both.",
 )
 shown_in(
