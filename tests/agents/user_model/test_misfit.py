@@ -85,7 +85,7 @@ def test_a_model_keeps_what_it_misses(tmp_path: Path) -> None:
         assert PlannerPolicy(read, first_plan(read)).caution == (misfit.text if found else None)
     assert "misses 20.0 % (± 2.0)" in misfit.text
     assert "clicks above on the same slate (10 %)" in misfit.text
-    assert replace(misfit, missed=0.07).found == replace(misfit, missed=0.0).found is False
+    assert not replace(misfit, missed=0.04).found  # it may be chance
     assert replace(misfit, missed=0.0, off={"item": 0.2}).found
 
 
