@@ -61,8 +61,8 @@ class SlateConfig:
             first-slate clicks are logged with a time stamp like all others, the short-term topic is that of the
             item clicked last, and a click is recent for exactly ``boredom_moving_window`` steps (one less than in 0).
         click_only_once: If true, items already clicked in the session (first slate's included) have relevance 0.
-        leave_probability: p in [0, 1], with which a reason to leave ends the session for good; 0: users stay. After a
-            slate with k reasons the user leaves with probability 1 − (1 − p)^k. Every topic that bored the user at
+        leave_probability: Probability p in [0, 1] with which a reason to leave ends the session; 0: users stay. After
+            a slate with k reasons the user leaves with probability 1 − (1 − p)^k. Every topic that bored the user at
             this slate is a reason, unless ``leave_after`` is set.
         leave_after: If set, N ≥ 1: the only reason to leave is that none of the last N slates, the first slate not
             among them, got a click.

@@ -16,7 +16,8 @@ from gems_gym.common.files import scratch_folder
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.common.jobs import Executor, do_jobs
 from gems_gym.common.progress import track
-from gems_gym.datasets.players import (
+from gems_gym.datasets.hidden_folder import CHUNKS, NEW, Chunks
+from gems_gym.datasets.recording import (
     MakePolicy,
     Player,
     dataset_fields,
@@ -25,7 +26,6 @@ from gems_gym.datasets.players import (
     session_nbytes,
 )
 from gems_gym.datasets.sessions import Sessions, episode_digest, sessions_at_once
-from gems_gym.datasets.unfinished import CHUNKS, NEW, Chunks
 from gems_gym.datasets.workers import Playing, check_can_be_handed_over, play_by_jobs
 from gems_gym.datasets.world import (
     BELIEF_FILE,
@@ -116,7 +116,7 @@ def collect(
             policy and the boredom-aware oracle are measured on 500 test users.
         metadata: Further entries for the dataset's metadata, JSON values; names that it already uses are refused.
         fields: Further infos to record, names in the entry-point group ``gems_gym.dataset_fields``
-            (:class:`~gems_gym.datasets.players.DatasetField`).
+            (:class:`~gems_gym.datasets.recording.DatasetField`).
         overwrite: Replaces a dataset of this id once the new one is finished, and removes sessions that an unfinished
             collection with other arguments kept.
         progress: Draws a progress bar on stderr.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.array_files import read_npz
-from gems_gym.common.check_words import shown
+from gems_gym.common.check_messages import shown
 from gems_gym.common.files import whole_file
 from gems_gym.datasets.sessions import first_of
 from gems_gym.errors import require
@@ -325,7 +325,8 @@ def _steps(ends: NDArray[np.bool_]) -> NDArray[np.int64]:
     before = np.maximum.accumulate(
         np.where(ends, numbers, 0)
     )  # rows up to the last end, this row's own included
-    return numbers - np.concatenate([[0], before[:-1]])
+    found: NDArray[np.int64] = numbers - np.concatenate([[0], before[:-1]])
+    return found
 
 
 def _as_float32_and_flags(file: D4rlFile) -> tuple[D4rlFile, list[str]]:

@@ -21,7 +21,7 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym.artifacts import Artifact, load_artifact
 from gems_gym.artifacts.recorded import recorded_copy
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.common.check_words import shown
+from gems_gym.common.check_messages import shown
 from gems_gym.common.checks import checked
 from gems_gym.common.dataset_folders import ARTIFACTS, data_folder, dataset_file, read_metadata
 from gems_gym.common.progress import track

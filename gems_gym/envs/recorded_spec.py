@@ -164,7 +164,8 @@ def _check_ours(spec: EnvSpec) -> None:
     if not is_slate_world(spec):
         raise ValueError(
             f"environment {spec.id!r} is none of gems-gym's (its entry point is {spec.entry_point!r}): datasets are "
-            "recorded, and opened again, with GemsSlate and GemsSlateLatent environments and your own presets"
+            "recorded, and opened again, with GemsSlate and GemsSlateLatent environments and your own presets; other "
+            "dynamics are an entry point in the group gems_gym.dynamics (docs/extending.md)"
         )
 
 

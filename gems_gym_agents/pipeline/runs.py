@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -188,12 +187,10 @@ class OnlineRun(Run[World, OnlineVariant]):
 
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
-        parts = {kind: part.settings for kind, part in self.parts.items()}  # with world and seed
-        return {
-            **self.agent_settings(),
-            "num_envs": self.variant.num_envs,
-            **(parts or {"world": self.world.settings, "seed": self.seed}),
-        }
+        parts: dict[str, Any] = {kind: part.settings for kind, part in self.parts.items()}
+        if not parts:  # which hold world and seed
+            parts = {"world": self.world.settings, "seed": self.seed}
+        return {**self.agent_settings(), "num_envs": self.variant.num_envs, **parts}
 
     def modules(self) -> set[str]:
         """The modules that make the result."""
@@ -214,8 +211,8 @@ class OnlineRun(Run[World, OnlineVariant]):
         ranker = load_ranker(parts["ranker"].file) if "ranker" in parts else None
         belief = load_belief(parts["belief"].file) if "belief" in parts else None
         world = LatentWorld(self.world.spec, ranker, belief)
-        registered = gymnasium.spec(world.spec.id)
-        agent, training = self.train(world.users(variant.num_envs), world, env_spec=registered.to_json())
+        shared = replace(self.world, item_embeddings=None).spec  # without a file of this machine
+        agent, training = self.train(world.users(variant.num_envs), world, env_spec=shared.to_json())
         cpu_seconds = {kind: one["cpu_seconds"] for kind, one in made.items()} | {"training": training}
         # what it acts on from now on, if it has learned one of its own
         found = self.test(agent.policy, replace(world, belief=getattr(agent, "belief", None) or belief))

@@ -71,7 +71,7 @@ class World:
     @cached_property
     def parameters(self) -> tuple[SlateConfig, Catalog]:
         """The simulator's parameters, and the catalogue."""
-        overrides = {**self.overrides, "dynamics_version": self.version}
+        overrides = {"dynamics_version": self.version, **self.overrides}
         return resolve_world(self.preset, self.item_embeddings, overrides)
 
     @property
@@ -163,9 +163,6 @@ BELIEF = PartRecipe(name="belief", kind="belief/gru")
 """A GRU belief, pretrained with the default settings."""
 
 
-_ONLINE_AGENT = "sac"
-
-
 @dataclass(frozen=True, kw_only=True)
 class OnlineVariant:
     """An agent that learns online, with the ranker it acts through and the belief it observes, if it needs them.
@@ -187,7 +184,7 @@ class OnlineVariant:
     description: str
     ranker: PartRecipe | None = None
     belief: PartRecipe | None = BELIEF
-    agent: str = _ONLINE_AGENT
+    agent: str = "sac"
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: Count = 200_000
     num_envs: Count = 100
@@ -297,7 +294,7 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
             return variants[one]
         if not isinstance(one, Mapping):
             raise TypeError(f"a study's variant must be a name or a table of fields, got {one!r:.200}")
-        agent = plugins.load(plugins.AGENTS, one.get("agent", _ONLINE_AGENT))
+        agent = plugins.load(plugins.AGENTS, one.get("agent", OnlineVariant.agent))
         if agent.learns_from == "dataset":
             return _from_fields(OfflineVariant, "a study's variant", one)
         parts: dict[str, PartRecipe | None] = {} if observed_by(agent) == "beliefs" else {"belief": None}

@@ -3,9 +3,9 @@
 Every candidate of a generation serves the same users with the same randomness, as many more as the search gets finer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,18 @@ _CANDIDATES, _ELITE = 20, 6
 _FIRST_SPREAD_OF_COSTS = (0.2, 0.4, 0.6, 0.4, 0.3)
 _FIRST_SPREAD = 0.2
 _KEEP_CENTRE, _KEEP_SPREAD, _WIDEN = 0.2, 0.65, 1.15
+
+
+class PlansPolicy(Protocol):
+    """A policy with several plans, each of which can serve some of the users."""
+
+    def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> Any:
+        """Begin new sessions, each with one of the plans."""
+        ...
+
+    def act(self, state: Any, observations: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.int64], Any]:
+        """Choose every user's slate; see :class:`~gems_gym.policies.base.Policy`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ class SearchState:
 
     Attributes:
         generation: How many are done.
-        centre: float64 ``(5 + size,)``.
+        centre: float64, as long as a plan.
         spread: Same shape.
         total: Same shape, sum of the centres that are kept.
         rng: State of the generator that draws candidates, JSON types only.
@@ -79,6 +91,13 @@ class SearchState:
         centre = first_plan(model)
         spread = np.full(len(centre), _FIRST_SPREAD)
         spread[: NUM_COSTS + 1] = _FIRST_SPREAD_OF_COSTS
+        return cls.around(centre, spread, rng)
+
+    @classmethod
+    def around(
+        cls, centre: NDArray[np.float64], spread: NDArray[np.float64], rng: np.random.Generator
+    ) -> Self:
+        """Before the first generation, which is drawn around a plan."""
         return cls(0, centre, spread, np.zeros(len(centre)), dict(rng.bit_generator.state))
 
 
@@ -91,19 +110,40 @@ def search_plan(
     phases: tuple[Phase, ...],
     progress: bool = True,
 ) -> NDArray[np.float64]:
+    """The plan for a user model that earns the most clicks of training users; see :func:`search_policy`.
+
+    Returns:
+        float64 ``(5 + size,)``, see :class:`~gems_gym_agents.user_model.planner.PlannerPolicy`.
+    """
+
+    def policy_of(plans: NDArray[np.float64]) -> PlannerPolicy:
+        return PlannerPolicy(model, plans, SEARCHING)
+
+    return search_policy(policy_of, users, seed, state, keep, phases, progress)
+
+
+def search_policy(
+    policy_of: Callable[[NDArray[np.float64]], PlansPolicy],
+    users: SlateUsers,
+    seed: int,
+    state: SearchState,
+    keep: Callable[[SearchState], None],
+    phases: tuple[Phase, ...],
+    progress: bool = True,
+) -> NDArray[np.float64]:
     """The plan that earns the most clicks of training users.
 
     Args:
-        model: What is known of users.
+        policy_of: Makes a policy of plans, one a row.
         users: Of the world.
         seed: Block of training users.
-        state: From :meth:`SearchState.start`, or what an interrupted search kept.
+        state: From :meth:`SearchState.start` or :meth:`SearchState.around`, or what an interrupted search kept.
         keep: Called after each generation.
         phases: What to do.
         progress: Whether to show a progress bar on stderr.
 
     Returns:
-        float64 ``(5 + size,)``, see :class:`~gems_gym_agents.user_model.planner.PlannerPolicy`.
+        float64, as long as the plans.
     """
     rng = np.random.default_rng()
     rng.bit_generator.state = state.rng
@@ -116,7 +156,7 @@ def search_plan(
                     candidates = _drawn(state, rng)
                     seeds = user_seeds("training", seed, phase.users, met) * _CANDIDATES
                     which = np.repeat(np.arange(_CANDIDATES), phase.users)
-                    clicks = play(users, PlannerPolicy(model, candidates, SEARCHING), seeds, which)
+                    clicks = play(users, policy_of(candidates), seeds, which)
                     scores = clicks.reshape(_CANDIDATES, -1).mean(axis=1)
                     elite = candidates[np.argsort(-scores, kind="stable")[:_ELITE]]
                     state = _moved(state, elite, phase.kept, rng)
@@ -128,7 +168,7 @@ def search_plan(
 
 
 def play(
-    users: SlateUsers, policy: PlannerPolicy, seeds: list[int], plans: NDArray[np.int64] | None = None
+    users: SlateUsers, policy: PlansPolicy, seeds: list[int], plans: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
     """Play one whole session of each of many users.
 

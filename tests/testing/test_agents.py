@@ -31,6 +31,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "plas": {**OFFLINE, "warmup_steps": 2},
     "sac": ONLINE,
     "sac_end_to_end": {**ONLINE, "pretrained": False, "window": 2},
+    "world_model_planner": {
+        "steps": 256, "embedding_size": 4, "random_sessions": 128, "random_length": 6, "exploration_sessions": 300,
+        "exploration_length": 20, "grouping_updates": 2, "updates": 2, "atoms": 256,
+    },
 }  # fmt: skip
 
 

@@ -111,6 +111,10 @@ def test_the_clock_of_an_interrupted_training_goes_on_with_it(tmp_path):
     assert score().cpu_seconds < 60  # the agent begins anew
     (tmp_path / UNFINISHED_FOLDER / STATE_FILE).touch()
     assert 1000 <= score().cpu_seconds < 1060
+    ended_early = score()
+    with pytest.raises(KeyboardInterrupt), ended_early.keeping_time():
+        raise KeyboardInterrupt
+    assert 1000 < json.loads(clock.read_text())["seconds"] < 1060
     for torn in ("", "1000.0", '{"sec'):
         clock.write_text(torn)
         assert score().cpu_seconds < 60

@@ -1,5 +1,6 @@
 """A study of an agent that shows slates: without ranker and belief."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,8 @@ def test_it_runs_and_its_row_says_what_it_took(study, tmp_path):
     assert 0 <= result["test"]["worst"] <= result["test"]["mean_return"] <= 5 * 12
     agent = open_trained_agent(run.folder)
     assert agent.ranker is agent.belief is None
+    recorded = json.loads(agent.record["env_spec"])["kwargs"]
+    assert WORLD.items() <= recorded.items() and "item_embeddings" not in recorded
     results = write_results(study, tmp_path, "gems-gym compare own")
     (row,) = rows_of(results)
     assert (row.worst, row.by_seed) == (result["test"]["worst"], (result["test"]["mean_return"],))

@@ -228,5 +228,7 @@ def test_a_world_has_the_dynamics_of_its_version():
     world = World(name="mended", preset="diffuse_mix", version=1)
     assert world.spec.id == world.settings["env"] == "GemsSlate-diffuse_mix-v1"
     assert world.parameters[0].dynamics_version == 1
+    overridden = World(name="mended", preset="diffuse_mix", overrides={"dynamics_version": 1})
+    assert overridden.parameters[0] == world.parameters[0]
     with pytest.raises(ValueError, match="version must be"):
         World(name="mended", preset="diffuse_mix", version=2)

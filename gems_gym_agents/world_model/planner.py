@@ -1,0 +1,456 @@
+"""The planner: slates of highest value by one-step lookahead in a learned world model.
+
+The value of a slate is the number of clicks expected now, plus the value of the state that the clicks lead to. The
+value of a state is taken to be additive: what the items that were clicked are worth beyond their clicks (the user's
+state moves towards them), minus a cost for each group of items, which depends on how tired of it the user will be. That
+is asked of the world model: how tired after this slate, and after the next one if it gets 1, 2 or 3 more clicks on the
+group. With this form the expectation over clicks is exact without a sum over all combinations: an item that is clicked
+with probability p adds p · (1 + w · item), minus the expected increase of its group's cost.
+
+Slates are filled greedily: the position of highest examination first, each with the item that adds most.
+
+A *plan* is a vector of the numbers in that value: four costs, a shift of all logits, and w. It is found by
+:mod:`gems_gym_agents.user_model.search`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.common.arrays import best_items
+from gems_gym.common.compilation import compiled_with, inlined
+from gems_gym.policies.base import Observed, Shown
+from gems_gym_agents.user_model.belief import Schedule
+from gems_gym_agents.world_model.belief import BeliefState, Numbers, ParticleBelief, ask, query_of_user
+from gems_gym_agents.world_model.model import WorldModel
+
+KIND = "policy/world_model_planner"
+ACTING: Schedule = ((0, 256), (3, 64), (8, 24), (15, 8), (30, 1))
+"""Particles of the belief when the policy acts: 256 from step 0 on, 64 from step 3 on, and so on."""
+SEARCHING: Schedule = ((0, 48), (3, 16), (7, 6), (12, 2), (20, 1))
+"""Particles during the search for a plan: fewer, which is faster."""
+
+NUM_COSTS = 4
+"""Numbers of a plan, its first ones, that say what it costs if the user is tired of a group: after this slate, and
+after the next one if that gets 1, 2 and 3 clicks on the group."""
+FIRST_COSTS = (3.0, 4.5, 2.0, 0.8)
+FIRST_SPREAD_OF_COSTS = (0.6, 0.6, 0.5, 0.3)
+_FIRST_SHIFT, _FIRST_SPREAD_OF_SHIFT = 0.5, 0.5
+_FIRST_SPREAD = 0.1
+_MOST_CLICKS = 6
+"""On one group in a slate that are told apart."""
+_MOST_ITEMS = 5
+"""Of one group in a slate, unless there are too few groups."""
+_NEGLIGIBLE = 0.03
+"""Groups whose best item is worth less than this share of the best item of all have no cost: they are not shown."""
+_SMALLEST_WEIGHT = 1e-4
+"""Particles of a smaller weight are left out of the average."""
+
+
+def first_plan(model: WorldModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where a search for a plan starts, and how far it looks around: ``(5 + size,)`` each."""
+    size = model.items.shape[1]
+    return (
+        np.array([*FIRST_COSTS, _FIRST_SHIFT] + [0.0] * size),
+        np.array([*FIRST_SPREAD_OF_COSTS, _FIRST_SPREAD_OF_SHIFT] + [_FIRST_SPREAD] * size),
+    )
+
+
+class Groups(NamedTuple):
+    """The items sorted by group, laid out for the kernel."""
+
+    ids: NDArray[np.int64]  # (num_items,)
+    starts: NDArray[np.int64]  # (num_groups + 1,), group g has ids starts[g] to starts[g + 1] - 1
+    most: int  # items of one group in a slate, at most
+
+
+class Worths(NamedTuple):
+    """Plans, one per row, laid out for the kernel."""
+
+    bonus: NDArray[np.float32]  # (num_plans, num_items), w · item
+    costs: NDArray[np.float64]  # (num_plans, 4)
+    shift: NDArray[np.float64]  # (num_plans,)
+
+
+class PlannerState(NamedTuple):
+    """What a planner remembers of its sessions, one row per user."""
+
+    belief: BeliefState
+    plans: NDArray[np.int64]  # (num_users,), which plan serves each user
+
+
+class WorldModelPolicy:
+    """Shows each user the slate of highest value under a learned world model.
+
+    It is deterministic: a slate depends only on the slates and clicks before it.
+
+    Args:
+        model: A learned world model.
+        plans: One plan, float64 ``(5 + size,)`` for embeddings of ``size`` numbers: four costs, of which negative ones
+            count as 0, the shift of logits, and w. Or several, ``(num_plans, 5 + size)``, which can serve different
+            users at the same time.
+        schedule: How many particles the belief has from which step on.
+
+    Attributes:
+        actions: "slates".
+        observes: "slates".
+        model: What was given.
+        plans: float64 ``(num_plans, 5 + size)``.
+        sha256: Digest of the file it was saved to or read from, None if there is none.
+
+    Raises:
+        ValueError: A plan has another length than the model requires, or a number that is not finite.
+    """
+
+    actions: Shown = "slates"
+    observes: Observed = "slates"
+
+    def __init__(self, model: WorldModel, plans: NDArray[np.float64], schedule: Schedule = ACTING) -> None:
+        self.model = model
+        self.plans = np.atleast_2d(np.asarray(plans, np.float64))
+        self.sha256: str | None = None
+        size = NUM_COSTS + 1 + model.items.shape[1]
+        if self.plans.ndim != 2 or self.plans.shape[1] != size or not np.isfinite(self.plans).all():
+            raise ValueError(f"plans must hold {size} finite numbers each, got shape {np.shape(plans)}")
+        self._belief = ParticleBelief(model, schedule)
+        self._groups = _groups(model)
+        self._worths = Worths(
+            np.ascontiguousarray(self.plans[:, NUM_COSTS + 1 :] @ model.items.T, dtype=np.float32),
+            np.maximum(self.plans[:, :NUM_COSTS], 0.0),
+            self.plans[:, NUM_COSTS].copy(),
+        )
+        self._order = np.argsort(-model.examination, kind="stable")
+
+    def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
+        """Begin new sessions.
+
+        Args:
+            seeds: One per user; only their number matters, as the policy draws nothing.
+            plans: Which of the plans serves each user; the first one for all if None.
+        """
+        chosen = np.zeros(len(seeds), np.int64) if plans is None else plans
+        return PlannerState(self._belief.initial(len(seeds)), chosen)
+
+    def act(
+        self, state: PlannerState, observations: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.int64], PlannerState]:
+        """Choose every user's slate.
+
+        Args:
+            state: From :meth:`open` or the last call; it is used once.
+            observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown last.
+
+        Returns:
+            Slates, int64 ``(num_users, slate_size)``, and the next state.
+        """
+        slates, clicks = (np.asarray(observations[name], dtype=np.int64) for name in ("slate", "clicks"))
+        belief = self._belief.update(state.belief, slates, clicks)
+        chosen = np.empty_like(slates)
+        _fill_slates(
+            self._belief.numbers, self._groups, self._worths, self._order, state.plans, belief.particles,
+            belief.log_weights, belief.memory.recent, belief.memory.ages, belief.memory.detected, belief.memory.tired,
+            chosen,
+        )  # fmt: skip
+        return chosen, PlannerState(belief, state.plans)
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Write model and plans as one safetensors file; returns its sha256 as hex, and keeps it."""
+        tensors = self.model.tensors() | {"plans": self.plans}
+        self.sha256 = save_artifact(path, KIND, tensors, self.model.header())
+        return self.sha256
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "WorldModelPolicy":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ArtifactError: The file is damaged, or holds no world-model planner.
+        """
+        artifact = load_artifact(path, KIND)
+        model = WorldModel.from_artifact(artifact)
+        try:
+            policy = cls(model, artifact.tensors["plans"])
+        except (KeyError, ValueError) as error:
+            raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
+        policy.sha256 = artifact.sha256
+        return policy
+
+
+def _groups(model: WorldModel) -> Groups:
+    counts = np.bincount(model.groups, minlength=model.num_groups)
+    most = min(_MOST_ITEMS, model.slate_size)
+    while np.minimum(counts, most).sum() < model.slate_size:  # too few groups to fill a slate
+        most += 1
+    return Groups(np.argsort(model.groups, kind="stable"), np.concatenate([[0], counts.cumsum()]), most)
+
+
+# relevance is a sum over particles and components, whose order does not matter
+_fast = compiled_with(
+    error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp", "nnan"}
+)
+
+
+@_fast
+def _fill_slates(
+    numbers: Numbers,
+    groups: Groups,
+    worths: Worths,
+    order: NDArray[np.int64],
+    plans: NDArray[np.int64],
+    particles: NDArray[np.float64],
+    log_weights: NDArray[np.float64],
+    recent: NDArray[np.int64],
+    ages: NDArray[np.int64],
+    detected: NDArray[np.float64],
+    tired: NDArray[np.float64],
+    slates: NDArray[np.int64],
+) -> None:
+    """Fill the slate of every user.
+
+    Args:
+        numbers: Of the model.
+        groups: All items.
+        worths: All plans.
+        order: Positions in falling order of examination, ``(slate_size,)``.
+        plans: Which plan serves each user, ``(num_users,)``.
+        particles: Possible states of each user, ``(num_users, num_particles, size)``.
+        log_weights: Their log weights, ``(num_users, num_particles)``.
+        recent: See :class:`~gems_gym_agents.world_model.belief.Memory`, as the next three.
+        ages: Likewise.
+        detected: Likewise.
+        tired: Likewise.
+        slates: The result is written here, ``(num_users, slate_size)``.
+    """
+    num_users, num_groups = tired.shape
+    num_items = numbers.items.shape[1]
+    relevance = np.empty(num_items, np.float32)
+    value = np.empty(num_items, np.float32)
+    sorted_value = np.empty(num_items, np.float32)
+    logits = np.empty(num_items, np.float32)
+    best = np.empty((num_groups, groups.most), np.int64)  # items of each group, best first
+    num_best = np.empty(num_groups, np.int64)
+    taken = np.empty(num_groups, np.int64)
+    worthless = np.empty(num_groups, np.bool_)  # groups without a good item
+    costs = np.empty((num_groups, _MOST_CLICKS + 1))  # of a group by the number of clicks on it
+    chances = np.empty((num_groups, _MOST_CLICKS + 1))  # of so many clicks on the slate so far
+    increases = np.empty(num_groups)  # expected increase of a group's cost by one more click
+    for u in range(num_users):
+        plan = plans[u]
+        _expected_relevance(
+            numbers, worths.shift[plan], particles[u], log_weights[u], tired[u], logits, relevance
+        )
+        for i in range(num_items):
+            value[i] = relevance[i] * (np.float32(1.0) + worths.bonus[plan, i])
+        largest = _best_of_groups(groups, value, sorted_value, best, num_best)
+        for group in range(num_groups):
+            worthless[group] = num_best[group] == 0 or value[best[group, 0]] < _NEGLIGIBLE * largest
+        _costs_of_clicks(numbers, worths.costs[plan], recent[u], ages[u], detected[u], worthless, costs)
+        chances[:] = 0.0
+        chances[:, 0] = 1.0
+        increases[:] = costs[:, 1] - costs[:, 0]
+        taken[:] = 0
+        total = 0.0  # value of the slate so far, uncrowded
+        for s in order:
+            chosen = -1
+            most = -np.inf
+            for group in range(num_groups):
+                if taken[group] < num_best[group]:
+                    i = best[group, taken[group]]
+                    worth = numbers.examination[s] * (value[i] - relevance[i] * increases[group])
+                    crowding = numbers.crowding[taken[group] + 1] - numbers.crowding[taken[group]]
+                    gain = np.exp(-crowding) * (total + worth) - total
+                    if gain > most:
+                        chosen, most = group, gain
+            i = best[chosen, taken[chosen]]
+            slates[u, s] = i
+            total += numbers.examination[s] * (value[i] - relevance[i] * increases[chosen])
+            taken[chosen] += 1
+            _count_click(chances[chosen], numbers.examination[s] * relevance[i])
+            increases[chosen] = 0.0
+            for count in range(_MOST_CLICKS):
+                increases[chosen] += chances[chosen, count] * (
+                    costs[chosen, count + 1] - costs[chosen, count]
+                )
+
+
+@inlined
+def _best_of_groups(
+    groups: Groups,
+    value: NDArray[np.float32],
+    sorted_value: NDArray[np.float32],
+    best: NDArray[np.int64],
+    num_best: NDArray[np.int64],
+) -> float:
+    """Write the items of highest value of each group, best first, and how many; returns the highest value of all.
+
+    ``sorted_value`` is scratch space.
+    """
+    largest = 0.0
+    for j in range(value.shape[0]):
+        sorted_value[j] = value[groups.ids[j]]
+    for group in range(best.shape[0]):
+        start = groups.starts[group]
+        num_best[group] = best_items(sorted_value[start : groups.starts[group + 1]], best[group])
+        for place in range(num_best[group]):
+            best[group, place] = groups.ids[start + best[group, place]]
+        if num_best[group] > 0:
+            largest = max(largest, value[best[group, 0]])
+    return largest
+
+
+@inlined
+def _count_click(chances: NDArray[np.float64], clicked: float) -> None:
+    """Add an item that is clicked with some probability to the distribution of the number of clicks."""
+    last = chances.shape[0] - 1
+    chances[last] += clicked * chances[last - 1]
+    for count in range(last - 1, 0, -1):
+        chances[count] += clicked * (chances[count - 1] - chances[count])
+    chances[0] *= 1.0 - clicked
+
+
+@inlined
+def _expected_relevance(
+    numbers: Numbers,
+    shift: float,
+    particles: NDArray[np.float64],
+    log_weights: NDArray[np.float64],
+    tired: NDArray[np.float64],
+    logits: NDArray[np.float32],
+    relevance: NDArray[np.float32],
+) -> None:
+    """Write each item's probability of being relevant to one user, averaged over the particles.
+
+    ``logits`` is scratch space.
+    """
+    size = particles.shape[1]
+    query = np.empty((size + 1, size + 1))
+    asked = np.empty(size + 1)
+    query_of_user(numbers, tired, query)
+    total = 0.0
+    for p in range(particles.shape[0]):
+        total += np.exp(log_weights[p])
+    relevance[:] = np.float32(0.0)
+    for p in range(particles.shape[0]):
+        weight = np.exp(log_weights[p]) / total
+        if weight >= _SMALLEST_WEIGHT:
+            ask(query, particles[p], asked)
+            asked[size] += shift
+            for i in range(logits.shape[0]):
+                logits[i] = -tired[numbers.groups[i]]
+            _add_products(numbers.items, asked, logits)
+            _add_logistic(logits, weight, relevance)
+
+
+# The next two are functions of few arrays because only then their loops use vector instructions.
+
+
+@_fast
+def _add_products(
+    items: NDArray[np.float32], asked: NDArray[np.float64], logits: NDArray[np.float32]
+) -> None:
+    """Add ``asked @ items`` to the logits."""
+    for k in range(items.shape[0]):
+        factor = np.float32(asked[k])
+        for i in range(items.shape[1]):
+            logits[i] += factor * items[k, i]
+
+
+@_fast
+def _add_logistic(logits: NDArray[np.float32], weight: float, relevance: NDArray[np.float32]) -> None:
+    """Add a weight times the logistic function, with exp(x) as (1 + x / 256)^256: within 2 % for |x| < 3."""
+    factor = np.float32(weight)
+    one = np.float32(1.0)
+    for i in range(logits.shape[0]):
+        power = one - min(max(logits[i], np.float32(-12.0)), np.float32(20.0)) * np.float32(1.0 / 256.0)
+        for _ in range(8):
+            power *= power
+        # the last term keeps the order of items that are hardly ever clicked
+        relevance[i] += factor * (one / (one + power) + np.float32(1e-8) * logits[i])
+
+
+@inlined
+def _look_ahead(
+    numbers: Numbers,
+    group: int,
+    recent: NDArray[np.int64],
+    ages: NDArray[np.int64],
+    pushed: int,
+    one: NDArray[np.float64],
+    two: NDArray[np.float64],
+) -> None:
+    """Write what detectors will see of a group's clicks so far, after one slate and after two."""
+    num_recent, last_age = recent.shape[0], numbers.patterns.shape[1] - 1
+    one[:] = numbers.detection
+    two[:] = numbers.detection
+    for n in range(num_recent):
+        if recent[n] == group:
+            one += numbers.patterns[min(n + pushed, num_recent), min(ages[n] + 1, last_age)]
+            two += numbers.patterns[min(n + 2 * pushed, num_recent), min(ages[n] + 2, last_age)]
+
+
+@inlined
+def _costs_of_clicks(
+    numbers: Numbers,
+    prices: NDArray[np.float64],
+    recent: NDArray[np.int64],
+    ages: NDArray[np.int64],
+    detected: NDArray[np.float64],
+    worthless: NDArray[np.bool_],
+    costs: NDArray[np.float64],
+) -> None:
+    """Write what it costs by how tired the user becomes if so many items of a group are clicked in the next slate.
+
+    Args:
+        numbers: Of the model.
+        prices: Of being tired, ``(4,)``: after the slate, and after one more with 1, 2 or 3 clicks on the group.
+        recent: Groups of the newest clicks, newest first, ``(num_recent,)``.
+        ages: In steps, same shape.
+        detected: ``(num_steps, num_groups, num_detectors)``.
+        worthless: Groups whose cost is left at 0, as they are not shown anyway, ``(num_groups,)``.
+        costs: The result is written here, ``(num_groups, _MOST_CLICKS + 1)``.
+    """
+    last_age, detectors = numbers.patterns.shape[1] - 1, numbers.patterns.shape[2]
+    num_recent = recent.shape[0]
+    # how far the clicks on a slate push those before back: as many as are expected if all items are relevant
+    pushed = max(int(numbers.examination.sum() + 0.5), 1)
+    new, newer = np.zeros(detectors), np.zeros(detectors)  # a click on the slate, one and two steps later
+    for n in range(pushed):
+        for c in range(detectors):
+            new[c] += numbers.patterns[min(n, num_recent), 0, c] / pushed
+            newer[c] += numbers.patterns[min(n + pushed, num_recent), min(1, last_age), c] / pushed
+    factor = np.exp(-new)
+    seen = np.empty((2, detectors))  # by detectors after one and two steps, without clicks on the slate
+    one, two = seen[0], seen[1]
+    for group in range(costs.shape[0]):
+        if worthless[group]:
+            costs[group] = 0.0
+            continue
+        _look_ahead(numbers, group, recent, ages, pushed, one, two)
+        tired_one = tired_two = 0.0  # by what was detected before
+        for ago in range(detected.shape[0] - 1):
+            for c in range(detectors):
+                tired_one += numbers.span[c, ago + 1] * detected[ago, group, c]
+                if ago + 2 < detected.shape[0]:
+                    tired_two += numbers.span[c, ago + 2] * detected[ago, group, c]
+        for clicks in range(costs.shape[1]):
+            after_one, after_two = tired_one, tired_two
+            once = twice = thrice = 0.0
+            for c in range(detectors):
+                found = 1.0 / (1.0 + np.exp(-one[c] - clicks * new[c]))
+                after_one += numbers.span[c, 0] * found
+                after_two += numbers.span[c, 1] * found
+                odds = np.exp(-two[c] - clicks * newer[c])
+                once += numbers.span[c, 0] / (1.0 + odds * factor[c])
+                twice += numbers.span[c, 0] / (1.0 + odds * factor[c] ** 2)
+                thrice += numbers.span[c, 0] / (1.0 + odds * factor[c] ** 3)
+            costs[group, clicks] = (
+                prices[0] * (1.0 - np.exp(-after_one))
+                + prices[1] * (1.0 - np.exp(-after_two - once))
+                + prices[2] * (1.0 - np.exp(-after_two - twice))
+                + prices[3] * (1.0 - np.exp(-after_two - thrice))
+            )

@@ -1,0 +1,131 @@
+"""The whole agent, in the small world."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gems_gym.artifacts.unfinished import is_unfinished
+from gems_gym.policies import make_policy
+from gems_gym.user_splits import user_seeds
+from gems_gym_agents.evaluation import evaluate
+from gems_gym_agents.user_model import search
+from gems_gym_agents.world_model import training
+from gems_gym_agents.world_model.agent import WorldModelPlannerAgent
+from gems_gym_agents.world_model.planner import WorldModelPolicy
+from tests.agents.user_model.small_world import OnlySlates, make_users
+
+SMALL: dict[str, Any] = {
+    "embedding_size": 10, "random_sessions": 65_536, "random_length": 3, "exploration_sessions": 3072,
+    "grouping_updates": 80, "updates": 120, "atoms": 256,
+}  # fmt: skip
+STEPS = 20 * (64 + 128 + 256) * 30
+
+
+def fitted(env: Any = None, **arguments: Any) -> WorldModelPlannerAgent:
+    agent = WorldModelPlannerAgent(**SMALL)
+    agent.fit(
+        make_users(1024) if env is None else env,
+        **{"steps": STEPS, "seed": 0, "progress": False, **arguments},
+    )
+    return agent
+
+
+@pytest.fixture(scope="module")
+def agent() -> WorldModelPlannerAgent:
+    return fitted()
+
+
+@pytest.mark.slow
+def test_it_learns(agent: WorldModelPlannerAgent) -> None:
+    env, seeds = make_users(100), user_seeds("validation", 0, 200)
+    clicks = evaluate(agent.policy, env, seeds).mean_return
+    assert clicks > 1.5 * evaluate(make_policy("random", env), env, seeds).mean_return
+
+
+@pytest.mark.slow
+def test_it_learns_from_clicks_alone(agent: WorldModelPlannerAgent) -> None:
+    """The same, bit for bit, from an environment that shows nothing else, to another number of users."""
+    hidden = fitted(OnlySlates(300))
+    np.testing.assert_array_equal(hidden.policy.plans, agent.policy.plans)
+    np.testing.assert_array_equal(hidden.policy.model.items, agent.policy.model.items)
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_resumes_with_the_same_result(
+    agent: WorldModelPlannerAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: Any, **named: Any) -> Any:
+        raise InterruptedError
+
+    def interrupted(module: Any, name: str, how: Any = stop) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, how)
+            with pytest.raises(InterruptedError):
+                fitted(directory=tmp_path)
+        assert is_unfinished(tmp_path)
+
+    interrupted(training, "learn_model")
+    interrupted(training, "search_policy")
+    with pytest.raises(ValueError, match="seed=0 .now 1."):
+        fitted(directory=tmp_path, seed=1)
+    moved = search._moved
+
+    def stop_after_one(state: search.SearchState, *arguments: Any) -> search.SearchState:
+        return moved(state, *arguments) if state.generation == 0 else stop()
+
+    interrupted(search, "_moved", stop_after_one)
+    resumed = fitted(directory=tmp_path)
+    np.testing.assert_array_equal(resumed.policy.plans, agent.policy.plans)
+    resumed.save(tmp_path)
+    assert not is_unfinished(tmp_path)
+    read = WorldModelPlannerAgent.load(tmp_path)
+    assert isinstance(read, WorldModelPolicy)
+    np.testing.assert_array_equal(read.plans, agent.policy.plans)
+
+
+@pytest.mark.slow
+def test_train_and_evaluate(
+    program: Callable[..., tuple[int, str, str]], tiny_env: str, tmp_path: Path
+) -> None:
+    options = {
+        **SMALL,
+        "random_sessions": 4096,
+        "exploration_sessions": 512,
+        "grouping_updates": 5,
+        "updates": 5,
+    }
+    chosen = [word for name, value in options.items() for word in ("--option", f"{name}={value}")]
+    code, out, err = program(
+        "train", "world_model_planner", "--env", tiny_env, "--steps", 1, "--out", "agent", "--num-envs", 512,
+        "--validation-users", 50, *chosen, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    trained = json.loads(out)
+    assert {file.name for file in (tmp_path / "agent").iterdir()} == {
+        "agent.json", "policy.safetensors", "world_model_planner.json"
+    }  # fmt: skip
+    code, out, err = program("evaluate", "agent", "--split", "validation", "--episodes", 50, "--json")
+    assert code == 0, err
+    assert json.loads(out)["mean_return"] == pytest.approx(trained["validation_return"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"embedding_sizes": 2}, "did you mean 'embedding_size'"),
+        ({"atoms": 0}, "atoms must be an integer ≥ 1"),
+        ({"updates": 0}, "updates must be an integer ≥ 1"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        WorldModelPlannerAgent(**options)
+
+
+def test_an_agent_that_was_not_fitted_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="call fit first"):
+        WorldModelPlannerAgent().save(tmp_path)
