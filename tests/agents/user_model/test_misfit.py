@@ -44,7 +44,8 @@ def test_the_truth_fits() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("timeout", 3), ("diversity_penalty", 1.5)])
 def test_a_rule_that_is_not_quite_right_is_noticed(name: str, value: int) -> None:
-    rules = replace(true_model().rules, **{"diversity_threshold": 4, name: value})
+    changes: dict[str, Any] = {"diversity_threshold": 4, name: value}
+    rules = replace(true_model().rules, **changes)
     assert check(replace(true_model(), rules=rules), log_of("family")).found
 
 
