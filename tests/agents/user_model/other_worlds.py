@@ -73,7 +73,7 @@ class OtherUsers(VectorEnv[Any, Any, Any]):
         still = users.bored & (users.bored_timeout > 1)
         bored: NDArray[np.bool_] = still | (clicks.sum(axis=1) >= dynamics.boredom_threshold)
         if self._kind == "churn":
-            bored |= bored.any(axis=1)[:, None]
+            bored[:] = np.any(bored, axis=1, keepdims=True)
         return bored
 
     def _change(self, slates: NDArray[np.int64], clicks: NDArray[np.bool_]) -> None:
