@@ -22,6 +22,9 @@ from gems_gym.errors import unknown_name
 
 PRESET_NAME = re.compile(r"[A-Za-z0-9_]+")
 
+OWN_DYNAMICS = "gems"
+"""The dynamics that are known without a look at all installed packages."""
+
 _SMALLEST = float(np.finfo(np.float64).tiny)
 
 
@@ -58,6 +61,13 @@ class SlateConfig:
             first-slate clicks are logged with a time stamp like all others, the short-term topic is that of the
             item clicked last, and a click is recent for exactly ``boredom_moving_window`` steps (one less than in 0).
         click_only_once: If true, items already clicked in the session (first slate's included) have relevance 0.
+        leave_probability: Probability p in [0, 1] with which a reason to leave ends the session; 0: users stay. After
+            a slate with k reasons the user leaves with probability 1 − (1 − p)^k. Every topic that bored the user at
+            this slate is a reason, unless ``leave_after`` is set.
+        leave_after: If set, N ≥ 1: the only reason to leave is that none of the last N slates, the first slate not
+            among them, got a click.
+        dynamics: How users click and change: ``"gems"``, or those of another package, by their name in the entry-point
+            group ``gems_gym.dynamics``; see :func:`gems_gym.simulator.make_simulator`.
 
     Raises:
         TypeError: A value of the wrong type.
@@ -88,12 +98,17 @@ class SlateConfig:
     boredom_timeout: Count = 5
     recent_items_maxlen: Count = 10
     click_only_once: bool = False
+    leave_probability: Probability = 0.0
+    leave_after: Count | None = None
     dynamics_version: Annotated[int, Interval(ge=0, le=1)] = 0
+    dynamics: str = OWN_DYNAMICS
 
     def __post_init__(self) -> None:
         """Normalise numpy scalars to Python's and check every value."""
         check_fields(self)
         check_click_model(self.click_model)
+        if self.dynamics != OWN_DYNAMICS and self.dynamics not in (known := plugins.names(plugins.DYNAMICS)):
+            raise unknown_name("dynamics", self.dynamics, known)
         if self.slate_size > self.num_items:
             raise ValueError(
                 f"slate_size={self.slate_size} is larger than the catalogue, num_items={self.num_items}; "
@@ -138,6 +153,11 @@ class SlateConfig:
     def embedding_size(self) -> int:
         """D = num_topics · topic_size, the length of item and user embeddings."""
         return self.num_topics * self.topic_size
+
+    @property
+    def users_leave(self) -> bool:
+        """Whether a session may end before ``episode_length`` steps."""
+        return self.leave_probability > 0.0
 
     def position_propensities(self) -> NDArray[np.float64]:
         """Probability that a user looks at each position of the slate.

@@ -27,6 +27,8 @@ POLICIES = "gems_gym.policies"
 AGENTS = "gems_gym.agents"
 PRESETS = "gems_gym.presets"
 CLICK_MODELS = "gems_gym.click_models"
+DYNAMICS = "gems_gym.dynamics"
+DATASET_FIELDS = "gems_gym.dataset_fields"
 EXECUTORS = "gems_gym.executors"
 TABLE_COLUMNS = "gems_gym.table_columns"
 TRACKERS = "gems_gym.trackers"
@@ -41,6 +43,8 @@ GROUPS: dict[str, str] = {
     AGENTS: "agent",
     PRESETS: "preset",
     CLICK_MODELS: "click model",
+    DYNAMICS: "dynamics",
+    DATASET_FIELDS: "dataset field",
     EXECUTORS: "executor",
     TABLE_COLUMNS: "table column",
     TRACKERS: "tracker",

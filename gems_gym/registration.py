@@ -15,6 +15,7 @@ from gems_gym import plugins
 from gems_gym.common.checks import checked_arguments
 from gems_gym.config import PRESET_NAME, PRESETS, SlateConfig, check_preset, preset_config, preset_names
 
+Version = Annotated[int, Interval(ge=0, le=1)]
 VERSIONS = (0, 1)
 """The versions of the dynamics that every preset is registered with; see ``SlateConfig.dynamics_version``."""
 
@@ -28,7 +29,7 @@ _LATENT_VECTOR = "gems_gym.envs.latent_vector:LatentSlateVectorEnv"
 
 
 @checked_arguments
-def environment_id(preset: str, version: Annotated[int, Interval(ge=0, le=1)] = 0) -> str:
+def environment_id(preset: str, version: Version = 0) -> str:
     """The id that a preset's world is registered under.
 
     Args:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
@@ -19,14 +20,19 @@ class Moment:
         observations: What the users' agent sees now, batched.
         infos: The environment's infos of this step, batched.
         actions: What led here, batched; None at the opening.
-        rewards: float32 ``(num_users,)``; None at the opening.
+        rewards: float32 ``(num_users,)``, 0 where the session had ended before; None at the opening.
+        playing: bool ``(num_users,)``: whose session this step is part of. The other rows are of sessions that nobody
+            asked for.
+        left: bool ``(num_users,)``: whose session ends here since the user left.
     """
 
     step: int
     observations: Any
     infos: dict[str, Any]
-    actions: NDArray[Any] | None = None
-    rewards: NDArray[Any] | None = None
+    actions: NDArray[Any] | None
+    rewards: NDArray[Any] | None
+    playing: NDArray[np.bool_]
+    left: NDArray[np.bool_]
 
 
 def play_sessions(
@@ -34,13 +40,16 @@ def play_sessions(
 ) -> Iterator[Moment]:
     """Play one complete session of every user.
 
+    A user whose session ends before the others' is followed by another one, whom nobody looks at: all users of a vector
+    environment take the same number of steps.
+
     Args:
         env: A vector environment (wrapped or not) without autoreset: ``autoreset_mode="disabled"``.
         policy: Acts in it.
         user_seeds: The users, as many as the environment steps together.
 
     Yields:
-        The opening, then every step, until all sessions are truncated.
+        The opening, then every step, until all sessions have ended.
 
     Raises:
         ValueError: An environment with autoreset, or another number of users.
@@ -56,13 +65,21 @@ def play_sessions(
         )
     observations, infos = env.reset(seed=list(user_seeds))  # type: ignore[arg-type]
     state = policy.open(user_seeds)
-    yield Moment(0, observations, infos)
-    step, ended = 0, False
-    while not ended:
+    playing, nobody = np.ones(env.num_envs, np.bool_), np.zeros(env.num_envs, np.bool_)
+    yield Moment(0, observations, infos, None, None, playing, nobody)
+    step = 0
+    while True:
         actions, state = policy.act(state, observations)
-        observations, rewards, _, truncated, infos = env.step(actions)
-        step, ended = step + 1, bool(truncated.all())
-        yield Moment(step, observations, infos, actions, rewards)
+        observations, rewards, terminated, truncated, infos = env.step(actions)
+        step += 1
+        rewards = rewards if playing.all() else np.where(playing, rewards, 0)
+        yield Moment(step, observations, infos, actions, rewards, playing, playing & terminated)
+        ended = terminated | truncated
+        playing = playing & ~ended
+        if not playing.any():
+            return
+        if ended.any():
+            observations, _ = env.reset(options={"reset_mask": ended})
 
 
 def user_batches(user_seeds: Sequence[int], num_envs: int) -> Iterator[tuple[list[int], int]]:

@@ -1,7 +1,8 @@
 """A trained agent: its policy, the ranker and belief it acts through, and how it was made.
 
 As a folder it holds all of these. As one file, which is how policies are shipped, it is a
-:class:`~gems_gym.policies.actor.Actor` whose metadata name its agent, and its ranker and belief with their sha256.
+:class:`~gems_gym.policies.actor.Actor` whose metadata name its agent, and its ranker and belief with their sha256; or,
+where the agent shows slates itself, a file of the kind "policy/AGENT", which that agent reads.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import __version__, plugins
-from gems_gym.artifacts import same_content, shipped
+from gems_gym.artifacts import load_artifact, same_content, shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.files import read_json, write_json
@@ -26,7 +27,7 @@ from gems_gym.envs.recorded_spec import rebuilt_spec
 from gems_gym.errors import unknown_name
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
-from gems_gym.policies.actor import Actor
+from gems_gym.policies.actor import KIND, Actor
 from gems_gym.policies.base import as_policy
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
@@ -75,12 +76,20 @@ class TrainedAgent:
 def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
     """Raise a clear error unless an agent was trained with the ranker and the belief of a latent environment.
 
-    A slate environment's id names neither: there every agent acts through its own.
+    A slate environment's id names neither: there every agent acts through its own. An agent without a ranker knows
+    items by their ids: the environment must have the catalogue that its record names, if it names one.
 
     Raises:
-        ValueError: A latent environment with another ranker or belief than the agent's.
+        ValueError: A latent environment with another ranker or belief than the agent's; another catalogue.
     """
     spec = gymnasium.spec(env) if isinstance(env, str) else env
+    if (learned := agent.record.get("catalog_hash")) is not None:
+        found = gymnasium.make(slate_spec(spec)).unwrapped.catalog.hash  # type: ignore[attr-defined]
+        if found != learned:
+            raise ValueError(
+                f"the agent {agent.name!r} knows the items of the catalogue {learned}, but {spec.id} with its keywords "
+                f"has {found}: item ids mean other items there"
+            )
     if not is_latent(spec):
         return
     parts: tuple[tuple[str, Ranker | BeliefEncoder | None, Callable[..., Any]], ...] = (
@@ -199,7 +208,16 @@ def open_trained_agent(name_or_path: str | os.PathLike[str], checkpoint: int | N
 
 
 def _open_policy(name_or_file: str | os.PathLike[str]) -> TrainedAgent:
-    actor = Actor.load(shipped.path(name_or_file, "policy"))
+    artifact = load_artifact(shipped.path(name_or_file, "policy"), "policy")
+    if artifact.kind != KIND:
+        name = artifact.kind.partition("/")[2]
+        read = getattr(plugins.load(plugins.AGENTS, name), "policy_from_artifact", None)
+        if read is None:
+            raise ValueError(
+                f"{str(name_or_file)!r}: the agent {name!r} reads no single files; give its folder"
+            )
+        return TrainedAgent(name, read(artifact), None, None, dict(artifact.header.get("metadata", {})))
+    actor = Actor.from_artifact(artifact)
     made = actor.metadata
     if not {"agent", "ranker", "belief", "command"} <= made.keys():
         raise ValueError(

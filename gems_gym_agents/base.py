@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from gems_gym.policies import Policy
+from gems_gym.policies.base import Observed, Shown
 
 Evaluate = Callable[..., float]
 """Scores a :class:`~gems_gym.policies.Policy` on users that training never sees: mean clicks per session, higher is
@@ -18,6 +19,18 @@ A second argument, a :class:`gems_gym.beliefs.BeliefEncoder`, is the belief that
 
 class DivergedError(RuntimeError):
     """Training produced values that can't be right: |Q| far beyond its bound, or NaN."""
+
+
+def observed_by(agent_class: Any) -> Observed:
+    """What an agent sees, see :class:`Agent`."""
+    observed: Observed = getattr(agent_class, "observes", "beliefs")
+    return observed
+
+
+def chosen_by(agent_class: Any) -> Shown:
+    """What an agent chooses, see :class:`Agent`."""
+    chosen: Shown = getattr(agent_class, "actions", "latents")
+    return chosen
 
 
 def world_options(agent_class: Any, preset: str | None) -> dict[str, Any]:
@@ -43,6 +56,11 @@ class Agent(Protocol):
     objects with ``interactions``, ``actor`` (a policy), ``belief`` (its own, or None) and ``mean_of`` (of how
     many policies it is the mean, 1 if of none). ``--checkpoint`` chooses among them.
 
+    An attribute ``logged_interactions``, if there is one, is how many slates the agent logged before its ``steps``.
+
+    A class method ``policy_from_artifact(artifact)``, if there is one, reads the policy of an agent that shows slates
+    from a single file of the kind "policy/AGENT" (:func:`gems_gym.artifacts.load_artifact`): so it can be shipped.
+
     An agent that learns a belief of its own has it as the attribute ``belief`` once it is fitted, and acts on it.
     """
 
@@ -65,7 +83,8 @@ class Agent(Protocol):
 
         Args:
             source: A ``minari.MinariDataset`` or its id, or a ``gymnasium.vector.VectorEnv`` (see ``learns_from``).
-            steps: Gradient updates (dataset agents) or environment interactions (environment agents), at least 1.
+            steps: Gradient updates (dataset agents) or environment interactions (environment agents), at least 1. An
+                agent may have a default, which ``gems-gym train`` then uses where no ``--steps`` is given.
             seed: Decides everything random; the same seed on the same CPU build gives the same agent.
             directory: Where checkpoints and curves go; ``None`` writes nothing. An agent may leave there what an
                 interrupted run resumes from (:mod:`gems_gym.artifacts.unfinished`), and then does so when it is

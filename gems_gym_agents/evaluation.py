@@ -28,20 +28,28 @@ class Evaluation:
         name: The policy.
         user_seeds: The users, in order.
         returns: Clicks of every user's session, float64 ``(num_users,)``.
-        clicks_per_step: Mean clicks at every step of the session, float64 ``(episode_length,)``.
+        clicks_per_step: Mean clicks at every step of the session, float64 ``(steps of the longest,)``; users who have
+            left click nothing.
+        lengths: Steps of every user's session, int64 ``(num_users,)``.
         seconds: How long it took.
     """
 
     name: str
     user_seeds: tuple[int, ...] = field(repr=False)
     returns: NDArray[np.float64]  # (num_users,)
-    clicks_per_step: NDArray[np.float64]  # (episode_length,)
+    clicks_per_step: NDArray[np.float64]  # (steps of the longest session,)
+    lengths: NDArray[np.int64]  # (num_users,)
     seconds: float
 
     @property
     def mean_return(self) -> float:
         """Mean clicks a session."""
         return float(self.returns.mean())
+
+    @property
+    def mean_length(self) -> float:
+        """Mean steps a session."""
+        return float(self.lengths.mean())
 
     @property
     def ci95(self) -> float:
@@ -90,16 +98,28 @@ def evaluate(
     if len(user_seeds) == 0:
         raise ValueError("user_seeds must hold at least one user")
     start = time.perf_counter()
-    rewards_by_user: list[NDArray[np.float64]] = []  # (batch, episode_length) each
+    rewards_by_user: list[NDArray[np.float64]] = []  # (batch, steps of its longest session) each
+    lengths_by_user: list[NDArray[np.int64]] = []  # (batch,) each
     with track(f"evaluating {name}", len(user_seeds), progress) as advance:
         for seeds, count in user_batches(user_seeds, env.num_envs):
-            moments = play_sessions(env, policy, seeds)
-            rewards = [moment.rewards[:count] for moment in moments if moment.rewards is not None]
+            rewards, lengths = [], np.zeros(count, np.int64)
+            for moment in play_sessions(env, policy, seeds):
+                if moment.rewards is not None:
+                    rewards.append(moment.rewards[:count])
+                    lengths += moment.playing[:count]
             rewards_by_user.append(np.stack(rewards, axis=1).astype(np.float64))
+            lengths_by_user.append(lengths)
             advance(count)
-    clicks = np.concatenate(rewards_by_user)  # (num_users, episode_length)
+    total = np.zeros(max(clicks.shape[1] for clicks in rewards_by_user))  # clicks at each step
+    for clicks in rewards_by_user:
+        total[: clicks.shape[1]] += clicks.sum(axis=0)
     return Evaluation(
-        name, tuple(user_seeds), clicks.sum(axis=1), clicks.mean(axis=0), time.perf_counter() - start
+        name,
+        tuple(user_seeds),
+        returns=np.concatenate([clicks.sum(axis=1) for clicks in rewards_by_user]),
+        clicks_per_step=total / len(user_seeds),
+        lengths=np.concatenate(lengths_by_user),
+        seconds=time.perf_counter() - start,
     )
 
 

@@ -18,6 +18,7 @@ from gems_gym.datasets.reader import environment_of
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import load_ranker
 from gems_gym.registration import is_latent, slate_spec
+from gems_gym_agents.base import chosen_by, observed_by
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -52,8 +53,7 @@ def learning_world(
             raise ValueError(f"agent {agent!r} learns from environments: give --env and no --dataset")
         world = LatentWorld.of(
             chosen_world(env, env_option), ranker, belief,
-            observes=getattr(agent_class, "observes", "beliefs"),
-            actions=getattr(agent_class, "actions", "latents"),
+            observes=observed_by(agent_class), actions=chosen_by(agent_class),
         )  # fmt: skip
         return world, None
     if dataset is None:

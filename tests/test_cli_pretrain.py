@@ -79,3 +79,23 @@ def test_mistakes_get_one_clear_line_and_leave_nothing(run, tmp_path, arguments,
     assert words in " ".join(err.split("error:")[-1].split())
     assert "searching" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+OF_TRAINING = {
+    "--preset": "default",
+    "--log": "log.npz",
+    "--sessions": 20,
+    "--batches": 3,
+    "--save-every": 2,
+    "--log-dir": "logs",
+}
+
+
+@pytest.mark.parametrize("option", OF_TRAINING)
+@pytest.mark.parametrize(("part", "kind"), [("ranker", "topk"), ("belief", "none")])
+def test_what_is_not_trained_takes_no_options_of_training(run, tmp_path, part, kind, option):
+    pytest.importorskip("torch")
+    code, _, err = run(part, "--env", ENV, "--kind", kind, *OUT, option, OF_TRAINING[option])
+    assert code == 2
+    assert f"{option} goes with a kind that is trained, and {kind} is not" in " ".join(err.split())
+    assert list(tmp_path.iterdir()) == []

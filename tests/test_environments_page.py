@@ -74,11 +74,12 @@ def registry_as_it_was():
 def test_the_pages_code_runs(registry_as_it_was):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     blocks = [block for block in blocks if ">>>" not in block]  # those are doctests of the package
-    assert len(blocks) == 1
+    worlds = []
     for block in blocks:
         names: dict = {}
         exec(compile(block, PAGE.name, "exec"), names)  # noqa: S102
-        assert names["env"].unwrapped.config.boredom_timeout == 8
+        worlds.append(names["env"].unwrapped.config)
+    assert [(world.leave_probability, world.boredom_timeout) for world in worlds] == [(0.05, 5), (0.0, 8)]
 
 
 def test_the_worlds_of_a_catalogue_share_it():

@@ -20,8 +20,9 @@ pytest.importorskip("d3rlpy")
 pytest.importorskip("stable_baselines3")
 from gems_gym import PRESETS, plugins
 from gems_gym.beliefs import load_belief
+from gems_gym.datasets import open_dataset
 from gems_gym.embeddings import load_embeddings
-from gems_gym.policies import make_policy
+from gems_gym.envs.latent import LatentSlateEnv
 from gems_gym.rankers import load_ranker
 from gems_gym.registration import register_environments
 from gems_gym.testing import check_agent, check_belief, check_policy, check_ranker, check_world
@@ -178,16 +179,55 @@ def test_a_world(run: Run) -> None:
     assert run("evaluate", "random", "--env", "GemsSlate-impatient-v0", "--episodes", 2)["mean_return"] > 0
 
 
-def test_a_world_with_dynamics_of_its_own(run: Run) -> None:
-    check_world("gems_gym_dummy_parts:GemsPatient-v0", episode_length=8)
-    patient = gymnasium.make_vec("GemsPatient-v0", num_envs=4)
-    oracle = make_policy("short_term_oracle", patient)
-    observations, _ = patient.reset(seed=0)
-    state = oracle.open([0, 1, 2, 3])
-    for _ in range(20):
-        slates, state = oracle.act(state, observations)
-        observations, _, _, _, infos = patient.step(slates)
-        assert not infos["bored"].any()
+def test_a_world_with_dynamics_of_its_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch, plugin_site: Path
+) -> None:
+    env = "GemsSlate-patient-v0"
+    check_world(env, episode_length=8)
+    assert env in run("list")["environments"]
+    assert run("info", env)["dynamics"] == "patient"
+    world = ["--env", env, *(f"--env-option={name}={value}" for name, value in SIZES.items())]
+    users = ["--episodes", 40, "--env-option=episode_length=30", "--env-option=boredom_threshold=2"]
+    patient = run("evaluate", "short_term_oracle", *world, *users)["mean_return"]
+    bored = run("evaluate", "short_term_oracle", *world, *users, "--env-option=dynamics=gems")["mean_return"]
+    assert patient > 1.1 * bored
+    run("pretrain", "ranker", *world, "--kind", "linear_hash", "--sessions", 20, "--out", "r.safetensors")
+    run("pretrain", "belief", *world, "--kind", "click_stack", "--out", "b.safetensors")
+    parts = ["--ranker", "r.safetensors", "--belief", "b.safetensors"]
+    short = ["--steps", 40, "--num-envs", 4, "--validation-users", 3]
+    run("train", "best_latent", *world, *parts, *short, "--out", "logging")
+    run("collect", "--policy", "logging", *world, "--episodes", 5, "--dataset-id", "my/patient-v0")
+    run("dataset", "verify", "my/patient-v0")
+    made = open_dataset("my/patient-v0").recover_environment().unwrapped
+    assert isinstance(made, LatentSlateEnv) and type(made.simulator).__name__ == "PatientSimulator"
+    offline = ["--dataset", "my/patient-v0", "--steps", 5, "--validation-users", 3]
+    run("train", "mean_action", *offline, "--out", "agent")
+    assert evaluated(run, "agent") == evaluated(run, "logging")
+
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one != str(plugin_site)])
+    with pytest.raises(ValueError, match="unknown (preset|dynamics) 'patient'"):
+        open_dataset("my/patient-v0").recover_environment()
+
+
+def test_a_dataset_field(run: Run, program: Any) -> None:
+    collect = ["collect", "--policy", "short_term_oracle", *WORLD, "--episodes", 6]
+    hashes = [
+        run(*collect, "--field", "bored_share", *more, "--dataset-id", f"my/bored-v{number}")["content_hash"]
+        for number, more in enumerate(([], ["--num-envs", 2, "--workers", 2]))
+    ]
+    assert len(set(hashes)) == 1
+    run("dataset", "verify", "my/bored-v0")
+    dataset = open_dataset("my/bored-v0")
+    for episode in dataset.iterate_episodes():
+        share = episode.infos["bored_share"]
+        assert share.dtype == np.float32
+        np.testing.assert_allclose(share, episode.infos["bored"].mean(axis=1))
+    assert dataset.storage.metadata["fields"] == ["bored_share"]
+    run(*collect, "--dataset-id", "my/plain-v0")
+    assert "bored_share" not in open_dataset("my/plain-v0")[0].infos
+    for field, words in {"bored_shares": "did you mean 'bored_share'", "clicks": "leave them out"}.items():
+        code, _, err = program(*collect, "--field", field, "--dataset-id", "my/none-v0")
+        assert code == 2 and words in " ".join(err.split())
 
 
 def test_a_table_column_and_an_executor(run: Run, tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def package(tmp_path, monkeypatch):
         (folder / f"{module}.py").write_text(text)
 
     def fingerprint(module: str = "small_package.work") -> str:
-        for cached in (fingerprints._file, fingerprints._parsed, fingerprints._imports, code_fingerprint):
+        for cached in (
+            fingerprints._file, fingerprints._parsed, fingerprints._imports, fingerprints._code, code_fingerprint,
+        ):  # fmt: skip
             cached.cache_clear()
         return code_fingerprint(module)
 
@@ -104,7 +106,7 @@ def test_our_own_code_is_followed_where_it_matters_only():
         "gems_gym.simulator.kernels",
         "gems_gym.embeddings.co_click",
         "gems_gym.beliefs.gru",
-    } <= modules.keys()
+    } <= modules
     assert not [
         name
         for name in modules

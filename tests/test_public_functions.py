@@ -90,6 +90,13 @@ def _env(vector: bool = False, **kwargs: Any) -> Any:
     return env
 
 
+def _batch() -> Any:
+    datasets = importlib.import_module("gems_gym.datasets")
+    numbers = np.zeros((2, 4, 3), np.float32)
+    sessions = datasets.Sessions([0, 1], numbers, numbers[:, 1:], numbers[:, 1:, 0], {})
+    return datasets.EpisodeBatch.of_sessions(sessions, CONFIG)
+
+
 def _ranker() -> rankers.GemsRanker:
     return rankers.GemsRanker.random(
         num_items=30, slate_size=4, catalog_hash=CATALOG.hash, seed=0, latent_size=5
@@ -364,6 +371,12 @@ def cases() -> dict[str, Case]:
             datasets.measure_reference_scores,
             {"spec": gymnasium.spec("GemsSlate-diffuse_mix-v0"), "progress": "nope"},
         ),
+        "EpisodeBatch.from_minari": (
+            datasets.EpisodeBatch.from_minari,
+            {"dataset": "a/aa-v0", "infos": ["clicks"], "progress": False},
+        ),
+        "EpisodeBatch.can_sample": (_batch().can_sample, {"batch_size": 1}),
+        "EpisodeBatch.sample": (_batch().sample, {"batch_size": 1, "rng": np.random.default_rng(0)}),
         "draw_report": (datasets.draw_report, {"report": None, "path": Path("out.png")}),
         "load_replay_buffer": (agents.load_replay_buffer, {"source": "a/aa-v0", "seed": 0}),
         "evaluate": (

@@ -1,4 +1,4 @@
-"""``gems-gym collect``: sessions with a policy, or of one of four qualities, as a Minari dataset."""
+"""``gems-gym collect``: sessions with a policy, or of one of five qualities, as a Minari dataset."""
 
 import sys
 import time
@@ -37,10 +37,14 @@ def collect(
     env_option: options.EnvOptions = None,
     policy_option: options.PolicyOptions = None,
     checkpoint: options.Checkpoint = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(help="Further info to record, a name that gems-gym list shows; may be repeated."),
+    ] = None,
     level: Annotated[
         str | None,
         typer.Option(
-            help="Instead of --policy: random, medium, expert or mixed, by the world's shipped policies."
+            help="Instead of --policy: random, medium, expert, mixed or planner, by the world's shipped policies."
         ),
     ] = None,
     dataset_id: Annotated[
@@ -77,9 +81,9 @@ def collect(
 ) -> None:
     r"""Play sessions with a policy and write them as a Minari dataset.
 
-    A policy that needs no training records slates; a trained one and a level record beliefs and latents. With a
-    GemsSlateLatent environment the dataset's spec is that environment's, and the agent must have been trained with its
-    ranker and belief.
+    A policy that shows slates itself (one that needs no training, or a planner) records slates; all others, and their
+    levels, record beliefs and latents. With a GemsSlateLatent environment the dataset's spec is that environment's, and
+    the agent must have been trained with its ranker and belief.
 
     If interrupted, rerun the same command to resume; the dataset is listed only when it is finished. With --executor
     ray the workers are on any nodes of a cluster that see the folder of datasets.
@@ -103,10 +107,14 @@ def collect(
         refuse("goes with --level mixed, not with --policy", weights=weights)
         if dataset_id is None:
             raise ValueError("give --dataset-id: with --policy no id is assumed")
+        collecting["fields"] = field or []
         given = read_options(policy_option, "--policy-option")
         requests = [_policy_request(spec, policy, checkpoint, given, noise or 0.0) for spec in worlds]
     elif level is not None and policy is None:
-        refuse("goes with --policy, not with --level", policy_option=policy_option, checkpoint=checkpoint)
+        refuse(
+            "goes with --policy, not with --level",
+            policy_option=policy_option, checkpoint=checkpoint, field=field,
+        )  # fmt: skip
         collecting |= {} if weights is None else {"weights": _integers(weights)}
         requests = [partial(collect_level, spec.id, level, noise=noise) for spec in worlds]
     else:

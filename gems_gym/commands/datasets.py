@@ -106,7 +106,7 @@ def export(
     result = {
         "file": str(out),
         "dataset_id": identifier,
-        "episodes": int(file.timeouts.sum()),
+        "episodes": int(file.ends.sum()),
         "transitions": len(file.rewards),
         "megabytes": round(out.stat().st_size / 1e6, 1),
         "content_hash": file.metadata["content_hash"],
@@ -281,10 +281,11 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
 def _readable(report: "DatasetReport") -> dict[str, str]:
     returns = report.returns
     score = "" if report.normalized_score is None else f", normalised score {report.normalized_score:.1f}"
+    left = f", {report.left:,} sessions ended as the user left" if report.left else ""
     rows = {
         "environment": report.env,
         "policy": str(report.policy),
-        "sessions": f"{report.episodes:,}, {report.transitions:,} transitions",
+        "sessions": f"{report.episodes:,}, {report.transitions:,} transitions{left}",
         "clicks per session": f"{returns.mean:.1f} ± {returns.ci95:.1f} (95 %), sd {returns.sd:.1f}{score}",
         "quantiles": ", ".join(
             [

@@ -29,7 +29,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Interval
 from numpy.typing import NDArray
 
-from gems_gym.common.check_words import LARGEST, UNIONS, bounds_of, holds, shown, spread, wanted
+from gems_gym.common.check_messages import LARGEST, UNIONS, bounds_of, holds, shown, spread, wanted
 from gems_gym.errors import unknown_name
 
 Count = Annotated[int, Interval(ge=1, le=LARGEST)]

@@ -27,7 +27,7 @@ _LIBRARIES = {
 
 _WITHOUT_NUMBERS = re.compile(
     r"gems_gym\.(errors|plugins|artifacts\.unfinished)|gems_gym\.commands\.(output|terminals)"
-    r"|gems_gym\.common(\.(array_files|check_words|checks|dataset_folders|files|fingerprints|locks|machine"
+    r"|gems_gym\.common(\.(array_files|check_messages|checks|dataset_folders|files|fingerprints|locks|machine"
     r"|pages|progress))?|gems_gym\.datasets\.card"
     r"|gems_gym\.envs\.(canvas|palette|picture|rendering|video)"
     r"|gems_gym_agents\.pipeline\.(jobs|pictures|quickstart_tables|results|running|stages|studies|tables)"
@@ -73,7 +73,7 @@ def code_fingerprint(*modules: str) -> str:
     found = _reachable(modules)
     digest = hashlib.sha256()
     for name in sorted(found):
-        digest.update(f"{name}\n{ast.dump(_without_docstrings(found[name]))}\n".encode())
+        digest.update(f"{name}\n{_code(name)}\n".encode())
     imported = {module.split(".")[0] for name in found for module, _ in _imports(name)}
     for library in sorted(imported & _LIBRARIES.keys()):
         digest.update(f"{library} {_version(_LIBRARIES[library])}\n".encode())
@@ -103,15 +103,15 @@ def cpu_type() -> dict[str, Any]:
     }
 
 
-def _reachable(modules: tuple[str, ...]) -> dict[str, ast.Module]:
+def _reachable(modules: tuple[str, ...]) -> set[str]:
     tops = {name.split(".")[0] for name in (*_OWN_PACKAGES, *modules)}
-    found: dict[str, ast.Module] = {}
+    found: set[str] = set()
     left = list(modules)
     while left:
         name = left.pop()
         if name in found or _WITHOUT_NUMBERS.fullmatch(name):
             continue
-        found[name] = _parsed(name)
+        found.add(name)
         left += [_owner(module, member) for module, member in _imports(name) if module.split(".")[0] in tops]
     return found
 
@@ -171,12 +171,14 @@ def _parsed(module: str) -> ast.Module:
     return ast.parse(file.read_bytes())
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    """Remove docstrings, in place."""
+@cache
+def _code(module: str) -> str:
+    """A module's code without docstrings, comments and layout."""
+    tree = _parsed(module)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [one for one in node.body if not _is_text(one)] or [ast.Pass()]
-    return tree
+    return ast.dump(tree)
 
 
 def _is_text(node: ast.stmt) -> bool:

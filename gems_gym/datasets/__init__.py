@@ -7,6 +7,7 @@ from gems_gym.datasets.collect import collect
 from gems_gym.datasets.d4rl import export_d4rl, import_d4rl
 from gems_gym.datasets.derive import merge, relabel, subset
 from gems_gym.datasets.described_policies import DescribedPolicy
+from gems_gym.datasets.episode_batch import EpisodeBatch
 from gems_gym.datasets.levels import collect_level
 from gems_gym.datasets.reader import (
     artifact_file,
@@ -27,6 +28,7 @@ __all__ = [
     "DatasetReport",
     "DatasetWriter",
     "DescribedPolicy",
+    "EpisodeBatch",
     "Sessions",
     "Verification",
     "artifact_file",

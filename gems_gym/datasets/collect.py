@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,16 @@ from gems_gym.common.files import scratch_folder
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.common.jobs import Executor, do_jobs
 from gems_gym.common.progress import track
-from gems_gym.datasets.players import MakePolicy, Player, name_of, open_player, session_nbytes
+from gems_gym.datasets.hidden_folder import CHUNKS, NEW, Chunks
+from gems_gym.datasets.recording import (
+    MakePolicy,
+    Player,
+    dataset_fields,
+    name_of,
+    open_player,
+    session_nbytes,
+)
 from gems_gym.datasets.sessions import Sessions, episode_digest, sessions_at_once
-from gems_gym.datasets.unfinished import CHUNKS, NEW, Chunks
 from gems_gym.datasets.workers import Playing, check_can_be_handed_over, play_by_jobs
 from gems_gym.datasets.world import (
     BELIEF_FILE,
@@ -58,6 +65,7 @@ def collect(
     env_kwargs: Mapping[str, Any] | None = None,
     reference_scores: tuple[float, float] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    fields: Sequence[str] = (),
     overwrite: bool = False,
     progress: bool = True,
 ) -> minari.MinariDataset:
@@ -107,6 +115,8 @@ def collect(
         reference_scores: Mean returns at which Minari's normalised score is 0 and 1. If ``None``, those of the random
             policy and the boredom-aware oracle are measured on 500 test users.
         metadata: Further entries for the dataset's metadata, JSON values; names that it already uses are refused.
+        fields: Further infos to record, names in the entry-point group ``gems_gym.dataset_fields``
+            (:class:`~gems_gym.datasets.recording.DatasetField`).
         overwrite: Replaces a dataset of this id once the new one is finished, and removes sessions that an unfinished
             collection with other arguments kept.
         progress: Draws a progress bar on stderr.
@@ -134,11 +144,12 @@ def collect(
     seeds = user_seeds(split, seed, episodes)
     spec = environment_spec(env_id, env_kwargs)
     parts = _ranker_and_belief(spec, ranker, belief)
+    more_infos = dataset_fields(fields)
     with ExitStack() as opened:
         artefacts = opened.enter_context(_artefacts(*parts))
-        chunk = sessions_at_once(session_nbytes(spec, artefacts), DatasetWriter.chunk_episodes)
+        chunk = sessions_at_once(session_nbytes(spec, artefacts, more_infos), DatasetWriter.chunk_episodes)
         users = _users_at_once(num_envs, min(episodes, chunk))
-        player = opened.enter_context(open_player(spec, policy, artefacts, users))
+        player = opened.enter_context(open_player(spec, policy, artefacts, users, more_infos))
         spaces = player.env.single_observation_space, player.env.single_action_space
         files = {name: artefact.file for name, artefact in artefacts.items()}
         writer = opened.enter_context(DatasetWriter(dataset_id, *spaces, spec, files, overwrite=overwrite))
@@ -153,7 +164,7 @@ def collect(
                 copies = {name: writer.directory / NEW / "data" / ARTIFACTS / name for name in artefacts}
                 playing = Playing(
                     env_id=env_id, env_kwargs=env_kwargs or {}, policy=policy, files=copies, num_envs=users,
-                    users=(split, seed, episodes), directory=chunks.directory, chunk=chunk,
+                    users=(split, seed, episodes), directory=chunks.directory, chunk=chunk, fields=fields,
                 )  # fmt: skip
                 play_by_jobs(playing, missing, workers, executor, title, progress)
             with track(title, episodes, shown=progress) as advance:
@@ -276,6 +287,7 @@ def _describe(
         "ranker_sha256": ranker.sha256 if ranker else None,
         "belief_sha256": belief.sha256 if belief else None,
         "gems_gym_version": versions()["gems_gym"],
+        **({"fields": list(player.fields)} if player.fields else {}),
     }
     if taken := sorted(own.keys() & more.keys()):
         raise ValueError(

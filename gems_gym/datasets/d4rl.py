@@ -93,8 +93,9 @@ def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlF
     )
     seeds, row = list[int](), 0
     for sessions in read_sessions(opened, f"exporting {opened.id}", progress=progress):
-        _fill(file, slice(row, row + sessions.rewards.size), sessions)
-        row += sessions.rewards.size
+        steps = int(sessions.lengths.sum())
+        _fill(file, slice(row, row + steps), sessions)
+        row += steps
         seeds += sessions.seeds
     file = replace(
         file,
@@ -182,9 +183,12 @@ def import_d4rl(
             episode_length=episode_length,
         )
         file.check(
-            parts["belief"].size if parts else None, parts["ranker"].action_size if parts else None, length
+            parts["belief"].size if parts else None,
+            parts["ranker"].action_size if parts else None,
+            length,
+            users_leave=world.config.users_leave,
         )
-        seeds = _seeds_of(file, length)
+        seeds = _seeds_of(file)
         metadata = _metadata_of(file, path, spec, progress)
         metadata["derived_from"] |= {"steps": steps} if steps else {}
         metadata["catalog_hash"] = world.catalog.hash
@@ -271,8 +275,8 @@ def _artefacts_of(
     return found
 
 
-def _seeds_of(file: D4rlFile, length: int) -> list[int]:
-    count = len(file.rewards) // length
+def _seeds_of(file: D4rlFile) -> list[int]:
+    count = int(file.ends.sum())
     seeds = file.metadata.get("session_seeds", [NO_SEED] * count)
     known = isinstance(seeds, list) and all(isinstance(one, int) and NO_SEED <= one < 2**63 for one in seeds)
     if not known or len(seeds) != count:
@@ -283,20 +287,25 @@ def _seeds_of(file: D4rlFile, length: int) -> list[int]:
 
 
 def _sessions_of(file: D4rlFile, seeds: list[int], length: int) -> Iterator[Sessions]:
-    for start in range(0, len(seeds), CHUNK_SESSIONS):
-        chunk = seeds[start : start + CHUNK_SESSIONS]
-        rows = slice(start * length, (start + len(chunk)) * length)
-        observations, last = (
-            values[rows].reshape(len(chunk), length, -1)
-            for values in (file.observations, file.next_observations)
-        )
-        yield Sessions(
-            seeds=chunk,
-            observations=np.concatenate([observations, last[:, -1:]], axis=1),
-            actions=file.actions[rows].reshape(len(chunk), length, -1),
-            rewards=file.rewards[rows].reshape(len(chunk), length),
-            infos={},
-        )
+    ends = np.flatnonzero(file.ends) + 1
+    rows = [slice(start, end) for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
+    for first in range(0, len(seeds), CHUNK_SESSIONS):
+        chunk = slice(first, first + CHUNK_SESSIONS)
+        episodes = [_episode(file, *one) for one in zip(rows[chunk], seeds[chunk], strict=True)]
+        yield Sessions.of_episodes(episodes, length)
+
+
+def _episode(file: D4rlFile, rows: slice, seed: int) -> dict[str, Any]:
+    """A session, in the form that :meth:`Sessions.episodes` yields."""
+    return {
+        "seed": seed,
+        "observations": np.concatenate([file.observations[rows], file.next_observations[rows][-1:]]),
+        "actions": file.actions[rows],
+        "rewards": file.rewards[rows],
+        "terminations": file.terminals[rows],
+        "truncations": file.timeouts[rows],
+        "infos": {},
+    }
 
 
 def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> dict[str, Any]:
@@ -324,9 +333,11 @@ def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> d
 
 def _fill(file: D4rlFile, rows: slice, sessions: Sessions) -> None:
     """Writes sessions into the rows of the arrays that are theirs."""
-    seen = np.asarray(sessions.observations)  # (num_sessions, num_steps + 1, observation_size)
-    file.observations[rows] = seen[:, :-1].reshape(-1, seen.shape[2])
-    file.next_observations[rows] = seen[:, 1:].reshape(-1, seen.shape[2])
-    file.actions[rows] = sessions.actions.reshape(-1, sessions.actions.shape[2])
-    file.rewards[rows] = sessions.rewards.ravel()
-    file.timeouts[rows].reshape(sessions.rewards.shape)[:, -1] = True
+    seen, filled = np.asarray(sessions.observations), sessions.filled  # (num_sessions, num_steps + 1, …)
+    file.observations[rows] = seen[:, :-1][filled]
+    file.next_observations[rows] = seen[:, 1:][filled]
+    file.actions[rows] = sessions.actions[filled]
+    file.rewards[rows] = sessions.rewards[filled]
+    last = np.cumsum(sessions.lengths) - 1
+    file.terminals[rows][last] = sessions.left
+    file.timeouts[rows][last] = ~sessions.left

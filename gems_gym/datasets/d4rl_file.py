@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.array_files import read_npz
-from gems_gym.common.check_words import shown
+from gems_gym.common.check_messages import shown
 from gems_gym.common.files import whole_file
 from gems_gym.datasets.sessions import first_of
 from gems_gym.errors import require
@@ -47,8 +47,9 @@ class D4rlFile:
         rewards: float32 ``(N,)``.
         next_observations: float32 ``(N, observation_size)``, what each action led to: the next row's observation,
             but in the last row of a session.
-        terminals: bool ``(N,)``; False in gems-gym's worlds, whose sessions are cut off by time.
-        timeouts: bool ``(N,)``, True in the last row of each session.
+        terminals: bool ``(N,)``, True in the last row of each session that its user left; False in worlds where users
+            stay, whose sessions are cut off by time.
+        timeouts: bool ``(N,)``, True in the last row of each other session.
         metadata: What else is known, JSON-able.
         artefacts: "ranker" and "belief" -> the bytes of their files, where they are known.
         lacks: "timeouts", if the file that this was read from had none; all are False then.
@@ -63,6 +64,11 @@ class D4rlFile:
     metadata: dict[str, Any] = field(default_factory=dict)
     artefacts: dict[str, bytes] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> NDArray[np.bool_]:
+        """Which rows are the last of a session, bool ``(N,)``."""
+        return self.terminals | self.timeouts
 
     def save(self, path: Path) -> None:
         """Writes an .npz file without pickle, complete or not at all."""
@@ -101,13 +107,21 @@ class D4rlFile:
             lacks=lacks,
         )
 
-    def check(self, observation_size: int | None, action_size: int | None, session_length: int) -> None:
+    def check(
+        self,
+        observation_size: int | None,
+        action_size: int | None,
+        session_length: int,
+        *,
+        users_leave: bool = False,
+    ) -> None:
         """Checks every array before anything is made of it.
 
         Args:
             observation_size: Numbers in an observation; as many as the file has if None.
             action_size: Likewise for actions.
             session_length: Steps in a session.
+            users_leave: Whether terminals may end sessions before.
 
         Raises:
             ValueError: A wrong shape or dtype, a number that is not finite or out of [-1, 1], a terminal, a timeout
@@ -117,7 +131,7 @@ class D4rlFile:
         self.check_forms(observation_size, action_size)
         for name in (*VECTORS, "rewards"):
             _check_numbers(name, getattr(self, name), in_box=name != "rewards")
-        self._check_ends(session_length)
+        self._check_ends(session_length, users_leave)
         self._check_next()
 
     def check_forms(self, observation_size: int | None = None, action_size: int | None = None) -> None:
@@ -135,8 +149,8 @@ class D4rlFile:
         if num_rows == 0:
             raise ValueError("rewards holds no transitions")
 
-    def _check_ends(self, length: int) -> None:
-        if self.terminals.any():
+    def _check_ends(self, length: int, users_leave: bool) -> None:
+        if self.terminals.any() and not users_leave:
             row = int(self.terminals.argmax())
             raise ValueError(
                 f"terminals[{row}] is True: sessions of gems-gym never terminate, they end by time; a time limit "
@@ -148,18 +162,23 @@ class D4rlFile:
                 "it has no timeouts, and no terminal is True, so that nothing marks where a session ends: "
                 f"--episode-length {length} (episode_length={length}) cuts it into sessions of so many steps"
             )
-        ends = _ends(len(self.timeouts), length)
-        wrong = self.timeouts != ends
+        steps = _steps(self.ends)
+        timeouts = (steps == length) & ~self.terminals
+        wrong = self.timeouts != timeouts
         if wrong.any():
             row = int(wrong.argmax())
-            raise ValueError(
-                f"timeouts[{row}] is {self.timeouts[row]}, must be {ends[row]}: a session of this environment has "
-                f"{length} steps, so that rows {length - 1}, {2 * length - 1}, … are the last of theirs"
-                f"{self._length_hint()}"
+            unless = (
+                " unless a terminal ends it"
+                if users_leave
+                else f", so that rows {length - 1}, {2 * length - 1}, … are the last of theirs{self._length_hint()}"
             )
-        if not ends[-1]:
             raise ValueError(
-                f"timeouts[{len(ends) - 1}], the last row, is False: the last session has {len(ends) % length} of "
+                f"timeouts[{row}] is {self.timeouts[row]}, must be {timeouts[row]}: a session of this environment has "
+                f"{length} steps{unless}"
+            )
+        if not self.ends[-1]:
+            raise ValueError(
+                f"timeouts[{len(steps) - 1}], the last row, is False: the last session has {steps[-1]} of "
                 f"{length} steps"
             )
 
@@ -172,7 +191,7 @@ class D4rlFile:
         return f"; the file's have {own}: --episode-length {own} (episode_length={own}) makes the environment's so"
 
     def _check_next(self) -> None:
-        inside = ~self.timeouts[:-1]  # (N - 1,)
+        inside = ~self.ends[:-1]  # (N - 1,)
         differs = (self.next_observations[:-1] != self.observations[1:]) & inside[:, None]  # (N - 1, size)
         if differs.any():
             row, column = first_of(differs)
@@ -298,6 +317,16 @@ def _ends(rows: int, length: int) -> NDArray[np.bool_]:
     """Which rows are the last of sessions of one length, ``(rows,)``."""
     ends: NDArray[np.bool_] = np.arange(1, rows + 1) % length == 0
     return ends
+
+
+def _steps(ends: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The number of each row in its session, from 1, ``(rows,)``, where these rows are the last of theirs."""
+    numbers = np.arange(1, len(ends) + 1)
+    before = np.maximum.accumulate(
+        np.where(ends, numbers, 0)
+    )  # rows up to the last end, this row's own included
+    found: NDArray[np.int64] = numbers - np.concatenate([[0], before[:-1]])
+    return found
 
 
 def _as_float32_and_flags(file: D4rlFile) -> tuple[D4rlFile, list[str]]:

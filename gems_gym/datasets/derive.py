@@ -211,9 +211,9 @@ def relabel(
             for sessions in read_sessions(opened, f"relabelling {opened.id}", progress=progress):
                 slates, clicks = _shown_in(sessions, opened.id)
                 actions = encoded(slates, clicks, encoder)
-                same = ranked(actions, encoder) == slates  # (num_sessions, num_steps, slate_size)
+                same = (ranked(actions, encoder) == slates)[sessions.filled]  # (steps taken, slate_size)
                 num_slots, same_slots = num_slots + same.size, same_slots + int(same.sum())
-                same_slates += int(same.all(axis=2).sum())
+                same_slates += int(same.all(axis=1).sum())
                 changed = replace(sessions, actions=actions)
                 if new_belief.sha256 != recorded["belief_sha256"]:
                     changed = replace(changed, observations=recomputed_beliefs(sessions, new_belief.value))

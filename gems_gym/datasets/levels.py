@@ -1,4 +1,4 @@
-"""Datasets of four qualities: sessions of shipped policies of three levels, and a mixture of all three."""
+"""Datasets of five qualities: sessions of shipped policies of four levels, and a mixture of those in latents."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from numpy.typing import NDArray
 from gems_gym.artifacts import shipped
 from gems_gym.common.checks import Count, NonNegative, checked_arguments
 from gems_gym.datasets.collect import collect
-from gems_gym.datasets.described_policies import DescribedPolicy
+from gems_gym.datasets.described_policies import DescribedPolicy, trained_policy
 from gems_gym.datasets.world import environment_spec
 from gems_gym.errors import unknown_name
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor, NoisyActor
 from gems_gym.policies.base import Observed, Shown
 from gems_gym.policies.random_latents import RandomLatents
-from gems_gym.registration import LATENT_PRESETS, is_latent, latent_environment_id
+from gems_gym.registration import (
+    LATENT_PRESETS,
+    environment_id,
+    is_latent,
+    latent_environment_id,
+    slate_spec,
+)
 from gems_gym.trained_agents import TrainedAgent, check_acts_in, open_trained_agent
 from gems_gym.user_splits import USERS_PER_SEED, Users, UserSeed
 
@@ -31,10 +37,13 @@ if TYPE_CHECKING:
     import minari
 
 LEVELS = ("random", "medium", "expert")
-"""The levels of policies, in the order in which the sessions of a mixture take turns."""
+"""The levels of policies that act in latents, in the order in which the sessions of a mixture take turns."""
 
 MIXED = "mixed"
 """What a dataset of all of them is called."""
+
+PLANNER = "planner"
+"""The strongest level: its policy shows slates itself."""
 
 NOISE = 0.2
 """Exploration noise on the latents of medium and expert policies, as a standard deviation."""
@@ -108,15 +117,16 @@ def collect_level(
     env_kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> minari.MinariDataset:
-    """Collects a latent dataset with the shipped policies of a world, or with uniformly random latents.
+    """Collects a dataset with the shipped policies of a world, or with uniformly random latents.
 
-    All levels act through the world's shipped ranker on the beliefs of its shipped encoder. Metadata: ``level``; and
-    ``levels``, which of each level that played says ``share`` (of the sessions), ``policy``, ``policy_sha256`` and
-    ``exploration_noise``. In a mixed dataset ``infos["level"]`` is the session's, as an index into these.
+    The level "planner" sees and shows slates, and makes a slate dataset; all others act through the world's shipped
+    ranker on the beliefs of its shipped encoder. Metadata: ``level``; and ``levels``, which of each level that played
+    says ``share`` (of the sessions), ``policy``, ``policy_sha256`` and ``exploration_noise``. In a mixed dataset
+    ``infos["level"]`` is the session's, as an index into these.
 
     Args:
         env_id: A registered environment of a preset, e.g. ``"GemsSlate-diffuse_mix-v0"``.
-        level: "random", "medium", "expert" or "mixed".
+        level: "random", "medium", "expert", "mixed" or "planner".
         episodes: See :func:`~gems_gym.datasets.collect`.
         seed: Likewise.
         dataset_id: ``gems-slate/{preset}/{level}-v0`` if ``None``, ``-v1`` in an environment of that version.
@@ -128,10 +138,17 @@ def collect_level(
 
     Raises:
         ValueError: An unknown level, a world without shipped policies or with others than the environment's ranker and
-            belief, noise or weights out of their range or for a level that has none; and as ``collect``.
+            belief, a latent environment for "planner", noise or weights out of their range or for a level that has
+            none; and as ``collect``.
     """
     spec = environment_spec(env_id, env_kwargs)
     _check(level, noise, weights)
+    options |= {
+        "dataset_id": dataset_id or level_dataset_id(spec, level), "episodes": episodes, "seed": seed,
+        "env_kwargs": env_kwargs,
+    }  # fmt: skip
+    if level == PLANNER:
+        return _collect_planner(spec, env_id, options)
     latent, preset = _latent_spec(spec, level), spec.kwargs["preset"]
     noise = NOISE if noise is None else noise
     played = LEVELS if level == MIXED else (level,)
@@ -151,16 +168,37 @@ def collect_level(
     return collect(
         env_id,
         DescribedPolicy(f"{__name__}:make_level_policy", arguments),
-        dataset_id=dataset_id or level_dataset_id(spec, level),
-        episodes=episodes,
-        seed=seed,
         policy_name=" + ".join(
             f"{one['policy']}{f', noise {noise:g}' if name != 'random' else ''}"
             for name, one in levels.items()
         ),
-        env_kwargs=env_kwargs,
         metadata={"level": level, "levels": levels},
         **({} if is_latent(spec) else {part: latent.kwargs[part] for part in ("ranker", "belief")}),
+        **options,
+    )
+
+
+def _collect_planner(spec: EnvSpec, env_id: str, options: dict[str, Any]) -> minari.MinariDataset:
+    preset = spec.kwargs.get("preset")
+    name = f"{PLANNER}-{preset}"
+    if is_latent(spec):
+        raise ValueError(
+            f"the level {PLANNER!r} shows slates, and {spec.id} takes latents; give {slate_spec(spec).id}"
+        )
+    _check_shipped(PLANNER, preset, f"{environment_id(str(preset))} --agent planner")
+    agent = open_trained_agent(name)
+    check_acts_in(agent, spec)
+    described = {
+        "share": 1.0,
+        "policy": name,
+        "policy_sha256": getattr(agent.policy, "sha256", None),
+        "exploration_noise": 0.0,
+    }
+    return collect(
+        env_id,
+        trained_policy(name, None),
+        policy_name=name,
+        metadata={"level": PLANNER, "levels": {PLANNER: described}},
         **options,
     )
 
@@ -176,10 +214,11 @@ def level_dataset_id(spec: EnvSpec, level: str) -> str:
 
 
 def _check(level: str, noise: float | None, weights: Sequence[int]) -> None:
-    if level not in (*LEVELS, MIXED):
-        raise unknown_name("level", level, [*LEVELS, MIXED])
-    if noise is not None and level == "random":
-        raise ValueError(f"noise={noise} does not go with the level 'random', which is uniform already")
+    if level not in (*LEVELS, MIXED, PLANNER):
+        raise unknown_name("level", level, [*LEVELS, MIXED, PLANNER])
+    if noise is not None and level in ("random", PLANNER):
+        why = "is uniform already" if level == "random" else "shows slates"
+        raise ValueError(f"noise={noise} does not go with the level {level!r}, which {why}")
     if level != MIXED and list(weights) != [1, 1, 1]:
         raise ValueError(f"weights={list(weights)} goes with the level {MIXED!r} only, not with {level!r}")
 
@@ -193,14 +232,19 @@ def _latent_spec(spec: EnvSpec, level: str) -> EnvSpec:
             f"worlds that have them: {', '.join(LATENT_PRESETS)}"
         )
     for name in LEVELS[1:]:
-        worlds = [world for world in LATENT_PRESETS if f"{name}-{world}" in shipped.names("policy")]
-        if level in (name, MIXED) and preset not in worlds:
-            raise ValueError(
-                f"no {name} policy is shipped for the world {preset!r}; worlds that have one: "
-                f"{', '.join(worlds) or 'none'}. Make it with: gems-gym levels --env {latent_environment_id(preset)} "
-                f"--out {shipped.DIRECTORY}"
-            )
+        if level in (name, MIXED):
+            _check_shipped(name, preset, latent_environment_id(preset))
     return spec if is_latent(spec) else gymnasium.spec(latent_environment_id(preset))
+
+
+def _check_shipped(level: str, preset: str | None, made_in: str) -> None:
+    worlds = [world for world in LATENT_PRESETS if f"{level}-{world}" in shipped.names("policy")]
+    if preset not in worlds:
+        raise ValueError(
+            f"no {level} policy is shipped for the world {preset!r}; worlds that have one: "
+            f"{', '.join(worlds) or 'none'}. Make it with: gems-gym dev levels --env {made_in} "
+            f"--out {shipped.DIRECTORY}"
+        )
 
 
 def make_level_policy(

@@ -156,9 +156,12 @@ class SlateMeasures:
     def add(self, sessions: Sessions) -> None:
         """Takes in more sessions."""
         infos = sessions.infos
-        slates = infos["slate"][:, 1:].reshape(-1, len(self._clicks_per_rank)).astype(np.int64)  # (N, S)
-        clicks = infos["clicks"][:, 1:].reshape(slates.shape).astype(np.int64)
-        bored = infos["bored"][:, 1:].reshape(-1, self._num_topics)
+        slates, clicks = (
+            infos[name][:, 1:][sessions.filled].astype(np.int64) for name in ("slate", "clicks")
+        )
+        bored = infos["bored"][:, 1:][
+            sessions.filled
+        ]  # (N, num_topics), as slates and clicks are (N, slate_size)
         in_order = np.sort(slates, axis=1)
         repeated = (in_order[:, 1:] == in_order[:, :-1]).sum(axis=1)  # (N,)
         self._shown += np.bincount(slates.ravel(), minlength=len(self._shown))

@@ -21,7 +21,7 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym.artifacts import Artifact, load_artifact
 from gems_gym.artifacts.recorded import recorded_copy
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.common.check_words import shown
+from gems_gym.common.check_messages import shown
 from gems_gym.common.checks import checked
 from gems_gym.common.dataset_folders import ARTIFACTS, data_folder, dataset_file, read_metadata
 from gems_gym.common.progress import track
@@ -29,15 +29,14 @@ from gems_gym.datasets.sessions import (
     CHUNK_SESSIONS,
     DATA_FILE,
     NO_SEED,
-    NOT_TRUNCATED,
     ContentHash,
     Sessions,
-    ends_truncated,
+    check_end,
     sessions_at_once,
 )
 from gems_gym.datasets.world import recorded_world
 from gems_gym.envs import SlateEnv
-from gems_gym.envs.recorded_spec import PARTS, rebuilt_spec
+from gems_gym.envs.recorded_spec import PARTS, rebuilt_spec, world_config
 from gems_gym.errors import require, unknown_name
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import Ranker, load_ranker
@@ -147,24 +146,26 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
         Sessions in their order, at most :data:`CHUNK_SESSIONS` at once, fewer if they are long.
 
     Raises:
-        ValueError: If a session is not as long as the first, or does not end truncated.
+        ValueError: If a session does not end as those of its world do.
     """
     storage, indices = dataset.storage, dataset.episode_indices
-    first = Sessions.of_episodes(list(read_episodes(storage, indices[:1])))
-    length, at_once = first.rewards.shape[1], sessions_at_once(first.nbytes, CHUNK_SESSIONS)
+    config = world_config(environment_of(dataset))
+
+    def read(some: Any) -> Sessions:
+        episodes = list(read_episodes(storage, some))
+        for episode in episodes:
+            try:
+                check_end(episode, config)
+            except ValueError as error:
+                raise ValueError(f"dataset {dataset.id!r}, episode {episode['id']}: {error}") from error
+        return Sessions.of_episodes(episodes, config.episode_length)
+
+    at_once = sessions_at_once(read(indices[:1]).nbytes, CHUNK_SESSIONS)
     with track(task, len(indices), shown=progress) as advance:
         for start in range(0, len(indices), at_once):
-            episodes = list(read_episodes(storage, indices[start : start + at_once]))
-            for episode in episodes:
-                owner, found = f"dataset {dataset.id!r}, episode {episode['id']}", len(episode["rewards"])
-                if found != length:
-                    raise ValueError(
-                        f"{owner} has {found} steps, the first has {length}: sessions of one world are of one length"
-                    )
-                if not ends_truncated(episode):
-                    raise ValueError(f"{owner} {NOT_TRUNCATED}")
-            yield Sessions.of_episodes(episodes)
-            advance(len(episodes))
+            sessions = read(indices[start : start + at_once])
+            yield sessions
+            advance(len(sessions))
 
 
 def read_episodes(storage: Any, indices: Iterable[int]) -> Iterator[dict[str, Any]]:

@@ -34,6 +34,7 @@ class DatasetReport:
         content_hash: Of its numbers.
         episodes: Sessions.
         transitions: Steps of all sessions.
+        left: Sessions that ended before their time since the user left.
         returns: Clicks per session.
         normalized_score: Minari's normalised score of the mean return, in per cent; None without reference scores.
         slates: What was shown and clicked; None where there are no infos (a dataset that came from an npz file).
@@ -47,6 +48,7 @@ class DatasetReport:
     content_hash: str | None
     episodes: int
     transitions: int
+    left: int
     returns: Returns
     normalized_score: float | None
     slates: Slates | None
@@ -78,15 +80,17 @@ def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
     slates: SlateMeasures | None = SlateMeasures(
         world.catalog.item_topics, world.config.num_topics, world.config.slate_size
     )
+    left = 0
     for sessions in read_sessions(opened, f"reading {opened.id}", progress=progress):
+        left += int(sessions.left.sum())
         returns.add(sessions)
         slates = slates if {"slate", "clicks", "bored"} <= sessions.infos.keys() else None
         if slates is not None:
             slates.add(sessions)
         if states is not None:  # their space is a Box; nothing was done after the last one
-            states.add(cast(NDArray[Any], sessions.observations)[:, :-1])
+            states.add(cast(NDArray[Any], sessions.observations)[:, :-1][sessions.filled])
         if actions is not None:
-            actions.add(sessions.actions)
+            actions.add(sessions.actions[sessions.filled])
     measured, low, high = returns.result(), metadata.get("ref_min_score"), metadata.get("ref_max_score")
     has_scores = low is not None and high is not None and low != high
     return DatasetReport(
@@ -96,6 +100,7 @@ def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
         content_hash=metadata.get("content_hash"),
         episodes=int(opened.total_episodes),
         transitions=int(opened.total_steps),
+        left=left,
         returns=measured,
         normalized_score=100.0 * (measured.mean - low) / (high - low) if has_scores else None,
         slates=slates.result() if slates is not None else None,

@@ -11,6 +11,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.config import SlateConfig
+
 DATA_FILE = "main_data.hdf5"
 """Minari's name for the file with all sessions."""
 
@@ -23,19 +25,16 @@ CHUNK_SESSIONS = 256
 NO_SEED = -1
 """Stands for the seed of a session whose user is not known; no environment takes it."""
 
-NOT_TRUNCATED = "does not end truncated at its last step, as sessions of gems-gym do"
-"""What is wrong with an episode that :func:`ends_truncated` denies."""
-
 Observations = np.ndarray | dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """Whole sessions of one length, in the order in which they are written.
+    """Whole sessions, in the order in which they are written.
 
     Row ``t`` of the observations is what the agent saw *before* action ``t``; row ``t + 1`` holds what that
     action led to (``infos["slate"][t + 1]`` is the slate that action ``t`` showed). There is one observation
-    more than there are actions.
+    more than there are actions. Where users leave, their sessions are filled up with zeros to the length of the others.
 
     Attributes:
         seeds: The seed that each session's user was reset with, ``num_sessions`` integers.
@@ -43,6 +42,8 @@ class Sessions:
         actions: ``(num_sessions, num_steps, ...)``, the actions that were *executed* (exploration noise included).
         rewards: ``(num_sessions, num_steps)``, clicks on each slate.
         infos: Name -> ``(num_sessions, num_steps + 1, ...)``.
+        left_after: ``(num_sessions,)``, the steps after which each user left; 0 for users who stayed for all
+            ``num_steps``. None: all stayed.
     """
 
     seeds: list[int]
@@ -50,10 +51,27 @@ class Sessions:
     actions: np.ndarray
     rewards: np.ndarray
     infos: dict[str, np.ndarray]
+    left_after: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Number of sessions."""
         return len(self.seeds)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each session, ``(num_sessions,)``."""
+        return np.where(self.left, 0 if self.left_after is None else self.left_after, self.rewards.shape[1])
+
+    @property
+    def left(self) -> NDArray[np.bool_]:
+        """Whose users left, bool ``(num_sessions,)``: these sessions end terminated, the others truncated."""
+        return np.zeros(len(self), np.bool_) if self.left_after is None else self.left_after > 0
+
+    @property
+    def filled(self) -> NDArray[np.bool_]:
+        """Which steps were taken, bool ``(num_sessions, num_steps)``."""
+        found: NDArray[np.bool_] = np.arange(self.rewards.shape[1]) < self.lengths[:, None]
+        return found
 
     @property
     def nbytes(self) -> int:
@@ -66,7 +84,8 @@ class Sessions:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name, ``seeds`` (int64) among them; nested names with a slash: ``infos/slate``."""
-        return {"seeds": np.array(self.seeds, np.int64), **_flat(vars(self))}
+        left = {} if self.left_after is None else {"left_after": self.left_after}
+        return {"seeds": np.array(self.seeds, np.int64), **left, **_flat(vars(self))}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Sessions:
@@ -75,28 +94,39 @@ class Sessions:
         Raises:
             KeyError: If one is missing.
         """
-        return cls(**{**_nested(arrays), "seeds": arrays["seeds"].tolist()})
+        seeds, left_after = arrays["seeds"].tolist(), arrays.get("left_after")
+        return cls(seeds=seeds, left_after=left_after, **_nested(arrays))
 
     @classmethod
-    def of_episodes(cls, episodes: Sequence[Mapping[str, Any]]) -> Sessions:
-        """Puts episodes of the same arrays and lengths together.
+    def of_episodes(cls, episodes: Sequence[Mapping[str, Any]], num_steps: int | None = None) -> Sessions:
+        """Puts episodes of the same arrays together.
 
         Args:
             episodes: At least one, in the form that :meth:`episodes` yields.
+            num_steps: Steps of those whose user stays; as many as the longest has if None.
 
         Raises:
-            ValueError: If they do not have the same arrays of the same shapes, or a seed is no 64-bit integer.
+            ValueError: If they do not have the same arrays of the same shapes, apart from the lengths of those that
+                end terminated, or a seed is no 64-bit integer.
         """
         flat = [_flat(one) for one in episodes]
         if any(one.keys() != flat[0].keys() for one in flat):
             raise ValueError("the episodes do not have the same arrays")
+        lengths = np.array([len(one["rewards"]) for one in episodes])
+        left = np.array([bool(one["terminations"].any()) for one in episodes])
+        num_steps = int(lengths.max()) if num_steps is None else num_steps
         try:
             seeds = np.array([one["seed"] for one in episodes], np.int64)
         except OverflowError as error:
             raise ValueError(f"an episode's seed must be a 64-bit integer: {error}") from error
-        return cls.of_arrays(
-            {"seeds": seeds} | {name: np.stack([one[name] for one in flat]) for name in flat[0]}
-        )
+        missing = np.where(left, num_steps - lengths, 0).tolist()
+        arrays = {
+            name: np.stack([_filled_up(one[name], rows) for one, rows in zip(flat, missing, strict=True)])
+            for name in flat[0]
+        }
+        if left.any():
+            arrays["left_after"] = np.where(left, lengths, 0)
+        return cls.of_arrays({"seeds": seeds} | arrays)
 
     def check(self, observation_space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> None:
         """Checks every array against the spaces, since Minari writes whatever it is given.
@@ -125,15 +155,27 @@ class Sessions:
             raise ValueError("sessions: rewards hold NaN or infinite values")
 
     def episodes(self) -> Iterator[dict[str, Any]]:
-        """Yields each session under the names of Minari's episode data; sessions end by their length."""
-        num_steps = self.rewards.shape[1]
-        terminations = np.zeros(num_steps, dtype=np.bool_)
-        truncations = np.zeros(num_steps, dtype=np.bool_)
-        truncations[-1] = True
-        arrays = _flat(vars(self))
+        """Yields each session under the names of Minari's episode data: terminated by its user or truncated."""
+        arrays, num_steps, left = _flat(vars(self)), self.lengths.tolist(), self.left
         for row, seed in enumerate(self.seeds):
-            parts = _nested({name: values[row] for name, values in arrays.items()})
-            yield {"seed": int(seed), **parts, "terminations": terminations, "truncations": truncations}
+            parts = {
+                name: values[row, : num_steps[row] + (name not in _OF_STEPS)]
+                for name, values in arrays.items()
+            }
+            last = np.arange(1, num_steps[row] + 1) == num_steps[row]
+            ends = {"terminations": last & left[row], "truncations": last & ~left[row]}
+            yield {"seed": int(seed), **_nested(parts), **ends}
+
+
+_OF_STEPS = ("actions", "rewards")
+"""Arrays with a row for each step; the others have one more."""
+
+
+def _filled_up(values: np.ndarray, missing: int) -> np.ndarray:
+    """The array with so many rows of zeros more."""
+    if missing == 0:
+        return values
+    return np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
 
 
 def _flat(parts: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -174,7 +216,8 @@ def join_sessions(parts: Sequence[Sessions]) -> Sessions:
     """
     if len(parts) == 1:
         return parts[0]
-    arrays = [part.arrays() for part in parts]
+    stayed = [{"left_after": np.zeros(len(part), np.int64)} for part in parts]
+    arrays = [all_stayed | part.arrays() for all_stayed, part in zip(stayed, parts, strict=True)]
     return Sessions.of_arrays({name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 
 
@@ -231,15 +274,25 @@ def first_of(wrong: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
 
 
-def ends_truncated(episode: Mapping[str, Any]) -> bool:
-    """Whether an episode ends by time, at its last step, as the sessions of gems-gym do."""
-    truncations = episode["truncations"]
-    return bool(
-        len(truncations) == len(episode["rewards"])
-        and truncations[-1:].all()
-        and not truncations[:-1].any()
-        and not episode["terminations"].any()
-    )
+def check_end(episode: Mapping[str, Any], config: SlateConfig) -> None:
+    """Checks that an episode ends as sessions of a world do: by time at its last step, unless its user has left.
+
+    Args:
+        episode: As :meth:`Sessions.episodes` yields it.
+        config: The world.
+
+    Raises:
+        ValueError: If it has another length, or ends otherwise.
+    """
+    steps, length = len(episode["rewards"]), config.episode_length
+    last = np.arange(1, steps + 1) == steps  # (steps,)
+    left = config.users_leave and np.array_equal(episode["terminations"], last)
+    if steps != length and not (left and 0 < steps < length):
+        raise ValueError(f"it has {steps} steps, the environment's have {length}")
+    ends = {"terminations": last & left, "truncations": last & ~left}
+    if not all(np.array_equal(episode[name], expected) for name, expected in ends.items()):
+        otherwise = ", or terminated as its user left," if config.users_leave else ""
+        raise ValueError(f"it does not end truncated{otherwise} at its last step, as sessions of gems-gym do")
 
 
 def space_bounds(space: gymnasium.Space[Any]) -> tuple[Any, Any]:

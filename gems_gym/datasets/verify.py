@@ -195,7 +195,7 @@ def _check_episodes(
     if not sound:
         return
     try:
-        sessions = Sessions.of_episodes(list(sound.values()))
+        sessions = Sessions.of_episodes(list(sound.values()), checks.config.episode_length)
     except ValueError as error:
         findings.holds(
             "lengths", False, f"sessions {min(sound)} to {max(sound)} are not of one form: {error}"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.config import SlateConfig
 from gems_gym.datasets.derive import encoded, ranked, recomputed_beliefs
+from gems_gym.datasets.reader import environment_of
 from gems_gym.datasets.sessions import (
-    NOT_TRUNCATED,
     Sessions,
+    check_end,
     check_form,
     check_rows,
-    ends_truncated,
     first_of,
     observed_arrays,
 )
+from gems_gym.envs.recorded_spec import world_config
 
 if TYPE_CHECKING:
     import minari
@@ -45,6 +48,11 @@ class SessionChecks:
     ranker: Any
     belief: Any
 
+    @cached_property
+    def config(self) -> SlateConfig:
+        """The world's parameters, as the dataset records them."""
+        return world_config(environment_of(self.dataset))
+
     @property
     def is_latent(self) -> bool:
         """Whether the dataset was recorded with ranker and belief."""
@@ -53,10 +61,7 @@ class SessionChecks:
     def form(self, episode: dict[str, Any]) -> None:
         """One session's lengths, shapes, dtypes and end."""
         steps = len(episode["rewards"])
-        if self.world is not None and steps != self.world.config.episode_length:
-            raise ValueError(
-                f"it has {steps} steps, the environment's have {self.world.config.episode_length}"
-            )
+        check_end(episode, self.config)
         check_form("actions", episode["actions"], (steps,), self.dataset.action_space)
         for name, values, space in observed_arrays(episode["observations"], self.dataset.observation_space):
             check_form(name, values, (steps + 1,), space)
@@ -65,8 +70,6 @@ class SessionChecks:
                 raise ValueError(
                     f"infos[{name!r}] has shape {np.shape(values)}, must begin with {steps + 1} rows"
                 )
-        if not ends_truncated(episode):
-            raise ValueError(f"it {NOT_TRUNCATED}")
 
     def of_numbers(self, sessions: Sessions) -> Iterator[tuple[str, _Check, str | None]]:
         """Yields each check's name, the check, and why it can't be made, or None."""
@@ -131,12 +134,12 @@ class SessionChecks:
         slates = sessions.infos["slate"][:, 1:]  # (num_sessions, num_steps, slate_size)
         if self.is_latent and was_made_by(self.dataset.storage.metadata, "relabel"):
             actions = encoded(slates, sessions.infos["clicks"][:, 1:], self.ranker)
-            wrong = (np.abs(actions - sessions.actions) > TOLERANCE).any(axis=2)
+            wrong = (np.abs(actions - sessions.actions) > TOLERANCE).any(axis=2) & sessions.filled
             if wrong.any():
                 raise ValueError(f"actions[{first_of(wrong)[1]}] is not what the ranker encodes its slate as")
             return
         shown = ranked(sessions.actions, self.ranker) if self.is_latent else sessions.actions
-        wrong = (shown != slates).any(axis=2)
+        wrong = (shown != slates).any(axis=2) & sessions.filled
         if wrong.any():
             where = first_of(wrong)
             raise ValueError(
@@ -154,6 +157,7 @@ class SessionChecks:
             return
         expected = recomputed_beliefs(sessions, self.belief)
         wrong = ~(np.abs(seen - expected) <= TOLERANCE)  # true for NaN, too
+        wrong[:, 1:] &= sessions.filled[:, :, None]
         _refuse(seen, wrong, "observations", "is not what the belief's copy makes of the slates and clicks")
 
 

@@ -15,8 +15,8 @@ from gems_gym.common.files import read_json_object, write_json
 from gems_gym.common.jobs import Executor, Job, do_jobs
 from gems_gym.common.progress import not_reported, reporting_to, track
 from gems_gym.datasets.described_policies import DescribedPolicy
-from gems_gym.datasets.players import MakePolicy, name_of, open_player
-from gems_gym.datasets.unfinished import Chunks
+from gems_gym.datasets.hidden_folder import Chunks
+from gems_gym.datasets.recording import MakePolicy, dataset_fields, name_of, open_player
 from gems_gym.datasets.world import BELIEF_FILE, RANKER_FILE, as_artefact, environment_spec
 from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker
@@ -35,12 +35,13 @@ class Playing:
     Attributes:
         env_id: A registered environment.
         env_kwargs: Overrides for it.
-        policy: See :func:`~gems_gym.datasets.players.open_player`.
+        policy: See :func:`~gems_gym.datasets.recording.open_player`.
         files: The ranker's and the belief's file by the name it has in a dataset, or nothing.
         num_envs: Users stepped together.
         users: Arguments of :func:`~gems_gym.user_splits.user_seeds`.
         directory: Where the chunks go.
         chunk: Sessions in a chunk.
+        fields: See :func:`~gems_gym.datasets.recording.dataset_fields`.
     """
 
     env_id: str
@@ -51,6 +52,7 @@ class Playing:
     users: tuple[Any, int, int]
     directory: Path
     chunk: int
+    fields: Sequence[str]
 
     def request(self) -> dict[str, Any]:
         """What a job is asked for; JSON types if the policy is a name or described."""
@@ -62,6 +64,7 @@ class Playing:
             "policy": policy,
             "files": {name: str(file) for name, file in self.files.items()},
             "directory": str(self.directory),
+            "fields": list(self.fields),
         }
         return {**vars(self), **own}
 
@@ -78,7 +81,7 @@ def check_can_be_handed_over(policy: str | Policy | MakePolicy, executor: Execut
     """Raises a clear error for a policy that no other process can be given.
 
     Args:
-        policy: See :func:`~gems_gym.datasets.players.open_player`.
+        policy: See :func:`~gems_gym.datasets.recording.open_player`.
         executor: Plays. Processes of this machine may be given objects, others names and data.
 
     Raises:
@@ -162,8 +165,9 @@ def _play(request: Mapping[str, Any], chunks: Chunks) -> str:
     artefacts = {
         name: as_artefact(file, _LOADERS[name], Path(file)) for name, file in request["files"].items()
     }
+    fields = dataset_fields(request["fields"])
     with (
-        open_player(spec, policy, artefacts, request["num_envs"]) as player,
+        open_player(spec, policy, artefacts, request["num_envs"], fields) as player,
         track("playing", total) as advance,
     ):
         for index in indices:

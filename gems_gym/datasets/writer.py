@@ -14,14 +14,14 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym.common.dataset_folders import ARTIFACTS
 from gems_gym.common.files import naming_file, refuse_link
 from gems_gym.datasets.card import AUTHOR, running_command, write_card
-from gems_gym.datasets.sessions import CHUNK_BYTES, CHUNK_SESSIONS, DATA_FILE, ContentHash, Sessions
-from gems_gym.datasets.unfinished import (
+from gems_gym.datasets.hidden_folder import (
     DATASET_ID,
     NEW,
     clear_killed_writers,
     move_into_place,
     unfinished_folder,
 )
+from gems_gym.datasets.sessions import CHUNK_BYTES, CHUNK_SESSIONS, DATA_FILE, ContentHash, Sessions
 from gems_gym.envs.recorded_spec import recorded_spec
 from gems_gym.errors import require
 

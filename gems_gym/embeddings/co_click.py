@@ -1,5 +1,7 @@
 """Item embeddings from clicks alone: items clicked in the same slate, or by the same people, are alike."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
@@ -80,18 +82,43 @@ def session_co_click_embeddings(
     """
     if not 1 <= size < num_items:
         raise ValueError(f"size must be in [1, num_items) = [1, {num_items}), got {size}")
+    return session_factors(log, num_items, size + 1).embeddings(size)
+
+
+class SessionFactors(NamedTuple):
+    """What :func:`session_co_click_embeddings` chooses from: the leading eigenvectors of co-clicks in sessions."""
+
+    eigenvalues: NDArray[np.float64]  # (count,), falling
+    vectors: NDArray[np.float64]  # (num_items, count)
+    known: NDArray[np.bool_]  # (num_items,), whether an item was clicked beside another one
+
+    def embeddings(self, size: int) -> NDArray[np.float32]:
+        """Embeddings from the first ``size`` factors, of which there must be one more: ``(num_items, size)``."""
+        # What the first eigenvalue left out has is noise, and so is as much of each that is kept (as in probabilistic
+        # PCA). The fourth root, between the square root and 1, takes back part of how much more people differ along
+        # some dimensions than along others: nearest to the simulator's own embeddings in every world tried.
+        weights = np.maximum(self.eigenvalues[:size] - self.eigenvalues[size], 0) ** 0.25
+        embeddings = with_signs(self.vectors[:, :size] * weights)
+        embeddings[~self.known] = 0  # rather than the solver's rounding errors
+        return unit_scale(embeddings)
+
+
+def session_factors(log: ClickLog, num_items: int, count: int) -> SessionFactors:
+    """The leading factors of which items are clicked by the same people; see :func:`session_co_click_embeddings`.
+
+    Args:
+        log: Slates and clicks; the first axis is the session.
+        num_items: Items in the catalogue.
+        count: How many factors, in [1, num_items].
+
+    Raises:
+        ValueError: Arrays of different shapes, unknown item ids, or no session with two clicks.
+    """
     counts = co_clicks(log, num_items, row_axes=1)
-    known = counts.any(axis=1)
+    known: NDArray[np.bool_] = counts.sum(axis=1) > 0
     together = np.where(np.outer(known, known), np.maximum(counts, 1), 0)
     np.fill_diagonal(together, 0)
-    eigenvalues, vectors = leading_eigenvectors(mutual_information(together), size + 1)
-    # What the first eigenvalue left out has is noise, and so is as much of each that is kept (as in probabilistic
-    # PCA). The fourth root, between the square root and 1, takes back part of how much more people differ along some
-    # dimensions than along others: nearest to the simulator's own embeddings in every world tried.
-    weights = np.maximum(eigenvalues[:size] - eigenvalues[size], 0) ** 0.25
-    embeddings = with_signs(vectors[:, :size] * weights)  # (num_items, size)
-    embeddings[~known] = 0  # rather than the solver's rounding errors
-    return unit_scale(embeddings)
+    return SessionFactors(*leading_eigenvectors(mutual_information(together), count), known)
 
 
 def co_clicks(log: ClickLog, num_items: int, row_axes: int) -> NDArray[np.float64]:

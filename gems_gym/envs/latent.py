@@ -78,7 +78,8 @@ class LatentSlateEnv(AroundSlates, gymnasium.Env[NDArray[np.float32], NDArray[np
     As in ``SlateEnv``; the first observation is the belief after the first slate and its clicks.
 
     ## Episode End
-    Truncated after ``episode_length`` steps (100). Never terminated. No ``max_episode_steps`` is registered.
+    Truncated after ``episode_length`` steps (100). Never terminated, unless users leave, as in ``GemsSlate-*``. No
+    ``max_episode_steps`` is registered.
 
     ## Information
     As in ``SlateEnv``: ``slate`` and ``clicks`` as shown, and the privileged rest.
@@ -153,7 +154,7 @@ class LatentSlateEnv(AroundSlates, gymnasium.Env[NDArray[np.float32], NDArray[np
             action: Floats ``(ranker.action_size,)`` in [-1, 1].
 
         Returns:
-            Belief, reward (clicks), terminated (always False), truncated, info.
+            Belief, reward (clicks), terminated (whether the user left), truncated, info.
 
         Raises:
             ValueError: A latent that is not finite, out of the box, or of another shape or dtype.

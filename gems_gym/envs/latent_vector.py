@@ -98,7 +98,7 @@ class LatentSlateVectorEnv(AroundSlates, VectorEnv[NDArray[np.float32], NDArray[
             actions: Floats ``(num_envs, ranker.action_size)`` in [-1, 1].
 
         Returns:
-            Beliefs, rewards float32 ``(num_envs,)``, terminations (all False), truncations, infos.
+            Beliefs, rewards float32 ``(num_envs,)``, terminations (whose user left), truncations, infos.
 
         Raises:
             ValueError: Latents that are not finite, out of the box, or of another shape or dtype.

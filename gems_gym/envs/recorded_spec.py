@@ -77,7 +77,7 @@ def check_spec(spec: EnvSpec) -> None:
         raise TypeError(f"item_embeddings must be the path of a file, or numbers, got {embeddings!r:.200}")
     if (mode := spec.kwargs.get("render_mode")) not in (None, *RENDER_MODES):
         raise unknown_name("render_mode", mode, RENDER_MODES)
-    _check_world(spec.kwargs)
+    world_config(spec)
 
 
 def rebuilt_spec(recorded: object, owner: str) -> EnvSpec:
@@ -111,6 +111,32 @@ def rebuilt_spec(recorded: object, owner: str) -> EnvSpec:
     return spec
 
 
+def world_config(spec: EnvSpec) -> SlateConfig:
+    """The configuration of an environment, without making it.
+
+    Sizes are checked first, as a configuration allocates by them when it is made.
+
+    Args:
+        spec: Of a slate or a latent environment.
+
+    Returns:
+        The configuration; with ``item_embeddings`` in a file, ``num_items`` is the largest that there may be.
+
+    Raises:
+        ValueError: A parameter out of its range or larger than :data:`LARGEST`.
+        TypeError: One of a wrong type.
+    """
+    preset = spec.kwargs.get("preset", "diffuse_topdown")
+    overrides = {name: value for name, value in spec.kwargs.items() if name in _WORLD}
+    if isinstance(preset, Mapping):
+        _check_sizes(SlateConfig(), preset)
+    config = resolve_config(preset)
+    _check_sizes(config, overrides)
+    if spec.kwargs.get("item_embeddings") is not None:  # the number of items is the file's
+        overrides.setdefault("num_items", LARGEST["num_items"])
+    return resolve_config(config, overrides)
+
+
 def recorded_spec(spec: EnvSpec, artefacts: Mapping[str, Path], dataset_id: str) -> EnvSpec:
     """Makes the spec that a dataset records, whose environment has the dataset's observations and actions.
 
@@ -138,7 +164,8 @@ def _check_ours(spec: EnvSpec) -> None:
     if not is_slate_world(spec):
         raise ValueError(
             f"environment {spec.id!r} is none of gems-gym's (its entry point is {spec.entry_point!r}): datasets are "
-            "recorded, and opened again, with GemsSlate and GemsSlateLatent environments and your own presets"
+            "recorded, and opened again, with GemsSlate and GemsSlateLatent environments and your own presets; other "
+            "dynamics are an entry point in the group gems_gym.dynamics (docs/extending.md)"
         )
 
 
@@ -173,19 +200,6 @@ def _registered(env_id: str, kwargs: Mapping[str, Any]) -> EnvSpec:
     if is_slate(registered) and kwargs.keys() >= set(PARTS):
         return latent_spec(registered, *(kwargs[part] for part in PARTS))
     return copy.deepcopy(registered)
-
-
-def _check_world(kwargs: Mapping[str, Any]) -> None:
-    """Checks sizes first: a configuration allocates by them when it is made."""
-    preset = kwargs.get("preset", "diffuse_topdown")
-    overrides = {name: value for name, value in kwargs.items() if name in _WORLD}
-    if isinstance(preset, Mapping):
-        _check_sizes(SlateConfig(), preset)
-    config = resolve_config(preset)
-    _check_sizes(config, overrides)
-    if kwargs.get("item_embeddings") is not None:  # the number of items is the file's
-        overrides.setdefault("num_items", LARGEST["num_items"])
-    resolve_config(config, overrides)
 
 
 def _check_sizes(config: SlateConfig, overrides: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.spaces import SessionStatus
-from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
+from gems_gym.simulator import ItemEmbeddings, check_slates, make_simulator, resolve_world
 from gems_gym.simulator.state import Shown
 
 Observation = dict[str, NDArray[Any]]
@@ -44,8 +44,11 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
     most in each topic); the first observation is that slate with its clicks, which are part of no reward.
 
     ## Episode End
-    Truncated after ``episode_length`` steps (100). Never terminated. The environment truncates by itself and
-    registers no ``max_episode_steps``, so ``episode_length=`` may be longer or shorter.
+    Truncated after ``episode_length`` steps (100). The environment truncates by itself and registers no
+    ``max_episode_steps``, so ``episode_length=`` may be longer or shorter. Never terminated, unless users leave:
+    ``leave_probability=0.1`` gives every topic that bored the user at a slate a chance of 0.1 to end the session then;
+    with ``leave_after=3`` as well, this chance comes with each slate that makes three or more in a row without a click.
+    A session ends terminated or truncated, never both.
 
     ## Information
     ``info`` has the same keys at every step, reset included: ``slate`` and ``clicks`` as observed, ``scores`` and
@@ -96,7 +99,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         self.render_mode = render_mode
         self.observation_space = spaces.observation_space(self.config)
         self.action_space = spaces.action_space(self.config)
-        self.simulator = SlateSimulator(self.config, self.catalog, num_users=1)
+        self.simulator = make_simulator(self.config, self.catalog, num_users=1)
         self._status = SessionStatus.NOT_STARTED
         self.shown: Shown | None = None
         self._renderer = None if render_mode is None else SessionRenderer(render_mode, self.simulator)
@@ -139,7 +142,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             action: Item ids, integers ``(slate_size,)`` in ``[0, num_items)``.
 
         Returns:
-            Observation, reward (clicks), terminated (always False), truncated, info.
+            Observation, reward (clicks), terminated (whether the user left), truncated, info.
 
         Raises:
             ValueError: A slate of the wrong length, or an item that is not in the catalogue.
@@ -153,11 +156,12 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         if self._renderer is not None:
             self._renderer.stepped(_ONLY_USER, self.shown.rewards)
             self._renderer.show(self.shown, self._title)
-        truncated = bool(self.simulator.users.step[0] >= self.config.episode_length)
-        if truncated:
+        terminated = bool(self.simulator.users.left[0])
+        truncated = not terminated and bool(self.simulator.users.step[0] >= self.config.episode_length)
+        if terminated or truncated:
             self._status = SessionStatus.ENDED
         observation, info = self._observed(self.shown)
-        return observation, reward, False, truncated, info
+        return observation, reward, terminated, truncated, info
 
     def _observed(self, shown: Shown) -> tuple[Observation, dict[str, Any]]:
         observation = spaces.row_of(spaces.observations_of(shown), 0)

@@ -16,7 +16,7 @@ from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.spaces import Arrays, SessionStatus
 from gems_gym.errors import unknown_name
-from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
+from gems_gym.simulator import ItemEmbeddings, check_slates, make_simulator, resolve_world
 from gems_gym.simulator.state import Shown
 
 
@@ -75,7 +75,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self.single_action_space = spaces.action_space(self.config)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.simulator = SlateSimulator(self.config, self.catalog, self.num_envs, num_threads)
+        self.simulator = make_simulator(self.config, self.catalog, self.num_envs, num_threads)
         self._user_rngs: list[np.random.Generator] = []
         self._user_seeds: list[int] = []
         self._status = SessionStatus.NOT_STARTED
@@ -126,7 +126,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
             actions: Item ids, integers ``(num_envs, slate_size)`` in ``[0, num_items)``.
 
         Returns:
-            Observations, rewards float32 ``(num_envs,)``, terminations (all False), truncations, infos.
+            Observations, rewards float32 ``(num_envs,)``, terminations (whose user left), truncations, infos.
 
         Raises:
             ValueError: Slates of another shape, or an item that is not in the catalogue.
@@ -140,34 +140,34 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
                 SessionStatus.ENDED.check_running()
             return self._step_and_open(slates)
         shown = self.simulator.step(slates)
-        truncated = self.simulator.truncated
-        infos: dict[str, Any] = {}
-        if truncated.any():
+        terminated, truncated = self.simulator.terminated, self.simulator.truncated
+        ended = terminated | truncated
+        if ended.any():
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
-                return self._end_and_open(shown, truncated)
-            self._ended = truncated.copy()
+                return self._end_and_open(shown, terminated, truncated)
+            self._ended = ended
         self.shown = shown
         self._record(stepped=self._everyone)
         infos = _masked(spaces.infos_of(shown), self._everyone)
-        return spaces.observations_of(shown), shown.rewards, ~self._everyone, truncated, infos
+        return spaces.observations_of(shown), shown.rewards, terminated, truncated, infos
 
     def _end_and_open(
-        self, shown: Shown, truncated: NDArray[np.bool_]
+        self, shown: Shown, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]
     ) -> tuple[Arrays, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Same-step autoreset: hand out what ended under ``final_obs``, and the next sessions' openings."""
-        final = spaces.observations_of(shown)
+        final, ended = spaces.observations_of(shown), terminated | truncated
         final_observations = np.full(self.num_envs, None, dtype=object)
-        rows = np.flatnonzero(truncated)
+        rows = np.flatnonzero(ended)
         for row in rows.tolist():
             final_observations[row] = spaces.row_of(final, row)
         opened = self.simulator.open_sessions([self._user_rngs[row] for row in rows], rows)
         self.shown = opened if len(rows) == self.num_envs else _with_rows(shown, rows, opened)
-        self._record(opened=truncated, stepped=~truncated)
+        self._record(opened=ended, stepped=~ended)
         infos = _masked(spaces.infos_of(self.shown), self._everyone)
-        infos["final_obs"], infos["_final_obs"] = final_observations, truncated.copy()
-        infos["final_info"] = _masked(spaces.infos_of(shown), truncated)
-        infos["_final_info"] = truncated.copy()
-        return spaces.observations_of(self.shown), shown.rewards, ~self._everyone, truncated, infos
+        infos["final_obs"], infos["_final_obs"] = final_observations, ended
+        infos["final_info"] = _masked(spaces.infos_of(shown), ended)
+        infos["_final_info"] = ended.copy()
+        return spaces.observations_of(self.shown), shown.rewards, terminated, truncated, infos
 
     def _step_and_open(
         self, slates: NDArray[np.int64]
@@ -179,10 +179,10 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self.shown = _with_rows(self.shown, ended, opened)
         self.shown = _with_rows(self.shown, going_on, self.simulator.step(slates[going_on], which=going_on))
         self._record(opened=self._ended, stepped=~self._ended)
-        truncated = self.simulator.truncated
-        self._ended = truncated.copy()
+        terminated, truncated = self.simulator.terminated, self.simulator.truncated
+        self._ended = terminated | truncated
         infos = _masked(spaces.infos_of(self.shown), self._everyone)
-        return spaces.observations_of(self.shown), self.shown.rewards, ~self._everyone, truncated, infos
+        return spaces.observations_of(self.shown), self.shown.rewards, terminated, truncated, infos
 
     def _reset_mask(self, options: dict[str, Any]) -> NDArray[np.bool_]:
         mask = options.get("reset_mask", self._everyone)

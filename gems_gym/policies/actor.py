@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.common.checks import NonNegative, checked
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies.base import Observed, Policy, Shown, as_policy, policy_rng
@@ -117,13 +117,21 @@ class Actor:
             FileNotFoundError: There is no such file.
             ArtifactError: The file is damaged, or no ``policy/actor``.
         """
-        artifact = load_artifact(path, KIND)
+        return cls.from_artifact(load_artifact(path, KIND))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Actor:
+        """Reads what :meth:`save` wrote, once it is loaded.
+
+        Raises:
+            ArtifactError: Something is missing, or does not fit.
+        """
         header = artifact.header
         try:
             network = FeedForward.from_tensors(artifact.tensors, _PREFIX, header["layers"])
             actor = cls(network, header["metadata"], half_precision=bool(header.get("float16")))
         except (KeyError, ValueError, TypeError) as error:
-            raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
+            raise ArtifactError(f"{artifact.path} is not a readable {KIND}: {error}") from error
         sizes = {"observation_size": actor.observation_size, "action_size": actor.action_size}
         artifact.check_sizes(sizes, {name: header.get(name) for name in sizes})
         actor.sha256 = artifact.sha256

@@ -35,6 +35,8 @@ class Policy(Protocol):
     What a policy remembers of its sessions, and what it draws, is a state apart from the policy, so one policy can
     play several sets of sessions side by side. A policy without memory has the state None.
 
+    A policy may have a text ``caution``, which ``gems-gym evaluate`` tells whoever scores it.
+
     Attributes:
         observes: What it sees, "slates" or "beliefs".
         actions: What it chooses, "slates" or "latents".

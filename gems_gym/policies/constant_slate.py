@@ -9,7 +9,7 @@ from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.common.check_words import LARGEST
+from gems_gym.common.check_messages import LARGEST
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.progress import track
 from gems_gym.config import SlateConfig

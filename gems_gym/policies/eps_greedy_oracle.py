@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gems_gym.common.checks import Probability, checked_arguments
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.policies.boredom_aware_oracle import BoredomAwareOracle
-from gems_gym.policies.drawing import DrawingPolicy, Drawn
+from gems_gym.policies.random_base import DrawingPolicy, Drawn
 from gems_gym.policies.short_term_oracle import ShortTermOracle
 
 _KEEP = -1

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.config import SlateConfig
-from gems_gym.simulator import Catalog, SlateSimulator
+from gems_gym.simulator import Catalog, make_simulator
 from gems_gym.simulator.kernels import finish_preferences
-from gems_gym.simulator.users import draw_users
+from gems_gym.simulator.users import draw_session_uniforms, draw_users
 
 
 class PairedSessions:
@@ -46,11 +46,11 @@ class PairedSessions:
         copies = num_slates if shared else 1
         self.num_users, self.num_slates = copies * len(seeds) // num_slates, num_slates
         self._steps = config.episode_length
-        self._simulator = SlateSimulator(config, catalog, copies * len(seeds))
+        self._simulator = make_simulator(config, catalog, copies * len(seeds))
         rngs = [np.random.default_rng(seed) for seed in seeds]
         draws = draw_users(rngs, config)
         preferences = finish_preferences(self._simulator.dynamics, draws.normals, draws.topic_uniforms)
-        uniforms = [rng.random((self._steps, config.slate_size), dtype=np.float32) for rng in rngs]
+        uniforms = [draw_session_uniforms(config, rng) for rng in rngs]
         self._users = (
             np.tile(preferences, (copies, 1)),
             np.tile(draws.click_uniforms[:, None], (copies, 1, 1)),
@@ -71,7 +71,8 @@ class PairedSessions:
         self._simulator.open_given_sessions(*self._users)
         total = np.zeros(shown.shape)
         for _ in range(self._steps):
-            total += self._simulator.step(shown, self._uniforms).clicks
+            staying = ~self._simulator.users.left[:, None]
+            total += self._simulator.step(shown, self._uniforms).clicks * staying
         return total.reshape(self.num_slates, self.num_users, -1)
 
     def clicks(self, slates: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.compilation import compiled
-from gems_gym.policies.drawing import DrawingPolicy, Drawn
+from gems_gym.policies.random_base import DrawingPolicy, Drawn
 
 
 class RandomPolicy(DrawingPolicy):

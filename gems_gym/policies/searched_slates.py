@@ -9,11 +9,11 @@ from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.common.check_words import LARGEST
+from gems_gym.common.check_messages import LARGEST
 from gems_gym.common.checks import Probability, checked_arguments
 from gems_gym.common.progress import track
-from gems_gym.policies.drawing import DrawingPolicy, Drawn
 from gems_gym.policies.paired_sessions import PairedSessions
+from gems_gym.policies.random_base import DrawingPolicy, Drawn
 from gems_gym.policies.slate_search import SlateSearch
 from gems_gym.user_splits import UserSeed, user_seeds
 

@@ -26,9 +26,9 @@ from gems_gym.common.checks import Count, Positive, Share, Units, check_fields
 from gems_gym.common.machine import check_device
 from gems_gym.embeddings.co_click import co_click_embeddings
 from gems_gym.pretraining.click_prediction import ClickHead, click_loss, click_report, draw_linear_weights
+from gems_gym.pretraining.loop import torch_threads, train
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.trainers import Keep, PretrainingPreset, Upkeep, as_recorded
-from gems_gym.pretraining.training import torch_threads, train
 
 _MOST_HELD_OUT = 1000
 
@@ -264,7 +264,7 @@ def _initialised(
 
 
 class _Trainee:
-    """The model with its sessions; see :class:`~gems_gym.pretraining.training.Trainee`."""
+    """The model with its sessions; see :class:`~gems_gym.pretraining.loop.Trainee`."""
 
     name = "belief"
     clip = 1.0

@@ -18,7 +18,7 @@ from gems_gym.config import SlateConfig
 from gems_gym.pretraining.belief import BELIEF_PRESETS
 from gems_gym.pretraining.click_prediction import ClickProbe, auc, click_report
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
-from gems_gym.simulator import Catalog, SlateSimulator
+from gems_gym.simulator import Catalog, SlateSimulator, make_simulator
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed, user_seeds
 
 RECENT_CLICKS = "recent clicks per topic"
@@ -148,7 +148,8 @@ def _played_again(
     states = {name: np.empty((*shape, encoder.size), np.float32) for name, encoder in beliefs.items()}
     recent = np.empty((*shape, config.num_topics), np.float32)
     bored = np.empty((*shape, config.num_topics), np.bool_)
-    simulator = SlateSimulator(config, catalog, log.num_sessions)
+    # logged users stayed (see collect_session_log)
+    simulator = make_simulator(config.replace(leave_probability=0.0), catalog, log.num_sessions)
     simulator.open_sessions([np.random.default_rng(seed) for seed in users])
     now = {name: encoder.initial(log.num_sessions) for name, encoder in beliefs.items()}
     for step in range(config.episode_length):

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gems_gym.pretraining.training import torch_threads
+from gems_gym.pretraining.loop import torch_threads
 
 _PREDICTED_TOGETHER = 10_000
 _BATCH_SIZE, _LEARNING_RATE = 1_024, 1e-2

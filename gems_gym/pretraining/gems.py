@@ -30,9 +30,9 @@ from gems_gym.common.checks import (
 from gems_gym.common.machine import check_device
 from gems_gym.embeddings import EmbeddingTable, co_click_embeddings, load_embeddings
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
+from gems_gym.pretraining.loop import torch_threads, train
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.trainers import Keep, PretrainingPreset, Trainer, Upkeep, as_recorded
-from gems_gym.pretraining.training import torch_threads, train
 from gems_gym.rankers.gems import GemsRanker
 
 _MADE_HERE = ("co_click", "scratch")
@@ -266,7 +266,7 @@ def _initial_embeddings(
 
 
 class _Trainee:
-    """The VAE with its slates; see :class:`~gems_gym.pretraining.training.Trainee`."""
+    """The VAE with its slates; see :class:`~gems_gym.pretraining.loop.Trainee`."""
 
     name = "ranker"
     clip = None

@@ -162,6 +162,8 @@ def collect_session_log(
 ) -> SessionLog:
     """Log sessions of logging users under a mixture of policies.
 
+    All sessions are of one length: users stay, whatever the world's ``leave_probability`` is.
+
     Args:
         world: A preset's name or a configuration.
         shares: Policy name -> share of the sessions (they need not add up to 1); each policy gets its share,
@@ -180,8 +182,10 @@ def collect_session_log(
     """
     counts = _session_counts(shares, num_sessions)
     seeds = user_seeds("logging", seed, num_sessions)
-    length: dict[str, Any] = {} if session_length is None else {"episode_length": session_length}
-    env = SlateVectorEnv(num_envs, world, item_embeddings, AutoresetMode.DISABLED, **length)
+    changes: dict[str, Any] = {} if session_length is None else {"episode_length": session_length}
+    # what clicks depend on does not change before a user leaves, so more of them teach the same
+    changes["leave_probability"] = 0.0
+    env = SlateVectorEnv(num_envs, world, item_embeddings, AutoresetMode.DISABLED, **changes)
     shape = (num_sessions, env.config.episode_length + 1, env.config.slate_size)
     log = SessionLog(
         slates=np.empty(shape, np.int32),

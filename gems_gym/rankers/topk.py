@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from gems_gym.common.checks import checked
 from gems_gym.rankers.item_vectors import ItemVectorRanker
 from gems_gym.rankers.kernels import best_of_each
-from gems_gym.rankers.stored import checked_latents
+from gems_gym.rankers.stored import checked_latents, checked_sessions
 
 
 class TopKRanker(ItemVectorRanker):
@@ -70,3 +71,26 @@ class TopKRanker(ItemVectorRanker):
         """
         queries = checked_latents(latents, self.action_size)
         return best_of_each(queries, self._items, self._bias, self.slate_size)
+
+    def encode(self, slates: np.ndarray, clicks: np.ndarray) -> np.ndarray:
+        """The latents that score the slates' items 1 and all others 0, by least squares; clicks have no effect.
+
+        Args:
+            slates: Integer ``(num_users, slate_size)`` item ids.
+            clicks: ``(num_users, slate_size)`` zeros and ones.
+
+        Returns:
+            float32 ``(num_users, E)`` in [-1, 1]. Ranking them gives back as much of the slates as have one direction.
+
+        Raises:
+            ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
+        """
+        slates, _ = checked_sessions(slates, clicks, self.slate_size, self.num_items)
+        latents = self._answers[slates].sum(axis=1)  # (num_users, E)
+        found: np.ndarray = (latents / np.abs(latents).max(axis=1, keepdims=True)).astype(np.float32)
+        return found
+
+    @cached_property
+    def _answers(self) -> NDArray[np.float64]:
+        """The latent that asks for each item alone, ``(num_items, E)``."""
+        return np.linalg.pinv(self._items.astype(np.float64))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.check_words import shown
+from gems_gym.common.check_messages import shown
 from gems_gym.common.checks import as_array
 
 
@@ -124,7 +124,7 @@ def check_uniforms(uniforms: object, shape: tuple[int, int]) -> NDArray[np.float
 
     Args:
         uniforms: Given random numbers.
-        shape: ``(num_users, slate_size)``.
+        shape: ``(num_users, slate_size)``; one more than ``slate_size`` in steps of users who may leave.
 
     Raises:
         TypeError: Not float32, which is what probabilities are compared as.

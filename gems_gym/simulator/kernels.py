@@ -208,6 +208,20 @@ def _last_click(shown: Shown, row: int) -> int:
 
 
 @inlined
+def _decide_to_leave(dynamics: Dynamics, users: Users, u: int, uniform: float) -> None:
+    """Let user ``u``, who has looked at a slate, stay or leave; who has left does not come back (step 8)."""
+    stay = 1.0
+    if dynamics.leave_after > 0:
+        if users.empty_slates[u] >= dynamics.leave_after:
+            stay -= dynamics.leave_probability
+    else:
+        for topic in range(dynamics.num_topics):
+            if users.bored[u, topic]:
+                stay *= 1.0 - dynamics.leave_probability
+    users.left[u] = users.left[u] or uniform >= stay
+
+
+@inlined
 def _scratch(dynamics: Dynamics) -> Scratch:
     return Scratch(
         np.empty(dynamics.items.shape[1]),
@@ -252,6 +266,8 @@ def open_sessions(
         users.num_recent_topics[u] = 0
         users.num_recent_steps[u] = 0
         users.step[u] = 0
+        users.empty_slates[u] = 0
+        users.left[u] = False
         for item in range(users.clicked_items.shape[1]):
             users.clicked_items[u, item] = False
         for d in range(users.preference.shape[1]):  # no boredom and no short-term boost yet
@@ -283,7 +299,8 @@ def step_users(
         which: Users that take the step, ``(n,)``; all other arguments have one row for each, in this order.
         slates: Slates to show, ``(n, slate_size)``.
         uniforms: Numbers that a click's probability must exceed, ``(num_users, steps, slate_size)``: a row for
-            every user, used again from the front when its steps are used up.
+            every user, used again from the front when its steps are used up. Where users leave, a last column more,
+            which the probability to stay must exceed.
         shown: Written: what came of the slates.
 
     Returns:
@@ -297,6 +314,7 @@ def step_users(
     scratch = _scratch(dynamics)
     for row in range(which.shape[0]):
         u = which[row]
+        now = users.step[u] % uniforms.shape[1]
         users.step[u] += 1
         _advance_boredom(dynamics, users, u, users.bored, users.bored_timeout, u, scratch.topic_counts)
         _current_preference(dynamics, users, u, users.bored, u, scratch.preference)
@@ -308,7 +326,7 @@ def step_users(
             slates,
             uniforms,
             u,
-            (users.step[u] - 1) % uniforms.shape[1],
+            now,
             shown,
             scratch,
         )
@@ -319,6 +337,9 @@ def step_users(
             # the published index slip takes the position of the last click for an item's id
             clicked = last if dynamics.published_oddities else slates[row, last]
             users.short_term_topic[u] = dynamics.item_topics[clicked]
+        if dynamics.leave_probability > 0.0:
+            users.empty_slates[u] = 0 if last >= 0 else users.empty_slates[u] + 1
+            _decide_to_leave(dynamics, users, u, uniforms[u, now, slates.shape[1]])
         _copy_row(users.bored, u, shown.bored, row)
         _copy_row(users.preference, u, shown.user_state, row)
     return -1

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym import plugins
 from gems_gym.common.checks import Count, Threads, checked_arguments
 from gems_gym.common.compilation import announced_if_long
 from gems_gym.common.machine import check_fits_memory
-from gems_gym.config import SlateConfig
+from gems_gym.config import OWN_DYNAMICS, SlateConfig
 from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
 from gems_gym.simulator.checks import (
@@ -26,7 +27,7 @@ from gems_gym.simulator.checks import (
     unknown_item,
 )
 from gems_gym.simulator.state import Shown, empty_shown, empty_users, make_dynamics
-from gems_gym.simulator.users import DrawnAhead, draw_users
+from gems_gym.simulator.users import DrawnAhead, draw_uniforms, draw_users
 
 _INT64 = np.dtype(np.int64)
 _compile_first = True  # in this process, nothing has been compiled or loaded from the cache yet
@@ -81,15 +82,18 @@ class SlateSimulator:
         self._opened = np.zeros(num_users, np.bool_)
         self._all_opened = False
         self._first_slate = catalog.first_slate(config.slate_size)
-        self._click_uniforms = DrawnAhead(num_users, config.episode_length, self._draw_click_uniforms)
+        self._num_uniforms = config.slate_size + config.users_leave  # of a step
+        self._uniforms = DrawnAhead(num_users, config.episode_length, partial(draw_uniforms, config))
 
-    def _draw_click_uniforms(self, rng: np.random.Generator, steps: int) -> NDArray[np.float32]:
-        return rng.random((steps, self.config.slate_size), dtype=np.float32)
+    @property
+    def terminated(self) -> NDArray[np.bool_]:
+        """Which users have left, ``(num_users,)``."""
+        return self.users.left.copy()
 
     @property
     def truncated(self) -> NDArray[np.bool_]:
-        """Which users have reached the end of their session, ``(num_users,)``."""
-        return self.users.step >= self.config.episode_length
+        """Which users have stayed until the end of their session, ``(num_users,)``."""
+        return (self.users.step >= self.config.episode_length) & ~self.users.left
 
     def open_sessions(
         self,
@@ -116,7 +120,7 @@ class SlateSimulator:
         rows = self._all_rows if which is None else check_rows(which, self.num_users)
         check_rngs(rngs, len(rows))
         draws = draw_users(rngs, self.config)
-        self._click_uniforms.start(rngs, rows)
+        self._uniforms.start(rngs, rows)
         if preferences is None:
             preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
         else:
@@ -179,7 +183,8 @@ class SlateSimulator:
         if _compile_first:
             nobody = np.empty(0, np.int64)
             no_slates = np.empty((0, self.config.slate_size), np.int64)
-            self.step(no_slates, np.empty((self.num_users, 1, self.config.slate_size), np.float32), nobody)
+            no_uniforms = np.empty((self.num_users, 1, self._num_uniforms), np.float32)
+            self.step(no_slates, no_uniforms, nobody)
             _compile_first = False
 
     def step(
@@ -194,7 +199,8 @@ class SlateSimulator:
             slates: Integers ``(n, slate_size)``, items in ``[0, num_items)``.
             uniforms: For replays, the numbers that a click's probability must exceed,
                 float32 ``(num_users, steps, slate_size)``: step t takes those at ``t % steps``; drawn from the users'
-                generators if None.
+                generators if None. Where users leave, there is a last column, of numbers that the probability to stay
+                must exceed.
             which: Rows of the users that take the step, int64 ``(n,)``; all of them if None.
 
         Returns:
@@ -213,9 +219,9 @@ class SlateSimulator:
         if type(slates) is not np.ndarray or slates.dtype != _INT64 or slates.shape != shape:
             slates = check_slates(slates, shape, name="slates")
         if uniforms is None:
-            uniforms = self._click_uniforms.block(self.users.step, rows)
+            uniforms = self._uniforms.block(self.users.step, rows)
         else:
-            uniforms = check_uniforms(uniforms, (self.num_users, shape[1]))
+            uniforms = check_uniforms(uniforms, (self.num_users, self._num_uniforms))
         shown = empty_shown(self.config, len(rows))
         if self.num_threads == 1:
             unknown = kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)
@@ -254,3 +260,29 @@ class SlateSimulator:
         else:
             self._in_threads(oracle_part, self.num_users)
         return slates
+
+
+def make_simulator(
+    config: SlateConfig, catalog: Catalog, num_users: int, num_threads: int = 1
+) -> SlateSimulator:
+    """The simulator of a world, with the dynamics that its configuration names.
+
+    Args:
+        config: The world. ``config.dynamics`` is a name in the entry-point group ``gems_gym.dynamics``, whose object is
+            :class:`SlateSimulator` or a subclass; no other code is imported.
+        catalog: Its items.
+        num_users: Users simulated together, ≥ 1.
+        num_threads: Threads that share the users of a step, ≥ 1.
+
+    Raises:
+        TypeError: The name stands for something else.
+        gems_gym.plugins.PluginError: It can't be imported.
+    """
+    if config.dynamics == OWN_DYNAMICS:
+        return SlateSimulator(config, catalog, num_users, num_threads)
+    kind = plugins.load(plugins.DYNAMICS, config.dynamics)
+    if not (isinstance(kind, type) and issubclass(kind, SlateSimulator)):
+        raise TypeError(
+            f"the dynamics {config.dynamics!r} must be a subclass of SlateSimulator, got {kind!r}"
+        )
+    return kind(config, catalog, num_users, num_threads)

@@ -31,6 +31,8 @@ class Dynamics(NamedTuple):
     boredom_moving_window: int
     boredom_timeout: int
     click_only_once: bool
+    leave_probability: float
+    leave_after: int  # 0: users leave by boredom
     published_oddities: bool  # dynamics_version 0
 
 
@@ -47,6 +49,8 @@ class Users(NamedTuple):
     short_term_topic: NDArray[np.int64]  # (num_users,)
     step: NDArray[np.int64]  # (num_users,)
     clicked_items: NDArray[np.bool_]  # (num_users, num_items), (num_users, 0) unless click_only_once
+    empty_slates: NDArray[np.int64]  # (num_users,), chosen slates in a row without a click
+    left: NDArray[np.bool_]  # (num_users,), whose session is over since the user left
 
 
 class Shown(NamedTuple):
@@ -85,6 +89,8 @@ def make_dynamics(config: SlateConfig, catalog: Catalog) -> Dynamics:
         boredom_moving_window=config.boredom_moving_window,
         boredom_timeout=config.boredom_timeout,
         click_only_once=config.click_only_once,
+        leave_probability=config.leave_probability,
+        leave_after=config.leave_after or 0,
         published_oddities=config.dynamics_version == 0,
     )
 
@@ -102,6 +108,8 @@ def empty_users(config: SlateConfig, num_users: int) -> Users:
         short_term_topic=np.zeros(num_users, np.int64),
         step=np.zeros(num_users, np.int64),
         clicked_items=np.zeros((num_users, config.num_items if config.click_only_once else 0), np.bool_),
+        empty_slates=np.zeros(num_users, np.int64),
+        left=np.zeros(num_users, np.bool_),
     )
 
 

@@ -43,6 +43,26 @@ def draw_users(rngs: Sequence[np.random.Generator], config: SlateConfig) -> User
     return draws
 
 
+def draw_uniforms(config: SlateConfig, rng: np.random.Generator, steps: int) -> NDArray[np.float32]:
+    """Draw what decides a user's clicks in the steps to come and, where users leave, when this one does.
+
+    Clicks come first: until they leave, users click as they would in a world where all stay, for as many steps as are
+    drawn at a time.
+
+    Returns:
+        Uniforms in [0, 1), float32 ``(steps, slate_size)``, or ``(steps, slate_size + 1)`` where users leave.
+    """
+    clicks = rng.random((steps, config.slate_size), dtype=np.float32)
+    return np.hstack([clicks, rng.random((steps, 1), dtype=np.float32)]) if config.users_leave else clicks
+
+
+def draw_session_uniforms(config: SlateConfig, rng: np.random.Generator) -> NDArray[np.float32]:
+    """All that :class:`DrawnAhead` draws for a session by :func:`draw_uniforms`, ``(episode_length, ...)``."""
+    steps = min(config.episode_length, _BLOCK_STEPS)
+    blocks = [draw_uniforms(config, rng, steps) for _ in range(-(-config.episode_length // steps))]
+    return np.concatenate(blocks)[: config.episode_length]
+
+
 class DrawnAhead:
     """Random numbers for the steps to come, drawn in blocks from every user's own generator.
 

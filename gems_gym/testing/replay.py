@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gems_gym.common.checks import as_array, checked
 from gems_gym.config import SlateConfig
-from gems_gym.simulator import ItemEmbeddings, SlateSimulator, check_slates, resolve_world
+from gems_gym.simulator import ItemEmbeddings, check_slates, make_simulator, resolve_world
 
 _CLICK, _NO_CLICK = -1.0, 2.0  # below and above every probability
 
@@ -29,7 +29,7 @@ def replay_session(
 
     Args:
         config: A preset's name or a configuration; ``num_items`` follows ``item_embeddings``, and
-            ``episode_length`` ends nothing: as many steps are replayed as there are slates.
+            ``episode_length`` and ``leave_probability`` end nothing: as many steps are replayed as there are slates.
         item_embeddings: The catalogue, ``(num_items, embedding_size)``, or the path of an .npy file of it.
         user_initial: The user's preference after reset, ``(embedding_size,)``.
         first_clicks: Clicks on the first slate, ``(slate_size,)``, 0 or 1.
@@ -49,7 +49,7 @@ def replay_session(
         ValueError: An array of the wrong shape or with values out of range.
     """
     world, catalog = resolve_world(config, item_embeddings)
-    simulator = SlateSimulator(world, catalog, num_users=1)
+    simulator = make_simulator(world.replace(leave_probability=0.0), catalog, num_users=1)
     steps = max(1, len(np.atleast_1d(as_array(slates, "slates"))))
     shown_slates = check_slates(slates, (steps, world.slate_size), world.num_items, name="slates")
     user_initial = _checked("user_initial", user_initial, (world.embedding_size,))

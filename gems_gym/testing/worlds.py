@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from gems_gym.envs.spaces import INFO_KEYS
 from gems_gym.testing.asserting import assert_refused, is_same, spec_of
 
-_Told = tuple[Any, float, bool, dict[str, Any]]
-"""Of one user at one step: observation, reward, truncated, info."""
+_Told = tuple[Any, float, tuple[bool, bool], dict[str, Any]]
+"""Of one user at one step: observation, reward, (terminated, truncated), info."""
+
+_GOES_ON = (False, False)
 
 
 def check_world(env: str | EnvSpec, *, num_users: int = 3, seed: int = 0, **kwargs: Any) -> None:
@@ -27,9 +29,9 @@ def check_world(env: str | EnvSpec, *, num_users: int = 3, seed: int = 0, **kwar
 
     Gymnasium's own checker has to pass. A user's session has to be the same for the same seed, alone and beside others
     in ``gymnasium.make_vec``, under every autoreset mode, and in a copy that is made in its middle. It is truncated
-    after ``config.episode_length`` steps and never terminated, its rewards are its clicks, and its infos have the same
-    keys at every step. Actions that are none have to be refused and leave the session as it was, and the spec has to
-    survive JSON.
+    after ``config.episode_length`` steps or, where ``config.leave_probability`` says that users leave, terminated
+    before. Its rewards are its clicks, and its infos have the same keys at every step. Actions that are none have to be
+    refused and leave the session as it was, and the spec has to survive JSON.
 
     Args:
         env: The id of a registered environment, ``module:id`` of one that a module registers, or a spec: of slates, or
@@ -64,12 +66,12 @@ def check_world(env: str | EnvSpec, *, num_users: int = 3, seed: int = 0, **kwar
         found = _play_many(many, seed, actions)
         many.close()
         for row, session in enumerate(sessions):
-            assert is_same([step[row] for step in found], session), (
+            assert is_same(found[row], session), (
                 f"user {row} of {num_users} in make_vec, autoreset_mode={mode}, has another session than "
                 f"alone with the seed {seed + row}"
             )
     _check_order(user, gymnasium.make(spec, **kwargs), actions[0, 0])
-    _check_copy(user, seed, actions[:, 0])
+    _check_copy(user, seed, actions[: len(sessions[0]) - 1, 0])
     _check_refusals(user, seed, actions[:, 0], sessions[0])
     again = _from_json(user.spec)
     assert is_same(_play(again, seed, actions[:, 0]), sessions[0]), (
@@ -117,35 +119,50 @@ def _actions(user: gymnasium.Env[Any, Any], num_users: int, seed: int) -> NDArra
 
 
 def _play(user: gymnasium.Env[Any, Any], seed: int, actions: Sequence[Any] | NDArray[Any]) -> list[_Told]:
-    """A user's session: its opening, with a reward of 0, and what came of each action."""
+    """A user's session: its opening, with a reward of 0, and what came of each action until it ended."""
     observation, info = user.reset(seed=seed)
-    return [(observation, 0.0, False, info), *(_step(user, action) for action in actions)]
+    session: list[_Told] = [(observation, 0.0, _GOES_ON, info)]
+    for action in actions:
+        session.append(_step(user, action))
+        if any(session[-1][2]):
+            break
+    return session
 
 
 def _step(user: gymnasium.Env[Any, Any], action: Any) -> _Told:
     observation, reward, terminated, truncated, info = user.step(action)
-    assert terminated is False, f"terminated is {terminated!r}; sessions are truncated, never terminated"
-    return observation, float(reward), bool(truncated), info
+    return observation, float(reward), (bool(terminated), bool(truncated)), info
 
 
 def _play_many(many: VectorEnv[Any, Any, Any], seed: int, actions: NDArray[Any]) -> list[list[_Told]]:
-    """The same of many users: for each step, what each of them gets; the last observations are the sessions'."""
+    """The same of many users, a session for each; the last observations are those of the sessions that ended."""
     observations, infos = many.reset(seed=seed)
-    rewards, truncated = np.zeros(many.num_envs), np.zeros(many.num_envs, np.bool_)
-    given = []
-    for action in [None, *actions]:
-        if action is not None:
-            observations, rewards, terminated, truncated, infos = many.step(action)
-            assert not terminated.any(), "sessions of many users are terminated; they are truncated only"
-        ended = "final_obs" in infos and truncated.all()
-        rows = range(many.num_envs)
-        seen = list(infos["final_obs"]) if ended else [_row(observations, row) for row in rows]
-        shown = infos["final_info"] if ended else infos
-        shown = {key: array for key, array in shown.items() if not key.startswith("_")}
-        given.append(
-            [(seen[row], float(rewards[row]), bool(truncated[row]), _row(shown, row)) for row in rows]
-        )
-    return given
+    users = range(many.num_envs)
+    sessions: list[list[_Told]] = [
+        [(_row(observations, user), 0.0, _GOES_ON, _info_of(infos, user))] for user in users
+    ]
+    going_on = np.ones(many.num_envs, np.bool_)
+    for action in actions:
+        observations, rewards, terminated, truncated, infos = many.step(action)
+        ended = terminated | truncated
+        for user in np.flatnonzero(going_on).tolist():
+            final = "final_obs" in infos and ended[user]
+            seen = infos["final_obs"][user] if final else _row(observations, user)
+            info = _info_of(infos["final_info"] if final else infos, user)
+            ends = bool(terminated[user]), bool(truncated[user])
+            sessions[user].append((seen, float(rewards[user]), ends, info))
+        going_on &= ~ended
+        if not going_on.any():
+            break
+        if ended.any() and many.metadata["autoreset_mode"] is AutoresetMode.DISABLED:
+            many.reset(options={"reset_mask": ended})
+    return sessions
+
+
+def _info_of(infos: dict[str, Any], user: int) -> dict[str, Any]:
+    of_steps = {key: array for key, array in infos.items() if not key.startswith(("_", "final_"))}
+    found: dict[str, Any] = _row(of_steps, user)
+    return found
 
 
 def _make_many(
@@ -168,7 +185,8 @@ def _check_session(session: list[_Told], user: gymnasium.Env[Any, Any]) -> None:
     assert keys == {frozenset(INFO_KEYS)}, (
         f"info has the keys {sorted(map(sorted, keys))}; {sorted(INFO_KEYS)} were expected, at reset and at every step"
     )
-    for step, (observation, reward, truncated, info) in enumerate(session):
+    config = user.unwrapped.config  # type: ignore[attr-defined]
+    for step, (observation, reward, ends, info) in enumerate(session):
         assert observation in user.observation_space, (
             f"step {step} gives an observation outside {user.observation_space}: {observation}"
         )
@@ -177,10 +195,11 @@ def _check_session(session: list[_Told], user: gymnasium.Env[Any, Any]) -> None:
             assert reward == clicks, (
                 f"step {step} gives the reward {reward}; its {clicks:g} clicks were expected"
             )
-        last = step == len(session) - 1
-        assert truncated == last, (
-            f"truncated is {truncated} at step {step}; sessions of config.episode_length={len(session) - 1} steps "
-            "were expected"
+        left = ends == (True, False) and getattr(config, "leave_probability", 0) > 0
+        expected = _GOES_ON if step < config.episode_length else (False, True)
+        assert left or ends == expected, (
+            f"(terminated, truncated) is {ends} at step {step}; sessions of config.episode_length="
+            f"{config.episode_length} steps were expected, which end truncated, or terminated where users leave"
         )
 
 

@@ -96,6 +96,8 @@ class _Scored:
             )
         check_acts_in(agent, spec)
         _note_other_world(agent, spec)
+        if caution := getattr(agent.policy, "caution", None):
+            note(caution)
         acted_in = agent.world(spec).users(num_envs, autoreset_mode="disabled")
         details = {} if checkpoint is None else {"checkpoint": checkpoint}
         return cls(name, spec, agent.policy, acted_in, slates, details)
@@ -110,6 +112,7 @@ class _Scored:
             "env_options": changed_parameters(self.spec),
             "mean_return": evaluated.mean_return,
             "ci95": evaluated.ci95,
+            "mean_length": evaluated.mean_length,
             "normalized_score": references.normalized_score(evaluated.mean_return),
             "random_return": references.random,
             "boredom_aware_oracle_return": references.boredom_aware_oracle,

@@ -1,10 +1,13 @@
 """``gems-gym dev levels``: the policies that datasets of a level are recorded with."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from gems_gym.artifacts.shipped import Entry
 from gems_gym.commands import options
 from gems_gym.commands.output import note, rows_table, show_result
 from gems_gym.commands.worlds import ALL, chosen_worlds
@@ -13,41 +16,65 @@ from gems_gym.common.machine import check_out_folder
 from gems_gym.registration import latent_environment_ids
 from gems_gym_agents.base import DivergedError
 
+_STEPS = {"sac": 300_000, "planner": 8_448_000}
+
 
 @checked_arguments
 def levels(
     out: Annotated[Path, typer.Option(help="Folder of the policies and their manifest.")],
     env: Annotated[
         list[str] | None,
-        typer.Option(metavar="ID", help="A GemsSlateLatent environment; repeatable; all six if not given."),
+        typer.Option(
+            metavar="ID",
+            help="A GemsSlateLatent environment, for the planner a GemsSlate one; repeatable; all six if not given.",
+        ),
     ] = None,
     env_option: options.EnvOptions = None,
-    steps: Annotated[Count, typer.Option(help="Interactions of each training.")] = 300_000,
+    agent: Annotated[
+        Literal["sac", "planner"],
+        typer.Option(help="sac makes the levels medium and expert, planner the level planner."),
+    ] = "sac",
+    steps: Annotated[
+        Count | None,
+        typer.Option(
+            help="Interactions of each training; if not given 300,000, of the planner's search 8,448,000."
+        ),
+    ] = None,
     seed: options.RandomSeed = 0,
     runs: Annotated[Path, typer.Option(help="Folder of the trainings.")] = Path("runs/levels"),
     as_json: options.Json = False,
 ) -> None:
-    r"""Train SAC in worlds, and write the policies medium-WORLD and expert-WORLD of each, with a manifest.
+    r"""Train agents in worlds, and write the policies that levels of datasets are played by, with a manifest.
 
-    Expert is the best policy on validation users, medium the first one of its training past half of expert's
-    normalised score. If interrupted, rerun the same command to resume; finished trainings are not repeated. Exit code
-    1 if a world has no such policies.
+    SAC makes medium-WORLD and expert-WORLD: expert is the best policy on validation users, medium the first one of its
+    training past half of expert's normalised score. The planner makes planner-WORLD. If interrupted, rerun the same
+    command to resume; finished trainings are not repeated. Exit code 1 if a world has no such policies.
 
     Examples:
         gems-gym dev levels --env GemsSlateLatent-diffuse_mix-v0 --out levels
+        gems-gym dev levels --agent planner --out levels
     """
     from gems_gym_agents.pipeline.levels import NoLevelsError, Training, make_levels
+    from gems_gym_agents.pipeline.planner_levels import PlannerTraining, make_planner_level
 
     check_out_folder(out)
     check_out_folder(runs, "--runs")
     rows: dict[str, dict[str, Any]] = {}
     failures = {}
-    worlds = chosen_worlds(env or [ALL], env_option, everything=latent_environment_ids())
-    for training in [Training.of(one, steps, seed) for one in worlds]:
+    every = latent_environment_ids() if agent == "sac" else None
+    worlds = chosen_worlds(env or [ALL], env_option, everything=every)
+    steps = steps or _STEPS[agent]
+    makers: dict[str, Callable[[], dict[str, Entry]]] = {}
+    for spec in worlds:
+        if agent == "sac":
+            makers[spec.id] = partial(make_levels, Training.of(spec, steps, seed), out, runs)
+        else:
+            makers[spec.id] = partial(make_planner_level, PlannerTraining.of(spec, steps, seed), out, runs)
+    for world, make in makers.items():
         try:
-            made = make_levels(training, out, runs)
+            made = make()
         except (NoLevelsError, DivergedError) as error:
-            failures[training.world.spec.id] = str(error)
+            failures[world] = str(error)
             continue
         for name, entry in made.items():
             shown = {

@@ -28,8 +28,13 @@ VALIDATION_USERS = 200
 @checked_arguments
 def train(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of an installed agent.")],
-    steps: Annotated[Count, typer.Option(help="Interactions (with --env) or updates (with --dataset).")],
     out: Annotated[Path, typer.Option(help="Folder for the trained agent.")],
+    steps: Annotated[
+        Count | None,
+        typer.Option(
+            help="Interactions (with --env) or updates (with --dataset); required unless the agent's recipe says it."
+        ),
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,6 +81,7 @@ def train(
         gems-gym train sac --env GemsSlate-diffuse_mix-v0 --steps 200000 \
             --ranker topk-diffuse_mix --belief gru-diffuse_mix \
             --preset runs/tune/preset.json --option gamma=0.9 --out runs/topk
+        gems-gym train planner --env GemsSlate-diffuse_mix-v0 --out runs/planner
     """
     agent_class = plugins.load(plugins.AGENTS, agent)
     check_out_folder(out)
@@ -86,6 +92,7 @@ def train(
     chosen = ({} if preset is None else read_preset(preset, agent)) | read_options(option or [])
     agent_class(**chosen)  # mistakes are reported before the world is made
     saving = _saving(agent, agent_class, save_every)
+    steps = steps or _steps_of_recipe(agent, agent_class)
     world, recorded = learning_world(agent, env, env_option, dataset, ranker, belief)
     options_of_world = world_options(agent_class, world.preset)
     learner = agent_class(**options_of_world | chosen)
@@ -118,6 +125,16 @@ def train(
     discard_unfinished(out)
     result = {"agent": agent, **record, "directory": str(out)}
     show_result(result, key_value_table(result), as_json)
+
+
+def _steps_of_recipe(agent: str, agent_class: Any) -> int:
+    """The default of ``fit``; a ValueError for agents that have none."""
+    steps = signature(agent_class.fit).parameters["steps"].default
+    if not isinstance(steps, int):
+        raise ValueError(
+            f"--steps is missing: the recipe of agent {agent!r} does not say for how long it learns"
+        )
+    return steps
 
 
 def _saving(agent: str, agent_class: Any, save_every: int | None) -> dict[str, Any]:

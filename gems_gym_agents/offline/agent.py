@@ -200,7 +200,7 @@ class OfflineAgent(abc.ABC):
         d3rlpy = import_library("d3rlpy")
         check_device(device)
         from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
-        from gems_gym_agents.offline.unfinished import UnfinishedTraining
+        from gems_gym_agents.offline.resume import UnfinishedTraining
 
         dataset = open_dataset(source)
         buffer = SessionReplayBuffer.from_minari(dataset, seed=seed)

@@ -2,8 +2,8 @@
 
 - :mod:`~gems_gym_agents.online.sac`: the agent (``gems-gym train sac``) and its options;
   :mod:`~gems_gym_agents.online.end_to_end`: the one that learns its belief (``sac_end_to_end``).
-- :mod:`~gems_gym_agents.online.training`: the rounds of a training, resumed from
-  :mod:`~gems_gym_agents.online.unfinished`; :mod:`~gems_gym_agents.online.callbacks`: what happens beside SB3's loop.
+- :mod:`~gems_gym_agents.online.rounds`: the rounds of a training, resumed from
+  :mod:`~gems_gym_agents.online.resume`; :mod:`~gems_gym_agents.online.callbacks`: what happens beside SB3's loop.
 - :mod:`~gems_gym_agents.online.model`, :mod:`~gems_gym_agents.online.end_to_end_model`: the networks.
 - :mod:`~gems_gym_agents.online.vec_env`: SB3 on Gymnasium's vector environments.
 

@@ -130,7 +130,8 @@ class SessionMoments(VectorWrapper):
     """Observes rows of :class:`MomentLayout`: float32, item ids as numbers.
 
     The states are those of recurrent encoders that follow every session from its beginning, as they will once they are
-    trained. They are asked for again whenever all users begin a session, so within one they stay the same.
+    trained. They are asked for again once every user has begun a session since the last time. Where all sessions are of
+    one length they stay the same within a session; where users leave, other sessions may be under way.
 
     Args:
         env: Many users in lockstep, in the autoreset mode SAME_STEP, whose infos hold slates and clicks; what it
@@ -148,6 +149,7 @@ class SessionMoments(VectorWrapper):
         self.layout = layout
         self._ask = encoders
         self._encoders: Sequence[BeliefEncoder] = ()
+        self._begun = np.zeros(env.num_envs, dtype=np.bool_)  # a session, since the encoders were asked for
         self._states = np.zeros((layout.num_states, env.num_envs, layout.state_size), dtype=np.float32)
         self._steps = np.zeros(env.num_envs, dtype=np.int64)
         self.single_observation_space = moment_box(env, layout)
@@ -176,8 +178,10 @@ class SessionMoments(VectorWrapper):
         return self._take_in(infos), rewards, terminations, truncations, infos
 
     def _begin(self, users: np.ndarray) -> None:
-        if users.all():
+        self._begun |= users
+        if self._begun.all():
             self._encoders = self._ask()
+            self._begun[:] = False
         self._states[:, users] = 0.0
         self._steps[users] = 0
 

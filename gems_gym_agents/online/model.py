@@ -6,23 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.policies import BaseModel, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp, get_actor_critic_arch
+from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.sac import policies
 from torch import nn
 
+from gems_gym.artifacts import same_content
 from gems_gym.beliefs import GruBelief
 from gems_gym.common.machine import check_fits_memory
 from gems_gym.policies.actor import Actor
+from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.actors import actor_from_modules
 from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.vec_env import GymnasiumVecEnv
+from gems_gym_agents.online.vec_env import GymnasiumVecEnv, layers_of
 
 
 class LayerNormSACPolicy(policies.SACPolicy):
@@ -121,6 +125,98 @@ class HeldStartSAC(SAC):
         return self._held, self._held  # in Box(-1, 1), where SB3 scales nothing
 
 
+class GuidedSAC(SAC):
+    """SB3's SAC that begins as another policy.
+
+    Its first actions are that policy's, with noise. Before its first update the actor is fitted to the policy's
+    actions on the beliefs that were met, and the critics to what the policy earns there.
+
+    Attributes:
+        guide: The policy; set it before learning.
+    """
+
+    guide: Actor
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self.num_timesteps >= learning_starts:
+            return super()._sample_action(learning_starts, action_noise, n_envs)
+        latents = self.guide(self._last_obs)  # type: ignore[arg-type]  # of a flat Box
+        noise = self.action_space.np_random.standard_normal(latents.shape)
+        actions = np.clip(latents + _GUIDE_NOISE * noise, -1.0, 1.0).astype(np.float32)
+        return actions, actions  # in Box(-1, 1), where SB3 scales nothing
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Updates the networks; see SB3."""
+        if self._n_updates == 0:
+            self._learn_from_guide(batch_size)
+        super().train(gradient_steps, batch_size)
+
+    def _learn_from_guide(self, batch_size: int) -> None:
+        assert self.replay_buffer is not None
+        spread = self.actor.log_std
+        assert isinstance(spread, nn.Linear)
+        with torch.no_grad():
+            spread.weight.zero_()
+            spread.bias.fill_(float(np.log(_GUIDE_NOISE)))
+        for _ in range(_GUIDED_UPDATES):
+            batch = self.replay_buffer.sample(batch_size)
+            means, _, _ = self.actor.get_action_dist_params(batch.observations)
+            _minimise(nn.functional.mse_loss(torch.tanh(means), self._guided(batch.observations)), self.actor)
+            with torch.no_grad():
+                following = self._guided(batch.next_observations)
+                values = torch.cat(self.critic_target(batch.next_observations, following), dim=1)
+                least = values.min(dim=1, keepdim=True).values
+                targets = batch.rewards + (1 - batch.dones) * self.gamma * least
+            values = torch.cat(self.critic(batch.observations, batch.actions), dim=1)
+            _minimise(nn.functional.mse_loss(values, targets.expand_as(values)), self.critic)
+            polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+
+    def _guided(self, observations: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.guide(observations.cpu().numpy()), device=self.device)
+
+
+_GUIDE_NOISE = 0.2
+"""Of the guide's actions and, before its tanh, of the actor that is fitted to them: a standard deviation."""
+_GUIDED_UPDATES = 2_000
+
+
+def _minimise(loss: torch.Tensor, model: BaseModel) -> None:
+    model.optimizer.zero_grad()
+    loss.backward()
+    model.optimizer.step()
+
+
+def find_guide(start_from: str, env: VectorEnv) -> Actor:
+    """Read the policy that SAC begins as.
+
+    Args:
+        start_from: See :class:`~gems_gym_agents.online.options.SACOptions`.
+        env: What is learned in.
+
+    Raises:
+        FileNotFoundError: No trained agent there.
+        ValueError: An agent whose policy is no network from beliefs to latents, or that acts through another ranker or
+            belief than the environment.
+    """
+    agent = open_trained_agent(start_from)
+    if not isinstance(agent.policy, Actor):
+        raise ValueError(
+            f"start_from={start_from!r} shows slates; give an agent that acts in latents, such as its clone"
+        )
+    for layer in layers_of(env):
+        for kind, own, part in (
+            ("ranker", getattr(layer, "ranker", None), agent.ranker),
+            ("belief", getattr(layer, "encoder", None), agent.belief),
+        ):
+            if own is not None and (part is None or not same_content(own, part)):
+                raise ValueError(
+                    f"start_from={start_from!r} acts through another {kind} than the environment has"
+                )
+    return agent.policy
+
+
 def make_sac(
     options: SACOptions,
     env: VectorEnv,
@@ -131,6 +227,7 @@ def make_sac(
     replay_buffer_class: type[ScaledReplayBuffer] = ScaledReplayBuffer,
     replay_buffer_kwargs: Mapping[str, Any] | None = None,
     policy_kwargs: Mapping[str, Any] | None = None,
+    guide: Actor | None = None,
 ) -> SAC:
     """Makes SB3's SAC for a vector environment, seeded, with users of the training split.
 
@@ -145,12 +242,13 @@ def make_sac(
         replay_buffer_class: Where transitions are kept.
         replay_buffer_kwargs: For it, besides the reward scale.
         policy_kwargs: For SB3's policy, besides what the options say.
+        guide: The policy that it begins as, in place of random actions.
 
     Returns:
         A model whose ``learn`` is ready to be called.
     """
     vec_env = GymnasiumVecEnv(env)
-    algorithm = HeldStartSAC if options.hold_random_actions else SAC
+    algorithm = HeldStartSAC if options.hold_random_actions else SAC if guide is None else GuidedSAC
     model = algorithm(
         policy_class if options.layer_norm else policies.SACPolicy,
         vec_env,
@@ -177,6 +275,8 @@ def make_sac(
         seed=seed,
         device=device,
     )
+    if isinstance(model, GuidedSAC) and guide is not None:
+        model.guide = guide
     # SB3 has seeded the users with seed, seed + 1, ...; two seeds would then share most of their users.
     vec_env.seed(user_seeds("training", seed, env.num_envs))
     return model

@@ -38,6 +38,10 @@ class SACOptions:
         learning_starts: Interactions with uniformly random actions before the first update.
         hold_random_actions: Whether the random actions before ``learning_starts`` are drawn once per session instead of
             at every step. SAC then learns first what a constant latent is worth over a session.
+        start_from: A trained agent's folder, or a policy's file or shipped name, of the same ranker and belief: the
+            clone of a better agent, for example. With a little noise it plays the interactions before
+            ``learning_starts``; then SAC learns to do the same, and what that is worth, before it learns on. None for
+            random actions.
         buffer_size: Transitions in the replay buffer, all users together; each takes about 290 bytes with beliefs of 20
             numbers and latents of 32.
         reward_scale: Factor on rewards inside the algorithm, > 0; reports stay in raw clicks.
@@ -64,6 +68,7 @@ class SACOptions:
     gradient_steps: Count = 4
     learning_starts: WholeNumber = 10_000
     hold_random_actions: bool = False
+    start_from: str | None = None
     buffer_size: Count = 300_000
     reward_scale: Positive = 1.0
     validate_every: Count = 50_000
@@ -75,6 +80,11 @@ class SACOptions:
         if self.batch_size > self.buffer_size:
             raise ValueError(
                 f"batch_size must be at most buffer_size={self.buffer_size}, got {self.batch_size}"
+            )
+        if self.start_from is not None and (self.hold_random_actions or self.learning_starts < 1):
+            raise ValueError(
+                f"start_from={self.start_from!r} plays the interactions before learning_starts, which must be ≥ 1, "
+                "and goes without hold_random_actions"
             )
 
 
@@ -92,3 +102,8 @@ class EndToEndOptions(SACOptions):
 
     window: Count = 5
     pretrained: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start_from is not None:
+            raise ValueError(f"start_from={self.start_from!r} goes with 'sac', which learns on fixed beliefs")

@@ -1,7 +1,7 @@
 """Soft actor-critic (Haarnoja et al., 2018, arXiv 1812.05905) on latent actions, through stable-baselines3.
 
 This module holds the agent. Its options are in :mod:`gems_gym_agents.online.options`, the training is in
-:mod:`gems_gym_agents.online.training`, networks and replay buffer are in :mod:`gems_gym_agents.online.model`. The last
+:mod:`gems_gym_agents.online.rounds`, networks and replay buffer are in :mod:`gems_gym_agents.online.model`. The last
 two import torch and stable-baselines3, so they are imported only when ``fit`` is called.
 """
 
@@ -125,7 +125,7 @@ class SACAgent:
             raise ValueError(f"starts={self.options.starts}: only with evaluate, by which they are compared")
         check_device(device)
         import_library("stable_baselines3")
-        from gems_gym_agents.online.training import train_sac
+        from gems_gym_agents.online.rounds import train_sac
 
         recorder = CheckpointRecorder(evaluate, None if directory is None else Path(directory))
         self.checkpoints, self._seed, self._finished = recorder.checkpoints, seed, False
@@ -148,9 +148,11 @@ class SACAgent:
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> SAC:
         """Make the untrained SB3 model of one start. Subclasses with other networks override it."""
-        from gems_gym_agents.online.model import make_sac
+        from gems_gym_agents.online.model import find_guide, make_sac
 
-        return make_sac(self.options, env, seed=seed, device=device)
+        start_from = self.options.start_from
+        guide = None if start_from is None else find_guide(start_from, env)
+        return make_sac(self.options, env, seed=seed, device=device, guide=guide)
 
     @property
     def policy(self) -> Actor:

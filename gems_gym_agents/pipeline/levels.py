@@ -102,30 +102,13 @@ class Training:
     @property
     def record(self) -> dict[str, Any]:
         """All that decides the result; JSON types only."""
-        world, spec = self.world, self.world.spec
+        world = self.world
         parts: dict[str, Any] = {"ranker": world.ranker, "belief": world.belief}
-        changed = changed_parameters(spec)
-        given = "".join(
-            f" --env-option {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in changed.items()
-        )
-        found: dict[str, Any] = plain(
-            {
-                "preset": world.preset,
-                "env": spec.id,
-                "agent": SACAgent.options_class.agent,
-                "options": asdict(self.options),
-                "steps": self.steps,
-                "seed": self.seed,
-                "training_users": TRAINING_USERS,
-                "validation_users": VALIDATION_USERS,
-                "keep_growth": KEEP_GROWTH,
-                **{kind: {"name": spec.kwargs[kind], "sha256": part.sha256} for kind, part in parts.items()},
-                "gems_gym_version": __version__,
-                "command": f"gems-gym levels --env {spec.id}{given} --steps {self.steps} --seed {self.seed}",
-                **({"env_options": changed} if changed else {}),
-            }
-        )
-        return found
+        return described(
+            world, SACAgent.options_class.agent, self.options, self.steps, self.seed, TRAINING_USERS,
+            command="gems-gym levels", keep_growth=KEEP_GROWTH,
+            **{kind: {"name": world.spec.kwargs[kind], "sha256": part.sha256} for kind, part in parts.items()},
+        )  # fmt: skip
 
     def policies(self, folder: Path) -> list[Checkpoint]:
         """Train, or resume what is there; of a training that the same code finished, read what it left.
@@ -139,8 +122,7 @@ class Training:
         Raises:
             InUseError: Another process is doing this very training.
         """
-        digest = hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
-        directory = folder / f"{self.world.preset}-{digest[:12]}"
+        directory = training_folder(folder, self.record)
         with locked_folder(directory, f"the training in {directory}"):
             name = f"training in {self.world.preset}"
             modules = agent_modules(SACAgent.options_class.agent)
@@ -155,6 +137,59 @@ class Training:
             stage.run(train)
             discard_unfinished(directory)
             return read_checkpoints(directory)
+
+
+def described(
+    world: LatentWorld,
+    agent: str,
+    options: Any,
+    steps: int,
+    seed: int,
+    training_users: int,
+    *,
+    command: str,
+    **more: Any,
+) -> dict[str, Any]:
+    """All that decides a training of a shipped policy; JSON types only.
+
+    Args:
+        world: Of a preset.
+        agent: A name in the entry-point group ``gems_gym.agents``.
+        options: The agent's, a dataclass.
+        steps: Interactions.
+        seed: Decides everything random.
+        training_users: Users in lockstep.
+        command: The program's words that make it, to which the world, steps and seed are added.
+        **more: Further entries.
+    """
+    spec = world.spec
+    changed = changed_parameters(spec)
+    given = "".join(
+        f" --env-option {shlex.quote(f'{name}={json.dumps(value)}')}" for name, value in changed.items()
+    )
+    found: dict[str, Any] = plain(
+        {
+            "preset": world.preset,
+            "env": spec.id,
+            "agent": agent,
+            "options": asdict(options),
+            "steps": steps,
+            "seed": seed,
+            "training_users": training_users,
+            "validation_users": VALIDATION_USERS,
+            "gems_gym_version": __version__,
+            "command": f"{command} --env {spec.id}{given} --steps {steps} --seed {seed}",
+            **more,
+            **({"env_options": changed} if changed else {}),
+        }
+    )
+    return found
+
+
+def training_folder(folder: Path, record: dict[str, Any]) -> Path:
+    """The folder, in another one, of the very training that a record describes."""
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    return folder / f"{record['preset']}-{digest[:12]}"
 
 
 def pick(policies: Sequence[Checkpoint], references: References) -> dict[str, Checkpoint]:
@@ -223,16 +258,30 @@ def make_levels(training: Training, out: Path, runs: Path) -> dict[str, shipped.
         }
         actor.metadata = plain({"level": level, **made, "metrics": metrics})
         file = out / f"{name}.safetensors"
-        entries[name] = shipped.Entry(
-            file=file.name,
-            sha256=actor.save(file),
-            kind=KIND,
-            preset=made["preset"],
-            command=made["command"],
-            metrics=actor.metadata["metrics"],
-        )
-        shipped.record(out, name, entries[name])
+        entries[name] = ship(out, name, KIND, actor.save(file), actor.metadata)
     return entries
+
+
+def ship(out: Path, name: str, kind: str, sha256: str, made: dict[str, Any]) -> shipped.Entry:
+    """Put a policy's file, ``NAME.safetensors``, into the manifest of the folder where it lies.
+
+    Args:
+        out: The folder.
+        name: What the policy is asked for by.
+        kind: Of the file.
+        sha256: Of its bytes.
+        made: How it was made: preset, command and metrics.
+    """
+    entry = shipped.Entry(
+        file=f"{name}.safetensors",
+        sha256=sha256,
+        kind=kind,
+        preset=made["preset"],
+        command=made["command"],
+        metrics=made["metrics"],
+    )
+    shipped.record(out, name, entry)
+    return entry
 
 
 def _as_stored(actor: Actor, training: Training) -> tuple[Actor, dict[str, Any]]:

@@ -76,7 +76,7 @@ def draw_world(panel: Any, results: dict[str, Any], world: str) -> None:
 
 def _draw_range(panel: Any, curves: list[tuple[list[float], list[float]]], colour: str, name: str) -> None:
     """Mean, lowest and highest of several seeds' curves, where all of them have a point."""
-    if not curves:
+    if not any(steps for steps, _ in curves):
         return
     shared = sorted(set.intersection(*(set(steps) for steps, _ in curves)))
     values = np.array([[dict(zip(*curve, strict=True))[step] for step in shared] for curve in curves])
@@ -98,7 +98,10 @@ def _draw_averaged(panel: Any, runs: list[dict[str, Any]], colour: str) -> None:
 
 
 def _draw_levels(panel: Any, results: dict[str, Any], world: str) -> None:
-    """Horizontal lines: references, and what was published, once for variants that stand beside the same number."""
+    """Horizontal lines: references, agents without a curve, and what was published.
+
+    A number is drawn once, also if several variants stand beside it.
+    """
     names = [variant["name"] for variant in results["variants"]]
     drawn: set[float] = set()
     for row in rows_of(results):
@@ -107,6 +110,11 @@ def _draw_levels(panel: Any, results: dict[str, Any], world: str) -> None:
         if row.policy in _REFERENCES:
             style = "--" if row.policy == "constant_slate" else "-."
             panel.axhline(row.mean_return, color="0.4", linestyle=style, label=_REFERENCES[row.policy])
+        elif row.policy in names and not any(
+            run["curve"]["interactions"] for run in runs_in(results, world, row.policy)
+        ):  # no curve: it was scored only in the end
+            index = names.index(row.policy)
+            panel.axhline(row.mean_return, color=f"C{index}", label=row.policy)
         elif row.published is not None and row.policy in names and row.published not in drawn:
             drawn.add(row.published)
             index = names.index(row.policy)

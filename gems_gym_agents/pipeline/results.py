@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,9 +86,11 @@ class Row:
 
     Attributes:
         world: The world.
-        policy: The variant, or a policy that needs no training.
+        policy: The variant, or a reference (:mod:`gems_gym_agents.pipeline.references`).
         mean_return: Clicks per session; of a variant the mean over its seeds.
-        ci95: Half-width of the 95 % t-interval: of variants over seeds, of other policies over users.
+        ci95: Half-width of the 95 % t-interval: of variants over seeds, of other policies over users;
+            infinite where there is none.
+        worst: Fewest clicks of a session of any test user, and any seed; None where this was not recorded.
         by_seed: Each seed's mean; empty for other policies.
         normalized_score: 0 is random, 100 the boredom-aware oracle; None where these were not measured.
         published: What others reported.
@@ -101,6 +104,7 @@ class Row:
     policy: str
     mean_return: float
     ci95: float
+    worst: float | None
     by_seed: tuple[float, ...]
     normalized_score: float | None
     published: float | None
@@ -118,6 +122,7 @@ class OfflineRow:
         world: The world as the dataset shows it.
         policy: The variant.
         by_seed: Each seed's mean return of the peak, on test users.
+        worst: Fewest clicks of a session of the peak, as in :class:`Row`.
         peak: Mean return of the policy with the best score on validation users.
         final: Mean return of the last policy.
         behaviour: Mean return of the recorded sessions; its interval is over users.
@@ -129,6 +134,7 @@ class OfflineRow:
     world: str
     policy: str
     by_seed: tuple[float, ...]
+    worst: float | None
     peak: tuple[float, float]
     final: tuple[float, float]
     behaviour: tuple[float, float]
@@ -138,12 +144,12 @@ class OfflineRow:
 
 
 def rows_of(results: dict[str, Any]) -> list[Row]:
-    """The lines of a study of agents that learn from users: by world, policies without training, then variants."""
+    """The lines of a study of agents that learn from users: by world, references, then variants."""
     rows: list[Row] = []
     published = [PublishedReturn(**one) for one in results["published"]]
     for world in results["worlds"]:
         references = results["references"].get(world["name"], {})
-        rows += [_reference_row(world, name, references, published) for name in REFERENCES if references]
+        rows += [_reference_row(world, name, references, published) for name in references]
         for variant in results["variants"]:
             runs = runs_in(results, world["name"], variant["name"])
             if runs:
@@ -170,7 +176,8 @@ def _reference_row(
         world=world["name"],
         policy=name,
         mean_return=found["mean_return"],
-        ci95=found["ci95"],
+        ci95=found.get("ci95", math.inf),
+        worst=found.get("worst"),
         by_seed=(),
         normalized_score=_normalized(found["mean_return"], references),
         published=published_clicks(published, _PUBLISHED_AS.get(name), world["preset"]),
@@ -194,6 +201,7 @@ def _variant_row(
         policy=variant["name"],
         mean_return=float(means.mean()),
         ci95=t_interval(means),
+        worst=_worst(runs),
         by_seed=tuple(means.tolist()),
         normalized_score=_normalized(float(means.mean()), references) if references else None,
         published=published_clicks(published, variant["published_as"], world["preset"]),
@@ -211,6 +219,7 @@ def _offline_row(world: dict[str, str], variant: dict[str, Any], runs: list[dict
         world=world["name"],
         policy=variant["name"],
         by_seed=tuple(peaks.tolist()),
+        worst=_worst(runs),
         peak=_mean_and_interval(peaks),
         final=_mean_and_interval(_values(runs, "final", "mean_return")),
         behaviour=(runs[0]["behaviour"]["mean_return"], runs[0]["behaviour"]["ci95"]),
@@ -229,6 +238,12 @@ def q_shares(run: dict[str, Any]) -> list[float]:
 
 def _values(runs: list[dict[str, Any]], part: str, key: str) -> np.ndarray:
     return np.array([run[part][key] for run in runs])  # (num_seeds,)
+
+
+def _worst(runs: list[dict[str, Any]]) -> float | None:
+    """Of all sessions of all seeds; None if results of earlier versions, which lack it, are among them."""
+    worst = [run["test"].get("worst") for run in runs]
+    return None if None in worst else float(min(worst))
 
 
 def _mean_and_interval(values: np.ndarray) -> tuple[float, float]:

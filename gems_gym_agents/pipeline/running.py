@@ -191,13 +191,13 @@ def _run_jobs(runs: Sequence[OnlineRun | OfflineRun]) -> list[Job]:
 def _part_jobs(run: OnlineRun, request: Mapping[str, Any]) -> list[Job]:
     return [
         Job(
-            f"{run.world.name} {recipe.name} seed {run.seed}",
+            f"{run.world.name} {part.name} seed {run.seed}",
             f"{__name__}:make_part",
-            {**request, "part": part},
-            run.folder.parent / f"{recipe.name}.log",
+            {**request, "part": kind},
+            run.folder.parent / f"{part.name}.log",
             preload=_PRELOADED,
         )
-        for part, recipe in (("belief", run.variant.belief), ("ranker", run.variant.ranker))
+        for kind, part in run.parts.items()
     ]
 
 

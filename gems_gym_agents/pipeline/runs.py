@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,10 +20,17 @@ from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.rankers import load_ranker
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.base import world_options
+from gems_gym_agents.base import chosen_by, observed_by, world_options
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate
 from gems_gym_agents.pipeline.stages import Stage
-from gems_gym_agents.pipeline.study import OfflineVariant, OnlineVariant, RecordedWorld, Study, World
+from gems_gym_agents.pipeline.study import (
+    OfflineVariant,
+    OnlineVariant,
+    PartRecipe,
+    RecordedWorld,
+    Study,
+    World,
+)
 from gems_gym_agents.pipeline.training import Part, TrainingSettings, agent_modules, train
 from gems_gym_agents.training_world import dataset_world
 
@@ -107,11 +113,15 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
         discard_unfinished(self.folder)
         return self.summary(found)
 
+    @cached_property
+    def agent_class(self) -> Any:
+        """The class of the agent."""
+        return plugins.load(plugins.AGENTS, self.variant.agent)
+
     def agent(self) -> Any:
         """The agent, not fitted yet: the variant's options in place of those of its preset for the world."""
-        agent_class = plugins.load(plugins.AGENTS, self.variant.agent)
-        of_world = world_options(agent_class, self.world.recipes_of or self.world.preset)
-        return agent_class(**of_world | dict(self.variant.options))
+        of_world = world_options(self.agent_class, self.world.recipes_of or self.world.preset)
+        return self.agent_class(**of_world | dict(self.variant.options))
 
     def agent_settings(self) -> dict[str, Any]:
         """What the results of all runs depend on."""
@@ -142,12 +152,28 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
 
 @dataclass(frozen=True)
 class OnlineRun(Run[World, OnlineVariant]):
-    """An agent that learns from users through a belief and a ranker; these are shared with runs beside it."""
+    """An agent that learns from users; belief and ranker, if it needs them, are shared with runs beside it."""
 
     @property
     def parts(self) -> dict[str, Part]:
-        """Its belief and its ranker."""
-        recipes = {"belief": self.variant.belief, "ranker": self.variant.ranker}
+        """Its belief and its ranker, if its agent needs them.
+
+        Raises:
+            ValueError: One is missing, or there is one that the agent does not need.
+        """
+        variant = self.variant
+        observes, actions = observed_by(self.agent_class), chosen_by(self.agent_class)
+        recipes: dict[str, PartRecipe] = {}
+        for kind, recipe, needed in (
+            ("belief", variant.belief, observes == "beliefs"), ("ranker", variant.ranker, actions == "latents")
+        ):  # fmt: skip
+            if (recipe is not None) != needed:
+                raise ValueError(
+                    f"the variant {variant.name!r} must have {'a' if needed else 'no'} {kind}: its agent "
+                    f"{variant.agent!r} sees {observes} and chooses {actions}"
+                )
+            if recipe is not None:
+                recipes[kind] = recipe
         return {
             kind: Part(
                 one.name,
@@ -161,7 +187,9 @@ class OnlineRun(Run[World, OnlineVariant]):
 
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
-        parts = {kind: part.settings for kind, part in self.parts.items()}
+        parts: dict[str, Any] = {kind: part.settings for kind, part in self.parts.items()}
+        if not parts:  # which hold world and seed
+            parts = {"world": self.world.settings, "seed": self.seed}
         return {**self.agent_settings(), "num_envs": self.variant.num_envs, **parts}
 
     def modules(self) -> set[str]:
@@ -172,18 +200,19 @@ class OnlineRun(Run[World, OnlineVariant]):
     def train_and_test(self) -> dict[str, Any]:
         """Make the result.
 
-        It holds ``test`` (``mean_return``, ``ci95`` over users, ``users``), ``interactions``, ``curve``
-        (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean of late
-        policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker and
-        training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and ``logged_interactions``
-        that these two learned from.
+        It holds ``test`` (``mean_return``, ``ci95`` over users, ``worst`` session, ``users``), ``interactions``,
+        ``curve`` (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean
+        of late policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker
+        and training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and
+        ``logged_interactions`` that these two, or the agent itself, learned from.
         """
         parts, variant = self.parts, self.variant
         made = {kind: part.make() for kind, part in parts.items()}
-        ranker, belief = load_ranker(parts["ranker"].file), load_belief(parts["belief"].file)
+        ranker = load_ranker(parts["ranker"].file) if "ranker" in parts else None
+        belief = load_belief(parts["belief"].file) if "belief" in parts else None
         world = LatentWorld(self.world.spec, ranker, belief)
-        registered = gymnasium.spec(world.spec.id)
-        agent, training = self.train(world.users(variant.num_envs), world, env_spec=registered.to_json())
+        shared = replace(self.world, item_embeddings=None).spec  # without a file of this machine
+        agent, training = self.train(world.users(variant.num_envs), world, env_spec=shared.to_json())
         cpu_seconds = {kind: one["cpu_seconds"] for kind, one in made.items()} | {"training": training}
         # what it acts on from now on, if it has learned one of its own
         found = self.test(agent.policy, replace(world, belief=getattr(agent, "belief", None) or belief))
@@ -193,7 +222,8 @@ class OnlineRun(Run[World, OnlineVariant]):
         return {
             "test": _described(found),
             "interactions": getattr(agent, "interactions", variant.steps),
-            "logged_interactions": sum(one["logged_interactions"] for one in made.values()),
+            "logged_interactions": getattr(agent, "logged_interactions", 0)
+            + sum(one["logged_interactions"] for one in made.values()),
             "curve": {key: [one[key] for one in curve] for key in ("interactions", "score")},
             "averaged": means[0] if means else None,
             "cpu_seconds": cpu_seconds,
@@ -297,4 +327,9 @@ def recorded_returns(dataset: Any, count: int) -> tuple[list[int], NDArray[np.fl
 
 def _described(found: Evaluation) -> dict[str, Any]:
     """An evaluation in a few numbers."""
-    return {"users": len(found.returns), "mean_return": found.mean_return, "ci95": found.ci95}
+    return {
+        "users": len(found.returns),
+        "mean_return": found.mean_return,
+        "ci95": found.ci95,
+        "worst": float(found.returns.min()),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gems_gym_agents.pipeline.study import (
     World,
     study_of_data,
 )
+from gems_gym_agents.user_model.options import SEARCH_STEPS
 
 PUBLISHED_CATALOG_HASH = "212a266fbf9beec659614231a718faa9ea70dd2f1f8c7881c90312c5313f5444"
 """Hash of the catalogue published with arXiv 2301.08632 under the name *focused*. It is not ours to ship: a study on it
@@ -101,7 +103,66 @@ SAC_TOPK_CO_CLICK = OnlineVariant(
     published_as="SAC+TopK (MF)",
 )
 
+SAC_TOPK_CO_CLICK_ONE_START = replace(
+    SAC_TOPK_CO_CLICK,
+    name="sac_topk_co_click_one_start",
+    description="sac_topk_co_click with one start of SAC instead of eight",
+    options=_EIGHT_STARTS | {"starts": 1},
+    published_as=None,
+)
+PLANNER = OnlineVariant(
+    name="planner",
+    description="a planner on a user model learned from clicks, acting in slates. It sees slates and clicks only, and "
+    "all its numbers come from them; but it is a grey box: the form of its equations is that of the family of "
+    "simulators, which it is told (logistic relevance times propensity, topics as blocks, drift, boredom rule, penalty "
+    "of monotonous slates), as are 10 topics of 2 numbers",
+    belief=None,
+    agent="planner",
+    steps=SEARCH_STEPS,
+    num_envs=1_000,
+)
+
 _EVERY_2000 = {"steps_per_epoch": 2_000}
+
+_VARIATIONS: dict[str, dict[str, Any]] = {
+    "fast_drift": {"preset": "focused_mix", "overrides": {"omega": 0.8}},
+    "slow_drift": {"preset": "diffuse_topdown", "overrides": {"omega": 0.98}},
+    "soon_bored": {
+        "preset": "diffuse_mix",
+        "overrides": {"boredom_threshold": 3, "boredom_moving_window": 8, "boredom_timeout": 3},
+    },
+    "long_bored": {
+        "preset": "focused_topdown",
+        "overrides": {
+            "boredom_threshold": 7,
+            "boredom_moving_window": 3,
+            "boredom_timeout": 10,
+            "recent_items_maxlen": 15,
+        },
+    },
+    "never_bored": {
+        "preset": "focused_mix",
+        "overrides": {"boredom_threshold": 11},
+    },  # more than are remembered
+    "gentle_slope": {"preset": "diffuse_topdown", "overrides": {"relevance_slope": 20.0}},
+    "low_offset": {"preset": "focused_mix", "overrides": {"relevance_offset": 0.2}},
+    "high_offset": {"preset": "focused_topdown", "overrides": {"relevance_offset": 0.36}},
+    "slates_of_5": {"preset": "diffuse_mix", "overrides": {"slate_size": 5}},
+    "slates_of_20": {"preset": "focused_topdown", "overrides": {"slate_size": 20}},
+    "items_300": {"preset": "focused_mix", "overrides": {"num_items": 300}},
+    "items_10000": {"preset": "diffuse_topdown", "overrides": {"num_items": 10_000}},
+    "topics_5_of_4": {"preset": "diffuse_mix", "overrides": {"num_topics": 5, "topic_size": 4}},
+    "topics_20": {"preset": "focused_topdown", "overrides": {"num_topics": 20}},
+    "top_only": {"preset": "diffuse_topdown", "overrides": {"click_propensity": 0.7}},
+    "both_ends": {"preset": "focused_mix", "overrides": {"click_propensity": 0.95}},
+    "pairs_penalised": {
+        "preset": "focused_divpen",
+        "overrides": {"diversity_threshold": 2, "diversity_penalty": 1.5},
+    },
+    "version_1": {"preset": "focused_mix", "version": 1},
+    "version_1_divpen": {"preset": "diffuse_divpen", "version": 1},
+}
+"""Worlds of the study *variations*: a preset, and what differs from it."""
 
 _STUDIES = (
     Study(
@@ -123,6 +184,7 @@ _STUDIES = (
             SAC_TOPK_IDEAL,
             SAC_TOPK_MF,
             SAC_GEMS_PUBLISHED,
+            PLANNER,
         ),
         seeds=(0, 1, 2, 3, 4),
         published=PUBLISHED,
@@ -131,8 +193,22 @@ _STUDIES = (
         name="own",
         title="The six worlds on our own catalogues",
         worlds=tuple(World(name=name, preset=name) for name in LATENT_PRESETS),
-        variants=(SAC_GEMS, SAC_GEMS_EIGHT_STARTS, SAC_TOPK_CO_CLICK, SAC_TOPK_IDEAL, SAC_TOPK_MF),
+        variants=(
+            SAC_GEMS,
+            SAC_GEMS_EIGHT_STARTS,
+            SAC_TOPK_CO_CLICK,
+            SAC_TOPK_IDEAL,
+            SAC_TOPK_MF,
+            PLANNER,
+        ),
         seeds=(0, 1, 2, 3, 4),
+    ),
+    Study(
+        name="variations",
+        title="Worlds with other numbers",
+        worlds=tuple(World(name=name, **world) for name, world in _VARIATIONS.items()),
+        variants=(SAC_TOPK_CO_CLICK_ONE_START, PLANNER),
+        seeds=(0, 1, 2),
     ),
     Study(
         name="offline",

@@ -11,13 +11,16 @@ from typing import Any, TypeVar
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym import plugins
 from gems_gym.commands.output import plain
 from gems_gym.common.checks import Count, Seed, check_fields, make_checked
 from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
-from gems_gym.registration import environment_id
+from gems_gym.registration import Version, environment_id
 from gems_gym.simulator import Catalog, resolve_world
+from gems_gym_agents.base import observed_by
+from gems_gym_agents.user_model.options import SEARCH_STEPS
 
 _T = TypeVar("_T")
 
@@ -46,6 +49,7 @@ class World:
     Attributes:
         name: Its name in folders and tables.
         preset: The preset that it starts from.
+        version: Of the dynamics, 0 or 1, as in environments' ids.
         overrides: Fields of ``SlateConfig`` that differ from the preset's.
         catalog_hash: Hash of the catalogue that must be given as a file; None if the world draws its own items.
         item_embeddings: Path of that file; None until :func:`~gems_gym_agents.pipeline.running.on_this_machine` fills
@@ -55,6 +59,7 @@ class World:
 
     name: str
     preset: str
+    version: Version = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
     catalog_hash: str | None = None
     item_embeddings: str | None = None
@@ -66,12 +71,13 @@ class World:
     @cached_property
     def parameters(self) -> tuple[SlateConfig, Catalog]:
         """The simulator's parameters, and the catalogue."""
-        return resolve_world(self.preset, self.item_embeddings, dict(self.overrides))
+        overrides = {"dynamics_version": self.version, **self.overrides}
+        return resolve_world(self.preset, self.item_embeddings, overrides)
 
     @property
     def spec(self) -> EnvSpec:
         """Spec of the slate environment, overrides included."""
-        spec = deepcopy(gymnasium.spec(environment_id(self.preset)))
+        spec = deepcopy(gymnasium.spec(environment_id(self.preset, self.version)))
         own = {} if self.item_embeddings is None else {"item_embeddings": self.item_embeddings}
         spec.kwargs |= {**self.overrides, **own}
         return spec
@@ -80,7 +86,8 @@ class World:
     def settings(self) -> dict[str, Any]:
         """What identifies the world in the key of a run: environment id, overrides and hash of the catalogue."""
         overrides, catalog = dict(self.overrides), self.parameters[1]
-        return {"env": environment_id(self.preset), "overrides": overrides, "catalog": catalog.hash}
+        env = environment_id(self.preset, self.version)
+        return {"env": env, "overrides": overrides, "catalog": catalog.hash}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +165,13 @@ BELIEF = PartRecipe(name="belief", kind="belief/gru")
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineVariant:
-    """An agent that learns online, with the ranker it acts through and the belief it observes.
+    """An agent that learns online, with the ranker it acts through and the belief it observes, if it needs them.
 
     Attributes:
         name: Its name in folders and tables.
         description: Explains it, in the list above the tables.
-        ranker: Recipe of the ranker.
-        belief: Recipe of the belief.
+        ranker: Recipe of the ranker; None for an agent that shows slates itself.
+        belief: Recipe of the belief; None for an agent that sees slates and clicks.
         agent: A name in the entry-point group ``gems_gym.agents``.
         options: Options of the agent; they override those that it has for the world.
         steps: Interactions.
@@ -175,8 +182,8 @@ class OnlineVariant:
 
     name: str
     description: str
-    ranker: PartRecipe
-    belief: PartRecipe = BELIEF
+    ranker: PartRecipe | None = None
+    belief: PartRecipe | None = BELIEF
     agent: str = "sac"
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: Count = 200_000
@@ -224,6 +231,8 @@ class Study:
         test_users: How many users of the test split score every policy; the same ones for all seeds (block 0).
         validation_users: How many validation users score the checkpoints of a run, of which the best is kept.
         constant_slate_sessions: Sessions that the search for the best constant slate plays.
+        plan_steps: Interactions of the search for the plans of privileged planners, see
+            :mod:`gems_gym_agents.pipeline.references`.
         published: Returns that others reported for these worlds, shown beside the results.
 
     Raises:
@@ -238,6 +247,7 @@ class Study:
     test_users: Count = 500
     validation_users: Count = 200
     constant_slate_sessions: Count = 1_000_000
+    plan_steps: Count = SEARCH_STEPS
     published: tuple[PublishedReturn, ...] = ()
 
     def __post_init__(self) -> None:
@@ -245,7 +255,7 @@ class Study:
         recipes: dict[str, PartRecipe] = {}
         for variant in self.variants:
             for recipe in (variant.belief, variant.ranker) if isinstance(variant, OnlineVariant) else ():
-                if recipes.setdefault(recipe.name, recipe) != recipe:
+                if recipe is not None and recipes.setdefault(recipe.name, recipe) != recipe:
                     raise ValueError(f"two recipes of the study {self.name!r} are called {recipe.name!r}")
 
 
@@ -264,7 +274,8 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
         known: Variants that can be given by their names.
 
     Raises:
-        ValueError: A field is unknown or missing, or a value is out of its range; or online and offline are mixed.
+        ValueError: A field is unknown or missing, or a value is out of its range; an agent is unknown; or online and
+            offline are mixed.
         TypeError: A value has the wrong type.
     """
     variants = {one.name: one for one in known}
@@ -281,13 +292,15 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
             if one not in variants:
                 raise unknown_name("variant", one, variants)
             return variants[one]
-        if not isinstance(one, Mapping) or "ranker" not in one:
+        if not isinstance(one, Mapping):
+            raise TypeError(f"a study's variant must be a name or a table of fields, got {one!r:.200}")
+        agent = plugins.load(plugins.AGENTS, one.get("agent", OnlineVariant.agent))
+        if agent.learns_from == "dataset":
             return _from_fields(OfflineVariant, "a study's variant", one)
-        parts = {
-            part: _from_fields(PartRecipe, f"a variant's {part}", one[part])
-            for part in ("ranker", "belief")
-            if part in one
-        }
+        parts: dict[str, PartRecipe | None] = {} if observed_by(agent) == "beliefs" else {"belief": None}
+        for part in ("ranker", "belief"):
+            if one.get(part) is not None:
+                parts[part] = _from_fields(PartRecipe, f"a variant's {part}", one[part])
         return _from_fields(OnlineVariant, "a study's variant", {**one, **parts})
 
     lists = {

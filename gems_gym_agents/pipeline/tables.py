@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,15 @@ _HEADER = [
     "policy",
     "clicks per session",
     "normalised score",
+    "worst session",
     "published",
     "interactions",
     "CPU-minutes",
     "seed by seed",
 ]
 _OFFLINE_HEADER = [
-    "agent", "peak", "final", "behaviour", "peak − behaviour", "max abs(Q) / bound", "CPU-minutes", "seed by seed",
+    "agent", "peak", "worst session", "final", "behaviour", "peak − behaviour", "max abs(Q) / bound",
+    "CPU-minutes", "seed by seed",
 ]  # fmt: skip
 
 _PRIVILEGED = " (privileged)"
@@ -112,6 +114,7 @@ def _cells(row: Row) -> list[str]:
         row.policy + (_PRIVILEGED if row.privileged else ""),
         with_interval(row.mean_return, row.ci95),
         "" if row.normalized_score is None else f"{row.normalized_score:.1f}",
+        _whole(row.worst),
         "" if row.published is None else f"{row.published:.1f}",
         _interactions(row),
         f"{row.cpu_minutes:.1f}" if row.interactions else "",
@@ -123,6 +126,7 @@ def _offline_cells(row: OfflineRow) -> list[str]:
     return [
         row.policy,
         with_interval(*row.peak),
+        _whole(row.worst),
         with_interval(*row.final),
         with_interval(*row.behaviour),
         with_interval(*row.difference, sign="+"),
@@ -144,8 +148,14 @@ def _interactions(row: Row) -> str:
     return f"{row.interactions / 1e6:.2f}{logged} M"
 
 
-def _one_by_one(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:.0f}" for value in values)
+def _whole(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
+
+
+def _one_by_one(values: Sequence[float]) -> str:
+    """Each seed's mean, and how far the best is from the worst."""
+    listed = ", ".join(f"{value:.0f}" for value in values)
+    return f"{listed} (range {max(values) - min(values):.0f})" if len(values) > 1 else listed
 
 
 def _descriptions(results: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -128,9 +129,10 @@ def fit(
     stage.resume_in(directory)
     users = user_seeds("validation", settings.seed, settings.validation_users)
     score = WatchedScore(partial(world.users, autoreset_mode="disabled"), users, directory)
-    agent.fit(
-        source, steps=settings.steps, seed=settings.seed, directory=directory, evaluate=score, **options
-    )
+    with score.keeping_time():
+        agent.fit(
+            source, steps=settings.steps, seed=settings.seed, directory=directory, evaluate=score, **options
+        )
     return score
 
 
@@ -191,5 +193,17 @@ class WatchedScore(ValidationScore):
     def __call__(self, policy: Policy, belief: BeliefEncoder | None = None) -> float:
         """Mean clicks a session of a policy, one session with each user."""
         value = super().__call__(policy, belief)
-        write_json(self._clock_file, {"seconds": self.cpu_seconds})
+        self._keep_time()
         return value
+
+    @contextmanager
+    def keeping_time(self) -> Iterator[None]:
+        """Keep the time that a training took which ends early; some are scored only once, in the end."""
+        try:
+            yield
+        except BaseException:
+            self._keep_time()
+            raise
+
+    def _keep_time(self) -> None:
+        write_json(self._clock_file, {"seconds": self.cpu_seconds})

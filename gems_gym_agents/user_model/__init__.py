@@ -12,6 +12,8 @@ In the order in which data flows:
 * ``logs``: sessions of logging users, random and exploring; slates and clicks only.
 * ``axes``: item embeddings turned to axes that are topics.
 * ``fit``, ``rules``, ``prior``: the model's numbers by the likelihood of clicks.
+* ``misfit``, and ``checking`` with its parts ``predictions``, ``clues`` and ``flexible``: what the model misses of
+  clicks that it has not learned from.
 * ``belief``: what is thought of each user, as weighted particles.
 * ``planner``: slates; ``search``: the few numbers that say what clicks are worth beyond themselves.
 * ``agent``: all of it as an agent of gems-gym.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from gymnasium.vector import VectorEnv
 
+from gems_gym.artifacts import Artifact
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
 from gems_gym.common.checks import Count, checked_arguments, make_checked
 from gems_gym.common.files import write_json
@@ -14,14 +15,12 @@ from gems_gym.policies.base import Observed, Shown
 from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.user_model.logs import SlateUsers
-from gems_gym_agents.user_model.options import PlannerOptions
+from gems_gym_agents.user_model.options import SEARCH_STEPS, PlannerOptions
 from gems_gym_agents.user_model.planner import PlannerPolicy
 from gems_gym_agents.user_model.training import train_planner
 
 POLICY_FILE = "policy.safetensors"
 _DETAILS_FILE = "planner.json"
-SEARCH_STEPS = 8_448_000
-"""Interactions of the search in the recipe."""
 
 
 class PlannerAgent:
@@ -113,6 +112,11 @@ class PlannerAgent:
             raise RuntimeError("this agent has no policy yet: call fit first")
         return self._policy
 
+    @property
+    def logged_interactions(self) -> int:
+        """Slates of the logs that it learns from, where no session ends earlier than they do."""
+        return self.options.logged_interactions
+
     def save(self, directory: Path) -> None:
         """Write ``policy.safetensors`` (model and plan) and ``planner.json`` (options and seed).
 
@@ -130,3 +134,8 @@ class PlannerAgent:
     def load(cls, directory: Path) -> PlannerPolicy:
         """Read the policy that :meth:`save` wrote."""
         return PlannerPolicy.load(Path(directory) / POLICY_FILE)
+
+    @classmethod
+    def policy_from_artifact(cls, artifact: Artifact) -> PlannerPolicy:
+        """Read a policy that was shipped as one file."""
+        return PlannerPolicy.from_artifact(artifact)

@@ -31,6 +31,7 @@ class Dynamics(NamedTuple):
     timeout: int
     diversity_threshold: int
     diversity_penalty: float
+    first_clicks_dated: bool
 
 
 class Sessions(NamedTuple):
@@ -89,11 +90,11 @@ def log_clicks(
     slate: NDArray[np.int64],
     clicks: NDArray[np.int64],
 ) -> None:
-    """Remember user ``u``'s clicks on a slate and forget old ones. Clicks on the first slate, step 0, have no date."""
+    """Remember user ``u``'s clicks on a slate, the first one at step 0, and forget old ones."""
     for s in range(slate.shape[0]):
         if clicks[s]:
             push(sessions.recent_topics, sessions.num_recent, u, dynamics.topics[slate[s]])
-            if step > 0:
+            if step > 0 or dynamics.first_clicks_dated:
                 push(sessions.recent_steps, sessions.num_steps, u, step)
     while sessions.num_steps[u] > 0 and sessions.recent_steps[u, 0] < step - dynamics.window:
         drop_oldest(sessions.recent_topics, sessions.num_recent, u)

@@ -1,7 +1,7 @@
 """Sessions of logging users, as an agent sees them: slates go in, slates and clicks come out.
 
 Infos, where environments hand out what they know of users, are never looked at, nor is anything else about the
-environment but the number of users, the catalogue's size and the slate's.
+environment but the number of users, the catalogue's size and the slate's, and whether users leave.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,12 +65,18 @@ class SlateUsers:
 
     Raises:
         TypeError: An environment whose actions are no slates.
+        ValueError: One whose users leave: all sessions of a log have one length.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         slates = getattr(env, "single_action_space", None)
         if not isinstance(slates, MultiDiscrete) or len(set(slates.nvec.tolist())) != 1:
             raise TypeError(f"env must be a slate vector environment, whose actions are item ids; got {env}")
+        if getattr(getattr(env.unwrapped, "config", None), "users_leave", False):
+            raise ValueError(
+                "env is a world whose users leave (leave_probability > 0), from which no user model is learned: make "
+                "it with leave_probability=0; the planner that is learned there can act in the other"
+            )
         self._env = env
         self.num_users, self.num_items, self.slate_size = env.num_envs, int(slates.nvec[0]), len(slates.nvec)
 

@@ -9,7 +9,8 @@ Rijke, *Generative Slate Recommendation with Reinforcement Learning*, WSDM 2023,
   of the user's vector and the item's.
 * After a click the user is ω · user + (1 − ω) · item, normalised.
 * A topic with ``threshold`` clicks among the last ``memory``, each at most ``window`` steps old, is boring for
-  ``timeout`` steps: its block counts as zero. Clicks on the first slate, which the agent did not choose, have no date.
+  ``timeout`` steps: its block counts as zero. Clicks on the first slate, which the agent did not choose, may have no
+  date, and then leave the memory only when others push them out.
 * In a slate with ``diversity_threshold`` items of one topic all click probabilities are divided by
   ``diversity_penalty``.
 
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.common.checks import Count, Positive, Probability, check_fields
 from gems_gym_agents.user_model.dynamics import Dynamics
+from gems_gym_agents.user_model.misfit import Misfit
 
 KIND = "user_model/blocks"
 NEVER = 99
@@ -45,6 +47,7 @@ class Rules:
         timeout: Steps that a topic is boring, ≥ 1.
         diversity_threshold: Items of a topic from which on a slate is monotonous, ≥ 1.
         diversity_penalty: Divides the click probabilities of a monotonous slate, ≥ 1; 1 for no penalty.
+        first_clicks_dated: Whether clicks on the first slate, which the agent did not choose, grow old like all others.
     """
 
     boredom_threshold: Count = NEVER
@@ -53,6 +56,7 @@ class Rules:
     timeout: Count = 3
     diversity_threshold: Count = NEVER
     diversity_penalty: Annotated[float, Ge(1)] = 1.0
+    first_clicks_dated: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -153,6 +157,16 @@ class UserModel:
             self.omega,
             *(getattr(self.rules, one.name) for one in fields(self.rules)),
         )
+
+    @property
+    def misfit(self) -> Misfit | None:
+        """What the model misses of held-out sessions' clicks; None where it was never checked."""
+        kept = self.metadata.get("misfit")
+        return None if kept is None else Misfit(**kept)
+
+    def with_misfit(self, misfit: Misfit) -> "UserModel":
+        """The same model, with what it misses."""
+        return replace(self, metadata=self.metadata | {"misfit": asdict(misfit)})
 
     def with_prior(self, prior: NDArray[np.float64]) -> "UserModel":
         """The same model with another prior."""

@@ -5,11 +5,16 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
-from gems_gym.common.checks import Count, Units, check_fields
+from gems_gym.common.checks import Count, check_fields
 from gems_gym.user_splits import USERS_PER_SEED
 
-Sessions = Annotated[int, Interval(ge=1, le=USERS_PER_SEED // 2)]
+HELD_OUT = 1024
+"""Exploring sessions that the model is checked by, beside those that it learns from."""
+Sessions = Annotated[int, Interval(ge=1, le=USERS_PER_SEED // 2 - HELD_OUT)]
 """Sessions of a log: the random and the exploring ones share a block of users."""
+
+SEARCH_STEPS = 8_448_000
+"""Interactions of the search for a plan in the recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,17 +22,13 @@ class PlannerOptions:
     """Settings of the planner; the defaults are the project's recipe.
 
     Attributes:
-        num_topics: Blocks of the model's vectors; assumed, as it is not learned.
-        topic_size: Numbers in a block; likewise.
         random_sessions: Sessions of random slates, for item embeddings.
         random_length: Steps of these: later in a session boredom and drift blur what somebody likes.
-        exploration_sessions: Sessions with many clicks, for the model.
+        exploration_sessions: Sessions with many clicks, for the model; :data:`HELD_OUT` more are played to check it.
         exploration_length: Steps of these, fewer where the environment ends sessions earlier.
         atoms: Vectors of the prior over users.
     """
 
-    num_topics: Units = 10
-    topic_size: Units = 2
     random_sessions: Sessions = 507_904
     random_length: Count = 20
     exploration_sessions: Sessions = 20_480
@@ -36,3 +37,9 @@ class PlannerOptions:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    @property
+    def logged_interactions(self) -> int:
+        """Slates of both logs, where no session ends earlier."""
+        exploring = (self.exploration_sessions + HELD_OUT) * self.exploration_length
+        return self.random_sessions * self.random_length + exploring

@@ -14,12 +14,13 @@ A *plan* is a vector of the numbers in that value: costs, a shift of relevance, 
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
 from gems_gym.policies.base import Observed, Shown
@@ -121,6 +122,12 @@ class PlannerPolicy:
         # relevant.
         self._newest = max(model.rules.memory - round(float(model.propensities.sum())), 0)
 
+    @property
+    def caution(self) -> str | None:
+        """What is wrong with the model; None if nothing is known to be."""
+        misfit = self.model.misfit
+        return misfit.text if misfit is not None and misfit.found else None
+
     def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
         """Begin new sessions.
 
@@ -162,9 +169,18 @@ class PlannerPolicy:
         return chosen, PlannerState(belief, state.plans)
 
     def save(self, path: str | os.PathLike[str]) -> str:
-        """Write model and plans as one safetensors file; returns its sha256 as hex, and keeps it."""
+        """Write model and plans as one safetensors file; returns its sha256 as hex, and keeps it.
+
+        The file holds the numbers that the policy computes with: in half precision those that it holds exactly
+        (:func:`in_half_precision`).
+        """
         tensors = self.model.tensors() | {"plans": self.plans}
-        self.sha256 = save_artifact(path, KIND, tensors, self.model.header())
+        halves = [
+            name for name in ("items", "prior") if np.array_equal(tensors[name], _halved(tensors[name]))
+        ]
+        tensors |= {name: tensors[name].astype(np.float32) for name in halves}
+        header = self.model.header() | ({"float16": halves} if halves else {})
+        self.sha256 = save_artifact(path, KIND, tensors, header)
         return self.sha256
 
     @classmethod
@@ -175,14 +191,34 @@ class PlannerPolicy:
             FileNotFoundError: There is no such file.
             ArtifactError: The file is damaged, or holds no planner.
         """
-        artifact = load_artifact(path, KIND)
+        return cls.from_artifact(load_artifact(path, KIND))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> "PlannerPolicy":
+        """Read what :meth:`save` wrote, once it is loaded.
+
+        Raises:
+            ArtifactError: Something is missing, or does not fit.
+        """
         model = UserModel.from_artifact(artifact)
         try:
             policy = cls(model, artifact.tensors["plans"])
         except (KeyError, ValueError) as error:
-            raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
+            raise ArtifactError(f"{artifact.path} is not a readable {KIND}: {error}") from error
         policy.sha256 = artifact.sha256
         return policy
+
+
+def in_half_precision(model: UserModel) -> UserModel:
+    """The model with items and prior rounded to half precision, 11 significant bits: its file has a third of the size.
+
+    Clicks tell the numbers far less precisely than that.
+    """
+    return replace(model, items=_halved(model.items), prior=_halved(model.prior))
+
+
+def _halved(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    return array.astype(np.float16).astype(np.float64)
 
 
 def _catalogue(model: UserModel) -> Catalogue:

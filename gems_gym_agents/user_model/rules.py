@@ -48,6 +48,7 @@ def find_rules(fit: Fit, log: Log, rng: np.random.Generator) -> None:
         before = fit.numbers.rules
         for name, values in _BOREDOM.items():
             _try(fit, many, [_with(fit.numbers, **{name: value}) for value in values])
+        _try(fit, many, [_with(fit.numbers, first_clicks_dated=dated) for dated in (False, True)])
         _try(fit, few, _diversity(fit))
         if fit.numbers.rules == before:
             break
@@ -114,9 +115,12 @@ def _diversity(fit: Fit) -> list[Numbers]:
     numbers = fit.numbers
     # A penalty of every slate is no other than smaller propensities: so many of a topic are in each.
     in_every_slate = -(-len(numbers.log_propensities) // (fit.items.shape[1] // fit.topic_size))
+    # A penalty that is dropped leaves propensities behind that are too large by so much.
+    scales = {1.0, 1.0 / numbers.rules.diversity_penalty}
+    factors = [factor * scale for scale in sorted(scales, reverse=True) for factor in _FACTORS]
     return [
         _with(numbers.with_propensities(factor), diversity_threshold=threshold, diversity_penalty=penalty)
-        for threshold, penalty, factor in product(_DIVERSITY_THRESHOLDS, _DIVERSITY_PENALTIES, _FACTORS)
+        for threshold, penalty, factor in product(_DIVERSITY_THRESHOLDS, _DIVERSITY_PENALTIES, factors)
         if threshold > in_every_slate and numbers.log_propensities.max() + np.log(factor) <= 0.02
     ]
 

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact
 from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym.common.progress import track
-from gems_gym.embeddings.co_click import session_co_click_embeddings
-from gems_gym_agents.user_model.axes import topic_axes
+from gems_gym.common.progress import note, track
+from gems_gym.embeddings.co_click import session_factors
+from gems_gym_agents.user_model.axes import MOST_FACTORS, find_blocks, topic_axes
+from gems_gym_agents.user_model.checking import check_model
 from gems_gym_agents.user_model.fit import Fit
 from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log, random_log
 from gems_gym_agents.user_model.model import UserModel
-from gems_gym_agents.user_model.options import PlannerOptions
+from gems_gym_agents.user_model.options import HELD_OUT, PlannerOptions
 from gems_gym_agents.user_model.planner import PlannerPolicy, first_plan
 from gems_gym_agents.user_model.prior import learn_prior
 from gems_gym_agents.user_model.rules import choose_topics, find_rules
@@ -64,10 +65,11 @@ def train_planner(
         )
         model = None if saved is None or "rules" not in saved.header else _model_in(saved)
     if "embeddings" not in tensors:
-        tensors["embeddings"] = _embeddings(options, users, streams[0], seed, progress)
+        tensors["embeddings"], header["topic_size"] = _embeddings(options, users, streams[0], seed, progress)
         run.save(tensors, header)
     if model is None:
-        model = learn_model(options, users, tensors["embeddings"], streams[1], seed, progress)
+        embeddings, topic_size = tensors["embeddings"], header["topic_size"]
+        model = learn_model(options, users, embeddings, topic_size, streams[1], seed, progress)
         tensors |= {_MODEL + name: array for name, array in model.tensors().items()}
         header = model.header()
         run.save(tensors, header)
@@ -83,6 +85,8 @@ def train_planner(
 
     phases = phases_of(steps, model.metadata["session_length"])
     plan = search_plan(model, users, seed, state, keep, phases, progress)
+    if progress and model.misfit is not None:
+        note(model.misfit.text)
     policies = [PlannerPolicy(model, one) for one in (plan, first_plan(model))]
     return policies[0] if evaluate is None else max(policies, key=evaluate)
 
@@ -91,6 +95,7 @@ def learn_model(
     options: PlannerOptions,
     users: SlateUsers,
     embeddings: NDArray[np.floating],
+    topic_size: int,
     random_seed: np.random.SeedSequence,
     seed: int,
     progress: bool = True,
@@ -101,6 +106,7 @@ def learn_model(
         options: The settings.
         users: Of the world.
         embeddings: Of the items, ``(num_items, num_topics · topic_size)``.
+        topic_size: How many numbers of a vector belong to one topic.
         random_seed: Decides slates, first guesses of rules, and the prior.
         seed: Block of logging users.
         progress: Whether to show progress bars on stderr.
@@ -108,9 +114,10 @@ def learn_model(
     slates, draws = random_seed.spawn(2)
     rng = np.random.default_rng(draws)
     sessions, length = options.exploration_sessions, options.exploration_length
-    log = exploration_log(users, slates, seed, sessions, length, embeddings, progress)
-    with track("fitting the user model", len(_SCALES) + _MOST_ROUNDS + len(_RATES) + 1, progress) as advance:
-        fit = _first_fit(topic_axes(embeddings, options.topic_size), options, log, advance)
+    played = exploration_log(users, slates, seed, sessions + HELD_OUT, length, embeddings, progress)
+    log, held_out = played[:sessions], played[sessions:]
+    with track("fitting the user model", len(_SCALES) + _MOST_ROUNDS + len(_RATES) + 2, progress) as advance:
+        fit = _first_fit(topic_axes(embeddings, topic_size), topic_size, log, advance)
         for round_ in range(_MOST_ROUNDS):
             before = fit.numbers.rules
             find_rules(fit, log, rng)
@@ -134,6 +141,8 @@ def learn_model(
         )
         model = model.with_prior(learn_prior(model, log, options.atoms, rng))
         advance()
+        model = model.with_misfit(check_model(model, held_out, rng))
+        advance()
     return model
 
 
@@ -143,18 +152,20 @@ def _embeddings(
     random_seed: np.random.SeedSequence,
     seed: int,
     progress: bool,
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], int]:
+    """Item embeddings, and how many numbers of them belong to one topic."""
     log = random_log(users, random_seed, seed, options.random_sessions, options.random_length, progress)
-    size = options.num_topics * options.topic_size
+    factors = session_factors(log.chosen, users.num_items, min(MOST_FACTORS + 1, users.num_items))
+    blocks = find_blocks(factors)
     # in the order of memory in which a resumed run reads them, on which sums' last bits depend
-    return np.ascontiguousarray(session_co_click_embeddings(log.chosen, users.num_items, size))
+    return np.ascontiguousarray(factors.embeddings(blocks.size)), blocks.topic_size
 
 
-def _first_fit(items: NDArray[np.float64], options: PlannerOptions, log: Log, advance: Any) -> Fit:
+def _first_fit(items: NDArray[np.float64], topic_size: int, log: Log, advance: Any) -> Fit:
     """The likeliest of several fits that know of no boredom yet."""
     fits = []
     for scale in _SCALES:
-        fit = Fit(items * scale, options.topic_size, log.slates.shape[2])
+        fit = Fit(items * scale, topic_size, log.slates.shape[2])
         fit.learn(log, 0.0, _FIRST_CHUNKS)
         fit.learn(log, _FIRST_RATE)
         fits.append(fit)

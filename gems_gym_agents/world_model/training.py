@@ -11,7 +11,7 @@ from gems_gym.artifacts import Artifact
 from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.common.progress import track
 from gems_gym.embeddings.co_click import session_co_click_embeddings
-from gems_gym.pretraining.training import torch_threads
+from gems_gym.pretraining.loop import torch_threads
 from gems_gym_agents.user_model.logs import SlateUsers, exploration_log, random_log
 from gems_gym_agents.user_model.search import SearchState, phases_of, search_policy
 from gems_gym_agents.world_model.fitting import (

@@ -25,7 +25,7 @@ from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import GemsRanker
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import ValidationScore
-from gems_gym_agents.online import training  # noqa: F401  (loads stable-baselines3 before the processes split)
+from gems_gym_agents.online import rounds  # noqa: F401  (loads stable-baselines3 before the processes split)
 from gems_gym_agents.online.sac import SACAgent
 
 ENV = "GemsSlate-diffuse_topdown-v0"

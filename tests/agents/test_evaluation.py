@@ -16,8 +16,8 @@ from gems_gym_agents.evaluation import (
 USERS = user_seeds("test", 5, 60)
 
 
-def played(name, num_envs=60, users=USERS):
-    env = SlateVectorEnv(num_envs, episode_length=20, autoreset_mode="disabled")
+def played(name, num_envs=60, users=USERS, **world):
+    env = SlateVectorEnv(num_envs, episode_length=20, autoreset_mode="disabled", **world)
     return evaluate(make_policy(name, env), env, users, name=name)
 
 
@@ -28,10 +28,12 @@ def test_the_interval_is_students():
     assert t_interval(values[:1]) == float("inf")
 
 
+@pytest.mark.parametrize("world", [{}, {"leave_probability": 0.2, "leave_after": 2}])
 @pytest.mark.parametrize("name", ["random", "boredom_aware_oracle"])
-def test_results_do_not_depend_on_how_many_users_play_together(name):
-    together, apart = played(name), played(name, num_envs=7)
+def test_results_do_not_depend_on_how_many_users_play_together(name, world):
+    together, apart = played(name, **world), played(name, num_envs=7, **world)
     np.testing.assert_array_equal(together.returns, apart.returns)
+    np.testing.assert_array_equal(together.lengths, apart.lengths)
     np.testing.assert_allclose(together.clicks_per_step, apart.clicks_per_step)
 
 
@@ -40,6 +42,15 @@ def test_clicks_per_step_add_up_to_the_return():
     assert evaluated.clicks_per_step.shape == (20,)
     assert evaluated.clicks_per_step.sum() == pytest.approx(evaluated.mean_return)
     assert evaluated.returns.shape == (60,)
+
+
+def test_clicks_count_until_the_user_leaves():
+    stayed, evaluated = played("random"), played("random", leave_probability=1.0, leave_after=2)
+    assert stayed.lengths.tolist() == [20] * 60 and stayed.mean_length == 20
+    assert 2 == evaluated.lengths.min() < evaluated.lengths.max() <= 20
+    assert (evaluated.returns <= stayed.returns).all() and evaluated.mean_return < stayed.mean_return
+    assert evaluated.clicks_per_step.sum() == pytest.approx(evaluated.mean_return)
+    assert len(evaluated.clicks_per_step) == evaluated.lengths.max()
 
 
 def test_references_are_0_and_100():

@@ -213,8 +213,11 @@ def test_other_arguments_are_refused(interrupted, changes, words):
     with pytest.raises(ValueError, match=rf"unfinished run with {words}; .*--overwrite"):
         fit(TargetVectorEnv(8), interrupted, **changes)
     assert hashes(interrupted, ()) == before
+
+
+def test_without_the_state_other_arguments_begin_anew(interrupted):
     discard_unfinished(interrupted)
-    assert fit(TargetVectorEnv(8), interrupted, **changes).checkpoints
+    assert fit(TargetVectorEnv(8), interrupted, seed=1).checkpoints
 
 
 def test_other_users_are_refused(interrupted):

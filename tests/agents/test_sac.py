@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -17,22 +18,24 @@ from rich.console import Console
 from stable_baselines3 import SAC
 from torch import nn
 
+from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.online.model import LayerNormSACPolicy, export_actor, make_sac
+from gems_gym_agents.online.end_to_end import EndToEndSACAgent
+from gems_gym_agents.online.model import LayerNormSACPolicy, export_actor, find_guide, make_sac
 from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.rounds import start_seeds, starts_in_rounds
 from gems_gym_agents.online.sac import SACAgent
-from gems_gym_agents.online.training import start_seeds, starts_in_rounds
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 from tests.agents.tiny_env import TargetVectorEnv
 from tests.agents.tiny_sac import OBSERVATIONS, SMALL, closeness, fitted
 
 
 def test_learns():
-    agent = SACAgent(**SMALL, gamma=0.5, learning_rate=3e-3, validate_every=1_600)
-    agent.fit(TargetVectorEnv(16), steps=6_400, seed=0, evaluate=closeness, progress=False)
+    agent = SACAgent(**SMALL, gamma=0.5, learning_rate=1e-2, validate_every=800)
+    agent.fit(TargetVectorEnv(16), steps=1_600, seed=0, evaluate=closeness, progress=False)
     assert closeness(lambda observations: np.zeros((len(observations), 2))) < 3.3
     assert closeness(agent.policy) > 4.3
     assert isinstance(agent, Agent)
@@ -40,7 +43,7 @@ def test_learns():
 
 
 def test_same_seed_same_agent_and_another_seed_another():
-    first, again, other = fitted(seed=3), fitted(seed=3), fitted(seed=4)
+    first, again, other = fitted(160, seed=3), fitted(160, seed=3), fitted(160, seed=4)
     np.testing.assert_array_equal(first.policy(OBSERVATIONS), again.policy(OBSERVATIONS))
     assert np.abs(first.policy(OBSERVATIONS) - other.policy(OBSERVATIONS)).max() > 1e-3
 
@@ -111,6 +114,37 @@ def test_random_actions_held_for_a_session():
     assert not (learned[1:] == learned[:-1]).all(axis=2).any()
 
 
+def test_it_starts_from_a_policy(monkeypatch):
+    """Whose actions it plays first, with noise, and which it is before it learns on."""
+    copied = {"0.weight": np.float32([[1, 0, 0], [0, 1, 0]]), "0.bias": np.zeros(2, np.float32)}
+    guide = Actor(FeedForward(copied, [["linear"], ["tanh"]]))
+    monkeypatch.setattr(
+        SACAgent, "make_model", lambda self, env, **chosen: make_sac(self.options, env, **chosen, guide=guide)
+    )
+    env, played = TargetVectorEnv(16), []
+    step = env.step
+    env.step = lambda chosen: (played.append((env._observe(), chosen.copy())), step(chosen))[1]
+    options = SMALL | {"learning_starts": 640, "gradient_steps": 1, "learning_rate": 1e-3}
+    agent = SACAgent(**options, averaged_share=0.0)
+    agent.fit(env, steps=656, seed=0, progress=False)
+    differences = np.concatenate([actions - guide(seen) for seen, actions in played[:40]])
+    assert abs(differences.std() - 0.2) < 0.02
+    assert abs(differences.mean()) < 0.02
+    np.testing.assert_allclose(agent.policy(OBSERVATIONS), guide(OBSERVATIONS), atol=0.15)
+    assert closeness(agent.policy) > 4.0
+
+
+def test_it_starts_from_agents_of_its_own_ranker_and_belief():
+    env = gymnasium.make_vec("GemsSlateLatent-diffuse_mix-v0", num_envs=1)
+    assert find_guide("expert-diffuse_mix", env).metadata["level"] == "expert"
+    with pytest.raises(ValueError, match="start_from='expert-focused_mix' acts through another ranker"):
+        find_guide("expert-focused_mix", env)
+    with pytest.raises(ValueError, match="goes without hold_random_actions"):
+        SACAgent(start_from="expert-diffuse_mix", hold_random_actions=True)
+    with pytest.raises(ValueError, match="goes with 'sac'"):
+        EndToEndSACAgent(start_from="expert-diffuse_mix")
+
+
 def test_policies_kept_within_rounds_change_nothing_else():
     scored, kept = SACAgent(**SMALL, validate_every=160), SACAgent(**SMALL, validate_every=160)
     scored.fit(TargetVectorEnv(8), steps=480, seed=0, evaluate=closeness, progress=False)
@@ -169,7 +203,7 @@ def test_layer_norm_is_after_every_hidden_layer_of_actor_and_critics():
 
 @pytest.fixture(scope="module")
 def usual_actions():
-    return fitted().policy(OBSERVATIONS)
+    return fitted(160).policy(OBSERVATIONS)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +225,7 @@ def usual_actions():
     ids=lambda option: next(iter(option)),
 )
 def test_every_option_has_an_effect(option, usual_actions):
-    assert np.abs(fitted(**option).policy(OBSERVATIONS) - usual_actions).max() > 0
+    assert np.abs(fitted(160, **option).policy(OBSERVATIONS) - usual_actions).max() > 0
 
 
 def test_reward_scale_stays_inside():

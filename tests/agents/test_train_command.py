@@ -18,6 +18,7 @@ from gems_gym.rankers import GemsRanker
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.sac import SACAgent
 from gems_gym_agents.training_world import dataset_world
+from gems_gym_agents.user_model.options import SEARCH_STEPS
 from tests.datasets.small_world import WORLD, collect_latents, small_belief, small_ranker
 
 SMALL = ("--option", "learning_starts=10", "--option", "net_arch=[8]", "--option", "validate_every=20")
@@ -210,6 +211,21 @@ def test_agents_say_what_they_learn_from(run, dataset):
     code, _, err = run("train", "sac", *asked)
     assert code == 2
     assert "'sac' learns from environments: give --env and no --dataset" in err
+
+
+def test_steps_may_be_left_out_where_the_recipe_says_them(run, monkeypatch):
+    code, _, err = run("train", "sac", "--env", "GemsSlateLatent-diffuse_mix-v0", "--out", "x")
+    assert code == 2
+    assert "--steps is missing: the recipe of agent 'sac' does not say" in " ".join(err.split())
+    asked = []
+
+    def stop(*_, steps, **__):
+        asked.append(steps)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gems_gym_agents.user_model.agent.train_planner", stop)
+    code, _, _ = run("train", "planner", "--env", "GemsSlate-diffuse_mix-v0", "--out", "x")
+    assert (code, asked) == (130, [SEARCH_STEPS])
 
 
 def test_an_agent_records_the_world_of_its_dataset(dataset, run, tmp_path):

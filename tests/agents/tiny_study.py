@@ -17,7 +17,9 @@ from gems_gym_agents.pipeline.study import (
 WORLD: dict[str, Any] = {"num_items": 80, "slate_size": 5, "episode_length": 12}
 SAC: dict[str, Any] = {"learning_starts": 100, "validate_every": 600, "net_arch": (16,), "batch_size": 32}
 BELIEF = PartRecipe(name="belief", kind="belief/gru", sessions=60, settings={"batches": 10})
-USERS: dict[str, int] = {"test_users": 30, "validation_users": 20, "constant_slate_sessions": 1_000}
+USERS: dict[str, int] = {
+    "test_users": 30, "validation_users": 20, "constant_slate_sessions": 1_000, "plan_steps": 1,
+}  # fmt: skip
 
 
 def online_variant(name: str, ranker: PartRecipe, **changes: Any) -> OnlineVariant:

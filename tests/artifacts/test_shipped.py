@@ -16,7 +16,6 @@ from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact, ship
 from gems_gym.beliefs import load_belief
 from gems_gym.embeddings.base import load_embeddings
 from gems_gym.envs import SlateEnv
-from gems_gym.policies.actor import Actor
 from gems_gym.rankers import load_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.trained_agents import check_acts_in, open_trained_agent
@@ -28,7 +27,7 @@ LOADERS = {
     "ranker": load_ranker,
     "belief": load_belief,
     "embeddings": load_embeddings,
-    "policy": lambda name: Actor.load(shipped.path(name, "policy")),
+    "policy": lambda name: open_trained_agent(name).policy,
 }
 
 
@@ -68,7 +67,7 @@ def test_each_is_what_its_manifest_says(name):
 
 
 @pytest.mark.parametrize(
-    "preset", sorted({shipped.manifest()[name].preset for name in shipped.names("policy")})
+    "preset", sorted({shipped.manifest()[name].preset for name in shipped.names("policy/actor")})
 )
 def test_policies_act_through_the_worlds_shipped_parts(preset):
     chosen = {level: open_trained_agent(f"{level}-{preset}") for level in ("medium", "expert")}
@@ -86,6 +85,18 @@ def test_policies_act_through_the_worlds_shipped_parts(preset):
     curve = [value for _, value in chosen["expert"].record["curve"]]
     assert returns["expert"] == max(curve)
     assert returns["medium"] == next(one for one in curve if one - random > (max(curve) - random) / 2)
+
+
+@pytest.mark.parametrize("name", shipped.names("policy/planner"))
+def test_planners_know_the_worlds_items(name):
+    agent, entry = open_trained_agent(name), shipped.manifest()[name]
+    assert (shipped.DIRECTORY / entry.file).stat().st_size < 75_000
+    assert (agent.name, agent.policy.sha256) == ("planner", entry.sha256)
+    assert f"planner-{agent.record['preset']}" == f"planner-{entry.preset}" == name
+    assert (agent.record["metrics"], agent.record["command"]) == (entry.metrics, entry.command)
+    check_acts_in(agent, f"GemsSlate-{entry.preset}-v0")
+    assert entry.metrics["normalized_score"] > 100
+    assert abs(entry.metrics["validation_return"] - entry.metrics["validation_return_before_rounding"]) < 6
 
 
 @pytest.mark.parametrize("name", shipped.names())

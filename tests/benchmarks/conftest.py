@@ -1,16 +1,24 @@
-"""Rates: what benchmarks measure with, and a list behind the table of pytest-benchmark."""
+"""Rates and ratios: what benchmarks measure with, and lists behind the table of pytest-benchmark."""
+
+import time
+from statistics import median
 
 import pytest
 
 
 def pytest_configure(config):
-    config.rates = []
+    config.rates, config.ratios = [], []
 
 
 def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("rates (median)")
     for name, rate, unit in config.rates:
         terminalreporter.write_line(f"{name:<60} {rate:>14,.1f} {unit}/s")
+    terminalreporter.section("ratios of processor time (median)")
+    for name, rate, unit, ratio, other in config.ratios:
+        terminalreporter.write_line(
+            f"{name:<60} {rate:>14,.1f} {unit}/s, each as long as {ratio:,.1f} {other}"
+        )
 
 
 @pytest.fixture
@@ -22,5 +30,28 @@ def rate(benchmark, request):
         rate = units / benchmark.stats.stats.median
         benchmark.extra_info[f"{unit} per second"] = round(rate)
         request.config.rates.append((request.node.name, rate, unit))
+
+    return measure
+
+
+@pytest.fixture
+def ratio(request):
+    """Runs something in turns with something else, and notes how many units of that take as long as one of its own.
+
+    Both are measured in processor time of this process, so that the ratio holds on a busy machine.
+    """
+
+    def measure(work, units, unit, other_work, other_units, other, rounds=10):
+        other_work()
+        work()
+        seconds, ratios = [], []
+        for _ in range(rounds):
+            start = time.process_time()
+            other_work()
+            between = time.process_time()
+            work()
+            seconds.append((time.process_time() - between) / units)
+            ratios.append(seconds[-1] * other_units / (between - start))
+        request.config.ratios.append((request.node.name, 1 / median(seconds), unit, median(ratios), other))
 
     return measure

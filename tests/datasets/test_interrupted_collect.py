@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from gems_gym.datasets import DatasetWriter, compute_content_hash
-from gems_gym.datasets.unfinished import REQUEST
+from gems_gym.datasets.hidden_folder import REQUEST
 from gems_gym.policies.actor import NoisyActor
 from tests.datasets.small_world import NoisyLatents, collect_latents, collect_slates
 from tests.processes import in_another_process

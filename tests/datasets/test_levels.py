@@ -1,4 +1,4 @@
-"""Datasets of four qualities: who plays which session, what is recorded, one hash however they are made."""
+"""Datasets of levels in latents: who plays which session, what is recorded, one hash however they are made."""
 
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def test_a_latent_environment_has_levels_too() -> None:
         ("mixed", {"weights": (1, 1)}, "weights must be a sequence of 3 integers ≥ 1"),
         ("expert", {"weights": (1, 1, 2)}, "goes with the level 'mixed' only, not with 'expert'"),
         ("mixed", {"env_id": "GemsSlate-focused_mix-v0"},
-         "for the world 'focused_mix'; worlds that have one: diffuse_topdown. Make it with: gems-gym levels --env"),
+         "for the world 'focused_mix'; worlds that have one: diffuse_topdown. Make it with: gems-gym dev levels --env"),
         ("medium", {"env_kwargs": {}}, "catalogue"),
     ],
 )  # fmt: skip

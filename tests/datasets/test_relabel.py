@@ -12,7 +12,7 @@ from gems_gym.datasets import (
     recover_latent_environment,
     relabel,
 )
-from gems_gym.rankers import GemsRanker, TopKRanker, WknnRanker
+from gems_gym.rankers import GemsRanker, KHeadArgmaxRanker, WknnRanker
 from tests.datasets.small_world import (
     SLATE_SIZE,
     catalog_hash,
@@ -130,7 +130,7 @@ def other_catalogue() -> GemsRanker:
 @pytest.mark.parametrize(
     ("ranker", "message"),
     [
-        (TopKRanker(vectors(), SLATE_SIZE, catalog_hash()), "ranker/topk has no encode"),
+        (KHeadArgmaxRanker(vectors(), SLATE_SIZE, catalog_hash()), "ranker/k_head_argmax has no encode"),
         (other_catalogue(), f"for the catalogue {'f' * 64}, but the environment's catalogue is"),
         ("gems-diffus_mix", "did you mean 'gems-diffuse_mix'"),
         ("gems-diffuse_mix", "made for the catalogue"),

@@ -163,7 +163,6 @@ def test_the_start(env):
 
 @states(
     "Truncated after ``episode_length`` steps (100).",
-    "Never terminated.",
     """The environment truncates by itself and registers no ``max_episode_steps``, so ``episode_length=`` may be longer
     or shorter.""",
 )
@@ -225,6 +224,13 @@ shown_in(
     item clicked last (in v0 that of the item whose id is the click's position); a click counts as recent in exactly
     ``boredom_moving_window`` steps (in v0 in one more).""",
     "Returns under both: ``docs/environments.md``.",
+)
+shown_in(
+    "tests/simulator/test_leaving.py",
+    """Never terminated, unless users leave: ``leave_probability=0.1`` gives every topic that bored the user at a slate
+    a chance of 0.1 to end the session then; with ``leave_after=3`` as well, this chance comes with each slate that
+    makes three or more in a row without a click.""",
+    "A session ends terminated or truncated, never both.",
 )
 shown_in(
     "test_bad_input.py",

@@ -35,11 +35,11 @@ def test_every_policy_serves_one_user_or_many_with_the_same_slates(name):
     many = SlateVectorEnv(7, autoreset_mode="disabled", episode_length=12)
     policy = make_policy(name, many, **QUICK.get(name, {}))
     shown = np.stack([m.infos["slate"] for m in play_sessions(many, policy, users)])  # (13, 7, 10)
-    for i, seed in enumerate(users):
+    for i in (0, 3, 6):
         one = SlateEnv(episode_length=12)
         policy = make_policy(name, one, **QUICK.get(name, {}))
-        observation, _ = one.reset(seed=seed)
-        state = policy.open([seed])
+        observation, _ = one.reset(seed=users[i])
+        state = policy.open([users[i]])
         for step in range(1, 13):
             action, state = policy.act(state, observation)
             assert action.shape == (10,)

@@ -58,3 +58,20 @@ def test_an_item_without_direction_is_named() -> None:
         TopKRanker(vectors, SLOTS, HASH, cosine=True)
     with pytest.raises(TypeError, match="cosine"):
         TopKRanker(embeddings(), SLOTS, HASH, cosine="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+def test_what_it_shows_is_encoded_as_latents_that_show_nearly_the_same(cosine: bool) -> None:
+    ranker = TopKRanker(embeddings(), SLOTS, HASH, cosine=cosine)
+    slates = ranker.rank(random_latents(200, SIZE))
+    latents = ranker.encode(slates, np.zeros_like(slates))
+    assert latents.dtype == np.float32
+    np.testing.assert_array_equal(np.abs(latents).max(axis=1), 1)
+    shown = ranker.rank(latents)
+    kept = [
+        len({*one} & {*other}) / SLOTS for one, other in zip(slates.tolist(), shown.tolist(), strict=True)
+    ]
+    by_chance = SLOTS / ITEMS
+    assert np.mean(kept) > by_chance + 0.7 * (1 - by_chance)
+    with pytest.raises(ValueError, match="slates"):
+        ranker.encode(slates + ITEMS, np.zeros_like(slates))

@@ -290,12 +290,15 @@ SOMETHING_ELSE: dict[str, tuple[Any, dict[str, Any]]] = {
     "boredom_timeout": (2, {}),
     "recent_items_maxlen": (5, {}),
     "click_only_once": (True, {}),
+    "leave_probability": (0.5, {}),
+    "leave_after": (1, {"leave_probability": 0.5}),
     "dynamics_version": (1, {}),
 }  # fmt: skip
 
 
 def test_no_parameter_is_left_out():
-    assert set(SOMETHING_ELSE) == {field.name for field in dataclasses.fields(SlateConfig)}
+    fields = {field.name for field in dataclasses.fields(SlateConfig)}
+    assert set(SOMETHING_ELSE) == fields - {"dynamics"}, "other dynamics: tests/test_extending.py"
 
 
 @pytest.mark.parametrize("name", SOMETHING_ELSE)
@@ -306,9 +309,9 @@ def test_every_keyword_of_make_changes_the_sessions(name):
     def play(**overrides):
         env = gymnasium.make("GemsSlate-diffuse_topdown-v0", **others, **overrides)
         shown = [env.reset(seed=1)[1]]
-        truncated = False
-        while not truncated:
-            _, _, _, truncated, info = env.step(env.unwrapped.short_term_oracle_slate())
+        terminated = truncated = False
+        while not (terminated or truncated):
+            _, _, terminated, truncated, info = env.step(env.unwrapped.short_term_oracle_slate())
             shown.append(info)
         return env.unwrapped.config, shown
 

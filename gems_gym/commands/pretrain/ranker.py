@@ -96,7 +96,10 @@ def ranker(
     check_places(place, log, device)
     chosen = read_options(option or [])
     if f"ranker/{kind}" not in trained_kinds():
-        refuse("goes with a kind that is trained", preset=preset, save_every=save_every, log_dir=log_dir)
+        refuse(
+            f"goes with a kind that is trained, and {kind} is not",
+            preset=preset, log=log, sessions=sessions, batches=batches, save_every=save_every, log_dir=log_dir,
+        )  # fmt: skip
         _make(kind, world, embeddings, chosen, place, as_json)
         return
     require("torch")

@@ -30,7 +30,10 @@ from gems_gym_agents.pipeline.training import WatchedScore
 from tests.agents.tiny_study import GEMS, ONLINE, WORLD
 
 ROOT = Path(__file__).parents[3]
-REFERENCES = ["random", "short_term_oracle", "constant_slate", "boredom_aware_oracle"]
+REFERENCES = [
+    "random", "short_term_oracle", "constant_slate", "boredom_aware_oracle", "planner_true_model",
+    "planner_true_users", "upper_bound",
+]  # fmt: skip
 
 
 def results_in(folder: Path) -> dict[str, tuple[int, str]]:
@@ -108,6 +111,10 @@ def test_the_clock_of_an_interrupted_training_goes_on_with_it(tmp_path):
     assert score().cpu_seconds < 60  # the agent begins anew
     (tmp_path / UNFINISHED_FOLDER / STATE_FILE).touch()
     assert 1000 <= score().cpu_seconds < 1060
+    ended_early = score()
+    with pytest.raises(KeyboardInterrupt), ended_early.keeping_time():
+        raise KeyboardInterrupt
+    assert 1000 < json.loads(clock.read_text())["seconds"] < 1060
     for torn in ("", "1000.0", '{"sec'):
         clock.write_text(torn)
         assert score().cpu_seconds < 60
@@ -159,14 +166,24 @@ def test_the_rows_are_means_over_seeds_beside_references(study_folder, results):
     assert rows["gems"].published == 12.5 and rows["random"].published is None
     assert rows["constant_slate"].interactions == 12_000
     assert {name for name, row in rows.items() if row.privileged} == {
-        "short_term_oracle", "boredom_aware_oracle", "ideal",
+        "short_term_oracle", "boredom_aware_oracle", "planner_true_model", "planner_true_users", "ideal",
     }  # fmt: skip
+    worst = [
+        json.loads((folder / f"small/seed-{seed}/gems/result.json").read_text())["test"]["worst"]
+        for seed in (0, 1)
+    ]
+    assert rows["gems"].worst == min(worst) < tested[0]
+    assert rows["upper_bound"].mean_return > rows["boredom_aware_oracle"].mean_return
 
 
 def test_tables_have_a_line_for_each_row(results):
     (table,) = world_tables(results)
     assert table.world == "small" and [row[0] for row in table.rows][-2:] == ["gems", "ideal (privileged)"]
-    assert table.rows[4][4] == "0.00 + 0.01 M"
+    cells = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    assert cells["gems"]["interactions"] == "0.00 + 0.01 M"
+    assert "(range " in cells["gems"]["seed by seed"]
+    assert "±" not in cells["upper_bound"]["clicks per session"]
+    assert cells["upper_bound"]["worst session"] == ""
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(terminal_tables(results))
     shown = console.export_text()

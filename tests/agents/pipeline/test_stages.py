@@ -62,7 +62,7 @@ def test_a_record_from_before_code_was_recorded_is_not_trusted(run, tmp_path, ca
     assert "thing.json' is not complete; it is made again" in capsys.readouterr().err.replace("\n", "")
 
 
-@pytest.mark.parametrize("torn", ["", '{"key": {"set', "[]", '{"key": 1}', "null"])
+@pytest.mark.parametrize("torn", ["", '{"key": {"set', "[]", "[1]", "{}", '{"key": 1}', "null"])
 def test_a_torn_record_is_replaced_with_a_note(run, tmp_path, capsys, torn):
     assert run() == 1
     file = tmp_path / "stages" / "thing.json"

@@ -4,16 +4,20 @@ import dataclasses
 import json
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
+from gems_gym.config import preset_config
 from gems_gym.pretraining.gems import GEMS_PRESETS
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.pipeline.references import upper_bound
 from gems_gym_agents.pipeline.results import published_clicks
 from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study, runs_of
 from gems_gym_agents.pipeline.runs import OfflineRun
 from gems_gym_agents.pipeline.studies import (
+    PLANNER,
     PUBLISHED,
     SAC_GEMS,
     SAC_GEMS_EIGHT_STARTS,
@@ -22,7 +26,8 @@ from gems_gym_agents.pipeline.studies import (
     STUDIES,
     read_study,
 )
-from gems_gym_agents.pipeline.study import PartRecipe, as_data, study_of_data
+from gems_gym_agents.pipeline.study import PartRecipe, World, as_data, study_of_data
+from gems_gym_agents.user_model.truth import other_forms
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
 
@@ -31,7 +36,7 @@ def test_the_published_numbers_are_those_of_the_paper():
     assert published_clicks(PUBLISHED, "SAC+TopK (ideal)", "focused_divpen") == 386.3
     assert published_clicks(PUBLISHED, "SAC+GeMS", "diffuse_topdown") is None
     assert published_clicks(PUBLISHED, None, "focused_topdown") is None
-    policies = {variant.published_as for variant in STUDIES["published"].variants}
+    policies = {one.published_as for one in STUDIES["published"].variants if one.published_as}
     worlds = {world.preset for world in STUDIES["published"].worlds}
     assert all(published_clicks(PUBLISHED, policy, world) for policy in policies for world in worlds)
 
@@ -59,7 +64,7 @@ def test_the_variants_without_privilege_differ_by_their_ranker():
 def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
     study = on_this_machine(STUDIES["own"])
     runs = runs_of(study, tmp_path)
-    assert len(runs) == 6 * 5 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
+    assert len(runs) == 6 * 6 * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert len({run.folder for run in runs}) == len(runs)
     gems = next(run for run in runs if run.variant is SAC_GEMS and run.world.name == "focused_mix").settings()
@@ -165,7 +170,7 @@ def test_a_study_in_a_file_names_presets_and_our_variants(tmp_path):
     study = read_study(tmp_path / "mine.toml")
     assert study.variants == (SAC_GEMS,) and study.worlds[0].preset == "diffuse_mix"
     page = (Path(__file__).parents[3] / "docs/cluster.md").read_text()
-    whole, variant = (part.partition("```")[0] for part in page.split("```toml\n")[1:])
+    whole, variant, of_slates = (part.partition("```")[0] for part in page.split("```toml\n")[1:])
     (tmp_path / "page.toml").write_text(whole + variant.replace("[[variants]]", "[[more]]"))
     with pytest.raises(ValueError, match="page.toml: unknown field of a study: 'more'"):
         read_study(tmp_path / "page.toml")
@@ -173,6 +178,8 @@ def test_a_study_in_a_file_names_presets_and_our_variants(tmp_path):
     assert len(runs_of(read_study(tmp_path / "page.toml"), tmp_path)) == 2 * 2 * 5
     (tmp_path / "page.toml").write_text(MINE.replace('variants = ["sac_gems"]', "") + variant)
     assert read_study(tmp_path / "page.toml").variants[0].ranker.kind == "ranker/topk"
+    (tmp_path / "page.toml").write_text(MINE.replace('variants = ["sac_gems"]', "") + of_slates)
+    assert read_study(tmp_path / "page.toml").variants[0].ranker is None
 
 
 @pytest.mark.parametrize(
@@ -201,3 +208,27 @@ def test_an_address_goes_with_ray(program):
     assert code == 2 and "--ray-address auto goes with --executor ray" in told
     code, _, told = program("compare", "own", "--executor", "rya")
     assert code == 2 and "did you mean 'ray'" in told
+
+
+def test_the_variations_are_worlds_that_all_their_variants_and_references_can_be_in(tmp_path):
+    study = STUDIES["variations"]
+    presets = {world.preset for world in study.worlds}
+    assert len(study.worlds) >= 12 and presets == set(LATENT_PRESETS)
+    runs = [run for run in runs_of(study, tmp_path) if run.variant is PLANNER and run.seed < 2]
+    assert len({json.dumps(run.settings(), sort_keys=True) for run in runs}) == len(runs)
+    for world in study.worlds:
+        config, catalog = world.parameters
+        env = gymnasium.make_vec(world.spec, num_envs=2)
+        assert env.unwrapped.config == config != preset_config(world.preset)
+        assert other_forms(config) == []
+        assert upper_bound(config, catalog) > 0
+
+
+def test_a_world_has_the_dynamics_of_its_version():
+    world = World(name="mended", preset="diffuse_mix", version=1)
+    assert world.spec.id == world.settings["env"] == "GemsSlate-diffuse_mix-v1"
+    assert world.parameters[0].dynamics_version == 1
+    overridden = World(name="mended", preset="diffuse_mix", overrides={"dynamics_version": 1})
+    assert overridden.parameters[0] == world.parameters[0]
+    with pytest.raises(ValueError, match="version must be"):
+        World(name="mended", preset="diffuse_mix", version=2)

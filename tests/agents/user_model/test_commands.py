@@ -10,7 +10,7 @@ import pytest
 
 Program = Callable[..., tuple[int, str, str]]
 
-OPTIONS = ("random_sessions=4096", "exploration_sessions=512", "atoms=64", "num_topics=5")
+OPTIONS = ("random_sessions=4096", "exploration_sessions=512", "atoms=64")
 
 
 @pytest.fixture
@@ -36,6 +36,18 @@ def test_train_evaluate_collect(program: Program, tiny_env: str, datasets: Path,
     evaluated = json.loads(out)
     assert evaluated["env"] == tiny_env
     assert evaluated["mean_return"] == pytest.approx(trained["validation_return"])
+
+    code, out, err = program("user-model", "agent", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["env"] == tiny_env
+    assert found["learned"].keys() == found["true"].keys()
+    assert found["true"]["topics_right"] == 1.0 >= found["learned"]["topics_right"]
+    assert found["misfit"]["sessions"] == 1024
+    code, out, err = program("user-model", "agent")
+    assert code == 0, err
+    assert "kept per click" in out
+    assert "the user model" in " ".join(err.split())
 
     code, _, err = program(
         "collect", "--env", tiny_env, "--policy", "agent", "--episodes", 4, "--dataset-id", "my/planner-v0"

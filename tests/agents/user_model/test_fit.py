@@ -3,7 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gems_gym_agents.user_model.axes import block_norms, topic_axes
+from gems_gym.embeddings.co_click import SessionFactors
+from gems_gym_agents.user_model.axes import block_norms, find_blocks, topic_axes
 from gems_gym_agents.user_model.fit import Fit
 from gems_gym_agents.user_model.prior import learn_prior
 from gems_gym_agents.user_model.rules import choose_topics, find_rules
@@ -24,6 +25,20 @@ def test_axes_are_found_again_whatever_the_rotation() -> None:
     assert (partners[:, 0] == partners[:, 1]).all()
     of_topic = partners[block_norms(found, 2).argmax(axis=1), 0]
     assert (of_topic == topics).mean() > 0.85
+
+
+@pytest.mark.parametrize(("num_topics", "topic_size"), [(4, 2), (10, 1), (10, 2), (6, 3), (20, 2)])
+def test_topics_are_counted(num_topics: int, topic_size: int) -> None:
+    rng = np.random.default_rng(0)
+    size = num_topics * topic_size
+    weights = rng.random((1000, num_topics))
+    items = np.abs(rng.normal(size=(1000, size))) * np.repeat(weights, topic_size, axis=1) ** 1.5
+    items /= np.linalg.norm(items, axis=1, keepdims=True)
+    centred = items - items.mean(axis=0)
+    noise = rng.normal(0, 0.01, (1000, 1000))
+    eigenvalues, vectors = np.linalg.eigh(centred @ centred.T + noise + noise.T)
+    factors = SessionFactors(eigenvalues[:-82:-1], vectors[:, :-82:-1], np.ones(1000, bool))
+    assert find_blocks(factors) == (num_topics, topic_size)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from gems_gym_agents.user_model.search import phases_of, play
 from tests.agents.user_model.small_world import WORLD, OnlySlates, make_users, truth
 
 SMALL: dict[str, Any] = {
-    "num_topics": 5, "random_sessions": 65_536, "random_length": 3, "exploration_sessions": 3072, "atoms": 64,
+    "random_sessions": 65_536, "random_length": 3, "exploration_sessions": 3072, "atoms": 64,
 }  # fmt: skip
 STEPS = 20 * (64 + 128 + 256) * 30
 
@@ -134,7 +134,7 @@ def test_the_search_plays_as_much_as_it_is_told() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"topic_sizes": 2}, "did you mean 'topic_size'"),
+        ({"atom": 2}, "did you mean 'atoms'"),
         ({"atoms": 0}, "atoms must be an integer ≥ 1"),
         ({"random_sessions": 2**20}, "random_sessions must be an integer from 1 to"),
     ],

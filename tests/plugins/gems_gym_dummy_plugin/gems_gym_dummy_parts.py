@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import gymnasium
 import numpy as np
 
+from gems_gym import SlateConfig
 from gems_gym.artifacts import Artifact, load_artifact, save_artifact
 from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.embeddings import EmbeddingKind, Sources
-from gems_gym.envs import SlateEnv, SlateVectorEnv
 from gems_gym.policies import MemorylessPolicy, Policy
 from gems_gym.rankers.stored import checked_sessions
 from gems_gym.simulator import SlateSimulator
@@ -91,6 +90,12 @@ def click_rates(sources: Sources, size: int | None, seed: int) -> np.ndarray:
 
 CLICK_RATES = EmbeddingKind(click_rates, needs="log")
 """``gems-gym pretrain embeddings --kind click_rates`` makes them."""
+
+
+def bored_share(env: Any, infos: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A field of datasets: the share of topics that bore each user, ``(num_users,)``."""
+    share: np.ndarray = infos["bored"].mean(axis=1, dtype=np.float32)
+    return share
 
 
 def in_turn(title: str, jobs: Sequence[Any], processes: int) -> dict[str, str]:
@@ -194,31 +199,11 @@ class PatientSimulator(SlateSimulator):
     """Dynamics of one's own: no click is remembered, so no topic ever bores."""
 
     def step(self, slates: Any, uniforms: Any = None, which: Any = None) -> Shown:
-        """Show users a slate."""
+        """Shows users a slate."""
         self.users.num_recent_topics[:] = 0
         self.users.num_recent_steps[:] = 0
         return super().step(slates, uniforms, which)
 
 
-class PatientEnv(SlateEnv):
-    """A world with these dynamics: ``gymnasium.make("gems_gym_dummy_parts:GemsPatient-v0")``."""
-
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        self.simulator = PatientSimulator(self.config, self.catalog, num_users=1)
-
-
-class PatientVectorEnv(SlateVectorEnv):
-    """The same with many users."""
-
-    def __init__(self, num_envs: int = 1, **given: Any) -> None:
-        super().__init__(num_envs, **given)
-        self.simulator = PatientSimulator(self.config, self.catalog, num_envs)
-
-
-gymnasium.register(
-    "GemsPatient-v0",
-    entry_point=f"{__name__}:PatientEnv",
-    vector_entry_point=f"{__name__}:PatientVectorEnv",
-    kwargs={"preset": "diffuse_mix"},
-)
+PATIENT = SlateConfig(click_model="mixPBM", dynamics="patient")
+"""``gymnasium.make("GemsSlate-patient-v0")`` is a world with these dynamics."""

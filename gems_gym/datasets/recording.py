@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
+from gems_gym import plugins
 from gems_gym.datasets.sessions import Sessions, join_sessions
 from gems_gym.datasets.world import Artefact, open_environment
 from gems_gym.policies import Policy, make_policy
@@ -18,6 +20,29 @@ from gems_gym.policies.base import as_policy
 from gems_gym.rollouts import play_sessions, user_batches
 
 MakePolicy = Callable[[VectorEnv[Any, Any, Any]], Policy]
+
+OWN_INFOS = ("slate", "clicks", "bored", "user_state")
+"""The infos that every dataset has."""
+
+
+class DatasetField(Protocol):
+    """One more info of a dataset: a function, named by an entry point in the group ``gems_gym.dataset_fields``."""
+
+    def __call__(self, env: VectorEnv[Any, Any, Any], infos: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """What is recorded of this moment, after a reset or a step.
+
+        Args:
+            env: A vector environment, around a :class:`~gems_gym.envs.SlateVectorEnv`.
+            infos: Its infos, each ``(num_users, ...)``.
+
+        Returns:
+            Numbers or bools ``(num_users, ...)``, of one shape and dtype at every moment; a user's must not depend on
+            the others.
+        """
+        ...
+
+
+Fields = Mapping[str, DatasetField]
 
 
 @dataclass(frozen=True)
@@ -27,10 +52,12 @@ class Player:
     Attributes:
         env: A vector environment without autoreset, around a :class:`~gems_gym.envs.SlateVectorEnv`.
         policy: Acts in it.
+        fields: Further infos that are recorded, by name.
     """
 
     env: VectorEnv[Any, Any, Any]
     policy: Policy
+    fields: Fields
 
     def play(self, seeds: Sequence[int]) -> Sessions:
         """Plays one session of every user, as many at once as the environment steps together.
@@ -38,7 +65,7 @@ class Player:
         Args:
             seeds: The users, in the order in which their sessions come out; at least one.
         """
-        return join_sessions(list(record_sessions(self.env, self.policy, seeds)))
+        return join_sessions(list(record_sessions(self.env, self.policy, seeds, self.fields)))
 
 
 @contextmanager
@@ -47,6 +74,7 @@ def open_player(
     policy: str | Policy | MakePolicy,
     artefacts: Mapping[str, Artefact],
     num_envs: int,
+    fields: Fields,
 ) -> Iterator[Player]:
     """Opens the environment of a spec and makes the policy for it.
 
@@ -56,17 +84,18 @@ def open_player(
             environment.
         artefacts: See :func:`~gems_gym.datasets.world.open_environment`.
         num_envs: Users stepped together.
+        fields: Further infos to record, by name.
 
     Raises:
         ValueError: An unknown name, or a policy of slates where latents are played.
         TypeError: What is no policy.
     """
     with open_environment(spec, num_envs, artefacts) as env:
-        yield Player(env, _as_policy(policy, env, latent=bool(artefacts)))
+        yield Player(env, _as_policy(policy, env, latent=bool(artefacts)), fields)
 
 
 def record_sessions(
-    env: VectorEnv[Any, Any, Any], policy: Policy, seeds: Sequence[int]
+    env: VectorEnv[Any, Any, Any], policy: Policy, seeds: Sequence[int], fields: Fields
 ) -> Iterator[Sessions]:
     """Plays sessions in batches of ``env.num_envs`` users.
 
@@ -75,6 +104,7 @@ def record_sessions(
         policy: Acts in it. What its ``session_infos(seeds)``, if it has such a method, says of sessions (name ->
             ``(num_users,)``) stands in every row of the infos.
         seeds: One per session, in the order in which they come out.
+        fields: Further infos to record, by name.
 
     Yields:
         Finished sessions; memory is bounded by one batch.
@@ -82,41 +112,62 @@ def record_sessions(
     length = _session_length(env)
     for batch, count in user_batches(seeds, env.num_envs):
         arrays = {"seeds": np.array(batch[:count], np.int64)}
-        step = 0
+        steps, left = np.zeros(count, np.int64), np.zeros(count, np.bool_)
         for moment in play_sessions(env, policy, batch):
-            step = moment.step
+            step, playing = moment.step, moment.playing[:count]
+            steps[playing] = step
             if step > length:
                 break
-            _keep(arrays, _seen(env, moment.observations, moment.infos), count, step, length + 1)
+            left |= moment.left[:count]
+            _keep(arrays, _seen(env, moment.observations, moment.infos, fields), playing, step, length + 1)
             if moment.actions is not None and moment.rewards is not None:
                 done = {
                     "actions": (moment.actions, env.single_action_space.dtype),
                     "rewards": (moment.rewards, None),
                 }
-                _keep(arrays, done, count, step - 1, length)
-        if step != length:
-            raise RuntimeError(f"sessions of {step} steps or more came out, {length} were expected")
+                _keep(arrays, done, playing, step - 1, length)
+        if (steps[~left] != length).any():
+            raise RuntimeError(f"sessions of {steps.max()} steps or more came out, {length} were expected")
+        if left.any():
+            arrays["left_after"] = np.where(left, steps, 0)
         of_sessions = policy.session_infos(batch) if hasattr(policy, "session_infos") else {}
         arrays |= {
-            f"infos/{name}": _in_every_row(values[:count], length + 1) for name, values in of_sessions.items()
+            f"infos/{name}": _in_every_row(values[:count], steps + 1, length + 1)
+            for name, values in of_sessions.items()
         }
         yield Sessions.of_arrays(arrays)
 
 
-def session_nbytes(spec: EnvSpec, artefacts: Mapping[str, Artefact]) -> int:
+def session_nbytes(spec: EnvSpec, artefacts: Mapping[str, Artefact], fields: Fields) -> int:
     """Bytes that one session of an environment takes as it is recorded, but for what a policy adds to the infos.
 
     Args:
         spec: See :func:`~gems_gym.datasets.world.open_environment`.
         artefacts: Likewise.
+        fields: Further infos to record, by name.
     """
     with open_environment(spec, 1, artefacts) as env:
         arrays: dict[str, np.ndarray] = {}
         observations, infos = env.reset(seed=0)
-        _keep(arrays, _seen(env, observations, infos), 1, 0, 1)
+        _keep(arrays, _seen(env, observations, infos, fields), np.ones(1, np.bool_), 0, 1)
         seen = sum(one.nbytes for one in arrays.values())
         action = np.asarray(env.single_action_space.sample()).nbytes
         return (_session_length(env) + 1) * (seen + action + np.dtype(np.float32).itemsize)
+
+
+def dataset_fields(names: Sequence[str]) -> dict[str, DatasetField]:
+    """The fields of these names, in their order.
+
+    Args:
+        names: Names in the entry-point group ``gems_gym.dataset_fields``.
+
+    Raises:
+        ValueError: An unknown name, or that of an info that every dataset has.
+        gems_gym.plugins.PluginError: A field that can't be imported.
+    """
+    if taken := sorted({*names}.intersection(OWN_INFOS)):
+        raise ValueError(f"fields has {', '.join(taken)}, which every dataset records; leave them out")
+    return {name: plugins.load(plugins.DATASET_FIELDS, name) for name in names}
 
 
 def is_maker(policy: Any) -> bool:
@@ -154,39 +205,52 @@ def _session_length(env: VectorEnv[Any, Any, Any]) -> int:
 
 
 def _seen(
-    env: VectorEnv[Any, Any, Any], observations: Any, infos: Mapping[str, Any]
+    env: VectorEnv[Any, Any, Any], observations: Any, infos: Mapping[str, Any], fields: Fields
 ) -> dict[str, tuple[np.ndarray, Any]]:
     """What is recorded of a moment beside action and reward: name -> values, and the dtype if it is another one."""
     few_items = env.unwrapped.config.num_items <= 2**15  # type: ignore[attr-defined]
-    dtypes = {
-        "slate": np.int16 if few_items else np.int32,
-        "clicks": np.int8,
-        "bored": np.bool_,
-        "user_state": np.float32,
-    }
+    dtypes = (np.int16 if few_items else np.int32, np.int8, np.bool_, np.float32)
     nested = isinstance(observations, Mapping)
     named = {f"observations/{key}": one for key, one in observations.items()} if nested else None
     return {
         **{name: (values, None) for name, values in (named or {"observations": observations}).items()},
-        **{f"infos/{name}": (infos[name], dtype) for name, dtype in dtypes.items()},
+        **{f"infos/{name}": (infos[name], dtype) for name, dtype in zip(OWN_INFOS, dtypes, strict=True)},
+        **{
+            f"infos/{name}": (_checked_field(name, field(env, infos), env), None)
+            for name, field in fields.items()
+        },
     }
+
+
+def _checked_field(name: str, values: Any, env: VectorEnv[Any, Any, Any]) -> np.ndarray:
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf" or len(values) != env.num_envs:
+        raise ValueError(
+            f"the dataset field {name!r} gives {values!r:.200}; an array of numbers or bools with one row for each of "
+            f"{env.num_envs} users was expected"
+        )
+    return values
 
 
 def _keep(
     arrays: dict[str, np.ndarray],
     moment: Mapping[str, tuple[Any, Any]],
-    count: int,
+    playing: NDArray[np.bool_],
     row: int,
     num_rows: int,
 ) -> None:
-    """Writes the first users' values into a row of arrays ``(count, num_rows, ...)``, which are made with the first."""
+    """Writes the values of the first users, those who are playing, into a row of arrays ``(count, num_rows, ...)``.
+
+    The arrays are made with the first row.
+    """
     for name, (given, dtype) in moment.items():
-        values = np.asarray(given)[:count]
+        values = np.asarray(given)[: len(playing)]
         if name not in arrays:
-            arrays[name] = np.empty((count, num_rows, *values.shape[1:]), dtype or values.dtype)
-        arrays[name][:, row] = values
+            arrays[name] = np.zeros((len(playing), num_rows, *values.shape[1:]), dtype or values.dtype)
+        arrays[name][playing, row] = values[playing]
 
 
-def _in_every_row(values: np.ndarray, rows: int) -> np.ndarray:
-    """One value for each session -> ``(num_sessions, rows)``."""
-    return np.repeat(values[:, None], rows, axis=1)
+def _in_every_row(values: np.ndarray, counts: NDArray[np.int64], num_rows: int) -> np.ndarray:
+    """One value for each session, in as many rows as the session has -> ``(num_sessions, num_rows)``."""
+    rows = np.repeat(values[:, None], num_rows, axis=1)
+    rows[np.arange(num_rows) >= counts[:, None]] = 0
+    return rows

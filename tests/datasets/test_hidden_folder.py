@@ -19,14 +19,14 @@ from gems_gym.common.locks import InUseError
 from gems_gym.datasets import (
     compute_content_hash,
     export_d4rl,
+    hidden_folder,
     import_d4rl,
     merge,
     relabel,
     subset,
-    unfinished,
     writer,
 )
-from gems_gym.datasets.unfinished import unfinished_folder
+from gems_gym.datasets.hidden_folder import unfinished_folder
 from tests.datasets.small_world import collect_latents, small_ranker
 from tests.processes import held_elsewhere, in_another_process, is_killed, kill_myself
 
@@ -132,7 +132,7 @@ def test_the_hidden_folder_is_never_held_twice(datasets_root: Path, tmp_path: Pa
 # -- killed while one dataset takes another's place --------------------------------------------------------
 
 
-FILES = {Path(one.__file__).name for one in (files, locks, shutil, unfinished)}
+FILES = {Path(one.__file__).name for one in (files, locks, shutil, hidden_folder)}
 
 
 def killed_in_finish(work: Callable[[], object], moment: int) -> None:

@@ -1,6 +1,6 @@
 """The state of an unfinished training of SAC, so that the same call resumes it and ends with the same policies.
 
-Training is a sequence of rounds (:mod:`gems_gym_agents.online.training`), each of which starts from fresh sessions and
+Training is a sequence of rounds (:mod:`gems_gym_agents.online.rounds`), each of which starts from fresh sessions and
 freshly seeded generators. So what one round leaves to the next is little: the networks and their optimisers, the
 transitions in the replay buffer, and a few numbers. Of the buffer only the last round's transitions are new each time.
 """

@@ -39,7 +39,7 @@ from gems_gym_agents.online.callbacks import (
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.online.model import check_spaces, export_actor, export_belief
 from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.unfinished import UnfinishedSAC
+from gems_gym_agents.online.resume import UnfinishedSAC
 from gems_gym_agents.online.vec_env import layers_of
 
 
