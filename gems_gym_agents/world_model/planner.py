@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
 from gems_gym.policies.base import Observed, Shown
@@ -171,12 +171,20 @@ class WorldModelPolicy:
             FileNotFoundError: There is no such file.
             ArtifactError: The file is damaged, or holds no world-model planner.
         """
-        artifact = load_artifact(path, KIND)
+        return cls.from_artifact(load_artifact(path, KIND))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> "WorldModelPolicy":
+        """Read what :meth:`save` wrote, once it is loaded.
+
+        Raises:
+            ArtifactError: Something is missing, or does not fit.
+        """
         model = WorldModel.from_artifact(artifact)
         try:
             policy = cls(model, artifact.tensors["plans"])
         except (KeyError, ValueError) as error:
-            raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
+            raise ArtifactError(f"{artifact.path} is not a readable {KIND}: {error}") from error
         policy.sha256 = artifact.sha256
         return policy
 
