@@ -26,9 +26,10 @@ from gems_gym_agents.evaluation import evaluate, measure_references
 from gems_gym_agents.pipeline.levels import VALIDATION_USERS, described, ship, training_folder
 from gems_gym_agents.pipeline.stages import Stage
 from gems_gym_agents.pipeline.training import TrainingSettings, agent_modules, fit
-from gems_gym_agents.user_model.agent import POLICY_FILE, PlannerAgent
+from gems_gym_agents.user_model.agent import PlannerAgent
 from gems_gym_agents.user_model.options import PlannerOptions
 from gems_gym_agents.user_model.planner import KIND, PlannerPolicy, in_half_precision
+from gems_gym_agents.user_model.planning_agent import POLICY_FILE
 
 TRAINING_USERS = 1000
 """Users in lockstep; they do not change the result."""

@@ -18,22 +18,20 @@ SEARCH_STEPS = 8_448_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannerOptions:
-    """Settings of the planner; the defaults are the project's recipe.
+class LogOptions:
+    """What an agent learns its model of users from.
 
     Attributes:
         random_sessions: Sessions of random slates, for item embeddings.
         random_length: Steps of these: later in a session boredom and drift blur what somebody likes.
         exploration_sessions: Sessions with many clicks, for the model; :data:`HELD_OUT` more are played to check it.
         exploration_length: Steps of these, fewer where the environment ends sessions earlier.
-        atoms: Vectors of the prior over users.
     """
 
     random_sessions: Sessions = 507_904
     random_length: Count = 20
     exploration_sessions: Sessions = 20_480
     exploration_length: Annotated[int, Ge(2)] = 100
-    atoms: Count = 512
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -43,3 +41,14 @@ class PlannerOptions:
         """Slates of both logs, where no session ends earlier."""
         exploring = (self.exploration_sessions + HELD_OUT) * self.exploration_length
         return self.random_sessions * self.random_length + exploring
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerOptions(LogOptions):
+    """Settings of the planner; the defaults are the project's recipe.
+
+    Attributes:
+        atoms: Vectors of the prior over users.
+    """
+
+    atoms: Count = 512

@@ -4,12 +4,13 @@ Every candidate of a generation serves the same users with the same randomness, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.common.progress import track
 from gems_gym.rollouts import user_batches
 from gems_gym.user_splits import user_seeds
@@ -99,6 +100,24 @@ class SearchState:
     ) -> Self:
         """Before the first generation, which is drawn around a plan."""
         return cls(0, centre, spread, np.zeros(len(centre)), dict(rng.bit_generator.state))
+
+    @classmethod
+    def kept_in(cls, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> Self | None:
+        """What :meth:`keep` kept; None if it kept nothing yet."""
+        if _KEPT not in header:
+            return None
+        arrays: dict[str, Any] = {name: tensors[f"{_KEPT}.{name}"] for name in _ARRAYS}
+        return cls(**arrays, **header[_KEPT])
+
+    def keep(self, run: Unfinished, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> None:
+        """Keep it with other arrays and values of an unfinished run."""
+        values = asdict(self)
+        arrays = {f"{_KEPT}.{name}": values.pop(name) for name in _ARRAYS}
+        run.save({**tensors, **arrays}, {**header, _KEPT: values})
+
+
+_KEPT = "search"
+_ARRAYS = ("centre", "spread", "total")
 
 
 def search_plan(

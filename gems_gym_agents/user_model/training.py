@@ -28,7 +28,6 @@ _FIRST_CHUNKS, _JUDGED_SESSIONS = 8, 1024
 _MOST_ROUNDS, _MOST_PASSES, _SETTLED = 6, 8, 1e-3
 _FIRST_RATE, _RATES = 0.1, (0.07, 0.05, 0.03)
 _MODEL = "model."
-_SEARCHED = ("centre", "spread", "total")
 
 
 def train_planner(
@@ -73,15 +72,11 @@ def train_planner(
         tensors |= {_MODEL + name: array for name, array in model.tensors().items()}
         header = model.header()
         run.save(tensors, header)
-    state = SearchState.start(model, np.random.default_rng(streams[2]))
-    if "search" in header:
-        arrays: dict[str, Any] = {name: tensors[f"search.{name}"] for name in _SEARCHED}
-        state = SearchState(**arrays, **header["search"])
+    start = SearchState.start(model, np.random.default_rng(streams[2]))
+    state = SearchState.kept_in(tensors, header) or start
 
     def keep(reached: SearchState) -> None:
-        values = asdict(reached)
-        arrays = {f"search.{name}": values.pop(name) for name in _SEARCHED}
-        run.save(tensors | arrays, header | {"search": values})
+        reached.keep(run, tensors, header)
 
     phases = phases_of(steps, model.metadata["session_length"])
     plan = search_plan(model, users, seed, state, keep, phases, progress)

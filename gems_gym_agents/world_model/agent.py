@@ -3,40 +3,27 @@
 Learning needs torch, acting does not: ``training`` and what it imports are imported when ``fit`` is called.
 """
 
-import json
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
-from gymnasium.vector import VectorEnv
-
-from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
-from gems_gym.common.checks import Count, checked_arguments, make_checked
-from gems_gym.common.files import write_json
+from gems_gym.artifacts import Artifact
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.errors import require
-from gems_gym.policies.base import Observed, Shown
-from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.user_model.logs import SlateUsers
+from gems_gym_agents.user_model.planning_agent import PlanningAgent
 from gems_gym_agents.world_model.options import WorldModelOptions
 from gems_gym_agents.world_model.planner import WorldModelPolicy
 
-POLICY_FILE = "policy.safetensors"
-_DETAILS_FILE = "world_model_planner.json"
-SEARCH_STEPS = 8_448_000
-"""Interactions of the search in the recipe."""
 
+class WorldModelPlannerAgent(PlanningAgent[WorldModelOptions, WorldModelPolicy]):
+    """Learns a recurrent world model from clicks and plans by it; about eight minutes on one core in the six worlds.
 
-class WorldModelPlannerAgent:
-    """Learns a recurrent world model from clicks and plans by it; nothing of the simulators' equations is assumed.
+    Nothing of the simulators' equations is assumed.
 
     Args:
         **options: See :class:`~gems_gym_agents.world_model.options.WorldModelOptions`.
 
     Attributes:
-        learns_from: ``"environment"``: a slate vector environment.
-        observes: ``"slates"``: the last slate and its clicks.
-        actions: ``"slates"``.
         options: The settings.
 
     Raises:
@@ -52,88 +39,26 @@ class WorldModelPlannerAgent:
         >>> slates, state = agent.policy.act(state, observations)  # doctest: +SKIP
     """
 
-    learns_from: ClassVar[Literal["environment"]] = "environment"
-    observes: ClassVar[Observed] = "slates"
-    actions: ClassVar[Shown] = "slates"
+    name: ClassVar[str] = "world_model_planner"
+    options_class: ClassVar[type[WorldModelOptions]] = WorldModelOptions
 
-    def __init__(self, **options: Any) -> None:
-        self.options = make_checked(WorldModelOptions, "option of world_model_planner", options)
-        self._policy: WorldModelPolicy | None = None
-        self._seed: int | None = None
-
-    @checked_arguments
-    def fit(
+    def _train(
         self,
-        source: VectorEnv[Any, Any, Any],
-        *,
-        steps: Count = SEARCH_STEPS,
-        seed: UserSeed,
-        directory: Path | None = None,
-        device: str = "cpu",
-        evaluate: Evaluate | None = None,
-        progress: bool = True,
-    ) -> None:
-        """Learn from scratch; about nine minutes on one core in the six worlds.
-
-        Args:
-            source: A slate vector environment of any number of users, which does not change the result; from some
-                hundreds on it takes the least time. Nothing of it is used but slates and clicks.
-            steps: Interactions (users times steps) of the search for a plan, ≥ 1, rounded to whole generations; the
-                logs, which the options say, come on top. The recipe's are :data:`SEARCH_STEPS`.
-            seed: Decides everything random, and which users are met; the same seed gives the same agent.
-            directory: Keeps what an interrupted run resumes from until the agent is saved; None keeps nothing.
-            device: ``"cpu"``; there is no other.
-            evaluate: Scores a policy on validation users, higher is better: a plan that is no better than the one that
-                the search started from is not kept.
-            progress: Whether to show progress bars on stderr.
-
-        Raises:
-            TypeError: ``source`` is no slate vector environment.
-            ValueError: An argument out of its range, or the directory holds an unfinished run of other arguments.
-            ImportError: torch is not installed.
-        """
+        users: SlateUsers,
+        run: Unfinished,
+        steps: int,
+        seed: int,
+        evaluate: Evaluate | None,
+        progress: bool,
+    ) -> WorldModelPolicy:
         require("torch")
         from gems_gym_agents.world_model.training import train_world_model_planner
 
-        users = SlateUsers(source)
-        arguments = {"options": asdict(self.options), "steps": steps, "seed": seed}
-        world = {"num_items": users.num_items, "slate_size": users.slate_size}
-        if source.spec is not None:
-            world["spec"] = json.loads(source.spec.to_json())
-        folder = None if directory is None else Path(directory) / UNFINISHED_FOLDER
-        run = Unfinished(folder, arguments | {"world": world})
-        if directory is not None:
-            (Path(directory) / UNFINISHED_FOLDER).mkdir(parents=True, exist_ok=True)
-        self._policy = train_world_model_planner(
+        return train_world_model_planner(
             self.options, users, run, steps=steps, seed=seed, evaluate=evaluate, progress=progress
         )
-        self._seed = seed
-
-    @property
-    def policy(self) -> WorldModelPolicy:
-        """What it has learned.
-
-        Raises:
-            RuntimeError: The agent has not been fitted.
-        """
-        if self._policy is None:
-            raise RuntimeError("this agent has no policy yet: call fit first")
-        return self._policy
-
-    def save(self, directory: Path) -> None:
-        """Write ``policy.safetensors`` (model and plan) and ``world_model_planner.json`` (options and seed).
-
-        Raises:
-            RuntimeError: The agent has not been fitted.
-        """
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self.policy.save(directory / POLICY_FILE)
-        write_json(directory / _DETAILS_FILE, {"options": asdict(self.options), "seed": self._seed})
-        discard_unfinished(directory)
 
     @classmethod
-    @checked_arguments
-    def load(cls, directory: Path) -> WorldModelPolicy:
-        """Read the policy that :meth:`save` wrote."""
-        return WorldModelPolicy.load(Path(directory) / POLICY_FILE)
+    def policy_from_artifact(cls, artifact: Artifact) -> WorldModelPolicy:
+        """Read a policy that is one file."""
+        return WorldModelPolicy.from_artifact(artifact)

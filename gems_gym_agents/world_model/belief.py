@@ -11,6 +11,8 @@ from gems_gym_agents.world_model.model import WorldModel
 
 _LEAST = 0.02
 """Relevance is taken to be in [_LEAST, 1 − _LEAST]: the model is never sure."""
+_NOT_TIRED = 0.005
+"""Share of a group's effect on the query that is left out."""
 _JITTER, _FIRST_JITTER, _JITTER_STEPS = 0.03, 0.3, 8.0
 """By how much copies of a particle are moved, in standard deviations of the atoms; more in the first steps."""
 
@@ -126,8 +128,10 @@ def query_of_user(numbers: Numbers, tired: NDArray[np.float64], query: NDArray[n
     query[:] = numbers.query
     for group in range(tired.shape[0]):
         share = 1.0 - np.exp(-tired[group])
-        if share > 0.005:
-            query -= share * numbers.tired_query[group]
+        if share > _NOT_TIRED:
+            for j in range(query.shape[0]):
+                for k in range(query.shape[1]):
+                    query[j, k] -= share * numbers.tired_query[group, j, k]
 
 
 @inlined

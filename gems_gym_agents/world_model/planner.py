@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
 from gems_gym.policies.base import Observed, Shown
@@ -41,7 +41,7 @@ FIRST_COSTS = (3.0, 4.5, 2.0, 0.8)
 FIRST_SPREAD_OF_COSTS = (0.6, 0.6, 0.5, 0.3)
 _FIRST_SHIFT, _FIRST_SPREAD_OF_SHIFT = 0.5, 0.5
 _FIRST_SPREAD = 0.1
-_MOST_CLICKS = 6
+_MOST_CLICKS = 5
 """On one group in a slate that are told apart."""
 _MOST_ITEMS = 5
 """Of one group in a slate, unless there are too few groups."""
@@ -171,12 +171,20 @@ class WorldModelPolicy:
             FileNotFoundError: There is no such file.
             ArtifactError: The file is damaged, or holds no world-model planner.
         """
-        artifact = load_artifact(path, KIND)
+        return cls.from_artifact(load_artifact(path, KIND))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> "WorldModelPolicy":
+        """Read what :meth:`save` wrote, once it is loaded.
+
+        Raises:
+            ArtifactError: Something is missing, or does not fit.
+        """
         model = WorldModel.from_artifact(artifact)
         try:
             policy = cls(model, artifact.tensors["plans"])
         except (KeyError, ValueError) as error:
-            raise ArtifactError(f"{path} is not a readable {KIND}: {error}") from error
+            raise ArtifactError(f"{artifact.path} is not a readable {KIND}: {error}") from error
         policy.sha256 = artifact.sha256
         return policy
 
@@ -383,7 +391,7 @@ def _look_ahead(
     one: NDArray[np.float64],
     two: NDArray[np.float64],
 ) -> None:
-    """Write what detectors will see of a group's clicks so far, after one slate and after two."""
+    """Write what detectors will see of a group's clicks so far, after one slate and after two, as logits."""
     num_recent, last_age = recent.shape[0], numbers.patterns.shape[1] - 1
     one[:] = numbers.detection
     two[:] = numbers.detection
@@ -423,14 +431,15 @@ def _costs_of_clicks(
         for c in range(detectors):
             new[c] += numbers.patterns[min(n, num_recent), 0, c] / pushed
             newer[c] += numbers.patterns[min(n + pushed, num_recent), min(1, last_age), c] / pushed
-    factor = np.exp(-new)
-    seen = np.empty((2, detectors))  # by detectors after one and two steps, without clicks on the slate
-    one, two = seen[0], seen[1]
+    # what one more click multiplies the odds against detection by
+    factor, later_factor = np.exp(-new), np.exp(-newer)
+    odds = np.empty((2, detectors))  # against detection after one and two steps
     for group in range(costs.shape[0]):
         if worthless[group]:
             costs[group] = 0.0
             continue
-        _look_ahead(numbers, group, recent, ages, pushed, one, two)
+        _look_ahead(numbers, group, recent, ages, pushed, odds[0], odds[1])
+        odds[:] = np.exp(-odds)
         tired_one = tired_two = 0.0  # by what was detected before
         for ago in range(detected.shape[0] - 1):
             for c in range(detectors):
@@ -441,13 +450,14 @@ def _costs_of_clicks(
             after_one, after_two = tired_one, tired_two
             once = twice = thrice = 0.0
             for c in range(detectors):
-                found = 1.0 / (1.0 + np.exp(-one[c] - clicks * new[c]))
+                found = 1.0 / (1.0 + odds[0, c])
                 after_one += numbers.span[c, 0] * found
                 after_two += numbers.span[c, 1] * found
-                odds = np.exp(-two[c] - clicks * newer[c])
-                once += numbers.span[c, 0] / (1.0 + odds * factor[c])
-                twice += numbers.span[c, 0] / (1.0 + odds * factor[c] ** 2)
-                thrice += numbers.span[c, 0] / (1.0 + odds * factor[c] ** 3)
+                once += numbers.span[c, 0] / (1.0 + odds[1, c] * factor[c])
+                twice += numbers.span[c, 0] / (1.0 + odds[1, c] * factor[c] ** 2)
+                thrice += numbers.span[c, 0] / (1.0 + odds[1, c] * factor[c] ** 3)
+                odds[0, c] *= factor[c]
+                odds[1, c] *= later_factor[c]
             costs[group, clicks] = (
                 prices[0] * (1.0 - np.exp(-after_one))
                 + prices[1] * (1.0 - np.exp(-after_two - once))

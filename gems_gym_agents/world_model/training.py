@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from gems_gym.common.progress import track
 from gems_gym.embeddings.co_click import session_co_click_embeddings
 from gems_gym.pretraining.loop import torch_threads
 from gems_gym_agents.user_model.logs import SlateUsers, exploration_log, random_log
+from gems_gym_agents.user_model.options import HELD_OUT
 from gems_gym_agents.user_model.search import SearchState, phases_of, search_policy
 from gems_gym_agents.world_model.fitting import (
     first_groups,
@@ -26,10 +26,9 @@ from gems_gym_agents.world_model.network import WorldNetwork
 from gems_gym_agents.world_model.options import WorldModelOptions
 from gems_gym_agents.world_model.planner import SEARCHING, WorldModelPolicy, first_plan
 
-_HELD_OUT = 256
-"""Sessions of the exploring log that the network does not learn from, or a tenth of it if that is less."""
+_JUDGED = 256
+"""Of the held-out sessions: the network's likelihood is taken on these."""
 _MODEL = "model."
-_SEARCHED = ("centre", "spread", "total")
 
 
 def train_world_model_planner(
@@ -75,18 +74,14 @@ def train_world_model_planner(
         header = model.header()
         run.save(tensors, header)
     first, spread = first_plan(model)
-    state = SearchState.around(first, spread, np.random.default_rng(streams[2]))
-    if "search" in header:
-        arrays: dict[str, Any] = {name: tensors[f"search.{name}"] for name in _SEARCHED}
-        state = SearchState(**arrays, **header["search"])
+    start = SearchState.around(first, spread, np.random.default_rng(streams[2]))
+    state = SearchState.kept_in(tensors, header) or start
 
     def policy_of(plans: NDArray[np.float64]) -> WorldModelPolicy:
         return WorldModelPolicy(model, plans, SEARCHING)
 
     def keep(reached: SearchState) -> None:
-        values = asdict(reached)
-        arrays = {f"search.{name}": values.pop(name) for name in _SEARCHED}
-        run.save(tensors | arrays, header | {"search": values})
+        reached.keep(run, tensors, header)
 
     phases = phases_of(steps, model.metadata["session_length"])
     plan = search_policy(policy_of, users, seed, state, keep, phases, progress)
@@ -115,14 +110,13 @@ def learn_model(
     slates, draws = random_seed.spawn(2)
     rng = np.random.default_rng(draws)
     sessions, length = options.exploration_sessions, options.exploration_length
-    log = exploration_log(users, slates, seed, sessions, length, embeddings, progress)
-    held_out = min(_HELD_OUT, max(len(log) // 10, 1))
-    learned, judged = log[:-held_out], log[-held_out:]
+    played = exploration_log(users, slates, seed, sessions + HELD_OUT, length, embeddings, progress)
+    log, judged = played[:sessions], played[sessions : sessions + _JUDGED]
     network = WorldNetwork(embeddings, first_groups(embeddings, rng), users.slate_size)
     total = options.grouping_updates + options.updates
     with track("learning the world model", total, progress) as advance, torch_threads():
-        membership = fit_network(network, learned, options.grouping_updates, options.updates, rng, advance)
-        atoms = first_states(network, learned[: options.atoms], membership, rng)
+        membership = fit_network(network, log, options.grouping_updates, options.updates, rng, advance)
+        atoms = first_states(network, log[: options.atoms], membership, rng)
         likelihood = held_out_likelihood(network, judged, membership)
     metadata = {
         "held_out_log_likelihood": likelihood,

@@ -1,0 +1,151 @@
+"""What agents have in common that learn how users click, from slates and clicks, and plan their slates by it."""
+
+import abc
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from gymnasium.vector import VectorEnv
+
+from gems_gym.artifacts import Artifact, load_artifact
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
+from gems_gym.common.checks import Count, checked_arguments, make_checked
+from gems_gym.common.files import write_json
+from gems_gym.policies.base import Observed, Shown
+from gems_gym.user_splits import UserSeed
+from gems_gym_agents.base import Evaluate
+from gems_gym_agents.user_model.logs import SlateUsers
+from gems_gym_agents.user_model.options import SEARCH_STEPS, LogOptions
+
+POLICY_FILE = "policy.safetensors"
+
+Options = TypeVar("Options", bound=LogOptions)
+PlanningPolicy = TypeVar("PlanningPolicy", bound=Any)
+
+
+class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
+    """An agent that learns a model of users and plans by it.
+
+    Args:
+        **options: Those of the agent; each has the recipe's default.
+
+    Attributes:
+        name: Of the agent, in the entry-point group ``gems_gym.agents``; its policies are files of kind
+            ``policy/NAME``.
+        options_class: Dataclass of its options.
+        learns_from: ``"environment"``: a slate vector environment.
+        observes: ``"slates"``: the last slate and its clicks.
+        actions: ``"slates"``.
+        options: The settings.
+
+    Raises:
+        ValueError: An unknown option, with the nearest names, or a value out of range.
+        TypeError: A value of the wrong type.
+    """
+
+    name: ClassVar[str]
+    options_class: ClassVar[type[Any]]
+    learns_from: ClassVar[Literal["environment"]] = "environment"
+    observes: ClassVar[Observed] = "slates"
+    actions: ClassVar[Shown] = "slates"
+
+    def __init__(self, **options: Any) -> None:
+        self.options: Options = make_checked(self.options_class, f"option of {self.name}", options)
+        self._policy: PlanningPolicy | None = None
+        self._seed: int | None = None
+
+    @checked_arguments
+    def fit(
+        self,
+        source: VectorEnv[Any, Any, Any],
+        *,
+        steps: Count = SEARCH_STEPS,
+        seed: UserSeed,
+        directory: Path | None = None,
+        device: str = "cpu",
+        evaluate: Evaluate | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Learn from scratch.
+
+        Args:
+            source: A slate vector environment of any number of users, which does not change the result; from some
+                hundreds on it takes the least time. Nothing of it is used but slates and clicks.
+            steps: Interactions (users times steps) of the search for a plan, ≥ 1, rounded to whole generations; the
+                logs, which the options say, come on top. The recipe's are
+                :data:`~gems_gym_agents.user_model.options.SEARCH_STEPS`.
+            seed: Decides everything random, and which users are met; the same seed gives the same agent.
+            directory: Keeps what an interrupted run resumes from until the agent is saved; None keeps nothing.
+            device: ``"cpu"``; there is no other.
+            evaluate: Scores a policy on validation users, higher is better: a plan that is no better than the one that
+                the search started from is not kept.
+            progress: Whether to show progress bars on stderr.
+
+        Raises:
+            TypeError: ``source`` is no slate vector environment.
+            ValueError: An argument out of its range, or the directory holds an unfinished run of other arguments.
+            ImportError: A library that it learns with is not installed.
+        """
+        users = SlateUsers(source)
+        arguments = {"options": asdict(self.options), "steps": steps, "seed": seed}
+        world = {"num_items": users.num_items, "slate_size": users.slate_size}
+        if source.spec is not None:
+            world["spec"] = json.loads(source.spec.to_json())
+        folder = None if directory is None else Path(directory) / UNFINISHED_FOLDER
+        run = Unfinished(folder, arguments | {"world": world})
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._policy = self._train(users, run, steps, seed, evaluate, progress)
+        self._seed = seed
+
+    @abc.abstractmethod
+    def _train(
+        self,
+        users: SlateUsers,
+        run: Unfinished,
+        steps: int,
+        seed: int,
+        evaluate: Evaluate | None,
+        progress: bool,
+    ) -> PlanningPolicy:
+        """Learn; ``run`` keeps what is finished. Arguments else as of :meth:`fit`."""
+
+    @property
+    def policy(self) -> PlanningPolicy:
+        """What it has learned.
+
+        Raises:
+            RuntimeError: The agent has not been fitted.
+        """
+        if self._policy is None:
+            raise RuntimeError("this agent has no policy yet: call fit first")
+        return self._policy
+
+    @property
+    def logged_interactions(self) -> int:
+        """Slates of the logs that it learns from, where no session ends earlier than they do."""
+        return self.options.logged_interactions
+
+    def save(self, directory: Path) -> None:
+        """Write ``policy.safetensors`` (model and plan) and ``NAME.json`` (options and seed).
+
+        Raises:
+            RuntimeError: The agent has not been fitted.
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.policy.save(directory / POLICY_FILE)
+        write_json(directory / f"{self.name}.json", {"options": asdict(self.options), "seed": self._seed})
+        discard_unfinished(directory)
+
+    @classmethod
+    @checked_arguments
+    def load(cls, directory: Path) -> PlanningPolicy:
+        """Read the policy that :meth:`save` wrote."""
+        return cls.policy_from_artifact(load_artifact(Path(directory) / POLICY_FILE, f"policy/{cls.name}"))
+
+    @classmethod
+    @abc.abstractmethod
+    def policy_from_artifact(cls, artifact: Artifact) -> PlanningPolicy:
+        """Read a policy that is one file, shipped or :meth:`save`'s."""
