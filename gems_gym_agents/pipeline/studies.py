@@ -115,7 +115,7 @@ PLANNER = OnlineVariant(
     description="a planner on a user model learned from clicks, acting in slates. It sees slates and clicks only, and "
     "all its numbers come from them; but it is a grey box: the form of its equations is that of the family of "
     "simulators, which it is told (logistic relevance times propensity, topics as blocks, drift, boredom rule, penalty "
-    "of monotonous slates), as are 10 topics of 2 numbers",
+    "of monotonous slates)",
     belief=None,
     agent="planner",
     steps=SEARCH_STEPS,
