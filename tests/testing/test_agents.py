@@ -25,7 +25,7 @@ ONLINE: dict[str, Any] = {
 }  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
     "planner": {
-        "steps": 256, "num_topics": 4, "topic_size": 2, "random_sessions": 128, "random_length": 6,
+        "steps": 256, "random_sessions": 128, "random_length": 6,
         "exploration_sessions": 64, "exploration_length": 6, "atoms": 16,
     },
     "plas": {**OFFLINE, "warmup_steps": 2},
