@@ -12,7 +12,7 @@ from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym.commands import options
 from gems_gym.commands.arguments import alone_in_its_folder, given, read_options
 from gems_gym.commands.output import key_value_table, note, show_result
-from gems_gym.common.checks import Count, checked_arguments
+from gems_gym.common.checks import Count, checked, checked_arguments
 from gems_gym.common.machine import check_device, check_out_folder
 from gems_gym.trained_agents import RECORD_FILE, save_trained_agent
 from gems_gym.user_splits import Users, user_seeds
@@ -30,7 +30,7 @@ def train(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Name of an installed agent.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained agent.")],
     steps: Annotated[
-        Count | None,
+        int | None,
         typer.Option(
             help="Interactions (with --env) or updates (with --dataset); required unless the agent's recipe says it."
         ),
@@ -81,6 +81,7 @@ def train(
         gems-gym train planner --env GemsSlate-diffuse_mix-v0 --out runs/planner
     """
     agent_class = plugins.load(plugins.AGENTS, agent)
+    steps = _steps_of_recipe(agent, agent_class) if steps is None else checked("steps", steps, Count)
     check_out_folder(out)
     check_device(device)
     resumes = is_unfinished(out) and not overwrite
@@ -89,7 +90,6 @@ def train(
     chosen = ({} if preset is None else read_preset(preset, agent)) | read_options(option or [])
     agent_class(**chosen)  # mistakes are reported before the world is made
     saving = _saving(agent, agent_class, save_every)
-    steps = steps or _steps_of_recipe(agent, agent_class)
     world, recorded = learning_world(agent, env, env_option, dataset, ranker, belief)
     options_of_world = world_options(agent_class, world.preset)
     learner = agent_class(**options_of_world | chosen)

@@ -20,7 +20,7 @@ from gems_gym_agents.user_model.options import PlannerOptions
 from gems_gym_agents.user_model.planner import PlannerPolicy
 
 NAME = "planner-diffuse_topdown"
-SMALL = PlannerOptions(random_sessions=4096, exploration_sessions=512, atoms=64, num_topics=5)
+SMALL = PlannerOptions(random_sessions=4096, exploration_sessions=512, atoms=64)
 
 
 @pytest.fixture
