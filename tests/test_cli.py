@@ -118,7 +118,7 @@ def test_an_interrupted_collection_says_so_and_goes_on(run, tmp_path):
         "--dataset-id",
         "test/random-v0",
         "--episodes",
-        "600",
+        "300",
     )
     program = subprocess.Popen(
         [Path(sys.executable).with_name("gems-gym"), *arguments, "--workers", "2"],
@@ -132,11 +132,11 @@ def test_an_interrupted_collection_says_so_and_goes_on(run, tmp_path):
     os.killpg(program.pid, signal.SIGINT)
     _, err = program.communicate()
     assert program.returncode == 130
-    assert "interrupted" in err and "of 600 sessions are kept; rerun the same command to resume" in err
+    assert "interrupted" in err and "of 300 sessions are kept; rerun the same command to resume" in err
     assert "Traceback" not in err
     code, out, err = run(*arguments, "--json")
     assert code == 0 and "were kept" in err
-    assert json.loads(out)["transitions"] == 60_000 and json.loads(out)["peak_rss_mb"] > 50
+    assert json.loads(out)["transitions"] == 30_000 and json.loads(out)["peak_rss_mb"] > 50
 
 
 def test_from_pretraining_to_an_offline_agent_by_command(run, tiny_env):

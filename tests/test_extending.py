@@ -247,6 +247,7 @@ seeds = [0]
 test_users = 6
 validation_users = 3
 constant_slate_sessions = 1000
+plan_steps = 1
 
 [[worlds]]
 name = "small"

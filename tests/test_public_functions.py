@@ -236,6 +236,10 @@ def cases() -> dict[str, Case]:
             simulator.SlateSimulator,
             {"config": CONFIG, "catalog": CATALOG, "num_users": 2, "num_threads": 1},
         ),
+        "make_simulator": (
+            simulator.make_simulator,
+            {"config": CONFIG, "catalog": CATALOG, "num_users": 2, "num_threads": 1},
+        ),
         "SlateSimulator.open_sessions": (
             _opened().open_sessions,
             {

@@ -23,8 +23,8 @@ SMALL = {
 def test_its_numbers_are_those_of_the_code() -> None:
     flat = " ".join(PAGE.split())
     assert f"the clicks of {HELD_OUT:,} exploring sessions" in flat
-    assert f"misses more than {MOST_MISSED:.0%} by".replace("%", " %") in flat
-    assert f"is off by more than {MOST_OFF:.0%}".replace("%", " %") in flat
+    assert f"misses more than {MOST_MISSED:.1%} by".replace("%", " %") in flat
+    assert f"finds it off by more than {MOST_OFF:.0%}".replace("%", " %") in flat
     assert len(WORDS) == 12 and "for twelve ways" in flat
     options = PlannerOptions()
     assert f"by default {SEARCH_STEPS / 1e6:.1f} million" in flat

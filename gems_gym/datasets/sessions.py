@@ -216,8 +216,10 @@ def join_sessions(parts: Sequence[Sessions]) -> Sessions:
     """
     if len(parts) == 1:
         return parts[0]
-    stayed = [{"left_after": np.zeros(len(part), np.int64)} for part in parts]
-    arrays = [all_stayed | part.arrays() for all_stayed, part in zip(stayed, parts, strict=True)]
+    arrays = [part.arrays() for part in parts]
+    if any("left_after" in one for one in arrays):
+        for one in arrays:
+            one.setdefault("left_after", np.zeros_like(one["seeds"]))
     return Sessions.of_arrays({name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]})
 
 

@@ -262,8 +262,9 @@ class SlateSimulator:
         return slates
 
 
+@checked_arguments
 def make_simulator(
-    config: SlateConfig, catalog: Catalog, num_users: int, num_threads: int = 1
+    config: SlateConfig, catalog: Catalog, num_users: Count, num_threads: Threads = 1
 ) -> SlateSimulator:
     """The simulator of a world, with the dynamics that its configuration names.
 

@@ -49,7 +49,7 @@ class Users(NamedTuple):
     short_term_topic: NDArray[np.int64]  # (num_users,)
     step: NDArray[np.int64]  # (num_users,)
     clicked_items: NDArray[np.bool_]  # (num_users, num_items), (num_users, 0) unless click_only_once
-    empty_slates: NDArray[np.int64]  # (num_users,), chosen slates in a row without a click
+    empty_slates: NDArray[np.int64]  # (num_users,), in a row until now, without a click
     left: NDArray[np.bool_]  # (num_users,), whose session is over since the user left
 
 

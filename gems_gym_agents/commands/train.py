@@ -78,9 +78,6 @@ def train(
             --out runs/sac
         gems-gym train td3_plus_bc --dataset gems-slate/diffuse_mix/medium-v0 \
             --steps 5000 --out runs/td3_plus_bc
-        gems-gym train sac --env GemsSlate-diffuse_mix-v0 --steps 200000 \
-            --ranker topk-diffuse_mix --belief gru-diffuse_mix \
-            --preset runs/tune/preset.json --option gamma=0.9 --out runs/topk
         gems-gym train planner --env GemsSlate-diffuse_mix-v0 --out runs/planner
     """
     agent_class = plugins.load(plugins.AGENTS, agent)

@@ -115,7 +115,7 @@ PLANNER = OnlineVariant(
     description="a planner on a user model learned from clicks, acting in slates. It sees slates and clicks only, and "
     "all its numbers come from them; but it is a grey box: the form of its equations is that of the family of "
     "simulators, which it is told (logistic relevance times propensity, topics as blocks, drift, boredom rule, penalty "
-    "of monotonous slates), as are 10 topics of 2 numbers",
+    "of monotonous slates)",
     belief=None,
     agent="planner",
     steps=SEARCH_STEPS,
@@ -146,13 +146,14 @@ _VARIATIONS: dict[str, dict[str, Any]] = {
     },  # more than are remembered
     "gentle_slope": {"preset": "diffuse_topdown", "overrides": {"relevance_slope": 20.0}},
     "low_offset": {"preset": "focused_mix", "overrides": {"relevance_offset": 0.2}},
-    "high_offset": {"preset": "focused_topdown", "overrides": {"relevance_offset": 0.36}},
+    "high_offset": {"preset": "focused_topdown", "overrides": {"relevance_offset": 0.32}},
     "slates_of_5": {"preset": "diffuse_mix", "overrides": {"slate_size": 5}},
     "slates_of_20": {"preset": "focused_topdown", "overrides": {"slate_size": 20}},
     "items_300": {"preset": "focused_mix", "overrides": {"num_items": 300}},
     "items_10000": {"preset": "diffuse_topdown", "overrides": {"num_items": 10_000}},
     "topics_5_of_4": {"preset": "diffuse_mix", "overrides": {"num_topics": 5, "topic_size": 4}},
-    "topics_20": {"preset": "focused_topdown", "overrides": {"num_topics": 20}},
+    # with the usual offset users with so many topics would click next to nothing
+    "topics_20": {"preset": "focused_topdown", "overrides": {"num_topics": 20, "relevance_offset": 0.2}},
     "top_only": {"preset": "diffuse_topdown", "overrides": {"click_propensity": 0.7}},
     "both_ends": {"preset": "focused_mix", "overrides": {"click_propensity": 0.95}},
     "pairs_penalised": {

@@ -82,7 +82,7 @@ def _draw_items(axes: Any, shown: dict[str, UserModel]) -> None:
         norms["true"][:, :topics].ravel(), norms["learned"][:, :topics].ravel(), ".", markersize=2, alpha=0.4
     )
     axes.axline((0, 0), slope=1, color="grey", linewidth=1, linestyle=":")
-    title = f"weights of topics in items: correlation {likeness(shown['learned'], shown['true']):.3f}"
+    title = f"topics of items: correlation {likeness(shown['learned'], shown['true']):.3f}"
     axes.set(xlabel="true", ylabel="learned", title=title)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
+from gems_gym.config import OWN_DYNAMICS, SlateConfig
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
@@ -97,6 +97,7 @@ def _window(config: SlateConfig) -> int:
 def other_forms(config: SlateConfig) -> list[str]:
     """What of a world the model has no number for, such as ``"short_term_boost=2.0"``; empty if it has its form."""
     outside = {
+        "dynamics": config.dynamics != OWN_DYNAMICS,
         "relevance_offset": config.relevance_offset <= 0,
         "relevance_slope": config.relevance_slope <= 0,
         "rel_threshold": config.rel_threshold is not None,

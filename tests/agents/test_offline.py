@@ -300,12 +300,13 @@ RUNAWAY = {
 
 
 def test_q_that_runs_away_slowly_is_stopped_before_it_is_absurd(dataset, monkeypatch) -> None:
-    """No behaviour term to speak of: the policy leaves the data, and Q feeds on its own errors there."""
-    with pytest.raises(DivergedError, match="over 10 times the bound"):
-        fitted(dataset, steps=2_000, **RUNAWAY)
-    monkeypatch.setattr(divergence, "WARM_UP", 400)
+    """No behaviour term to speak of: the policy leaves the data, and Q feeds on its own errors there.
+
+    Left alone it reaches ten times its bound after 1,400 updates.
+    """
+    monkeypatch.setattr(divergence, "WARM_UP", 150)
     with pytest.raises(
-        DivergedError, match=r"for 400 updates (growing beyond|over 2 times) the bound"
+        DivergedError, match=r"for 150 updates (growing beyond|over 2 times) the bound"
     ) as stopped:
         fitted(dataset, steps=2_000, **RUNAWAY)
     reached, bound = re.search(r"reaches ([\d.e+]+).* the bound ([\d.e+]+)", str(stopped.value)).groups()

@@ -18,7 +18,7 @@ import torch
 
 from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym_agents.base import DivergedError
-from gems_gym_agents.offline import BCAgent, CQLAgent, TD3PlusBCAgent
+from gems_gym_agents.offline import BCAgent, CQLAgent, TD3PlusBCAgent, divergence
 from gems_gym_agents.offline.agent import OfflineAgent
 from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 from tests.agents.offline_agents import AGENTS, warmed_up
@@ -206,8 +206,9 @@ def test_saving_an_interrupted_agent_keeps_the_run(
 
 
 def test_a_diverged_training_leaves_nothing_to_resume_but_the_way_to_its_best_policy(
-    dataset: Any, tmp_path: Path
+    dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(divergence, "WARM_UP", 150)
     diverged = {
         "gamma": 0.99, "reward_scale": 100.0, "tau": 0.5, "critic_learning_rate": 3e-3, "actor_learning_rate": 3e-3,
         "alpha": 1e4, "steps_per_epoch": 100,

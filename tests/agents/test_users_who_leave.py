@@ -9,6 +9,8 @@ import pytest
 pytest.importorskip("stable_baselines3")
 pytest.importorskip("d3rlpy")
 
+from stable_baselines3.common.env_checker import check_env
+
 from gems_gym.latent_world import LatentWorld
 from gems_gym_agents.offline import TD3PlusBCAgent, load_replay_buffer
 from gems_gym_agents.online.end_to_end_model import MomentLayout, SessionMoments
@@ -95,6 +97,10 @@ def test_encoders_are_asked_for_again_although_sessions_do_not_begin_together() 
         assert (len(asked) > before) == (len(since) == 10)
         since = set() if len(since) == 10 else since
     assert len(asked) > 4
+
+
+def test_stable_baselines3_finds_nothing_wrong() -> None:
+    check_env(LatentWorld(gymnasium.spec(ENV_ID), small_ranker(), small_belief()).env(**LEAVING))
 
 
 def test_the_planner_refuses_to_learn_there() -> None:

@@ -54,26 +54,15 @@ def bench_acting(ratio, planner, env_steps):
     ratio(lambda: planner.act(state, seen), USERS, "slates", *env_steps)
 
 
-def bench_collecting(ratio, planner, env_steps, tmp_path, monkeypatch):
-    """Whole sessions, written to disk with their infos."""
+@pytest.mark.parametrize("name", ["planner", "random"])
+def bench_collecting(ratio, planner, env_steps, tmp_path, monkeypatch, name):
+    """Whole sessions, written to disk with their infos; random slates say what playing and writing cost."""
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    policy = planner if name == "planner" else name
 
     def work():
         collect(
-            ENV, planner, dataset_id="benchmark/planner-v0", episodes=SESSIONS, seed=0, overwrite=True,
-            reference_scores=(0.0, 1.0), progress=False,
-        )  # fmt: skip
-
-    ratio(work, SESSIONS, "sessions", *env_steps, rounds=3)
-
-
-def bench_collecting_random_slates(ratio, env_steps, tmp_path, monkeypatch):
-    """The same without a planner: what playing and writing cost."""
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-
-    def work():
-        collect(
-            ENV, "random", dataset_id="benchmark/random-v0", episodes=SESSIONS, seed=0, overwrite=True,
+            ENV, policy, dataset_id=f"benchmark/{name}-v0", episodes=SESSIONS, seed=0, overwrite=True,
             reference_scores=(0.0, 1.0), progress=False,
         )  # fmt: skip
 

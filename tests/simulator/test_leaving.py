@@ -108,6 +108,16 @@ def test_alone_and_beside_others(env_id: str, leave_after: int | None) -> None:
     )
 
 
+def test_threads_share_users_who_leave() -> None:
+    slates, found = np.random.default_rng(0).integers(40, size=(6, 50, 4)), []
+    for num_threads in (1, 2):
+        env = SlateVectorEnv(50, **WORLD, leave_probability=0.3, leave_after=1, num_threads=num_threads)
+        env.reset(seed=0)
+        found.append([env.step(one)[2] for one in slates])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.any(found[0])
+
+
 @pytest.mark.parametrize("length", [12, 150])  # longer than the block in which randomness is drawn
 def test_searches_count_the_clicks_until_users_leave(length: int) -> None:
     env = SlateVectorEnv(

@@ -141,6 +141,7 @@ def test_a_study_by_command_on_one_node(program: Any, tmp_path: Path) -> None:
         test_users = 20
         validation_users = 10
         constant_slate_sessions = 1000
+        plan_steps = 1
         [[worlds]]
         name = "small"
         preset = "diffuse_topdown"

@@ -72,7 +72,9 @@ class OtherUsers(VectorEnv[Any, Any, Any]):
         clicks = (users.recent_topics[:, :, None] == np.arange(dynamics.num_topics)) & remembered[:, :, None]
         still = users.bored & (users.bored_timeout > 1)
         bored: NDArray[np.bool_] = still | (clicks.sum(axis=1) >= dynamics.boredom_threshold)
-        return bored.any(axis=1, keepdims=True) if self._kind == "churn" else bored
+        if self._kind == "churn":
+            bored[:] = np.any(bored, axis=1, keepdims=True)
+        return bored
 
     def _change(self, slates: NDArray[np.int64], clicks: NDArray[np.bool_]) -> None:
         dynamics, users = self._env.simulator.dynamics, self._env.simulator.users

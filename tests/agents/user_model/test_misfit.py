@@ -44,7 +44,8 @@ def test_the_truth_fits() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("timeout", 3), ("diversity_penalty", 1.5)])
 def test_a_rule_that_is_not_quite_right_is_noticed(name: str, value: int) -> None:
-    rules = replace(true_model().rules, **{"diversity_threshold": 4, name: value})
+    changes: dict[str, Any] = {"diversity_threshold": 4, name: value}
+    rules = replace(true_model().rules, **changes)
     assert check(replace(true_model(), rules=rules), log_of("family")).found
 
 
@@ -85,7 +86,7 @@ def test_a_model_keeps_what_it_misses(tmp_path: Path) -> None:
         assert PlannerPolicy(read, first_plan(read)).caution == (misfit.text if found else None)
     assert "misses 20.0 % (± 2.0)" in misfit.text
     assert "clicks above on the same slate (10 %)" in misfit.text
-    assert replace(misfit, missed=0.07).found == replace(misfit, missed=0.0).found is False
+    assert not replace(misfit, missed=0.04).found  # it may be chance
     assert replace(misfit, missed=0.0, off={"item": 0.2}).found
 
 
