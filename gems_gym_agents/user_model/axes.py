@@ -44,7 +44,7 @@ def find_blocks(factors: SessionFactors) -> Blocks:
     Eigenvalues of noise are close to each other, so where one is clearly larger than the next, noise may begin there.
     Which of these places is right shows when the factors before it are turned to axes: those of a topic go up and down
     together over the items, as they share how much the item is of that topic. So every axis must have the same number
-    of partners.
+    of partners. One factor may be lost in the noise: where all vectors have the same norm, they hardly differ along one.
 
     Args:
         factors: From a log of random slates.
@@ -59,8 +59,9 @@ def find_blocks(factors: SessionFactors) -> Blocks:
         embeddings = factors.embeddings(size).astype(np.float64)
         topic_size, agree = _topic_size(_skewed(embeddings - embeddings.mean(axis=0)))
         agree -= _AGAINST * (size - agree)
-        if size % topic_size == 0 and agree > most:
-            best, most = Blocks(size // topic_size, topic_size), agree
+        num_topics = -(-size // topic_size)
+        if num_topics * topic_size - size <= 1 and agree > most:
+            best, most = Blocks(num_topics, topic_size), agree
     return best
 
 

@@ -33,6 +33,9 @@ _WITHIN_TOPICS = 0.7
 """Noise of single numbers, against that of whole topics."""
 _NOISE_ROWS = 8192
 _STRIDE = 7919
+_SURPRISE = 6.0
+"""What was thought of a user may be wrong if slates in a row without a click were less likely than e to the minus
+this."""
 
 
 class BeliefState(NamedTuple):
@@ -43,6 +46,7 @@ class BeliefState(NamedTuple):
         np.float64
     ]  # (num_users, num_particles, size); the prior, (1, num_atoms, size), at first
     log_weights: NDArray[np.float64]  # (num_users, num_particles), the largest 0
+    surprise: NDArray[np.float64]  # (num_users,), −log likelihood of the slates since the last click
     step: int  # slates seen, the first slate included
 
 
@@ -71,7 +75,8 @@ class ParticleBelief:
         """What is thought of users before the first slate: the prior."""
         prior = self.model.prior
         sessions = empty_sessions(self.model.dynamics, num_users)
-        return BeliefState(sessions, prior[None], np.zeros((num_users, len(prior))), 0)
+        log_weights = np.zeros((num_users, len(prior)))
+        return BeliefState(sessions, prior[None], log_weights, np.zeros(num_users), 0)
 
     def update(self, state: BeliefState, slates: NDArray[np.int64], clicks: NDArray[np.int64]) -> BeliefState:
         """What is thought after one more slate, and how the users will look at the next.
@@ -86,16 +91,23 @@ class ParticleBelief:
         items, dynamics, step = self.model.items, self.model.dynamics, state.step
         if self._schedule is None and step == 1:
             particles = np.repeat(particles, len(slates), axis=0)  # resampling would have done it
-        _weigh(items, dynamics, sessions, step, particles, log_weights, slates, clicks)
+        evidence = _weigh(items, dynamics, sessions, step, particles, log_weights, slates, clicks)
+        surprise = np.where(clicks.any(axis=1), 0.0, state.surprise - evidence)
         if self._schedule is None:
-            return BeliefState(sessions, particles, log_weights, step + 1)
+            return BeliefState(sessions, particles, log_weights, surprise, step + 1)
         count = next(number for start, number in reversed(self._schedule) if start <= step)
         count = min(count, particles.shape[1])
         scale = _LASTING_NOISE + _FIRST_NOISE * np.exp(-step / _NOISE_STEPS)
         noise = self._noise[(_STRIDE * step + np.arange(count)) % _NOISE_ROWS]
         factors = np.exp(scale * noise)
         particles, log_weights = _resample(particles, log_weights, factors, self.model.topic_size)
-        return BeliefState(sessions, particles, log_weights, step + 1)
+        lost = np.flatnonzero(surprise > _SURPRISE)
+        # Few particles that are all wrong never become right by a little noise, so the less likely half is replaced.
+        replaced = lost[:, None], np.argsort(log_weights[lost], axis=1, kind="stable")[:, : count // 2]
+        particles[replaced] = self.model.prior[(count * step + np.arange(count // 2)) % len(self.model.prior)]
+        log_weights[replaced] = 0.0
+        surprise[lost] = 0.0
+        return BeliefState(sessions, particles, log_weights, surprise, step + 1)
 
 
 # fastmath: see likelihood.py
@@ -109,12 +121,17 @@ def _weigh(
     log_weights: NDArray[np.float64],
     slates: NDArray[np.int64],
     clicks: NDArray[np.int64],
-) -> None:
-    """Weigh particles by the clicks, let them drift, and bring the users' boredom to the next slate."""
+) -> NDArray[np.float64]:
+    """Weigh particles by the clicks, let them drift, and bring the users' boredom to the next slate.
+
+    Returns:
+        Log likelihood of each user's clicks by what was thought before, ``(num_users,)``.
+    """
     num_users, slate_size = slates.shape
     num_particles, size = particles.shape[1:]
     counts = np.zeros(dynamics.num_topics, np.int64)
     seen = np.empty((slate_size, size))  # items with boring topics at zero
+    evidence = np.empty(num_users)
     for u in range(num_users):
         penalty = penalty_of(dynamics, slates[u], counts)
         for s in range(slate_size):
@@ -123,7 +140,9 @@ def _weigh(
                 seen[s, d] = 0.0 if bored else items[slates[u, s], d]
         row = min(u, particles.shape[0] - 1)
         largest = -np.inf
+        before = 0.0
         for p in range(num_particles):
+            before += np.exp(log_weights[u, p])
             likelihood = 1.0
             for s in range(slate_size):
                 score = 0.0
@@ -139,10 +158,14 @@ def _weigh(
             largest = max(largest, log_weights[u, p])
             if step > 0:
                 drift(dynamics.omega, dynamics.topic_size, particles[u, p], items, slates[u], clicks[u])
+        after = 0.0
         for p in range(num_particles):
             log_weights[u, p] -= largest
+            after += np.exp(log_weights[u, p])
+        evidence[u] = largest + np.log(after / before)
         log_clicks(dynamics, sessions, u, step, slates[u], clicks[u])
         advance_boredom(dynamics, sessions, u, counts)
+    return evidence
 
 
 @compiled

@@ -24,6 +24,9 @@ _FACTORS = (0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
 _DOUBT = 0.05
 """More than in learning: an item whose topic is wrong is clicked while its topic should bore, which says nothing
 against the rule."""
+_EVIDENCE = 10.0
+"""Log likelihood that a penalty of monotonous slates must bring: most slates of a log may be monotonous, and then it
+can hardly be told from smaller propensities, which do less harm if it is not there."""
 _FIRST_TRIALS, _FIRST_SESSIONS, _FIRST_FACTORS = 300, 128, (1.0, 1.4, 2.0)
 _ROUNDS, _SESSIONS = 4, 1024
 _ITEMS, _SESSIONS_OF_AN_ITEM, _FEWEST = 200, 250, 20
@@ -131,5 +134,10 @@ def _with(numbers: Numbers, **rules: Any) -> Numbers:
 
 def _try(fit: Fit, log: Log, candidates: list[Numbers]) -> None:
     """Keep the likeliest of some numbers, the first of equals."""
+
+    def likelihood(one: Numbers) -> float:
+        found = fit.log_likelihood(log, one, doubt=_DOUBT)
+        return found - (one.rules.diversity_penalty > 1.0) * _EVIDENCE / log.chosen.slates.size
+
     if candidates:
-        fit.numbers = max(candidates, key=lambda one: fit.log_likelihood(log, one, doubt=_DOUBT))
+        fit.numbers = max(candidates, key=likelihood)

@@ -57,6 +57,27 @@ def test_the_belief_finds_the_user() -> None:
     assert errors[-1] < 0.25 * errors[0]
 
 
+def test_a_belief_that_clicks_prove_wrong_is_half_given_up() -> None:
+    """All particles take user 0 for one who clicks the slate's topic, but nothing is clicked; user 1 is as expected."""
+    model = true_model()
+    liked = np.argsort(-model.items[:, 0], kind="stable")[:10]
+    fan = np.zeros((8, 10))
+    fan[:, 0] = 1.0
+    belief = ParticleBelief(model.with_prior(fan), ((0, 8),), np.random.default_rng(0))
+    slates, clicks = np.stack([liked, liked]), np.zeros((2, 10), np.int64)
+    state = belief.update(belief.initial(2), slates, clicks)
+    belief.model = model.with_prior(np.eye(10)[5:])  # fans of other topics
+    surprises = [state.surprise]
+    while (state.particles[0, :, 0] > 0.5).all() and len(surprises) < 10:
+        clicks[1, 0] = 1
+        state = belief.update(state, slates, clicks)
+        surprises.append(state.surprise)
+    of_the_topic = state.particles[:, :, 0] > 0.5
+    assert of_the_topic.sum(axis=1).tolist() == [4, 8]
+    assert surprises[-1].tolist() == [0.0, 0.0]
+    assert 1 < len(surprises) < 10
+
+
 def test_a_users_slates_are_the_same_whoever_is_served() -> None:
     policy = PlannerPolicy(true_model(), first_plan(true_model()))
     seeds = user_seeds("validation", 0, 7)
