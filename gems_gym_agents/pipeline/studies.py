@@ -122,6 +122,17 @@ PLANNER = OnlineVariant(
     num_envs=1_000,
 )
 
+WORLD_MODEL_PLANNER = OnlineVariant(
+    name="world_model_planner",
+    description="a planner on a recurrent world model of clicks, acting in slates. It sees slates and clicks only, and is "
+    "a black box: it is told nothing of the simulators' equations, but that items which the same people click may tire "
+    "users together, that recent clicks count, and that positions and the rest of a slate may matter",
+    belief=None,
+    agent="world_model_planner",
+    steps=SEARCH_STEPS,
+    num_envs=1_280,
+)
+
 _EVERY_2000 = {"steps_per_epoch": 2_000}
 
 _VARIATIONS: dict[str, dict[str, Any]] = {
@@ -186,6 +197,7 @@ _STUDIES = (
             SAC_TOPK_MF,
             SAC_GEMS_PUBLISHED,
             PLANNER,
+            WORLD_MODEL_PLANNER,
         ),
         seeds=(0, 1, 2, 3, 4),
         published=PUBLISHED,
@@ -201,6 +213,7 @@ _STUDIES = (
             SAC_TOPK_IDEAL,
             SAC_TOPK_MF,
             PLANNER,
+            WORLD_MODEL_PLANNER,
         ),
         seeds=(0, 1, 2, 3, 4),
     ),
@@ -208,7 +221,7 @@ _STUDIES = (
         name="variations",
         title="Worlds with other numbers",
         worlds=tuple(World(name=name, **world) for name, world in _VARIATIONS.items()),
-        variants=(SAC_TOPK_CO_CLICK_ONE_START, PLANNER),
+        variants=(SAC_TOPK_CO_CLICK_ONE_START, PLANNER, WORLD_MODEL_PLANNER),
         seeds=(0, 1, 2),
     ),
     Study(

@@ -44,7 +44,7 @@ def find_blocks(factors: SessionFactors) -> Blocks:
     Eigenvalues of noise are close to each other, so where one is clearly larger than the next, noise may begin there.
     Which of these places is right shows when the factors before it are turned to axes: those of a topic go up and down
     together over the items, as they share how much the item is of that topic. So every axis must have the same number
-    of partners. One factor may be lost in the noise: where all vectors have the same norm, they hardly differ along one.
+    of partners. One factor may be lost in the noise: vectors of the same norm hardly differ along one.
 
     Args:
         factors: From a log of random slates.
