@@ -124,9 +124,9 @@ PLANNER = OnlineVariant(
 
 WORLD_MODEL_PLANNER = OnlineVariant(
     name="world_model_planner",
-    description="a planner on a recurrent world model of clicks, acting in slates. It sees slates and clicks only, and is "
-    "a black box: it is told nothing of the simulators' equations, but that items which the same people click may tire "
-    "users together, that recent clicks count, and that positions and the rest of a slate may matter",
+    description="a planner on a recurrent world model of clicks, acting in slates. It sees slates and clicks only, and "
+    "is a black box: it is told nothing of the simulators' equations, but that items which the same people click may "
+    "tire users together, that recent clicks count, and that positions and the rest of a slate may matter",
     belief=None,
     agent="world_model_planner",
     steps=SEARCH_STEPS,
