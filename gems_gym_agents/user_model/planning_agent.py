@@ -87,6 +87,8 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
             ValueError: An argument out of its range, or the directory holds an unfinished run of other arguments.
             ImportError: A library that it learns with is not installed.
         """
+        if device != "cpu":
+            raise ValueError(f"{self.name} learns on the CPU only: device must be 'cpu', got {device!r}")
         users = SlateUsers(source)
         arguments = {"options": asdict(self.options), "steps": steps, "seed": seed}
         world = {"num_items": users.num_items, "slate_size": users.slate_size}
