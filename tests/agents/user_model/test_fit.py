@@ -31,13 +31,13 @@ def test_axes_are_found_again_whatever_the_rotation() -> None:
 def test_topics_are_counted(num_topics: int, topic_size: int) -> None:
     rng = np.random.default_rng(0)
     size = num_topics * topic_size
-    weights = rng.random((1000, num_topics))
-    items = np.abs(rng.normal(size=(1000, size))) * np.repeat(weights, topic_size, axis=1) ** 1.5
+    weights = rng.random((600, num_topics))
+    items = np.abs(rng.normal(size=(600, size))) * np.repeat(weights, topic_size, axis=1) ** 1.5
     items /= np.linalg.norm(items, axis=1, keepdims=True)
     centred = items - items.mean(axis=0)
-    noise = rng.normal(0, 0.01, (1000, 1000))
+    noise = rng.normal(0, 0.01, (600, 600))
     eigenvalues, vectors = np.linalg.eigh(centred @ centred.T + noise + noise.T)
-    factors = SessionFactors(eigenvalues[:-82:-1], vectors[:, :-82:-1], np.ones(1000, bool))
+    factors = SessionFactors(eigenvalues[:-62:-1], vectors[:, :-62:-1], np.ones(600, bool))
     assert find_blocks(factors) == (num_topics, topic_size)
 
 
