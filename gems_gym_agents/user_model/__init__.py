@@ -15,6 +15,6 @@ In the order in which data flows:
 * ``misfit``, and ``checking`` with its parts ``predictions``, ``clues`` and ``flexible``: what the model misses of
   clicks that it has not learned from.
 * ``belief``: what is thought of each user, as weighted particles.
-* ``planner``: slates; ``search``: the few numbers that say what clicks are worth beyond themselves.
+* ``plans_policy``, ``planner``: slates; ``search``: the few numbers that say what clicks are worth beyond themselves.
 * ``agent``: all of it as an agent of gems-gym.
 """

@@ -12,21 +12,18 @@ A *plan* is a vector of the numbers in that value: costs, a shift of relevance, 
 :mod:`gems_gym_agents.user_model.search`.
 """
 
-import os
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
-from gems_gym.policies.base import Observed, Shown
 from gems_gym_agents.user_model.belief import BeliefState, ParticleBelief, Schedule
 from gems_gym_agents.user_model.dynamics import THRESHOLD, Sessions
 from gems_gym_agents.user_model.model import UserModel
+from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
 
 KIND = "policy/planner"
 ACTING: Schedule = ((0, 256), (3, 64), (8, 24), (15, 8))
@@ -34,13 +31,10 @@ ACTING: Schedule = ((0, 256), (3, 64), (8, 24), (15, 8))
 SEARCHING: Schedule = ((0, 48), (3, 16), (7, 6), (12, 2))
 """Particles during the search for a plan: fewer, which is faster."""
 
-NUM_COSTS = 4
-"""How many numbers of a plan, its first ones, are costs.
-
-They say by how much the cost of a topic increases when its clicks in memory reach the boredom threshold minus 2, minus
-1, plus 0, and plus 1. The click after these costs as much as the last of them, any later one nothing.
-"""
 _FIRST_COSTS = (0.0, 1.2, 2.6, 0.6)
+"""The costs of a plan say by how much the cost of a topic increases when its clicks in memory reach the boredom
+threshold minus 2, minus 1, plus 0, and plus 1. The click after these costs as much as the last of them, any later one
+nothing."""
 _SHIFT_UNIT = 0.01
 """Unit of the next number, the shift of the score at which an item is relevant with probability ½."""
 _SMALLEST_WEIGHT = 1e-4
@@ -64,13 +58,6 @@ class Catalogue(NamedTuple):
     most: int  # items of one topic in a slate, at most
 
 
-class PlannerState(NamedTuple):
-    """What a planner remembers of its sessions, one row per user."""
-
-    belief: BeliefState
-    plans: NDArray[np.int64]  # (num_users,), which plan serves each user
-
-
 class Worths(NamedTuple):
     """Plans, one per row, laid out for the kernel."""
 
@@ -81,40 +68,21 @@ class Worths(NamedTuple):
     ]  # (num_plans,), score at which an item counts as relevant with probability ½
 
 
-class PlannerPolicy:
+class PlannerPolicy(PlansPolicy[UserModel]):
     """Shows each user the slate of highest value under a learned user model.
-
-    It is deterministic: a slate depends only on the slates and clicks before it.
 
     Args:
         model: A learned user model (grey-box, see :mod:`gems_gym_agents.user_model.model`).
-        plans: One plan, float64 ``(5 + size,)``, for user vectors of ``size`` components: four costs
-            (:data:`NUM_COSTS`), the shift of relevance in hundredths, and w, the value of each component. Or several,
-            ``(num_plans, 5 + size)``, which can serve different users at the same time.
+        plans: See :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`; the shift of relevance is in
+            hundredths of a score.
         schedule: How many particles the belief has from which step on.
-
-    Attributes:
-        actions: "slates".
-        observes: "slates".
-        model: What was given.
-        plans: float64 ``(num_plans, 5 + size)``.
-        sha256: Digest of the file it was saved to or read from, None if there is none.
-
-    Raises:
-        ValueError: A plan has another length than the model requires, or a number that is not finite.
     """
 
-    actions: Shown = "slates"
-    observes: Observed = "slates"
+    kind = KIND
+    model_class = UserModel
 
     def __init__(self, model: UserModel, plans: NDArray[np.float64], schedule: Schedule = ACTING) -> None:
-        self.model = model
-        self.plans = np.atleast_2d(np.asarray(plans, np.float64))
-        self.sha256: str | None = None
-        size = NUM_COSTS + 1 + model.items.shape[1]
-        if self.plans.ndim != 2 or self.plans.shape[1] != size or not np.isfinite(self.plans).all():
-            raise ValueError(f"plans must hold {size} finite numbers each, got shape {np.shape(plans)}")
-        self._belief = ParticleBelief(model, schedule, np.random.default_rng(0))
+        super().__init__(model, plans, ParticleBelief(model, schedule, np.random.default_rng(0)))
         self._catalogue = _catalogue(model)
         self._worths = _worths(model, self.plans, self._catalogue.ids)
         self._order = np.argsort(-model.propensities, kind="stable")
@@ -128,31 +96,7 @@ class PlannerPolicy:
         misfit = self.model.misfit
         return misfit.text if misfit is not None and misfit.found else None
 
-    def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
-        """Begin new sessions.
-
-        Args:
-            seeds: One per user; only their number matters, as the policy draws nothing.
-            plans: Which of the plans serves each user; the first one for all if None.
-        """
-        chosen = np.zeros(len(seeds), np.int64) if plans is None else plans
-        return PlannerState(self._belief.initial(len(seeds)), chosen)
-
-    def act(
-        self, state: PlannerState, observations: Mapping[str, NDArray[Any]]
-    ) -> tuple[NDArray[np.int64], PlannerState]:
-        """Choose every user's slate.
-
-        Args:
-            state: From :meth:`open` or the last call; not modified.
-            observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown last.
-
-        Returns:
-            Slates, int64 ``(num_users, slate_size)``, and the next state.
-        """
-        slates, clicks = (np.asarray(observations[name], dtype=np.int64) for name in ("slate", "clicks"))
-        belief = self._belief.update(state.belief, slates, clicks)
-        chosen = np.empty_like(slates)
+    def _fill(self, belief: BeliefState, plans: NDArray[np.int64], slates: NDArray[np.int64]) -> None:
         _fill_slates(
             self._catalogue,
             self._worths,
@@ -160,53 +104,24 @@ class PlannerPolicy:
             self.model.propensities,
             self._order,
             self._newest,
-            state.plans,
+            plans,
             belief.sessions,
             belief.particles,
             belief.log_weights,
-            chosen,
+            slates,
         )
-        return chosen, PlannerState(belief, state.plans)
 
-    def save(self, path: str | os.PathLike[str]) -> str:
-        """Write model and plans as one safetensors file; returns its sha256 as hex, and keeps it.
+    def _contents(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The numbers that the policy computes with: in half precision those that it holds exactly.
 
-        The file holds the numbers that the policy computes with: in half precision those that it holds exactly
-        (:func:`in_half_precision`).
+        See :func:`in_half_precision`.
         """
-        tensors = self.model.tensors() | {"plans": self.plans}
+        tensors, header = super()._contents()
         halves = [
             name for name in ("items", "prior") if np.array_equal(tensors[name], _halved(tensors[name]))
         ]
         tensors |= {name: tensors[name].astype(np.float32) for name in halves}
-        header = self.model.header() | ({"float16": halves} if halves else {})
-        self.sha256 = save_artifact(path, KIND, tensors, header)
-        return self.sha256
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "PlannerPolicy":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ArtifactError: The file is damaged, or holds no planner.
-        """
-        return cls.from_artifact(load_artifact(path, KIND))
-
-    @classmethod
-    def from_artifact(cls, artifact: Artifact) -> "PlannerPolicy":
-        """Read what :meth:`save` wrote, once it is loaded.
-
-        Raises:
-            ArtifactError: Something is missing, or does not fit.
-        """
-        model = UserModel.from_artifact(artifact)
-        try:
-            policy = cls(model, artifact.tensors["plans"])
-        except (KeyError, ValueError) as error:
-            raise ArtifactError(f"{artifact.path} is not a readable {KIND}: {error}") from error
-        policy.sha256 = artifact.sha256
-        return policy
+        return tensors, header | ({"float16": halves} if halves else {})
 
 
 def in_half_precision(model: UserModel) -> UserModel:

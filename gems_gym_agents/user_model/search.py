@@ -3,9 +3,9 @@
 Every candidate of a generation serves the same users with the same randomness, as many more as the search gets finer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +16,13 @@ from gems_gym.rollouts import user_batches
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.model import UserModel
-from gems_gym_agents.user_model.planner import NUM_COSTS, SEARCHING, PlannerPolicy, first_plan
+from gems_gym_agents.user_model.planner import SEARCHING, PlannerPolicy, first_plan
+from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
 
 _CANDIDATES, _ELITE = 20, 6
 _FIRST_SPREAD_OF_COSTS = (0.2, 0.4, 0.6, 0.4, 0.3)
 _FIRST_SPREAD = 0.2
 _KEEP_CENTRE, _KEEP_SPREAD, _WIDEN = 0.2, 0.65, 1.15
-
-
-class PlansPolicy(Protocol):
-    """A policy with several plans, each of which can serve some of the users."""
-
-    def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> Any:
-        """Begin new sessions, each with one of the plans."""
-        ...
-
-    def act(self, state: Any, observations: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.int64], Any]:
-        """Choose every user's slate; see :class:`~gems_gym.policies.base.Policy`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -142,7 +131,7 @@ def search_plan(
 
 
 def search_policy(
-    policy_of: Callable[[NDArray[np.float64]], PlansPolicy],
+    policy_of: Callable[[NDArray[np.float64]], PlansPolicy[Any]],
     users: SlateUsers,
     seed: int,
     state: SearchState,
@@ -187,7 +176,7 @@ def search_policy(
 
 
 def play(
-    users: SlateUsers, policy: PlansPolicy, seeds: list[int], plans: NDArray[np.int64] | None = None
+    users: SlateUsers, policy: PlansPolicy[Any], seeds: list[int], plans: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
     """Play one whole session of each of many users.
 

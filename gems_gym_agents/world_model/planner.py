@@ -13,18 +13,15 @@ A *plan* is a vector of the numbers in that value: four costs, a shift of all lo
 :mod:`gems_gym_agents.user_model.search`.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
-from gems_gym.policies.base import Observed, Shown
 from gems_gym_agents.user_model.belief import Schedule
+from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
 from gems_gym_agents.world_model.belief import BeliefState, Numbers, ParticleBelief, ask, query_of_user
 from gems_gym_agents.world_model.model import WorldModel
 
@@ -34,10 +31,9 @@ ACTING: Schedule = ((0, 256), (3, 64), (8, 24), (15, 8), (30, 1))
 SEARCHING: Schedule = ((0, 48), (3, 16), (7, 6), (12, 2), (20, 1))
 """Particles during the search for a plan: fewer, which is faster."""
 
-NUM_COSTS = 4
-"""Numbers of a plan, its first ones, that say what it costs if the user is tired of a group: after this slate, and
-after the next one if that gets 1, 2 and 3 clicks on the group."""
 FIRST_COSTS = (3.0, 4.5, 2.0, 0.8)
+"""The costs of a plan say what it costs if the user is tired of a group: after this slate, and after the next one if
+that gets 1, 2 and 3 clicks on the group."""
 FIRST_SPREAD_OF_COSTS = (0.6, 0.6, 0.5, 0.3)
 _FIRST_SHIFT, _FIRST_SPREAD_OF_SHIFT = 0.5, 0.5
 _FIRST_SPREAD = 0.1
@@ -76,47 +72,22 @@ class Worths(NamedTuple):
     shift: NDArray[np.float64]  # (num_plans,)
 
 
-class PlannerState(NamedTuple):
-    """What a planner remembers of its sessions, one row per user."""
-
-    belief: BeliefState
-    plans: NDArray[np.int64]  # (num_users,), which plan serves each user
-
-
-class WorldModelPolicy:
+class WorldModelPolicy(PlansPolicy[WorldModel]):
     """Shows each user the slate of highest value under a learned world model.
-
-    It is deterministic: a slate depends only on the slates and clicks before it.
 
     Args:
         model: A learned world model.
-        plans: One plan, float64 ``(5 + size,)`` for embeddings of ``size`` numbers: four costs, of which negative ones
-            count as 0, the shift of logits, and w. Or several, ``(num_plans, 5 + size)``, which can serve different
-            users at the same time.
+        plans: See :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`; the shift is one of logits.
         schedule: How many particles the belief has from which step on.
-
-    Attributes:
-        actions: "slates".
-        observes: "slates".
-        model: What was given.
-        plans: float64 ``(num_plans, 5 + size)``.
-        sha256: Digest of the file it was saved to or read from, None if there is none.
-
-    Raises:
-        ValueError: A plan has another length than the model requires, or a number that is not finite.
     """
 
-    actions: Shown = "slates"
-    observes: Observed = "slates"
+    kind = KIND
+    model_class = WorldModel
 
     def __init__(self, model: WorldModel, plans: NDArray[np.float64], schedule: Schedule = ACTING) -> None:
-        self.model = model
-        self.plans = np.atleast_2d(np.asarray(plans, np.float64))
-        self.sha256: str | None = None
-        size = NUM_COSTS + 1 + model.items.shape[1]
-        if self.plans.ndim != 2 or self.plans.shape[1] != size or not np.isfinite(self.plans).all():
-            raise ValueError(f"plans must hold {size} finite numbers each, got shape {np.shape(plans)}")
-        self._belief = ParticleBelief(model, schedule)
+        belief = ParticleBelief(model, schedule)
+        super().__init__(model, plans, belief)
+        self._numbers = belief.numbers
         self._groups = _groups(model)
         self._worths = Worths(
             np.ascontiguousarray(self.plans[:, NUM_COSTS + 1 :] @ model.items.T, dtype=np.float32),
@@ -125,68 +96,11 @@ class WorldModelPolicy:
         )
         self._order = np.argsort(-model.examination, kind="stable")
 
-    def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
-        """Begin new sessions.
-
-        Args:
-            seeds: One per user; only their number matters, as the policy draws nothing.
-            plans: Which of the plans serves each user; the first one for all if None.
-        """
-        chosen = np.zeros(len(seeds), np.int64) if plans is None else plans
-        return PlannerState(self._belief.initial(len(seeds)), chosen)
-
-    def act(
-        self, state: PlannerState, observations: Mapping[str, NDArray[Any]]
-    ) -> tuple[NDArray[np.int64], PlannerState]:
-        """Choose every user's slate.
-
-        Args:
-            state: From :meth:`open` or the last call; it is used once.
-            observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown last.
-
-        Returns:
-            Slates, int64 ``(num_users, slate_size)``, and the next state.
-        """
-        slates, clicks = (np.asarray(observations[name], dtype=np.int64) for name in ("slate", "clicks"))
-        belief = self._belief.update(state.belief, slates, clicks)
-        chosen = np.empty_like(slates)
+    def _fill(self, belief: BeliefState, plans: NDArray[np.int64], slates: NDArray[np.int64]) -> None:
         _fill_slates(
-            self._belief.numbers, self._groups, self._worths, self._order, state.plans, belief.particles,
-            belief.log_weights, belief.memory.recent, belief.memory.ages, belief.memory.detected, belief.memory.tired,
-            chosen,
+            self._numbers, self._groups, self._worths, self._order, plans, belief.particles, belief.log_weights,
+            belief.memory.recent, belief.memory.ages, belief.memory.detected, belief.memory.tired, slates,
         )  # fmt: skip
-        return chosen, PlannerState(belief, state.plans)
-
-    def save(self, path: str | os.PathLike[str]) -> str:
-        """Write model and plans as one safetensors file; returns its sha256 as hex, and keeps it."""
-        tensors = self.model.tensors() | {"plans": self.plans}
-        self.sha256 = save_artifact(path, KIND, tensors, self.model.header())
-        return self.sha256
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "WorldModelPolicy":
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ArtifactError: The file is damaged, or holds no world-model planner.
-        """
-        return cls.from_artifact(load_artifact(path, KIND))
-
-    @classmethod
-    def from_artifact(cls, artifact: Artifact) -> "WorldModelPolicy":
-        """Read what :meth:`save` wrote, once it is loaded.
-
-        Raises:
-            ArtifactError: Something is missing, or does not fit.
-        """
-        model = WorldModel.from_artifact(artifact)
-        try:
-            policy = cls(model, artifact.tensors["plans"])
-        except (KeyError, ValueError) as error:
-            raise ArtifactError(f"{artifact.path} is not a readable {KIND}: {error}") from error
-        policy.sha256 = artifact.sha256
-        return policy
 
 
 def _groups(model: WorldModel) -> Groups:

@@ -1,0 +1,165 @@
+"""What policies have in common that show the slates of highest value under a learned model and a plan."""
+
+import abc
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
+from gems_gym.policies.base import Observed, Shown
+
+NUM_COSTS = 4
+"""How many numbers of a plan, its first ones, are costs. The next is a shift of relevance, the others are w."""
+
+
+class Model(Protocol):
+    """A model of users that is kept in a file."""
+
+    @property
+    def items(self) -> NDArray[np.float64]:
+        """Item vectors, ``(num_items, size)``."""
+        ...
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The arrays of the model's file."""
+        ...
+
+    def header(self) -> dict[str, Any]:
+        """All else in it, JSON types only."""
+        ...
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """Read a model out of a file that holds one."""
+        ...
+
+
+class Belief(Protocol):
+    """Follows users by slates and clicks."""
+
+    def initial(self, num_users: int) -> Any:
+        """What is thought of users before the first slate."""
+        ...
+
+    def update(self, state: Any, slates: NDArray[np.int64], clicks: NDArray[np.int64]) -> Any:
+        """What is thought after one more slate."""
+        ...
+
+
+AModel = TypeVar("AModel", bound=Model)
+
+
+class PlannerState(NamedTuple):
+    """What a planner remembers of its sessions, one row per user."""
+
+    belief: Any
+    plans: NDArray[np.int64]  # (num_users,), which plan serves each user
+
+
+class PlansPolicy(abc.ABC, Generic[AModel]):
+    """Shows each user the slate of highest value under a learned model, with one plan or several.
+
+    It is deterministic: a slate depends only on the slates and clicks before it.
+
+    Args:
+        model: A learned model.
+        plans: One plan, float64 ``(5 + size,)``, for item vectors of ``size`` numbers: four costs, of which negative
+            ones count as 0, a shift of relevance, and w. Or several, ``(num_plans, 5 + size)``, which can serve
+            different users at the same time.
+        belief: Follows users by the model.
+
+    Attributes:
+        kind: Of its files.
+        model_class: Of the model.
+        actions: "slates".
+        observes: "slates".
+        model: What was given.
+        plans: float64 ``(num_plans, 5 + size)``.
+        sha256: Digest of the file it was saved to or read from, None if there is none.
+
+    Raises:
+        ValueError: A plan has another length than the model requires, or a number that is not finite.
+    """
+
+    kind: ClassVar[str]
+    model_class: ClassVar[type[Any]]
+    actions: Shown = "slates"
+    observes: Observed = "slates"
+
+    def __init__(self, model: AModel, plans: NDArray[np.float64], belief: Belief) -> None:
+        self.model = model
+        self.plans = np.atleast_2d(np.asarray(plans, np.float64))
+        self.sha256: str | None = None
+        size = NUM_COSTS + 1 + model.items.shape[1]
+        if self.plans.ndim != 2 or self.plans.shape[1] != size or not np.isfinite(self.plans).all():
+            raise ValueError(f"plans must hold {size} finite numbers each, got shape {np.shape(plans)}")
+        self._belief = belief
+
+    def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
+        """Begin new sessions.
+
+        Args:
+            seeds: One per user; only their number matters, as the policy draws nothing.
+            plans: Which of the plans serves each user; the first one for all if None.
+        """
+        chosen = np.zeros(len(seeds), np.int64) if plans is None else plans
+        return PlannerState(self._belief.initial(len(seeds)), chosen)
+
+    def act(
+        self, state: PlannerState, observations: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.int64], PlannerState]:
+        """Choose every user's slate.
+
+        Args:
+            state: From :meth:`open` or the last call; it is used once.
+            observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown last.
+
+        Returns:
+            Slates, int64 ``(num_users, slate_size)``, and the next state.
+        """
+        slates, clicks = (np.asarray(observations[name], dtype=np.int64) for name in ("slate", "clicks"))
+        belief = self._belief.update(state.belief, slates, clicks)
+        chosen = np.empty_like(slates)
+        self._fill(belief, state.plans, chosen)
+        return chosen, PlannerState(belief, state.plans)
+
+    @abc.abstractmethod
+    def _fill(self, belief: Any, plans: NDArray[np.int64], slates: NDArray[np.int64]) -> None:
+        """Write the slate of every user, ``(num_users, slate_size)``."""
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Write model and plans as one safetensors file; returns its sha256 as hex, and keeps it."""
+        tensors, header = self._contents()
+        self.sha256 = save_artifact(path, self.kind, tensors, header)
+        return self.sha256
+
+    def _contents(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        return self.model.tensors() | {"plans": self.plans}, self.model.header()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ArtifactError: The file is damaged, or holds something else.
+        """
+        return cls.from_artifact(load_artifact(path, cls.kind))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """Read what :meth:`save` wrote, once it is loaded.
+
+        Raises:
+            ArtifactError: Something is missing, or does not fit.
+        """
+        model = cls.model_class.from_artifact(artifact)
+        try:
+            policy = cls(model, artifact.tensors["plans"])  # type: ignore[call-arg]  # subclasses make the belief
+        except (KeyError, ValueError) as error:
+            raise ArtifactError(f"{artifact.path} is not a readable {cls.kind}: {error}") from error
+        policy.sha256 = artifact.sha256
+        return policy
