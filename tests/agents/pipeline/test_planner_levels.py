@@ -43,6 +43,7 @@ def run(
     return run
 
 
+@pytest.mark.slow
 def test_from_the_command_to_datasets(run: Callable[..., Any], tiny_env: str, tmp_path: Path) -> None:
     asked = ("dev", "levels", "--agent", "planner", "--env", tiny_env, "--steps", 1)
     made = run(*asked, "--out", shipped.DIRECTORY)["policies"]

@@ -64,7 +64,9 @@ def test_the_variants_without_privilege_differ_by_their_ranker():
 def test_every_run_of_the_own_study_knows_its_settings(tmp_path):
     study = on_this_machine(STUDIES["own"])
     runs = runs_of(study, tmp_path)
-    assert len(runs) == 6 * len(study.variants) * 5 and {run.world.name for run in runs} == set(LATENT_PRESETS)
+    assert len(runs) == 6 * len(study.variants) * 5 and {run.world.name for run in runs} == set(
+        LATENT_PRESETS
+    )
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert len({run.folder for run in runs}) == len(runs)
     gems = next(run for run in runs if run.variant is SAC_GEMS and run.world.name == "focused_mix").settings()

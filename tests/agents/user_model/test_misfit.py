@@ -32,6 +32,7 @@ def check(model: UserModel, log: Log) -> Misfit:
     return check_model(model, log, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_the_truth_fits() -> None:
     found = check(true_model(), log_of("family"))
     assert not found.found

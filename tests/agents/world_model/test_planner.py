@@ -25,6 +25,7 @@ def returns(policy: WorldModelPolicy) -> np.ndarray:
     return play(SlateUsers(make_users(200)), policy, user_seeds("validation", 0, 200))
 
 
+@pytest.mark.slow
 def test_planning_beats_not_planning_and_random_slates() -> None:
     """The same belief, the same model; only tiredness costs nothing in the second."""
     plan = first()
