@@ -23,6 +23,17 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """``-n 2`` gives each process files as a whole, so that what a file's tests share is made once."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "loadfile"
+        if config.option.markexpr == "slow":
+            config.option.loadscopereorder = False
+
+
+_LONGEST = ("test_quickstart_seeds.py", "test_killed_commands.py")
+"""Files of slow tests that take minutes: they begin first, so that no process waits for another in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files before all others."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
 def _sizes() -> dict[str, Any]:
