@@ -57,10 +57,10 @@ def find_blocks(factors: SessionFactors) -> Blocks:
     best, most = Blocks(int(sizes[-1]), 1), 0
     for size in sizes.tolist():
         embeddings = factors.embeddings(size).astype(np.float64)
-        topic_size, agree = _topic_size(_skewed(embeddings - embeddings.mean(axis=0)))
+        topic_size, axes, agree = _topic_size(_skewed(embeddings - embeddings.mean(axis=0)))
         agree -= _AGAINST * (size - agree)
-        num_topics = -(-size // topic_size)
-        if num_topics * topic_size - size <= 1 and agree > most:
+        num_topics = -(-axes // topic_size)
+        if num_topics * topic_size - axes <= 1 and agree > most:
             best, most = Blocks(num_topics, topic_size), agree
     return best
 
@@ -120,8 +120,10 @@ def _blocks(turned: NDArray[np.float64], topic_size: int) -> list[int]:
     return order
 
 
-def _topic_size(turned: NDArray[np.float64]) -> tuple[int, int]:
-    """How many axes a topic has, and how many axes agree with that."""
+def _topic_size(turned: NDArray[np.float64]) -> tuple[int, int, int]:
+    """How many axes a topic has, how many there are that are skewed, unlike noise, and how many of them agree."""
+    skewness = (((turned - turned.mean(axis=0)) / turned.std(axis=0)) ** 3).mean(axis=0)
+    skewed = skewness >= 0.5 * np.median(skewness)
     alike = -np.sort(-_correlations(turned), axis=1)[
         :, : _LARGEST_TOPIC + 1
     ]  # the most correlated axes first
@@ -129,8 +131,8 @@ def _topic_size(turned: NDArray[np.float64]) -> tuple[int, int]:
     falls = np.where(np.isfinite(falls), falls, 0.0)
     partners = falls.mean(axis=0).argmax() + 1 if falls.size else 0
     if not partners or falls[:, partners - 1].mean() < _ALIKE:
-        return 1, len(turned.T)
-    return int(partners) + 1, int((falls.argmax(axis=1) + 1 == partners).sum())
+        return 1, int(skewed.sum()), int(skewed.sum())
+    return int(partners) + 1, int(skewed.sum()), int((skewed & (falls.argmax(axis=1) + 1 == partners)).sum())
 
 
 def _correlations(turned: NDArray[np.float64]) -> NDArray[np.float64]:
