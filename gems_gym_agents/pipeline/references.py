@@ -21,7 +21,7 @@ from gems_gym_agents.pipeline.stages import Stage
 from gems_gym_agents.pipeline.study import Study, World
 from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.planner import PlannerPolicy
-from gems_gym_agents.user_model.search import SearchState, phases_of, search_plan
+from gems_gym_agents.user_model.search import SearchState, search_plan
 from gems_gym_agents.user_model.truth import UserKnowingPlanner, other_forms, true_user_model
 
 REFERENCE_FILE = "references.json"
@@ -135,6 +135,7 @@ def _planner(study: Study, world: World) -> PlannerPolicy:
     config, catalog = world.parameters
     model = true_user_model(config, catalog)
     users = SlateUsers(gymnasium.make_vec(world.spec, num_envs=NUM_ENVS))
-    start = SearchState.start(model, np.random.default_rng(0))
-    phases = phases_of(study.plan_steps, config.episode_length)
-    return PlannerPolicy(model, search_plan(model, users, 0, start, lambda state: None, phases))
+    start = SearchState.start(*PlannerPolicy.search_start(model), np.random.default_rng(0))
+    return PlannerPolicy(
+        model, search_plan(PlannerPolicy, model, users, seed=0, steps=study.plan_steps, state=start)
+    )

@@ -133,6 +133,9 @@ WORLD_MODEL_PLANNER = OnlineVariant(
     num_envs=1_280,
 )
 
+_SAC = (SAC_GEMS, SAC_GEMS_EIGHT_STARTS, SAC_TOPK_CO_CLICK, SAC_TOPK_IDEAL, SAC_TOPK_MF)
+_PLANNERS = (PLANNER, WORLD_MODEL_PLANNER)
+
 _EVERY_2000 = {"steps_per_epoch": 2_000}
 
 _VARIATIONS: dict[str, dict[str, Any]] = {
@@ -189,16 +192,7 @@ _STUDIES = (
             )
             for clicks in ("topdown", "mix", "divpen")
         ),
-        variants=(
-            SAC_GEMS,
-            SAC_GEMS_EIGHT_STARTS,
-            SAC_TOPK_CO_CLICK,
-            SAC_TOPK_IDEAL,
-            SAC_TOPK_MF,
-            SAC_GEMS_PUBLISHED,
-            PLANNER,
-            WORLD_MODEL_PLANNER,
-        ),
+        variants=(*_SAC, SAC_GEMS_PUBLISHED, *_PLANNERS),
         seeds=(0, 1, 2, 3, 4),
         published=PUBLISHED,
     ),
@@ -206,22 +200,14 @@ _STUDIES = (
         name="own",
         title="The six worlds on our own catalogues",
         worlds=tuple(World(name=name, preset=name) for name in LATENT_PRESETS),
-        variants=(
-            SAC_GEMS,
-            SAC_GEMS_EIGHT_STARTS,
-            SAC_TOPK_CO_CLICK,
-            SAC_TOPK_IDEAL,
-            SAC_TOPK_MF,
-            PLANNER,
-            WORLD_MODEL_PLANNER,
-        ),
+        variants=(*_SAC, *_PLANNERS),
         seeds=(0, 1, 2, 3, 4),
     ),
     Study(
         name="variations",
         title="Worlds with other numbers",
         worlds=tuple(World(name=name, **world) for name, world in _VARIATIONS.items()),
-        variants=(SAC_TOPK_CO_CLICK_ONE_START, PLANNER, WORLD_MODEL_PLANNER),
+        variants=(SAC_TOPK_CO_CLICK_ONE_START, *_PLANNERS),
         seeds=(0, 1, 2),
     ),
     Study(

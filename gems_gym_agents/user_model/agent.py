@@ -2,14 +2,10 @@
 
 from typing import ClassVar
 
-from gems_gym.artifacts import Artifact
-from gems_gym.artifacts.unfinished import Unfinished
-from gems_gym_agents.base import Evaluate
-from gems_gym_agents.user_model.logs import SlateUsers
+from gems_gym_agents.user_model import training
 from gems_gym_agents.user_model.options import PlannerOptions
 from gems_gym_agents.user_model.planner import PlannerPolicy
-from gems_gym_agents.user_model.planning_agent import PlanningAgent
-from gems_gym_agents.user_model.training import train_planner
+from gems_gym_agents.user_model.planning_agent import PlanningAgent, Stages
 
 
 class PlannerAgent(PlanningAgent[PlannerOptions, PlannerPolicy]):
@@ -38,21 +34,7 @@ class PlannerAgent(PlanningAgent[PlannerOptions, PlannerPolicy]):
 
     name: ClassVar[str] = "planner"
     options_class: ClassVar[type[PlannerOptions]] = PlannerOptions
+    policy_class: ClassVar[type[PlannerPolicy]] = PlannerPolicy
 
-    def _train(
-        self,
-        users: SlateUsers,
-        run: Unfinished,
-        steps: int,
-        seed: int,
-        evaluate: Evaluate | None,
-        progress: bool,
-    ) -> PlannerPolicy:
-        return train_planner(
-            self.options, users, run, steps=steps, seed=seed, evaluate=evaluate, progress=progress
-        )
-
-    @classmethod
-    def policy_from_artifact(cls, artifact: Artifact) -> PlannerPolicy:
-        """Read a policy that is one file."""
-        return PlannerPolicy.from_artifact(artifact)
+    def _stages(self) -> Stages:
+        return training

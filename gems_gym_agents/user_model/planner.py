@@ -26,26 +26,12 @@ from gems_gym_agents.user_model.model import UserModel
 from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
 
 KIND = "policy/planner"
-ACTING: Schedule = ((0, 256), (3, 64), (8, 24), (15, 8))
-"""Particles of the belief when the policy acts: 256 from step 0 on, 64 from step 3 on, and so on."""
-SEARCHING: Schedule = ((0, 48), (3, 16), (7, 6), (12, 2))
-"""Particles during the search for a plan: fewer, which is faster."""
-
-_FIRST_COSTS = (0.0, 1.2, 2.6, 0.6)
-"""The costs of a plan say by how much the cost of a topic increases when its clicks in memory reach the boredom
-threshold minus 2, minus 1, plus 0, and plus 1. The click after these costs as much as the last of them, any later one
-nothing."""
 _SHIFT_UNIT = 0.01
 """Unit of the next number, the shift of the score at which an item is relevant with probability ½."""
 _SMALLEST_WEIGHT = 1e-4
 """Particles of a smaller weight are left out of the average."""
 _HALF_WIDTH = 3.3
 """Relevance, logistic with slope k, is approximated by a cubic step of half width 3.3 / k, without an exponential."""
-
-
-def first_plan(model: UserModel) -> NDArray[np.float64]:
-    """The plan that the search starts from: a plausible cost of boredom, no shift of relevance, and w = 0."""
-    return np.concatenate([_FIRST_COSTS, [0.0], np.zeros(model.items.shape[1])])
 
 
 class Catalogue(NamedTuple):
@@ -73,22 +59,40 @@ class PlannerPolicy(PlansPolicy[UserModel]):
 
     Args:
         model: A learned user model (grey-box, see :mod:`gems_gym_agents.user_model.model`).
-        plans: See :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`; the shift of relevance is in
-            hundredths of a score.
+        plans: See :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`. The costs say by how much the cost of
+            a topic increases when its clicks in memory reach the boredom threshold minus 2, minus 1, plus 0, and plus
+            1; the click after these costs as much as the last of them, any later one nothing. The shift of relevance
+            is in hundredths of a score.
         schedule: How many particles the belief has from which step on.
     """
 
     kind = KIND
     model_class = UserModel
+    acting = ((0, 256), (3, 64), (8, 24), (15, 8))
+    searching = ((0, 48), (3, 16), (7, 6), (12, 2))
+    first_costs = (0.0, 1.2, 2.6, 0.6, 0.0)
+    first_spread = (0.2, 0.4, 0.6, 0.4, 0.3, 0.2)
 
-    def __init__(self, model: UserModel, plans: NDArray[np.float64], schedule: Schedule = ACTING) -> None:
-        super().__init__(model, plans, ParticleBelief(model, schedule, np.random.default_rng(0)))
+    def __init__(
+        self, model: UserModel, plans: NDArray[np.float64], schedule: Schedule | None = None
+    ) -> None:
+        super().__init__(model, plans, schedule)
         self._catalogue = _catalogue(model)
         self._worths = _worths(model, self.plans, self._catalogue.ids)
         self._order = np.argsort(-model.propensities, kind="stable")
         # The next slate's clicks push the oldest ones out of memory; counted are those that stay, were all its items
         # relevant.
         self._newest = max(model.rules.memory - round(float(model.propensities.sum())), 0)
+
+    @staticmethod
+    def _follows(model: UserModel, schedule: Schedule) -> ParticleBelief:
+        return ParticleBelief(model, schedule, np.random.default_rng(0))
+
+    @property
+    def verdict(self) -> str | None:
+        """What the check of the model's form says; None if it was never checked."""
+        misfit = self.model.misfit
+        return None if misfit is None else misfit.text
 
     @property
     def caution(self) -> str | None:

@@ -2,26 +2,49 @@
 
 import abc
 import json
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
+import numpy as np
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
 
-from gems_gym.artifacts import Artifact, load_artifact
+from gems_gym.artifacts import Artifact
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
 from gems_gym.common.checks import Count, checked_arguments, make_checked
 from gems_gym.common.files import write_json
+from gems_gym.common.progress import note
 from gems_gym.policies.base import Observed, Shown
 from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.options import SEARCH_STEPS, LogOptions
+from gems_gym_agents.user_model.search import SearchState, search_plan
 
 POLICY_FILE = "policy.safetensors"
+_MODEL = "model."
+"""Before the names of the model's arrays, where an unfinished run keeps them."""
+_OF_RUN = ("arguments", "versions")
+"""What an unfinished run adds to the header that it is given."""
 
 Options = TypeVar("Options", bound=LogOptions)
 PlanningPolicy = TypeVar("PlanningPolicy", bound=Any)
+
+
+class Stages(Protocol):
+    """The module that holds an agent's two stages before the search for a plan."""
+
+    @property
+    def item_embeddings(self) -> Callable[..., NDArray[np.floating]]:
+        """Options, users, random seed, seed, progress -> embeddings, one item a row."""
+        ...
+
+    @property
+    def learn_model(self) -> Callable[..., Any]:
+        """Options, users, embeddings, random seed, seed, progress -> the model."""
+        ...
 
 
 class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
@@ -34,6 +57,7 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
         name: Of the agent, in the entry-point group ``gems_gym.agents``; its policies are files of kind
             ``policy/NAME``.
         options_class: Dataclass of its options.
+        policy_class: Of its policies.
         learns_from: ``"environment"``: a slate vector environment.
         observes: ``"slates"``: the last slate and its clicks.
         actions: ``"slates"``.
@@ -46,6 +70,7 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
 
     name: ClassVar[str]
     options_class: ClassVar[type[Any]]
+    policy_class: ClassVar[type[Any]]
     learns_from: ClassVar[Literal["environment"]] = "environment"
     observes: ClassVar[Observed] = "slates"
     actions: ClassVar[Shown] = "slates"
@@ -102,6 +127,9 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
         self._seed = seed
 
     @abc.abstractmethod
+    def _stages(self) -> Stages:
+        """How embeddings and model are learned."""
+
     def _train(
         self,
         users: SlateUsers,
@@ -111,7 +139,48 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
         evaluate: Evaluate | None,
         progress: bool,
     ) -> PlanningPolicy:
-        """Learn; ``run`` keeps what is finished. Arguments else as of :meth:`fit`."""
+        """Learn embeddings, model and plan; ``run`` keeps each that is finished. Arguments else as of :meth:`fit`."""
+        stages, policy_class = self._stages(), self.policy_class
+        streams = np.random.SeedSequence(seed).spawn(3)
+        with run.resuming() as saved:
+            tensors = {} if saved is None else dict(saved.tensors)
+            header = (
+                {}
+                if saved is None
+                else {name: saved.header[name] for name in saved.header if name not in _OF_RUN}
+            )
+            model = None if saved is None or "metadata" not in header else self._model_in(saved)
+        if "embeddings" not in tensors:
+            embeddings = stages.item_embeddings(self.options, users, streams[0], seed, progress)
+            # in the order of memory in which a resumed run reads them, on which sums' last bits depend
+            tensors["embeddings"] = np.ascontiguousarray(embeddings)
+            run.save(tensors, header)
+        if model is None:
+            model = stages.learn_model(self.options, users, tensors["embeddings"], streams[1], seed, progress)
+            tensors |= {_MODEL + name: array for name, array in model.tensors().items()}
+            header = model.header()
+            run.save(tensors, header)
+        first, spread = policy_class.search_start(model)
+        start = SearchState.start(first, spread, np.random.default_rng(streams[2]))
+        plan = search_plan(
+            policy_class,
+            model,
+            users,
+            seed=seed,
+            steps=steps,
+            state=SearchState.kept_in(tensors, header) or start,
+            keep=lambda reached: reached.keep(run, tensors, header),
+            progress=progress,
+        )
+        searched, unsearched = (policy_class(model, one) for one in (plan, first))
+        if progress and searched.verdict is not None:
+            note(searched.verdict)
+        best: PlanningPolicy = searched if evaluate is None else max(searched, unsearched, key=evaluate)
+        return best
+
+    def _model_in(self, saved: Artifact) -> Any:
+        tensors = {name.removeprefix(_MODEL): array for name, array in saved.tensors.items()}
+        return self.policy_class.model_class.from_artifact(replace(saved, tensors=tensors))
 
     @property
     def policy(self) -> PlanningPolicy:
@@ -145,9 +214,11 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
     @checked_arguments
     def load(cls, directory: Path) -> PlanningPolicy:
         """Read the policy that :meth:`save` wrote."""
-        return cls.policy_from_artifact(load_artifact(Path(directory) / POLICY_FILE, f"policy/{cls.name}"))
+        read: PlanningPolicy = cls.policy_class.load(Path(directory) / POLICY_FILE)
+        return read
 
     @classmethod
-    @abc.abstractmethod
     def policy_from_artifact(cls, artifact: Artifact) -> PlanningPolicy:
         """Read a policy that is one file, shipped or :meth:`save`'s."""
+        read: PlanningPolicy = cls.policy_class.from_artifact(artifact)
+        return read

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.policies.base import Observed, Shown
+from gems_gym_agents.user_model.belief import Schedule
 
 NUM_COSTS = 4
 """How many numbers of a plan, its first ones, are costs. The next is a shift of relevance, the others are w."""
@@ -21,6 +22,11 @@ class Model(Protocol):
     @property
     def items(self) -> NDArray[np.float64]:
         """Item vectors, ``(num_items, size)``."""
+        ...
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """How it was made; JSON types only."""
         ...
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -69,11 +75,15 @@ class PlansPolicy(abc.ABC, Generic[AModel]):
         plans: One plan, float64 ``(5 + size,)``, for item vectors of ``size`` numbers: four costs, of which negative
             ones count as 0, a shift of relevance, and w. Or several, ``(num_plans, 5 + size)``, which can serve
             different users at the same time.
-        belief: Follows users by the model.
+        schedule: How many particles the belief has from which step on; :attr:`acting` if None.
 
     Attributes:
         kind: Of its files.
         model_class: Of the model.
+        acting: How many particles the belief has from which step on.
+        searching: The same during the search for a plan: fewer, which is faster.
+        first_costs: Costs and shift that a search starts from; w starts at 0.
+        first_spread: How far it looks around them; the last number is that of w.
         actions: "slates".
         observes: "slates".
         model: What was given.
@@ -86,17 +96,38 @@ class PlansPolicy(abc.ABC, Generic[AModel]):
 
     kind: ClassVar[str]
     model_class: ClassVar[type[Any]]
+    acting: ClassVar[Schedule]
+    searching: ClassVar[Schedule]
+    first_costs: ClassVar[tuple[float, ...]]
+    first_spread: ClassVar[tuple[float, ...]]
     actions: Shown = "slates"
     observes: Observed = "slates"
 
-    def __init__(self, model: AModel, plans: NDArray[np.float64], belief: Belief) -> None:
+    def __init__(self, model: AModel, plans: NDArray[np.float64], schedule: Schedule | None = None) -> None:
         self.model = model
         self.plans = np.atleast_2d(np.asarray(plans, np.float64))
         self.sha256: str | None = None
         size = NUM_COSTS + 1 + model.items.shape[1]
         if self.plans.ndim != 2 or self.plans.shape[1] != size or not np.isfinite(self.plans).all():
             raise ValueError(f"plans must hold {size} finite numbers each, got shape {np.shape(plans)}")
-        self._belief = belief
+        self._belief: Belief = self._follows(model, schedule or self.acting)
+
+    @staticmethod
+    @abc.abstractmethod
+    def _follows(model: Any, schedule: Schedule) -> Any:
+        """The belief that follows users by the model."""
+
+    @classmethod
+    def search_start(cls, model: AModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The plan that a search starts from, and how far it looks around: ``(5 + size,)`` each."""
+        size = model.items.shape[1]
+        *around, of_w = cls.first_spread
+        return np.array([*cls.first_costs, *[0.0] * size]), np.array([*around, *[of_w] * size])
+
+    @property
+    def verdict(self) -> str | None:
+        """What a check of the model says, for people; None if there was none."""
+        return None
 
     def open(self, seeds: Sequence[int], plans: NDArray[np.int64] | None = None) -> PlannerState:
         """Begin new sessions.
@@ -158,7 +189,7 @@ class PlansPolicy(abc.ABC, Generic[AModel]):
         """
         model = cls.model_class.from_artifact(artifact)
         try:
-            policy = cls(model, artifact.tensors["plans"])  # type: ignore[call-arg]  # subclasses make the belief
+            policy = cls(model, artifact.tensors["plans"])
         except (KeyError, ValueError) as error:
             raise ArtifactError(f"{artifact.path} is not a readable {cls.kind}: {error}") from error
         policy.sha256 = artifact.sha256

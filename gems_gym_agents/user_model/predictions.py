@@ -9,7 +9,7 @@ from gems_gym_agents.user_model.dynamics import Dynamics, logistic, penalty_of
 from gems_gym_agents.user_model.fit import DOUBT
 from gems_gym_agents.user_model.logs import Log
 from gems_gym_agents.user_model.model import UserModel
-from gems_gym_agents.user_model.planner import ACTING
+from gems_gym_agents.user_model.planner import PlannerPolicy
 
 _TOGETHER = 256
 """Sessions that are followed at the same time, for memory's sake."""
@@ -26,7 +26,7 @@ def predicted_clicks(model: UserModel, log: Log) -> NDArray[np.float64]:
     Returns:
         In (0, 1), ``(num_sessions, length, slate_size)``.
     """
-    belief = ParticleBelief(model, ACTING, np.random.default_rng(0))
+    belief = ParticleBelief(model, PlannerPolicy.acting, np.random.default_rng(0))
     found = np.empty(log.chosen.slates.shape)
     for first in range(0, len(log), _TOGETHER):
         part = slice(first, first + _TOGETHER)

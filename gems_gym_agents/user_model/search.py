@@ -15,13 +15,9 @@ from gems_gym.common.progress import track
 from gems_gym.rollouts import user_batches
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.user_model.logs import SlateUsers
-from gems_gym_agents.user_model.model import UserModel
-from gems_gym_agents.user_model.planner import SEARCHING, PlannerPolicy, first_plan
-from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
+from gems_gym_agents.user_model.plans_policy import AModel, PlansPolicy
 
 _CANDIDATES, _ELITE = 20, 6
-_FIRST_SPREAD_OF_COSTS = (0.2, 0.4, 0.6, 0.4, 0.3)
-_FIRST_SPREAD = 0.2
 _KEEP_CENTRE, _KEEP_SPREAD, _WIDEN = 0.2, 0.65, 1.15
 
 
@@ -76,15 +72,7 @@ class SearchState:
     rng: dict[str, Any]
 
     @classmethod
-    def start(cls, model: UserModel, rng: np.random.Generator) -> Self:
-        """Before the first generation."""
-        centre = first_plan(model)
-        spread = np.full(len(centre), _FIRST_SPREAD)
-        spread[: NUM_COSTS + 1] = _FIRST_SPREAD_OF_COSTS
-        return cls.around(centre, spread, rng)
-
-    @classmethod
-    def around(
+    def start(
         cls, centre: NDArray[np.float64], spread: NDArray[np.float64], rng: np.random.Generator
     ) -> Self:
         """Before the first generation, which is drawn around a plan."""
@@ -110,49 +98,32 @@ _ARRAYS = ("centre", "spread", "total")
 
 
 def search_plan(
-    model: UserModel,
+    policy_class: type[PlansPolicy[AModel]],
+    model: AModel,
     users: SlateUsers,
+    *,
     seed: int,
+    steps: int,
     state: SearchState,
-    keep: Callable[[SearchState], None],
-    phases: tuple[Phase, ...],
-    progress: bool = True,
-) -> NDArray[np.float64]:
-    """The plan for a user model that earns the most clicks of training users; see :func:`search_policy`.
-
-    Returns:
-        float64 ``(5 + size,)``, see :class:`~gems_gym_agents.user_model.planner.PlannerPolicy`.
-    """
-
-    def policy_of(plans: NDArray[np.float64]) -> PlannerPolicy:
-        return PlannerPolicy(model, plans, SEARCHING)
-
-    return search_policy(policy_of, users, seed, state, keep, phases, progress)
-
-
-def search_policy(
-    policy_of: Callable[[NDArray[np.float64]], PlansPolicy[Any]],
-    users: SlateUsers,
-    seed: int,
-    state: SearchState,
-    keep: Callable[[SearchState], None],
-    phases: tuple[Phase, ...],
+    keep: Callable[[SearchState], None] = lambda state: None,
     progress: bool = True,
 ) -> NDArray[np.float64]:
     """The plan that earns the most clicks of training users.
 
     Args:
-        policy_of: Makes a policy of plans, one a row.
+        policy_class: Of the policies that serve them.
+        model: Learned; its metadata say how long a session is (``session_length``).
         users: Of the world.
         seed: Block of training users.
-        state: From :meth:`SearchState.start` or :meth:`SearchState.around`, or what an interrupted search kept.
+        steps: Interactions (users times steps); whole generations of candidates are played.
+        state: From :meth:`SearchState.start`, or what an interrupted search kept.
         keep: Called after each generation.
-        phases: What to do.
         progress: Whether to show a progress bar on stderr.
 
     Returns:
-        float64, as long as the plans.
+        float64 ``(5 + size,)``, see :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`.
     """
+    phases = phases_of(steps, model.metadata["session_length"])
     rng = np.random.default_rng()
     rng.bit_generator.state = state.rng
     total = sum(_CANDIDATES * one.generations * one.users for one in phases)
@@ -164,7 +135,8 @@ def search_policy(
                     candidates = _drawn(state, rng)
                     seeds = user_seeds("training", seed, phase.users, met) * _CANDIDATES
                     which = np.repeat(np.arange(_CANDIDATES), phase.users)
-                    clicks = play(users, policy_of(candidates), seeds, which)
+                    policy = policy_class(model, candidates, policy_class.searching)
+                    clicks = play(users, policy, seeds, which)
                     scores = clicks.reshape(_CANDIDATES, -1).mean(axis=1)
                     elite = candidates[np.argsort(-scores, kind="stable")[:_ELITE]]
                     state = _moved(state, elite, phase.kept, rng)

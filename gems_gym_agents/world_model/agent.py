@@ -5,12 +5,8 @@ Learning needs torch, acting does not: ``training`` and what it imports are impo
 
 from typing import ClassVar
 
-from gems_gym.artifacts import Artifact
-from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.errors import require
-from gems_gym_agents.base import Evaluate
-from gems_gym_agents.user_model.logs import SlateUsers
-from gems_gym_agents.user_model.planning_agent import PlanningAgent
+from gems_gym_agents.user_model.planning_agent import PlanningAgent, Stages
 from gems_gym_agents.world_model.options import WorldModelOptions
 from gems_gym_agents.world_model.planner import WorldModelPolicy
 
@@ -41,24 +37,10 @@ class WorldModelPlannerAgent(PlanningAgent[WorldModelOptions, WorldModelPolicy])
 
     name: ClassVar[str] = "world_model_planner"
     options_class: ClassVar[type[WorldModelOptions]] = WorldModelOptions
+    policy_class: ClassVar[type[WorldModelPolicy]] = WorldModelPolicy
 
-    def _train(
-        self,
-        users: SlateUsers,
-        run: Unfinished,
-        steps: int,
-        seed: int,
-        evaluate: Evaluate | None,
-        progress: bool,
-    ) -> WorldModelPolicy:
+    def _stages(self) -> Stages:
         require("torch")
-        from gems_gym_agents.world_model.training import train_world_model_planner
+        from gems_gym_agents.world_model import training
 
-        return train_world_model_planner(
-            self.options, users, run, steps=steps, seed=seed, evaluate=evaluate, progress=progress
-        )
-
-    @classmethod
-    def policy_from_artifact(cls, artifact: Artifact) -> WorldModelPolicy:
-        """Read a policy that is one file."""
-        return WorldModelPolicy.from_artifact(artifact)
+        return training

@@ -13,7 +13,7 @@ A *plan* is a vector of the numbers in that value: four costs, a shift of all lo
 :mod:`gems_gym_agents.user_model.search`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +26,6 @@ from gems_gym_agents.world_model.belief import BeliefState, Numbers, ParticleBel
 from gems_gym_agents.world_model.model import WorldModel
 
 KIND = "policy/world_model_planner"
-ACTING: Schedule = ((0, 256), (3, 64), (8, 24), (15, 8), (30, 1))
-"""Particles of the belief when the policy acts: 256 from step 0 on, 64 from step 3 on, and so on."""
-SEARCHING: Schedule = ((0, 48), (3, 16), (7, 6), (12, 2), (20, 1))
-"""Particles during the search for a plan: fewer, which is faster."""
-
-FIRST_COSTS = (3.0, 4.5, 2.0, 0.8)
-"""The costs of a plan say what it costs if the user is tired of a group: after this slate, and after the next one if
-that gets 1, 2 and 3 clicks on the group."""
-FIRST_SPREAD_OF_COSTS = (0.6, 0.6, 0.5, 0.3)
-_FIRST_SHIFT, _FIRST_SPREAD_OF_SHIFT = 0.5, 0.5
-_FIRST_SPREAD = 0.1
 _MOST_CLICKS = 5
 """On one group in a slate that are told apart."""
 _MOST_ITEMS = 5
@@ -45,15 +34,6 @@ _NEGLIGIBLE = 0.03
 """Groups whose best item is worth less than this share of the best item of all have no cost: they are not shown."""
 _SMALLEST_WEIGHT = 1e-4
 """Particles of a smaller weight are left out of the average."""
-
-
-def first_plan(model: WorldModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where a search for a plan starts, and how far it looks around: ``(5 + size,)`` each."""
-    size = model.items.shape[1]
-    return (
-        np.array([*FIRST_COSTS, _FIRST_SHIFT] + [0.0] * size),
-        np.array([*FIRST_SPREAD_OF_COSTS, _FIRST_SPREAD_OF_SHIFT] + [_FIRST_SPREAD] * size),
-    )
 
 
 class Groups(NamedTuple):
@@ -77,17 +57,24 @@ class WorldModelPolicy(PlansPolicy[WorldModel]):
 
     Args:
         model: A learned world model.
-        plans: See :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`; the shift is one of logits.
+        plans: See :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`. The costs say what it costs if the
+            user is tired of a group: after this slate, and after the next one if that gets 1, 2 and 3 clicks on the
+            group. The shift is one of logits.
         schedule: How many particles the belief has from which step on.
     """
 
     kind = KIND
     model_class = WorldModel
+    acting = ((0, 256), (3, 64), (8, 24), (15, 8), (30, 1))
+    searching = ((0, 48), (3, 16), (7, 6), (12, 2), (20, 1))
+    first_costs = (3.0, 4.5, 2.0, 0.8, 0.5)
+    first_spread = (0.6, 0.6, 0.5, 0.3, 0.5, 0.1)
 
-    def __init__(self, model: WorldModel, plans: NDArray[np.float64], schedule: Schedule = ACTING) -> None:
-        belief = ParticleBelief(model, schedule)
-        super().__init__(model, plans, belief)
-        self._numbers = belief.numbers
+    def __init__(
+        self, model: WorldModel, plans: NDArray[np.float64], schedule: Schedule | None = None
+    ) -> None:
+        super().__init__(model, plans, schedule)
+        self._numbers = cast(ParticleBelief, self._belief).numbers
         self._groups = _groups(model)
         self._worths = Worths(
             np.ascontiguousarray(self.plans[:, NUM_COSTS + 1 :] @ model.items.T, dtype=np.float32),
@@ -95,6 +82,10 @@ class WorldModelPolicy(PlansPolicy[WorldModel]):
             self.plans[:, NUM_COSTS].copy(),
         )
         self._order = np.argsort(-model.examination, kind="stable")
+
+    @staticmethod
+    def _follows(model: WorldModel, schedule: Schedule) -> ParticleBelief:
+        return ParticleBelief(model, schedule)
 
     def _fill(self, belief: BeliefState, plans: NDArray[np.int64], slates: NDArray[np.int64]) -> None:
         _fill_slates(

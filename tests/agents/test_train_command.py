@@ -18,6 +18,7 @@ from gems_gym.rankers import GemsRanker
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.sac import SACAgent
 from gems_gym_agents.training_world import dataset_world
+from gems_gym_agents.user_model.agent import PlannerAgent
 from gems_gym_agents.user_model.options import SEARCH_STEPS
 from tests.datasets.small_world import WORLD, collect_latents, small_belief, small_ranker
 
@@ -219,11 +220,11 @@ def test_steps_may_be_left_out_where_the_recipe_says_them(run, monkeypatch):
     assert "--steps is missing: the recipe of agent 'sac' does not say" in " ".join(err.split())
     asked = []
 
-    def stop(*_, steps, **__):
+    def stop(self, users, run, steps, *_):
         asked.append(steps)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gems_gym_agents.user_model.agent.train_planner", stop)
+    monkeypatch.setattr(PlannerAgent, "_train", stop)
     code, _, _ = run("train", "planner", "--env", "GemsSlate-diffuse_mix-v0", "--out", "x")
     assert (code, asked) == (130, [SEARCH_STEPS])
 

@@ -9,7 +9,7 @@ import pytest
 import gems_gym  # noqa: F401 - registers the environments
 from gems_gym.datasets import collect
 from gems_gym_agents.user_model.model import Rules, UserModel
-from gems_gym_agents.user_model.planner import PlannerPolicy, first_plan
+from gems_gym_agents.user_model.planner import PlannerPolicy
 
 ENV = "GemsSlate-diffuse_topdown-v0"
 USERS, SESSIONS = 1_000, 256
@@ -27,7 +27,7 @@ def planner():
     rules = Rules(boredom_threshold=5, memory=10, window=5, timeout=5)
     prior = env.simulator.users.preference.astype(float)
     model = UserModel(world.items, world.item_topics, 2, world.propensities, 100.0, 0.9, rules, prior)
-    return PlannerPolicy(model, first_plan(model))
+    return PlannerPolicy(model, PlannerPolicy.search_start(model)[0])
 
 
 @pytest.fixture

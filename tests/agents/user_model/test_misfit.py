@@ -16,7 +16,7 @@ from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log
 from gems_gym_agents.user_model.misfit import Misfit
 from gems_gym_agents.user_model.model import UserModel
 from gems_gym_agents.user_model.options import PlannerOptions
-from gems_gym_agents.user_model.planner import PlannerPolicy, first_plan
+from gems_gym_agents.user_model.planner import PlannerPolicy
 from gems_gym_agents.user_model.training import learn_model
 from tests.agents.user_model.other_worlds import KINDS, OtherUsers
 from tests.agents.user_model.small_world import WORLD, true_model, truth
@@ -66,7 +66,9 @@ def test_a_cascade_is_noticed_whatever_the_propensities() -> None:
 def test_users_of_another_kind_are_noticed_when_all_is_learned(kind: str) -> None:
     options = PlannerOptions(exploration_sessions=3072, atoms=64)
     users = SlateUsers(OtherUsers(1024, kind, **WORLD))
-    model = learn_model(options, users, truth()[0], 2, np.random.SeedSequence(0), 0, progress=False)
+    model = learn_model(
+        options, users, truth()[0].reshape(-1, 5, 2), np.random.SeedSequence(0), 0, progress=False
+    )
     assert model.misfit is not None
     assert model.misfit.found, model.misfit
 
@@ -74,7 +76,7 @@ def test_users_of_another_kind_are_noticed_when_all_is_learned(kind: str) -> Non
 def test_a_model_keeps_what_it_misses(tmp_path: Path) -> None:
     model = true_model()
     assert model.misfit is None
-    assert PlannerPolicy(model, first_plan(model)).caution is None
+    assert PlannerPolicy(model, PlannerPolicy.search_start(model)[0]).caution is None
     for missed, found in ((0.02, False), (0.2, True)):
         misfit = Misfit(
             sessions=9, by_position=-0.4, by_model=-0.3, by_flexible=-0.2, missed=missed, missed_error=0.01,
@@ -84,7 +86,9 @@ def test_a_model_keeps_what_it_misses(tmp_path: Path) -> None:
         read = UserModel.load(tmp_path / "model.safetensors")
         assert read.misfit == misfit
         assert misfit.found == found
-        assert PlannerPolicy(read, first_plan(read)).caution == (misfit.text if found else None)
+        assert PlannerPolicy(read, PlannerPolicy.search_start(read)[0]).caution == (
+            misfit.text if found else None
+        )
     assert "misses 20.0 % (± 2.0)" in misfit.text
     assert "clicks above on the same slate (10 %)" in misfit.text
     assert not replace(misfit, missed=0.04).found  # it may be chance

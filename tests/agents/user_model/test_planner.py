@@ -11,7 +11,7 @@ from gems_gym.artifacts import ArtifactError
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.user_model.belief import ParticleBelief
 from gems_gym_agents.user_model.logs import SlateUsers
-from gems_gym_agents.user_model.planner import ACTING, PlannerPolicy, first_plan
+from gems_gym_agents.user_model.planner import PlannerPolicy
 from gems_gym_agents.user_model.search import play
 from tests.agents.user_model.small_world import OnlySlates, make_users, true_model, truth
 
@@ -29,7 +29,7 @@ def greedy(plan: np.ndarray) -> np.ndarray:
 
 def test_planning_beats_not_planning() -> None:
     """The same belief, the same model; only boredom costs nothing in the second."""
-    model, plan = true_model(), first_plan(true_model())
+    model, plan = true_model(), PlannerPolicy.search_start(true_model())[0]
     planned, not_planned = returns(PlannerPolicy(model, plan)), returns(PlannerPolicy(model, greedy(plan)))
     difference = planned - not_planned
     assert difference.mean() > 3 * difference.std() / len(difference) ** 0.5
@@ -39,7 +39,7 @@ def test_the_belief_finds_the_user() -> None:
     model = true_model()
     env = make_users(100)
     users = SlateUsers(env)
-    policy = PlannerPolicy(model, first_plan(model))
+    policy = PlannerPolicy(model, PlannerPolicy.search_start(model)[0])
     seeds = user_seeds("validation", 0, 100)
     shown, state = users.open(seeds), policy.open(seeds)
     errors = []
@@ -79,7 +79,7 @@ def test_a_belief_that_clicks_prove_wrong_is_half_given_up() -> None:
 
 
 def test_a_users_slates_are_the_same_whoever_is_served() -> None:
-    policy = PlannerPolicy(true_model(), first_plan(true_model()))
+    policy = PlannerPolicy(true_model(), PlannerPolicy.search_start(true_model())[0])
     seeds = user_seeds("validation", 0, 7)
 
     def session(rows: list[int]) -> np.ndarray:
@@ -98,7 +98,7 @@ def test_a_users_slates_are_the_same_whoever_is_served() -> None:
 
 
 def test_an_old_state_is_left_alone() -> None:
-    policy = PlannerPolicy(true_model(), first_plan(true_model()))
+    policy = PlannerPolicy(true_model(), PlannerPolicy.search_start(true_model())[0])
     users, seeds = SlateUsers(make_users(5)), user_seeds("validation", 0, 5)
     shown, state = users.open(seeds), policy.open(seeds)
     for _ in range(3):
@@ -111,7 +111,7 @@ def test_an_old_state_is_left_alone() -> None:
 
 def test_slates_hold_no_item_twice_and_few_of_a_topic() -> None:
     model = true_model()
-    policy = PlannerPolicy(model, first_plan(model))
+    policy = PlannerPolicy(model, PlannerPolicy.search_start(model)[0])
     users, seeds = SlateUsers(make_users(20)), user_seeds("validation", 0, 20)
     shown, state = users.open(seeds), policy.open(seeds)
     for _ in range(10):
@@ -125,7 +125,7 @@ def test_slates_hold_no_item_twice_and_few_of_a_topic() -> None:
 @pytest.mark.parametrize("topics", [np.zeros(100, np.int64), np.arange(100) // 98])
 def test_slates_are_filled_where_few_topics_have_items(topics: np.ndarray) -> None:
     model = replace(true_model(), topics=topics)
-    policy = PlannerPolicy(model, first_plan(model))
+    policy = PlannerPolicy(model, PlannerPolicy.search_start(model)[0])
     users, seeds = SlateUsers(make_users(3)), user_seeds("validation", 0, 3)
     slates, _ = policy.act(policy.open(seeds), users.open(seeds))
     assert all(len(set(slate.tolist())) == 10 for slate in slates)
@@ -137,7 +137,7 @@ def test_nothing_is_read_but_slates_and_clicks() -> None:
     order = np.random.default_rng(0).permutation(len(items))
     model = true_model()
     renamed = replace(model, items=items[order], topics=topics[order])
-    plan = first_plan(model)
+    plan = PlannerPolicy.search_start(model)[0]
     plan[5:] = np.random.default_rng(1).normal(
         0, 0.2, 10
     )  # or else many items are equally good, and ids decide
@@ -148,7 +148,7 @@ def test_nothing_is_read_but_slates_and_clicks() -> None:
 
 
 def test_each_user_has_a_plan_and_batches_do_not_matter() -> None:
-    model, plan = true_model(), first_plan(true_model())
+    model, plan = true_model(), PlannerPolicy.search_start(true_model())[0]
     both, which = PlannerPolicy(model, np.stack([plan, greedy(plan)])), np.arange(30) % 2
     seeds = user_seeds("validation", 0, 30)
     users = SlateUsers(make_users(30))
@@ -160,7 +160,7 @@ def test_each_user_has_a_plan_and_batches_do_not_matter() -> None:
 
 
 def test_a_file_holds_the_whole_policy(tmp_path: Path) -> None:
-    policy = PlannerPolicy(true_model(), first_plan(true_model()))
+    policy = PlannerPolicy(true_model(), PlannerPolicy.search_start(true_model())[0])
     sha256 = policy.save(tmp_path / "policy.safetensors")
     read = PlannerPolicy.load(tmp_path / "policy.safetensors")
     assert read.sha256 == policy.sha256 == sha256
@@ -180,7 +180,7 @@ def test_beliefs_without_resampling_only_weigh() -> None:
     state = belief.update(state, shown["slate"], shown["clicks"].astype(np.int64))
     assert state.particles.shape == (1, 512, 10)
     assert state.log_weights.max(axis=1).tolist() == [0.0] * 4
-    resampled = ParticleBelief(model, ACTING, np.random.default_rng(0))
+    resampled = ParticleBelief(model, PlannerPolicy.acting, np.random.default_rng(0))
     assert resampled.update(
         resampled.initial(4), shown["slate"], shown["clicks"].astype(np.int64)
     ).particles.shape == (

@@ -10,7 +10,7 @@ from gems_gym.simulator import resolve_world
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.user_model.belief import ParticleBelief
 from gems_gym_agents.user_model.logs import SlateUsers
-from gems_gym_agents.user_model.planner import PlannerPolicy, first_plan
+from gems_gym_agents.user_model.planner import PlannerPolicy
 from gems_gym_agents.user_model.search import play
 from gems_gym_agents.user_model.truth import UserKnowingPlanner, true_user_model
 
@@ -91,7 +91,7 @@ def test_a_planner_that_knows_its_users_earns_more() -> None:
     config, catalog = resolve_world("focused_mix", None, SMALL | {"episode_length": 20})
     env = SlateVectorEnv(200, config, catalog.item_embeddings, autoreset_mode="disabled")
     model, seeds = true_user_model(config, catalog, atoms=64), user_seeds("validation", 0, 200)
-    plan = first_plan(model)
+    plan = PlannerPolicy.search_start(model)[0]
     guessing = play(SlateUsers(env), PlannerPolicy(model, plan), seeds)
     knowing = play(SlateUsers(env), UserKnowingPlanner(model, plan, env.simulator), seeds)
     gained = knowing - guessing

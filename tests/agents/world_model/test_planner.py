@@ -12,13 +12,13 @@ from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.planner import PlannerPolicy
 from gems_gym_agents.user_model.search import play
-from gems_gym_agents.world_model.planner import WorldModelPolicy, first_plan
+from gems_gym_agents.world_model.planner import WorldModelPolicy
 from tests.agents.user_model.small_world import make_users, true_model
 from tests.agents.world_model.small_model import small_model
 
 
 def first() -> np.ndarray:
-    return first_plan(small_model())[0]
+    return PlannerPolicy.search_start(small_model())[0][0]
 
 
 def returns(policy: WorldModelPolicy) -> np.ndarray:

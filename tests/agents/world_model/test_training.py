@@ -5,18 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from gems_gym.artifacts.unfinished import is_unfinished
 from gems_gym.policies import make_policy
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import evaluate
-from gems_gym_agents.user_model import search
 from gems_gym_agents.world_model import training
 from gems_gym_agents.world_model.agent import WorldModelPlannerAgent
-from gems_gym_agents.world_model.planner import WorldModelPolicy
-from tests.agents.user_model.small_world import OnlySlates, make_users
+from tests.agents.user_model.small_world import make_users
+from tests.agents.whole_planners import check_learns_from_clicks_alone, check_resumes
 
 SMALL: dict[str, Any] = {
     "embedding_size": 10, "random_sessions": 65_536, "random_length": 3, "exploration_sessions": 3072,
@@ -48,43 +45,14 @@ def test_it_learns(agent: WorldModelPlannerAgent) -> None:
 
 @pytest.mark.slow
 def test_it_learns_from_clicks_alone(agent: WorldModelPlannerAgent) -> None:
-    """The same, bit for bit, from an environment that shows nothing else, to another number of users."""
-    hidden = fitted(OnlySlates(300))
-    np.testing.assert_array_equal(hidden.policy.plans, agent.policy.plans)
-    np.testing.assert_array_equal(hidden.policy.model.items, agent.policy.model.items)
+    check_learns_from_clicks_alone(fitted, agent)
 
 
 @pytest.mark.slow
 def test_an_interrupted_training_resumes_with_the_same_result(
     agent: WorldModelPlannerAgent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*arguments: Any, **named: Any) -> Any:
-        raise InterruptedError
-
-    def interrupted(module: Any, name: str, how: Any = stop) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(module, name, how)
-            with pytest.raises(InterruptedError):
-                fitted(directory=tmp_path)
-        assert is_unfinished(tmp_path)
-
-    interrupted(training, "learn_model")
-    interrupted(training, "search_policy")
-    with pytest.raises(ValueError, match="seed=0 .now 1."):
-        fitted(directory=tmp_path, seed=1)
-    moved = search._moved
-
-    def stop_after_one(state: search.SearchState, *arguments: Any) -> search.SearchState:
-        return moved(state, *arguments) if state.generation == 0 else stop()
-
-    interrupted(search, "_moved", stop_after_one)
-    resumed = fitted(directory=tmp_path)
-    np.testing.assert_array_equal(resumed.policy.plans, agent.policy.plans)
-    resumed.save(tmp_path)
-    assert not is_unfinished(tmp_path)
-    read = WorldModelPlannerAgent.load(tmp_path)
-    assert isinstance(read, WorldModelPolicy)
-    np.testing.assert_array_equal(read.plans, agent.policy.plans)
+    check_resumes(fitted, agent, training, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
