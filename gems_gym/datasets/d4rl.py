@@ -17,7 +17,8 @@ from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.common.files import scratch_folder
 from gems_gym.common.progress import track
-from gems_gym.datasets.d4rl_file import D4rlFile, adapt
+from gems_gym.datasets.d4rl_adapt import adapt
+from gems_gym.datasets.d4rl_file import D4rlFile
 from gems_gym.datasets.reader import (
     OF_ONE_FILE,
     carried_metadata,
