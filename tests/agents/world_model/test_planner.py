@@ -18,7 +18,7 @@ from tests.agents.world_model.small_model import small_model
 
 
 def first() -> np.ndarray:
-    return PlannerPolicy.search_start(small_model())[0][0]
+    return WorldModelPolicy.search_start(small_model())[0]
 
 
 def returns(policy: WorldModelPolicy) -> np.ndarray:
