@@ -16,7 +16,7 @@ from gems_gym.common.machine import check_out_folder
 from gems_gym.registration import latent_environment_ids
 from gems_gym_agents.base import DivergedError
 
-_STEPS = {"sac": 300_000, "planner": 8_448_000}
+_STEPS = {"sac": 300_000, "planner": 6_336_000}
 
 
 @checked_arguments
@@ -37,7 +37,7 @@ def levels(
     steps: Annotated[
         Count | None,
         typer.Option(
-            help="Interactions of each training; if not given 300,000, of the planner's search 8,448,000."
+            help="Interactions of each training; if not given 300,000, of the planner's search 6,336,000."
         ),
     ] = None,
     seed: options.RandomSeed = 0,

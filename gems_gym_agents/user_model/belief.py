@@ -1,5 +1,9 @@
 """What is thought of each user: particles, weighted by how well they explain the clicks.
 
+Until the first click a user is one of the prior's vectors, and all of these are weighed by what was not clicked: if
+there were but a handful, silence could prove all of them wrong, and the user would never be found. From the first click
+on there are fewer particles, which drift as users do.
+
 The belief is a function of what was shown and clicked. The little noise that keeps particles apart comes from one
 table, the same for all users, so a user's belief has the same bits whoever is served at the same time.
 """
@@ -9,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.compilation import compiled, compiled_with
+from gems_gym.common.compilation import compiled, compiled_with, inlined
+from gems_gym_agents.user_model.axes import block_norms
 from gems_gym_agents.user_model.dynamics import (
     Dynamics,
     Sessions,
@@ -24,7 +29,10 @@ from gems_gym_agents.user_model.dynamics import (
 from gems_gym_agents.user_model.model import UserModel
 
 Schedule = tuple[tuple[int, int], ...]
-"""(step, particles): from this step on so many particles; steps rise from 0, particles fall."""
+"""(evidence, particles): from so much evidence on so many; evidence rises from 0, particles fall.
+
+Evidence of a user are the slates and the clicks so far: the more is known, the fewer particles are needed.
+"""
 
 _LEAST = 0.02
 """Relevance is taken to be in [_LEAST, 1 − _LEAST], as the model is not quite right."""
@@ -33,21 +41,22 @@ _WITHIN_TOPICS = 0.7
 """Noise of single numbers, against that of whole topics."""
 _NOISE_ROWS = 8192
 _STRIDE = 7919
-_SURPRISE = 6.0
-"""What was thought of a user may be wrong if slates in a row without a click were less likely than e to the minus
-this."""
+_PRIOR_SHARE = 16
+"""Vectors that a user who never clicked may have, for each particle of the first ones."""
+_PRIOR_NOISE = 0.5
+"""Of the copies of the prior's vectors that make up this number."""
 
 
 class BeliefState(NamedTuple):
-    """What is remembered of the sessions of many users, one row a user in every array."""
+    """What is remembered of the sessions of many users, one row a user in every array but the last."""
 
     sessions: Sessions
-    particles: NDArray[
-        np.float64
-    ]  # (num_users, num_particles, size); the prior, (1, num_atoms, size), at first
-    log_weights: NDArray[np.float64]  # (num_users, num_particles), the largest 0
-    surprise: NDArray[np.float64]  # (num_users,), −log likelihood of the slates since the last click
+    num_clicks: NDArray[np.int64]  # (num_users,), those on first slates included
+    counts: NDArray[np.int64]  # (num_users,), particles of each user; those behind have no weight
+    particles: NDArray[np.float64]  # (num_users, most of counts, size)
+    log_weights: NDArray[np.float64]  # (num_users, most of counts), the largest 0
     step: int  # slates seen, the first slate included
+    of_prior: NDArray[np.float64]  # (users without a click, num_atoms), log weights of the prior's vectors
 
 
 class ParticleBelief:
@@ -55,8 +64,7 @@ class ParticleBelief:
 
     Args:
         model: What is known of users at large.
-        schedule: How many particles; the more is known of a user, the fewer are needed. None: the prior's, which stay
-            what they are and are weighed only.
+        schedule: How many particles. None: the prior's, which are weighed and drift, but are never drawn anew.
         rng: Draws the table of noise.
 
     Attributes:
@@ -70,13 +78,26 @@ class ParticleBelief:
         of_topics = np.repeat(rng.standard_normal(shape), model.topic_size, axis=1)
         within = rng.standard_normal((_NOISE_ROWS, model.items.shape[1]))
         self._noise = of_topics + _WITHIN_TOPICS * within  # (rows, size)
+        self._prior = model.prior
+        if schedule is not None and (count := _PRIOR_SHARE * schedule[0][1] - len(model.prior)) > 0:
+            factors = np.exp(_PRIOR_NOISE * np.resize(self._noise, (count, self._noise.shape[1])))
+            copies = np.resize(model.prior, factors.shape) * factors
+            copies /= block_norms(copies, model.topic_size).sum(axis=1, keepdims=True)
+            self._prior = np.concatenate([model.prior, copies])
 
     def initial(self, num_users: int) -> BeliefState:
         """What is thought of users before the first slate: the prior."""
-        prior = self.model.prior
-        sessions = empty_sessions(self.model.dynamics, num_users)
-        log_weights = np.zeros((num_users, len(prior)))
-        return BeliefState(sessions, prior[None], log_weights, np.zeros(num_users), 0)
+        prior = self._prior
+        zeros = np.zeros((num_users, len(prior)))
+        return BeliefState(
+            empty_sessions(self.model.dynamics, num_users),
+            np.zeros(num_users, np.int64),
+            np.full(num_users, len(prior)),
+            np.tile(prior, (num_users if self._schedule is None else 0, 1, 1)),
+            zeros,
+            0,
+            zeros,
+        )
 
     def update(self, state: BeliefState, slates: NDArray[np.int64], clicks: NDArray[np.int64]) -> BeliefState:
         """What is thought after one more slate, and how the users will look at the next.
@@ -87,130 +108,249 @@ class ParticleBelief:
             clicks: Same shape, 0 or 1.
         """
         sessions = Sessions._make(array.copy() for array in state.sessions)
-        particles, log_weights = state.particles.copy(), state.log_weights.copy()
         items, dynamics, step = self.model.items, self.model.dynamics, state.step
-        if self._schedule is None and step == 1:
-            particles = np.repeat(particles, len(slates), axis=0)  # resampling would have done it
-        evidence = _weigh(items, dynamics, sessions, step, particles, log_weights, slates, clicks)
-        surprise = np.where(clicks.any(axis=1), 0.0, state.surprise - evidence)
+        log_weights, of_prior = state.log_weights.copy(), state.of_prior.copy()
+        num_clicks = state.num_clicks + clicks.sum(axis=1)
         if self._schedule is None:
-            return BeliefState(sessions, particles, log_weights, surprise, step + 1)
-        count = next(number for start, number in reversed(self._schedule) if start <= step)
-        count = min(count, particles.shape[1])
-        scale = _LASTING_NOISE + _FIRST_NOISE * np.exp(-step / _NOISE_STEPS)
-        noise = self._noise[(_STRIDE * step + np.arange(count)) % _NOISE_ROWS]
-        factors = np.exp(scale * noise)
-        particles, log_weights = _resample(particles, log_weights, factors, self.model.topic_size)
-        lost = np.flatnonzero(surprise > _SURPRISE)
-        # Few particles that are all wrong never become right by a little noise, so the less likely half is replaced.
-        replaced = lost[:, None], np.argsort(log_weights[lost], axis=1, kind="stable")[:, : count // 2]
-        particles[replaced] = self.model.prior[(count * step + np.arange(count // 2)) % len(self.model.prior)]
-        log_weights[replaced] = 0.0
-        surprise[lost] = 0.0
-        return BeliefState(sessions, particles, log_weights, surprise, step + 1)
+            counts, particles = state.counts, state.particles.copy()
+            _weigh_all(items, dynamics, sessions.bored, particles, log_weights, slates, clicks)
+        else:
+            evidence, numbers = np.array(self._schedule).T
+            counts = numbers[np.searchsorted(evidence, num_clicks + step, side="right") - 1]
+            scale = _LASTING_NOISE + _FIRST_NOISE * np.exp(-step / _NOISE_STEPS)
+            places = (_STRIDE * step + np.arange(counts.max())) % _NOISE_ROWS
+            silent = state.num_clicks == 0
+            # users who never clicked mostly see the same slates
+            shown, which = np.unique(slates[silent], axis=0, return_inverse=True)
+            which = which.reshape(-1)  # numpy 2.0 has a column here
+            of_prior += _evidence(items, dynamics, self._prior, shown, which, clicks[silent])
+            of_prior -= of_prior.max(axis=1, keepdims=True)
+            particles, log_weights = _followed(
+                items,
+                dynamics,
+                self._prior,
+                sessions.bored,
+                state,
+                of_prior,
+                log_weights,
+                counts,
+                np.exp(scale * self._noise[places]),
+                slates,
+                clicks,
+            )
+            of_prior = of_prior[num_clicks[silent] == 0]
+        _advance(items, dynamics, sessions, step, counts, particles, slates, clicks)
+        return BeliefState(sessions, num_clicks, counts, particles, log_weights, step + 1, of_prior)
 
 
 # fastmath: see likelihood.py
-@compiled_with(error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+_fast = compiled_with(error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+
+
+@inlined
+def _chance(
+    dynamics: Dynamics, seen: NDArray[np.float64], particle: NDArray[np.float64], s: int, penalty: float
+) -> float:
+    """Probability that a user clicks on the item that they see at position ``s``."""
+    score = 0.0
+    for d in range(particle.shape[0]):
+        score += seen[d] * particle[d]
+    relevance = _LEAST + (1.0 - 2.0 * _LEAST) * logistic(score, dynamics.slope)
+    chance: float = relevance * dynamics.propensities[s] / penalty
+    return chance
+
+
+_FACTORS = 32
+"""So many probabilities of clicks are multiplied before a logarithm is taken: no product is too small for a float."""
+
+
+@_fast
+def _evidence(
+    items: NDArray[np.float64],
+    dynamics: Dynamics,
+    prior: NDArray[np.float64],
+    shown: NDArray[np.int64],
+    which: NDArray[np.int64],
+    clicks: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Log likelihood of clicks of users who have not clicked before, by each vector of the prior.
+
+    Args:
+        items: The model's.
+        dynamics: Likewise.
+        prior: Likewise.
+        shown: Slates, ``(num_slates, slate_size)``.
+        which: Which of them each user has seen, ``(num_users,)``.
+        clicks: ``(num_users, slate_size)``.
+
+    Returns:
+        ``(num_users, num_atoms)``.
+    """
+    num_slates, slate_size = shown.shape
+    chances = np.empty((num_slates, slate_size, len(prior)))
+    counts = np.zeros(dynamics.num_topics, np.int64)
+    for n in range(num_slates):
+        penalty = penalty_of(dynamics, shown[n], counts)
+        for s in range(slate_size):
+            for p in range(len(prior)):
+                chances[n, s, p] = _chance(dynamics, items[shown[n, s]], prior[p], s, penalty)
+    found = np.zeros((len(which), len(prior)))
+    likelihood = np.empty(len(prior))
+    for u in range(len(which)):
+        for s in range(slate_size):
+            if s % _FACTORS == 0:
+                likelihood[:] = 1.0
+            if clicks[u, s]:
+                likelihood *= chances[which[u], s]
+            else:
+                likelihood *= 1.0 - chances[which[u], s]
+            if s % _FACTORS == _FACTORS - 1 or s == slate_size - 1:
+                found[u] += np.log(likelihood)
+    return found
+
+
+@_fast
 def _weigh(
     items: NDArray[np.float64],
     dynamics: Dynamics,
-    sessions: Sessions,
-    step: int,
+    bored: NDArray[np.bool_],
+    particles: NDArray[np.float64],
+    log_weights: NDArray[np.float64],
+    slate: NDArray[np.int64],
+    clicks: NDArray[np.int64],
+) -> None:
+    """Weigh the particles of one user, ``(num_particles, size)``, by the clicks on a slate."""
+    num_particles, size = particles.shape
+    seen = np.empty((slate.shape[0], size))  # items with boring topics at zero
+    for s in range(slate.shape[0]):
+        for d in range(size):
+            seen[s, d] = 0.0 if bored[d // dynamics.topic_size] else items[slate[s], d]
+    penalty = penalty_of(dynamics, slate, np.zeros(dynamics.num_topics, np.int64))
+    largest = -np.inf
+    for p in range(num_particles):
+        likelihood = 1.0
+        for s in range(slate.shape[0]):
+            chance = _chance(dynamics, seen[s], particles[p], s, penalty)
+            likelihood *= chance if clicks[s] else 1.0 - chance
+            if s % _FACTORS == _FACTORS - 1:
+                log_weights[p] += np.log(likelihood)
+                likelihood = 1.0
+        log_weights[p] += np.log(likelihood)
+        largest = max(largest, log_weights[p])
+    for p in range(num_particles):
+        log_weights[p] -= largest
+
+
+@compiled
+def _weigh_all(
+    items: NDArray[np.float64],
+    dynamics: Dynamics,
+    bored: NDArray[np.bool_],
     particles: NDArray[np.float64],
     log_weights: NDArray[np.float64],
     slates: NDArray[np.int64],
     clicks: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Weigh particles by the clicks, let them drift, and bring the users' boredom to the next slate.
-
-    Returns:
-        Log likelihood of each user's clicks by what was thought before, ``(num_users,)``.
-    """
-    num_users, slate_size = slates.shape
-    num_particles, size = particles.shape[1:]
-    counts = np.zeros(dynamics.num_topics, np.int64)
-    seen = np.empty((slate_size, size))  # items with boring topics at zero
-    evidence = np.empty(num_users)
-    for u in range(num_users):
-        penalty = penalty_of(dynamics, slates[u], counts)
-        for s in range(slate_size):
-            for d in range(size):
-                bored = sessions.bored[u, d // dynamics.topic_size]
-                seen[s, d] = 0.0 if bored else items[slates[u, s], d]
-        row = min(u, particles.shape[0] - 1)
-        largest = -np.inf
-        before = 0.0
-        for p in range(num_particles):
-            before += np.exp(log_weights[u, p])
-            likelihood = 1.0
-            for s in range(slate_size):
-                score = 0.0
-                for d in range(size):
-                    score += seen[s, d] * particles[row, p, d]
-                relevance = _LEAST + (1.0 - 2.0 * _LEAST) * logistic(score, dynamics.slope)
-                chance = relevance * dynamics.propensities[s] / penalty
-                likelihood *= chance if clicks[u, s] else 1.0 - chance
-                if likelihood < 1e-200:  # long slates
-                    log_weights[u, p] += np.log(likelihood)
-                    likelihood = 1.0
-            log_weights[u, p] += np.log(likelihood)
-            largest = max(largest, log_weights[u, p])
-            if step > 0:
-                drift(dynamics.omega, dynamics.topic_size, particles[u, p], items, slates[u], clicks[u])
-        after = 0.0
-        for p in range(num_particles):
-            log_weights[u, p] -= largest
-            after += np.exp(log_weights[u, p])
-        evidence[u] = largest + np.log(after / before)
-        log_clicks(dynamics, sessions, u, step, slates[u], clicks[u])
-        advance_boredom(dynamics, sessions, u, counts)
-    return evidence
+) -> None:
+    """Weigh every user's particles, ``(num_users, num_particles, size)``."""
+    for u in range(slates.shape[0]):
+        _weigh(items, dynamics, bored[u], particles[u], log_weights[u], slates[u], clicks[u])
 
 
 @compiled
-def _resample(
-    particles: NDArray[np.float64],
+def _followed(
+    items: NDArray[np.float64],
+    dynamics: Dynamics,
+    prior: NDArray[np.float64],
+    bored: NDArray[np.bool_],
+    state: BeliefState,
+    of_prior: NDArray[np.float64],
     log_weights: NDArray[np.float64],
+    counts: NDArray[np.int64],
     factors: NDArray[np.float64],
-    topic_size: int,
+    slates: NDArray[np.int64],
+    clicks: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draw particles anew, systematically, where few of them hold most of the weight or their number changes.
+    """Weigh the particles of users who have clicked before, and draw everyone's; weights of those before are changed.
 
     Args:
-        particles: ``(num_users, num_before, size)``, or the same for all users, ``(1, num_before, size)``.
-        log_weights: ``(num_users, num_before)``.
-        factors: ``(num_after, size)``: each particle drawn is multiplied by its row.
-        topic_size: Numbers in a block.
+        items: The model's.
+        dynamics: Likewise.
+        prior: Likewise.
+        bored: ``(num_users, num_topics)``.
+        state: What was thought.
+        of_prior: Log weights of the prior's vectors, after this slate, for users who had not clicked before it.
+        log_weights: Those of particles.
+        counts: How many particles each user has from now on.
+        factors: ``(most of counts, size)``: each particle drawn is multiplied by its row.
+        slates: ``(num_users, slate_size)``.
+        clicks: Same shape.
 
     Returns:
         Particles and logarithms of their weights.
     """
-    num_users, before = log_weights.shape
-    size = particles.shape[2]
-    after = factors.shape[0]
-    drawn = np.empty((num_users, after, size))
-    drawn_weights = np.zeros((num_users, after))
-    weights = np.empty(before)
+    num_users, size = slates.shape[0], items.shape[1]
+    most = factors.shape[0]
+    drawn = np.zeros((num_users, most, size))
+    drawn_weights = np.full((num_users, most), -np.inf)
+    silent = 0
     for u in range(num_users):
-        total = 0.0
-        squares = 0.0
-        for p in range(before):
-            weights[p] = np.exp(log_weights[u, p])
-            total += weights[p]
-            squares += weights[p] * weights[p]
-        row = min(u, particles.shape[0] - 1)
-        if before == after and total * total > 0.5 * after * squares:
-            drawn[u] = particles[row]
-            drawn_weights[u] = log_weights[u]
-            continue
-        reached = 0.0
-        source = -1
-        for p in range(after):
-            while source < 0 or (reached <= (p + 0.5) / after and source < before - 1):
-                source += 1
-                reached += weights[source] / total
-            for d in range(size):
-                drawn[u, p, d] = particles[row, source, d] * factors[p, d]
-            normalise(drawn[u, p], topic_size)
+        n = counts[u]
+        if state.num_clicks[u] == 0:
+            _draw(prior, of_prior[silent], factors, dynamics.topic_size, drawn[u, :n], drawn_weights[u, :n])
+            silent += 1
+        else:
+            before = state.counts[u]
+            particles, weights = state.particles[u, :before], log_weights[u, :before]
+            _weigh(items, dynamics, bored[u], particles, weights, slates[u], clicks[u])
+            _draw(particles, weights, factors, dynamics.topic_size, drawn[u, :n], drawn_weights[u, :n])
     return drawn, drawn_weights
+
+
+@inlined
+def _draw(
+    particles: NDArray[np.float64],
+    log_weights: NDArray[np.float64],
+    factors: NDArray[np.float64],
+    topic_size: int,
+    drawn: NDArray[np.float64],
+    drawn_weights: NDArray[np.float64],
+) -> None:
+    """Draw one user's particles anew, systematically, where few hold most of the weight or their number changes."""
+    before, after = particles.shape[0], drawn.shape[0]
+    weights = np.exp(log_weights)
+    total = weights.sum()
+    if before == after and total * total > 0.5 * after * (weights * weights).sum():
+        drawn[:] = particles
+        drawn_weights[:] = log_weights
+        return
+    drawn_weights[:] = 0.0
+    reached = 0.0
+    source = -1
+    for p in range(after):
+        while source < 0 or (reached <= (p + 0.5) / after and source < before - 1):
+            source += 1
+            reached += weights[source] / total
+        for d in range(particles.shape[1]):
+            drawn[p, d] = particles[source, d] * factors[p, d]
+        normalise(drawn[p], topic_size)
+
+
+@compiled
+def _advance(
+    items: NDArray[np.float64],
+    dynamics: Dynamics,
+    sessions: Sessions,
+    step: int,
+    num_particles: NDArray[np.int64],
+    particles: NDArray[np.float64],
+    slates: NDArray[np.int64],
+    clicks: NDArray[np.int64],
+) -> None:
+    """Let particles drift by clicks, and bring the users' boredom to the next slate."""
+    counts = np.zeros(dynamics.num_topics, np.int64)
+    for u in range(slates.shape[0]):
+        if step > 0:
+            for p in range(num_particles[u]):
+                drift(dynamics.omega, dynamics.topic_size, particles[u, p], items, slates[u], clicks[u])
+        log_clicks(dynamics, sessions, u, step, slates[u], clicks[u])
+        advance_boredom(dynamics, sessions, u, counts)

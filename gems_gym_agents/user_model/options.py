@@ -13,7 +13,7 @@ HELD_OUT = 1024
 Sessions = Annotated[int, Interval(ge=1, le=USERS_PER_SEED // 2 - HELD_OUT)]
 """Sessions of a log: the random and the exploring ones share a block of users."""
 
-SEARCH_STEPS = 8_448_000
+SEARCH_STEPS = 6_336_000
 """Interactions of the search for a plan in the recipe."""
 
 

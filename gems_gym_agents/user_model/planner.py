@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
 from gems_gym_agents.user_model.belief import BeliefState, ParticleBelief, Schedule
-from gems_gym_agents.user_model.dynamics import THRESHOLD, Sessions
+from gems_gym_agents.user_model.dynamics import THRESHOLD
 from gems_gym_agents.user_model.model import UserModel
 from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
 
@@ -63,13 +63,13 @@ class PlannerPolicy(PlansPolicy[UserModel]):
             a topic increases when its clicks in memory reach the boredom threshold minus 2, minus 1, plus 0, and plus
             1; the click after these costs as much as the last of them, any later one nothing. The shift of relevance
             is in hundredths of a score.
-        schedule: How many particles the belief has from which step on.
+        schedule: How many particles the belief has, see :data:`~gems_gym_agents.user_model.belief.Schedule`.
     """
 
     kind = KIND
     model_class = UserModel
-    acting = ((0, 256), (3, 64), (8, 24), (15, 8))
-    searching = ((0, 48), (3, 16), (7, 6), (12, 2))
+    acting = ((0, 256), (8, 64), (24, 24), (48, 8))
+    searching = ((0, 48), (8, 16), (20, 6), (36, 2))
     first_costs = (0.0, 1.2, 2.6, 0.6, 0.0)
     first_spread = (0.2, 0.4, 0.6, 0.4, 0.3, 0.2)
 
@@ -109,9 +109,7 @@ class PlannerPolicy(PlansPolicy[UserModel]):
             self._order,
             self._newest,
             plans,
-            belief.sessions,
-            belief.particles,
-            belief.log_weights,
+            belief,
             slates,
         )
 
@@ -182,9 +180,7 @@ def _fill_slates(
     order: NDArray[np.int64],
     newest: int,
     plans: NDArray[np.int64],
-    sessions: Sessions,
-    particles: NDArray[np.float64],
-    log_weights: NDArray[np.float64],
+    belief: BeliefState,
     slates: NDArray[np.int64],
 ) -> None:
     """Fill the slate of every user.
@@ -197,12 +193,11 @@ def _fill_slates(
         order: Positions in falling order of propensity, ``(slate_size,)``.
         newest: How many of the newest clicks in memory count.
         plans: Which plan serves each user, ``(num_users,)``.
-        sessions: Boredom and remembered clicks of the users.
-        particles: Possible vectors of each user, ``(num_users, num_particles, size)``.
-        log_weights: Their log weights, ``(num_users, num_particles)``.
+        belief: What is thought of the users.
         slates: The result is written here, ``(num_users, slate_size)``.
     """
-    num_users, num_items = particles.shape[0], catalogue.ids.shape[0]
+    num_users, num_items = slates.shape[0], catalogue.ids.shape[0]
+    sessions = belief.sessions
     num_topics, num_counts = sessions.bored.shape[1], worths.costs.shape[1]
     scores = np.empty(num_items, np.float32)
     relevance = np.empty(num_items, np.float32)
@@ -213,14 +208,14 @@ def _fill_slates(
     chances = np.empty((num_topics, num_counts))  # probability that a topic has 0, 1, ... clicks in memory
     increases = np.empty(num_topics)  # expected increase of a topic's cost by one more click
     for u in range(num_users):
-        plan = plans[u]
+        plan, num_particles = plans[u], belief.counts[u]
         _expected_relevance(
             catalogue,
             slope,
             worths.threshold[plan],
             sessions.bored[u],
-            particles[u],
-            log_weights[u],
+            belief.particles[u, :num_particles],
+            belief.log_weights[u, :num_particles],
             scores,
             relevance,
         )

@@ -75,12 +75,12 @@ class PlansPolicy(abc.ABC, Generic[AModel]):
         plans: One plan, float64 ``(5 + size,)``, for item vectors of ``size`` numbers: four costs, of which negative
             ones count as 0, a shift of relevance, and w. Or several, ``(num_plans, 5 + size)``, which can serve
             different users at the same time.
-        schedule: How many particles the belief has from which step on; :attr:`acting` if None.
+        schedule: How many particles the belief has, fewer the more is known; :attr:`acting` if None.
 
     Attributes:
         kind: Of its files.
         model_class: Of the model.
-        acting: How many particles the belief has from which step on.
+        acting: How many particles the belief has, fewer the more is known.
         searching: The same during the search for a plan: fewer, which is faster.
         first_costs: Costs and shift that a search starts from; w starts at 0.
         first_spread: How far it looks around them; the last number is that of w.

@@ -48,15 +48,16 @@ def _predict(
     found: NDArray[np.float64],
 ) -> None:
     """Write the probability of a click on each slot of each user's next slate, ``(num_users, slate_size)``."""
-    num_users, num_particles, size = state.particles.shape
+    size = state.particles.shape[2]
     counts = np.zeros(dynamics.num_topics, np.int64)
-    seen = np.empty((num_particles, size))  # the user as each particle has it, with boring topics at zero
-    for u in range(num_users):
+    seen = np.empty(state.particles.shape[1:])  # the user as each particle has it, with boring topics at zero
+    for u in range(slates.shape[0]):
+        num_particles = state.counts[u]
         for p in range(num_particles):
             for d in range(size):
                 bored = state.sessions.bored[u, d // dynamics.topic_size]
                 seen[p, d] = 0.0 if bored else state.particles[u, p, d]
-        weights = np.exp(state.log_weights[u])
+        weights = np.exp(state.log_weights[u, :num_particles])
         weights /= weights.sum()
         penalty = penalty_of(dynamics, slates[u], counts)
         for s in range(slates.shape[1]):

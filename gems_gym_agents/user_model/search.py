@@ -1,6 +1,9 @@
-"""Search for a plan by playing: the cross-entropy method, all candidates of a generation side by side.
+"""Search for a plan by playing: an evolution strategy with antithetic pairs.
 
-Every candidate of a generation serves the same users with the same randomness, as many more as the search gets finer.
+A generation draws pairs of plans around the centre, each with its mirror image. Both of a pair serve the same users
+with the same randomness, and each pair others, so the difference of their clicks says which way is better. The centre
+goes along the mean of the pairs' directions, weighted by these differences in units of their spread (Salimans and
+others 2017, arXiv 1703.03864; the unit as in Mania and others 2018, arXiv 1803.07055).
 """
 
 from collections.abc import Callable, Mapping
@@ -13,44 +16,16 @@ from numpy.typing import NDArray
 from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.common.progress import track
 from gems_gym.rollouts import user_batches
-from gems_gym.user_splits import user_seeds
+from gems_gym.user_splits import USERS_PER_SEED, user_seeds
 from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.plans_policy import AModel, PlansPolicy
 
-_CANDIDATES, _ELITE = 20, 6
-_KEEP_CENTRE, _KEEP_SPREAD, _WIDEN = 0.2, 0.65, 1.15
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Some generations of a search.
-
-    Attributes:
-        generations: How many.
-        users: That each candidate serves.
-        kept: Whether the result is the mean of these generations' centres, and of others that are kept.
-    """
-
-    generations: int
-    users: int
-    kept: bool = False
-
-
-_SHARES = ((64, 0.24), (128, 0.33), (256, 0.43))
-"""Users that a candidate of a phase serves, and the phase's share of all interactions."""
-
-
-def phases_of(steps: int, session_length: int) -> tuple[Phase, ...]:
-    """The phases of a search: few users at first, which finds the way fast, and many in the end.
-
-    Args:
-        steps: Interactions (users times steps) of all.
-        session_length: Steps of a session.
-    """
-    return tuple(
-        Phase(max(round(share * steps / (_CANDIDATES * users * session_length)), 1), users, users == 256)
-        for users, share in _SHARES
-    )
+_PAIRS, _USERS = 44, 16
+"""Of a generation, and that each of a pair serves."""
+_STEP, _LAST_SPREAD = 2.0, 0.4
+"""How far the centre goes where all pairs agree, in units of the spread; what is left of that in the end."""
+_KEPT_SHARE = 0.35
+"""The result is the mean of the centres of so many of the generations, the last ones."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +35,7 @@ class SearchState:
     Attributes:
         generation: How many are done.
         centre: float64, as long as a plan.
-        spread: Same shape.
+        spread: Same shape: how far the first generation looks.
         total: Same shape, sum of the centres that are kept.
         rng: State of the generator that draws candidates, JSON types only.
     """
@@ -97,6 +72,16 @@ _KEPT = "search"
 _ARRAYS = ("centre", "spread", "total")
 
 
+def num_generations(steps: int, session_length: int) -> int:
+    """How many generations a search has, at least one.
+
+    Args:
+        steps: Interactions (users times steps) of all.
+        session_length: Steps of a session.
+    """
+    return max(round(steps / (2 * _PAIRS * _USERS * session_length)), 1)
+
+
 def search_plan(
     policy_class: type[PlansPolicy[AModel]],
     model: AModel,
@@ -115,7 +100,7 @@ def search_plan(
         model: Learned; its metadata say how long a session is (``session_length``).
         users: Of the world.
         seed: Block of training users.
-        steps: Interactions (users times steps); whole generations of candidates are played.
+        steps: Interactions (users times steps); whole generations are played.
         state: From :meth:`SearchState.start`, or what an interrupted search kept.
         keep: Called after each generation.
         progress: Whether to show a progress bar on stderr.
@@ -123,28 +108,31 @@ def search_plan(
     Returns:
         float64 ``(5 + size,)``, see :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`.
     """
-    phases = phases_of(steps, model.metadata["session_length"])
+    generations = num_generations(steps, model.metadata["session_length"])
+    first_kept = generations - max(round(_KEPT_SHARE * generations), 1)
     rng = np.random.default_rng()
     rng.bit_generator.state = state.rng
-    total = sum(_CANDIDATES * one.generations * one.users for one in phases)
-    with track("searching a plan", total, progress) as advance:
-        generation = met = 0
-        for phase in phases:
-            for _ in range(phase.generations):
-                if generation >= state.generation:  # not done before the interruption
-                    candidates = _drawn(state, rng)
-                    seeds = user_seeds("training", seed, phase.users, met) * _CANDIDATES
-                    which = np.repeat(np.arange(_CANDIDATES), phase.users)
-                    policy = policy_class(model, candidates, policy_class.searching)
-                    clicks = play(users, policy, seeds, which)
-                    scores = clicks.reshape(_CANDIDATES, -1).mean(axis=1)
-                    elite = candidates[np.argsort(-scores, kind="stable")[:_ELITE]]
-                    state = _moved(state, elite, phase.kept, rng)
-                    keep(state)
-                generation, met = generation + 1, met + phase.users
-                advance(_CANDIDATES * phase.users)
-    kept = sum(one.generations for one in phases if one.kept)
-    return state.total / kept if kept else state.centre
+    which = np.repeat(np.arange(2 * _PAIRS), _USERS)
+    served = _PAIRS * _USERS
+    with track("searching a plan", generations, progress) as advance:
+        advance(state.generation)
+        for generation in range(state.generation, generations):
+            spread = state.spread * _LAST_SPREAD ** (generation / generations)
+            directions = rng.standard_normal((_PAIRS, len(spread)))
+            candidates = state.centre + spread * np.concatenate([directions, -directions])
+            start = generation % (USERS_PER_SEED // 2 // served) * served
+            met = user_seeds("training", seed, served, start)
+            policy = policy_class(model, candidates, policy_class.searching)
+            clicks = play(users, policy, met + met, which).reshape(2, _PAIRS, _USERS)
+            better = (clicks[0] - clicks[1]).mean(axis=1)  # (pairs,)
+            differ = better.std()
+            way = better @ directions / (_PAIRS * differ) if differ > 0 else np.zeros(len(spread))
+            centre = state.centre + _STEP * spread * way
+            total = state.total + centre if generation >= first_kept else state.total
+            state = SearchState(generation + 1, centre, state.spread, total, dict(rng.bit_generator.state))
+            keep(state)
+            advance(1)
+    return state.total / (generations - first_kept)
 
 
 def play(
@@ -174,26 +162,3 @@ def play(
             clicks[first : first + count] += rewards[:count]
         first += count
     return clicks
-
-
-def _drawn(state: SearchState, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A generation of plans, ``(candidates, 5 + size)``, each with its mirror image."""
-    half = rng.standard_normal((_CANDIDATES // 2, len(state.centre)))
-    drawn: NDArray[np.float64] = state.centre + state.spread * np.concatenate([half, -half])
-    return drawn
-
-
-def _moved(
-    state: SearchState,
-    elite: NDArray[np.float64],
-    kept: bool,
-    rng: np.random.Generator,
-) -> SearchState:
-    """The next state: centre and spread go towards those of the elite."""
-    weights = np.linspace(1.0, 0.3, _ELITE)
-    weights /= weights.sum()
-    centre = _KEEP_CENTRE * state.centre + (1.0 - _KEEP_CENTRE) * (weights @ elite)
-    variance = weights @ (elite - centre) ** 2
-    spread = np.sqrt(_KEEP_SPREAD * state.spread**2 + (1.0 - _KEEP_SPREAD) * _WIDEN * variance)
-    total = state.total + centre if kept else state.total
-    return SearchState(state.generation + 1, centre, spread, total, dict(rng.bit_generator.state))

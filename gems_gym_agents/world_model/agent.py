@@ -30,7 +30,7 @@ class WorldModelPlannerAgent(PlanningAgent[WorldModelOptions, WorldModelPolicy])
         >>> import gymnasium, gems_gym
         >>> env = gymnasium.make_vec("GemsSlate-focused_mix-v0", num_envs=1000)
         >>> agent = WorldModelPlannerAgent()
-        >>> agent.fit(env, steps=8_448_000, seed=0)  # doctest: +SKIP
+        >>> agent.fit(env, steps=6_336_000, seed=0)  # doctest: +SKIP
         >>> state = agent.policy.open(user_seeds)  # doctest: +SKIP
         >>> slates, state = agent.policy.act(state, observations)  # doctest: +SKIP
     """

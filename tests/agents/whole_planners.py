@@ -46,12 +46,13 @@ def check_resumes(
     interrupted(planning_agent, "search_plan")
     with pytest.raises(ValueError, match="seed=0 .now 1."):
         fitted(directory=tmp_path, seed=1)
-    moved = search._moved
+    play, played = search.play, []
 
-    def stop_after_one(state: search.SearchState, *arguments: Any) -> search.SearchState:
-        return moved(state, *arguments) if state.generation == 0 else stop()
+    def play_once(*arguments: Any) -> np.ndarray:
+        played.append(arguments)
+        return play(*arguments) if len(played) == 1 else stop()
 
-    interrupted(search, "_moved", stop_after_one)
+    interrupted(search, "play", play_once)
     with monkeypatch.context() as patch:
         for name in ("random_log", "exploration_log"):
             patch.setattr(stages, name, stop)

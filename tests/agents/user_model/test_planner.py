@@ -57,25 +57,34 @@ def test_the_belief_finds_the_user() -> None:
     assert errors[-1] < 0.25 * errors[0]
 
 
-def test_a_belief_that_clicks_prove_wrong_is_half_given_up() -> None:
-    """All particles take user 0 for one who clicks the slate's topic, but nothing is clicked; user 1 is as expected."""
+def test_until_the_first_click_a_user_is_one_of_the_priors() -> None:
+    """Weighed by all that was not clicked, however long that takes; the weights are those of the plain formula."""
     model = true_model()
-    liked = np.argsort(-model.items[:, 0], kind="stable")[:10]
-    fan = np.zeros((8, 10))
-    fan[:, 0] = 1.0
-    belief = ParticleBelief(model.with_prior(fan), ((0, 8),), np.random.default_rng(0))
-    slates, clicks = np.stack([liked, liked]), np.zeros((2, 10), np.int64)
-    state = belief.update(belief.initial(2), slates, clicks)
-    belief.model = model.with_prior(np.eye(10)[5:])  # fans of other topics
-    surprises = [state.surprise]
-    while (state.particles[0, :, 0] > 0.5).all() and len(surprises) < 10:
-        clicks[1, 0] = 1
+    belief = ParticleBelief(model, ((0, 8), (30, 2)), np.random.default_rng(0))
+    state, rng = belief.initial(3), np.random.default_rng(1)
+    expected = np.zeros((3, len(state.of_prior[0])))
+    atoms = belief._prior  # the model's vectors, and none more as 16 · 8 < 512
+    np.testing.assert_array_equal(atoms, model.prior)
+    for _ in range(25):
+        slates, clicks = rng.integers(100, size=(3, 10)), np.zeros((3, 10), np.int64)
         state = belief.update(state, slates, clicks)
-        surprises.append(state.surprise)
-    of_the_topic = state.particles[:, :, 0] > 0.5
-    assert of_the_topic.sum(axis=1).tolist() == [4, 8]
-    assert surprises[-1].tolist() == [0.0, 0.0]
-    assert 1 < len(surprises) < 10
+        relevance = 0.02 + 0.96 / (1 + np.exp(-(model.items[slates] @ atoms.T - 0.28) * model.slope))
+        expected += np.log(1 - relevance * model.propensities[:, None]).sum(axis=1)
+    np.testing.assert_allclose(state.of_prior, expected - expected.max(axis=1, keepdims=True), atol=1e-9)
+    liked = np.argsort(-model.items @ atoms[7], kind="stable")[:10]
+    slates = np.tile(liked, (3, 1))
+    state = belief.update(state, slates, np.array([[1] * 10, [1] + [0] * 9, [0] * 10]))
+    assert state.counts.tolist() == [2, 8, 8]  # evidence 35, 26, 25
+    assert state.of_prior.shape == (1, 512)
+    scores = state.particles[0, :2] @ model.items[liked].T
+    assert (scores > 0.25).all()
+
+
+def test_the_prior_is_filled_up_with_copies() -> None:
+    belief = ParticleBelief(true_model(), PlannerPolicy.acting, np.random.default_rng(0))
+    assert belief.initial(1).of_prior.shape == (1, 4096)
+    np.testing.assert_array_equal(belief._prior[:512], true_model().prior)
+    np.testing.assert_allclose(np.linalg.norm(belief._prior.reshape(4096, 5, 2), axis=2).sum(axis=1), 1.0)
 
 
 def test_a_users_slates_are_the_same_whoever_is_served() -> None:
@@ -178,13 +187,8 @@ def test_beliefs_without_resampling_only_weigh() -> None:
     users, seeds = SlateUsers(make_users(4)), user_seeds("validation", 0, 4)
     state, shown = belief.initial(4), users.open(seeds)
     state = belief.update(state, shown["slate"], shown["clicks"].astype(np.int64))
-    assert state.particles.shape == (1, 512, 10)
+    np.testing.assert_array_equal(state.particles, np.tile(model.prior, (4, 1, 1)))
     assert state.log_weights.max(axis=1).tolist() == [0.0] * 4
     resampled = ParticleBelief(model, PlannerPolicy.acting, np.random.default_rng(0))
-    assert resampled.update(
-        resampled.initial(4), shown["slate"], shown["clicks"].astype(np.int64)
-    ).particles.shape == (
-        4,
-        256,
-        10,
-    )
+    state = resampled.update(resampled.initial(4), shown["slate"], shown["clicks"].astype(np.int64))
+    assert state.particles.shape == (4, 256, 10)

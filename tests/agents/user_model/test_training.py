@@ -12,7 +12,8 @@ from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.user_model import training
 from gems_gym_agents.user_model.agent import PlannerAgent
 from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log, random_log
-from gems_gym_agents.user_model.search import phases_of, play
+from gems_gym_agents.user_model.options import SEARCH_STEPS
+from gems_gym_agents.user_model.search import num_generations, play
 from tests.agents.user_model.small_world import WORLD, make_users, truth
 from tests.agents.whole_planners import check_learns_from_clicks_alone, check_resumes
 
@@ -92,10 +93,8 @@ def test_an_environment_of_other_actions_is_refused() -> None:
 
 
 def test_the_search_plays_as_much_as_it_is_told() -> None:
-    phases = phases_of(8_448_000, 100)
-    assert [one.users for one in phases] == [64, 128, 256]
-    assert sum(20 * 100 * one.generations * one.users for one in phases) == pytest.approx(8_448_000, rel=0.03)
-    assert [one.generations for one in phases_of(1, 100)] == [1, 1, 1]
+    assert num_generations(SEARCH_STEPS, 100) == 45
+    assert num_generations(1, 100) == 1
 
 
 @pytest.mark.parametrize(
