@@ -37,11 +37,22 @@ def main() -> None:
 
 
 def keep(folder: Path, docs: Path) -> None:
-    """Keep a study's results and its picture among the documentation."""
+    """Keep a study's results and its picture among the documentation.
+
+    Runs of variants that the folder has none of stay, and then the command of the whole study too: a study can be
+    measured in parts.
+    """
     results = read_json(folder / RESULTS_FILE)
     if results["study"] not in STUDIES:
         raise ValueError(f"{folder} holds the study {results['study']!r}; the page has {', '.join(STUDIES)}")
-    write_json(docs / f"comparison_{results['study']}.json", results)
+    path = docs / f"comparison_{results['study']}.json"
+    if path.is_file():
+        measured = {run["variant"] for run in results["runs"]}
+        known = {variant["name"] for variant in results["variants"]}
+        before = read_json(path)
+        if others := [run for run in before["runs"] if run["variant"] in known - measured]:
+            results["command"], results["runs"] = before["command"], others + results["runs"]
+    write_json(path, results)
     draw_curves(results, docs / picture(results["study"]))
 
 
