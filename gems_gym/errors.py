@@ -29,6 +29,8 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "moviepy": "render",
     "ray": "cluster",
     "optuna": "tune",
+    "wandb": "wandb",
+    "swanlab": "swanlab",
 }
 """Top-level module of every optional dependency -> the smallest extra of setup.cfg that installs it."""
 

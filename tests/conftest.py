@@ -36,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
+@pytest.fixture(autouse=True)
+def no_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that chooses trackers does so for itself."""
+    monkeypatch.setenv("GEMS_GYM_TRACKERS", "")
+
+
 def _sizes() -> dict[str, Any]:
     catalog = SlateEnv(**TINY_WORLD).catalog
     return {"num_items": 60, "slate_size": 5, "catalog_hash": catalog.hash, "seed": 0}

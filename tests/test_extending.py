@@ -267,7 +267,8 @@ ranker = {name = "hash", kind = "ranker/linear_hash", sessions = 20}
 
 def test_a_tracker(run: Run, parts: list[str], tmp_path: Path) -> None:
     """Of a ranker or belief, an agent that learns from users, and one that learns from a dataset."""
-    trained = ["--sessions", 40, "--batches", 4, "--log-dir", "logs", "--out", "gru.safetensors"]
+    chosen = ["--tracker", "json_lines"]
+    trained = ["--sessions", 40, "--batches", 4, "--log-dir", "logs", "--out", "gru.safetensors", *chosen]
     run("pretrain", "belief", *WORLD, *trained)
     assert [line["step"] for line in tracked(tmp_path / "logs", "training_loss")] == [1, 2, 3, 4]
     small = [
@@ -275,12 +276,12 @@ def test_a_tracker(run: Run, parts: list[str], tmp_path: Path) -> None:
         for one in ("net_arch=[8]", "batch_size=8", "learning_starts=20", "validate_every=40")
     ]
     online = ["--steps", 80, "--num-envs", 4, "--validation-users", 3, *small]
-    run("train", "sac", *WORLD, *parts, *online, "--out", "sac")
+    run("train", "sac", *WORLD, *parts, *online, "--out", "sac", *chosen)
     assert tracked(tmp_path / "sac", "validation/clicks_per_session")[-1]["step"] == 80
     run("collect", "--policy", "sac", *WORLD, "--episodes", 5, "--dataset-id", "my/sac-v0")
     small = [f"--option={one}" for one in ("hidden_units=[8]", "batch_size=8", "steps_per_epoch=5")]
     offline = ["--steps", 10, "--validation-users", 3, *small]
-    run("train", "bc", "--dataset", "my/sac-v0", *offline, "--out", "bc")
+    run("train", "bc", "--dataset", "my/sac-v0", *offline, "--out", "bc", *chosen)
     assert [line["step"] for line in tracked(tmp_path / "bc", "score")] == [5, 10]
 
 

@@ -66,6 +66,15 @@ RayAddress = Annotated[
     str | None,
     typer.Option(help="With --executor ray: the cluster's address, or auto; if not given, this machine."),
 ]
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        metavar="NAME",
+        help="Where learning curves go beside the files: wandb, swanlab or another that is installed; repeatable. "
+        "Settings are the tracker's own environment variables.",
+    ),
+]
 
 # What is learned from logged sessions
 EnvIfNew = Annotated[

@@ -40,7 +40,7 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int, address: str | None
     ray = require("ray")
     schedule = Schedule(jobs)
     with _connected(ray, address), _shared_token(jobs) as (file, token), track(title, len(jobs)) as advance:
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": dict(ONE_THREAD)})(_do)
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES, runtime_env={"env_vars": _variables()})(_do)
         running: dict[Any, Job] = {}
         try:
             while schedule.waiting or running:
@@ -60,6 +60,12 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int, address: str | None
                 ray.cancel(one, force=True)
             raise
     return schedule.failures
+
+
+def _variables() -> dict[str, str]:
+    """Environment variables of the jobs: those of gems-gym are as they are here."""
+    own = {name: value for name, value in os.environ.items() if name.startswith("GEMS_GYM_")}
+    return own | dict(ONE_THREAD)
 
 
 def _ended(ray: Any, schedule: Schedule, job: Job, ready: Any) -> Iterator[tuple[Job, str]]:

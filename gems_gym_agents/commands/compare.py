@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from gems_gym.commands.arguments import chosen_executor, read_names, read_seeds
-from gems_gym.commands.options import ExecutorName, Json, RayAddress
+from gems_gym.commands.options import ExecutorName, Json, RayAddress, Trackers
 from gems_gym.commands.output import note, show_result
 from gems_gym.common.checks import Threads, checked_arguments
 from gems_gym.common.files import whole_file, write_json
 from gems_gym.common.locks import locked_folder
 from gems_gym.common.machine import check_out_folder
 from gems_gym.errors import missing_dependency, unknown_name
+from gems_gym.trackers import choose_trackers
 from gems_gym_agents.pipeline.studies import DATASETS, STUDIES, read_study
 
 
@@ -57,6 +58,7 @@ def compare(
     out: Annotated[
         Path | None, typer.Option(help="The study's folder; runs/compare/STUDY if not given.")
     ] = None,
+    tracker: Trackers = None,
     as_json: Json = False,
 ) -> None:
     r"""Run a study, worlds × variants × seeds, and compare it with trivial policies and published numbers.
@@ -70,6 +72,7 @@ def compare(
         gems-gym compare study.toml --executor ray --ray-address auto --jobs 64 \
             --out /shared/study
     """
+    choose_trackers(tracker)
     if study not in STUDIES and not study.endswith(".toml"):
         raise unknown_name("study", study, STUDIES)
     do_jobs = chosen_executor(executor, ray_address)

@@ -14,6 +14,7 @@ from gems_gym.commands.arguments import alone_in_its_folder, given, read_options
 from gems_gym.commands.output import key_value_table, note, show_result
 from gems_gym.common.checks import Count, checked, checked_arguments
 from gems_gym.common.machine import check_device, check_out_folder
+from gems_gym.trackers import choose_trackers
 from gems_gym.trained_agents import RECORD_FILE, save_trained_agent
 from gems_gym.user_splits import Users, user_seeds
 from gems_gym_agents.base import world_options
@@ -67,6 +68,7 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a trained agent or an unfinished run in --out.")
     ] = False,
+    tracker: options.Trackers = None,
     as_json: options.Json = False,
 ) -> None:
     r"""Train an agent, online in an environment or offline on a dataset; the best on validation users is kept.
@@ -80,6 +82,7 @@ def train(
             --steps 5000 --out runs/td3_plus_bc
         gems-gym train planner --env GemsSlate-diffuse_mix-v0 --out runs/planner
     """
+    choose_trackers(tracker)
     agent_class = plugins.load(plugins.AGENTS, agent)
     steps = _steps_of_recipe(agent, agent_class) if steps is None else checked("steps", steps, Count)
     check_out_folder(out)

@@ -13,6 +13,7 @@ from gems_gym.commands.arguments import alone_in_its_folder, chosen_executor, re
 from gems_gym.commands.output import note, rows_table, show_result
 from gems_gym.common.checks import Count, Threads, checked_arguments
 from gems_gym.errors import require
+from gems_gym.trackers import choose_trackers
 from gems_gym.user_splits import Users
 from gems_gym_agents.training_world import learning_world
 from gems_gym_agents.tuning.space import check_space, read_space
@@ -56,6 +57,7 @@ def tune(
     jobs: Annotated[Threads, typer.Option(help="Trials at the same time, one thread each.")] = 1,
     executor: options.ExecutorName = "local",
     ray_address: options.RayAddress = None,
+    tracker: options.Trackers = None,
     as_json: options.Json = False,
 ) -> None:
     r"""Search an agent's options with Optuna; the best on validation users become a preset for 'train'.
@@ -67,6 +69,7 @@ def tune(
         gems-gym tune sac --space examples/sac_space.toml --trials 40 --jobs 4 \
             --env GemsSlateLatent-diffuse_mix-v0 --steps 100000 --out runs/tune
     """
+    choose_trackers(tracker)
     agent_class = plugins.load(plugins.AGENTS, agent)
     require("optuna")
     do_jobs = chosen_executor(executor, ray_address)

@@ -1,8 +1,7 @@
 """What is thought of each user: particles, weighted by how well they explain the clicks.
 
-Until the first click a user is one of the prior's vectors, and all of these are weighed by what was not clicked: if
-there were but a handful, silence could prove all of them wrong, and the user would never be found. From the first click
-on there are fewer particles, which drift as users do.
+Until the first click a user is one of the prior's vectors (see :mod:`gems_gym_agents.user_model.silence`). From then on
+there are fewer particles, which drift as users do.
 
 The belief is a function of what was shown and clicked. The little noise that keeps particles apart comes from one
 table, the same for all users, so a user's belief has the same bits whoever is served at the same time.
@@ -27,6 +26,7 @@ from gems_gym_agents.user_model.dynamics import (
     penalty_of,
 )
 from gems_gym_agents.user_model.model import UserModel
+from gems_gym_agents.user_model.silence import ATOMS_A_PARTICLE, FACTORS, weighed
 
 Schedule = tuple[tuple[int, int], ...]
 """(evidence, particles): from so much evidence on so many; evidence rises from 0, particles fall.
@@ -41,10 +41,15 @@ _WITHIN_TOPICS = 0.7
 """Noise of single numbers, against that of whole topics."""
 _NOISE_ROWS = 8192
 _STRIDE = 7919
-_PRIOR_SHARE = 16
-"""Vectors that a user who never clicked may have, for each particle of the first ones."""
 _PRIOR_NOISE = 0.5
-"""Of the copies of the prior's vectors that make up this number."""
+"""Of the copies of the prior's vectors that are made where there are too few."""
+
+
+def particles_by(schedule: Schedule, evidence: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many particles each user has, ``(num_users,)``, by the evidence there is of them."""
+    starts, numbers = np.array(schedule).T
+    found: NDArray[np.int64] = numbers[np.searchsorted(starts, evidence, side="right") - 1]
+    return found
 
 
 class BeliefState(NamedTuple):
@@ -79,7 +84,7 @@ class ParticleBelief:
         within = rng.standard_normal((_NOISE_ROWS, model.items.shape[1]))
         self._noise = of_topics + _WITHIN_TOPICS * within  # (rows, size)
         self._prior = model.prior
-        if schedule is not None and (count := _PRIOR_SHARE * schedule[0][1] - len(model.prior)) > 0:
+        if schedule is not None and (count := ATOMS_A_PARTICLE * schedule[0][1] - len(model.prior)) > 0:
             factors = np.exp(_PRIOR_NOISE * np.resize(self._noise, (count, self._noise.shape[1])))
             copies = np.resize(model.prior, factors.shape) * factors
             copies /= block_norms(copies, model.topic_size).sum(axis=1, keepdims=True)
@@ -109,22 +114,22 @@ class ParticleBelief:
         """
         sessions = Sessions._make(array.copy() for array in state.sessions)
         items, dynamics, step = self.model.items, self.model.dynamics, state.step
-        log_weights, of_prior = state.log_weights.copy(), state.of_prior.copy()
+        log_weights, of_prior = state.log_weights.copy(), state.of_prior
         num_clicks = state.num_clicks + clicks.sum(axis=1)
         if self._schedule is None:
             counts, particles = state.counts, state.particles.copy()
             _weigh_all(items, dynamics, sessions.bored, particles, log_weights, slates, clicks)
         else:
-            evidence, numbers = np.array(self._schedule).T
-            counts = numbers[np.searchsorted(evidence, num_clicks + step, side="right") - 1]
+            counts = particles_by(self._schedule, num_clicks + step)
             scale = _LASTING_NOISE + _FIRST_NOISE * np.exp(-step / _NOISE_STEPS)
             places = (_STRIDE * step + np.arange(counts.max())) % _NOISE_ROWS
             silent = state.num_clicks == 0
-            # users who never clicked mostly see the same slates
-            shown, which = np.unique(slates[silent], axis=0, return_inverse=True)
-            which = which.reshape(-1)  # numpy 2.0 has a column here
-            of_prior += _evidence(items, dynamics, self._prior, shown, which, clicks[silent])
-            of_prior -= of_prior.max(axis=1, keepdims=True)
+            of_prior = weighed(
+                state.of_prior,
+                slates[silent],
+                clicks[silent],
+                lambda shown: _chances(items, dynamics, self._prior, shown),
+            )
             particles, log_weights = _followed(
                 items,
                 dynamics,
@@ -160,52 +165,18 @@ def _chance(
     return chance
 
 
-_FACTORS = 32
-"""So many probabilities of clicks are multiplied before a logarithm is taken: no product is too small for a float."""
-
-
 @_fast
-def _evidence(
-    items: NDArray[np.float64],
-    dynamics: Dynamics,
-    prior: NDArray[np.float64],
-    shown: NDArray[np.int64],
-    which: NDArray[np.int64],
-    clicks: NDArray[np.int64],
+def _chances(
+    items: NDArray[np.float64], dynamics: Dynamics, prior: NDArray[np.float64], slates: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Log likelihood of clicks of users who have not clicked before, by each vector of the prior.
-
-    Args:
-        items: The model's.
-        dynamics: Likewise.
-        prior: Likewise.
-        shown: Slates, ``(num_slates, slate_size)``.
-        which: Which of them each user has seen, ``(num_users,)``.
-        clicks: ``(num_users, slate_size)``.
-
-    Returns:
-        ``(num_users, num_atoms)``.
-    """
-    num_slates, slate_size = shown.shape
-    chances = np.empty((num_slates, slate_size, len(prior)))
+    """Probability of a click on each item of some slates by new users, ``(num_slates, slate_size, num_atoms)``."""
+    found = np.empty((*slates.shape, len(prior)))
     counts = np.zeros(dynamics.num_topics, np.int64)
-    for n in range(num_slates):
-        penalty = penalty_of(dynamics, shown[n], counts)
-        for s in range(slate_size):
+    for n in range(slates.shape[0]):
+        penalty = penalty_of(dynamics, slates[n], counts)
+        for s in range(slates.shape[1]):
             for p in range(len(prior)):
-                chances[n, s, p] = _chance(dynamics, items[shown[n, s]], prior[p], s, penalty)
-    found = np.zeros((len(which), len(prior)))
-    likelihood = np.empty(len(prior))
-    for u in range(len(which)):
-        for s in range(slate_size):
-            if s % _FACTORS == 0:
-                likelihood[:] = 1.0
-            if clicks[u, s]:
-                likelihood *= chances[which[u], s]
-            else:
-                likelihood *= 1.0 - chances[which[u], s]
-            if s % _FACTORS == _FACTORS - 1 or s == slate_size - 1:
-                found[u] += np.log(likelihood)
+                found[n, s, p] = _chance(dynamics, items[slates[n, s]], prior[p], s, penalty)
     return found
 
 
@@ -232,7 +203,7 @@ def _weigh(
         for s in range(slate.shape[0]):
             chance = _chance(dynamics, seen[s], particles[p], s, penalty)
             likelihood *= chance if clicks[s] else 1.0 - chance
-            if s % _FACTORS == _FACTORS - 1:
+            if s % FACTORS == FACTORS - 1:
                 log_weights[p] += np.log(likelihood)
                 likelihood = 1.0
         log_weights[p] += np.log(likelihood)

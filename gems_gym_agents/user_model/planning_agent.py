@@ -17,6 +17,7 @@ from gems_gym.common.checks import Count, checked_arguments, make_checked
 from gems_gym.common.files import write_json
 from gems_gym.common.progress import note
 from gems_gym.policies.base import Observed, Shown
+from gems_gym.trackers import trackers
 from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.user_model.logs import SlateUsers
@@ -162,16 +163,19 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
             run.save(tensors, header)
         first, spread = policy_class.search_start(model)
         start = SearchState.start(first, spread, np.random.default_rng(streams[2]))
-        plan = search_plan(
-            policy_class,
-            model,
-            users,
-            seed=seed,
-            steps=steps,
-            state=SearchState.kept_in(tensors, header) or start,
-            keep=lambda reached: reached.keep(run, tensors, header),
-            progress=progress,
-        )
+        folder = None if run.folder is None else run.folder.parent
+        with trackers(self.name, folder) as tracked:
+            plan = search_plan(
+                policy_class,
+                model,
+                users,
+                seed=seed,
+                steps=steps,
+                state=SearchState.kept_in(tensors, header) or start,
+                keep=lambda reached: reached.keep(run, tensors, header),
+                measured=tracked,
+                progress=progress,
+            )
         searched, unsearched = (policy_class(model, one) for one in (plan, first))
         if progress and searched.verdict is not None:
             note(searched.verdict)

@@ -91,6 +91,7 @@ def search_plan(
     steps: int,
     state: SearchState,
     keep: Callable[[SearchState], None] = lambda state: None,
+    measured: Callable[[int, Mapping[str, float]], None] = lambda step, values: None,
     progress: bool = True,
 ) -> NDArray[np.float64]:
     """The plan that earns the most clicks of training users.
@@ -103,12 +104,14 @@ def search_plan(
         steps: Interactions (users times steps); whole generations are played.
         state: From :meth:`SearchState.start`, or what an interrupted search kept.
         keep: Called after each generation.
+        measured: Told, after each generation, how many interactions there were, and the clicks per session.
         progress: Whether to show a progress bar on stderr.
 
     Returns:
         float64 ``(5 + size,)``, see :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`.
     """
-    generations = num_generations(steps, model.metadata["session_length"])
+    session_length = model.metadata["session_length"]
+    generations = num_generations(steps, session_length)
     first_kept = generations - max(round(_KEPT_SHARE * generations), 1)
     rng = np.random.default_rng()
     rng.bit_generator.state = state.rng
@@ -131,6 +134,10 @@ def search_plan(
             total = state.total + centre if generation >= first_kept else state.total
             state = SearchState(generation + 1, centre, state.spread, total, dict(rng.bit_generator.state))
             keep(state)
+            measured(
+                state.generation * clicks.size * session_length,
+                {"training/clicks_per_session": float(clicks.mean())},
+            )
             advance(1)
     return state.total / (generations - first_kept)
 

@@ -1,4 +1,7 @@
-"""What is thought of each user: particles of the state, weighed by clicks, and what is remembered of clicks."""
+"""What is thought of each user: particles of the state, weighed by clicks, and what is remembered of clicks.
+
+Until the first click a user is one of the model's first states (see :mod:`gems_gym_agents.user_model.silence`).
+"""
 
 from typing import NamedTuple
 
@@ -6,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.compilation import compiled, inlined
-from gems_gym_agents.user_model.belief import Schedule
+from gems_gym_agents.user_model.belief import Schedule, particles_by
+from gems_gym_agents.user_model.silence import ATOMS_A_PARTICLE, weighed
 from gems_gym_agents.world_model.model import WorldModel
 
 _LEAST = 0.02
@@ -15,6 +19,8 @@ _NOT_TIRED = 0.005
 """Share of a group's effect on the query that is left out."""
 _JITTER, _FIRST_JITTER, _JITTER_STEPS = 0.03, 0.3, 8.0
 """By how much copies of a particle are moved, in standard deviations of the atoms; more in the first steps."""
+_ATOMS_JITTER = 0.3
+"""The same of copies of the atoms that are made where there are too few."""
 
 
 class Numbers(NamedTuple):
@@ -66,9 +72,12 @@ class BeliefState(NamedTuple):
     """What is known of some sessions before their next slate; all are at the same step."""
 
     step: int
-    particles: NDArray[np.float64]  # (num_users, num_particles, size)
-    log_weights: NDArray[np.float64]  # (num_users, num_particles)
+    num_clicks: NDArray[np.int64]  # (num_users,)
+    counts: NDArray[np.int64]  # (num_users,), particles of each user; those behind have no weight
+    particles: NDArray[np.float64]  # (num_users, most of counts, size)
+    log_weights: NDArray[np.float64]  # (num_users, most of counts)
     memory: Memory
+    of_atoms: NDArray[np.float64]  # (users without a click, num_atoms), log weights of first states
 
 
 class ParticleBelief:
@@ -76,31 +85,38 @@ class ParticleBelief:
 
     Args:
         model: A learned world model.
-        schedule: How many particles from which step on; the first ones are the model's atoms, over and over.
+        schedule: How many particles, see :data:`gems_gym_agents.user_model.belief.Schedule`; a single one is the mean.
     """
 
     def __init__(self, model: WorldModel, schedule: Schedule) -> None:
         self.numbers = Numbers.of(model)
         self._model, self._schedule = model, schedule
-        noise = np.random.default_rng(0).standard_normal((schedule[0][1], model.items.shape[1]))
+        count = max(ATOMS_A_PARTICLE * schedule[0][1], len(model.atoms))
+        noise = np.random.default_rng(0).standard_normal((count, model.items.shape[1]))
         covariance = np.atleast_2d(np.cov(model.atoms.T))
         values, vectors = np.linalg.eigh(covariance)
-        self._noise = noise * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+        noise = noise * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+        self._noise = noise[: schedule[0][1]]
+        copies = np.resize(model.atoms, noise.shape) + _ATOMS_JITTER * noise
+        self._atoms = np.concatenate([model.atoms, copies[len(model.atoms) :]])
 
     def initial(self, num_users: int) -> BeliefState:
         """Before the first slate was seen."""
-        model, count = self._model, self._schedule[0][1]
+        model = self._model
         num_recent, _, detectors = model.patterns.shape
         return BeliefState(
             0,
-            np.tile(np.resize(model.atoms, (count, model.items.shape[1])), (num_users, 1, 1)),
-            np.zeros((num_users, count)),
+            np.zeros(num_users, np.int64),
+            np.zeros(num_users, np.int64),
+            np.empty((num_users, 0, model.items.shape[1])),
+            np.empty((num_users, 0)),
             Memory(
                 np.full((num_users, num_recent), -1),
                 np.zeros((num_users, num_recent), np.int64),
                 np.zeros((num_users, model.span.shape[1], model.num_groups, detectors)),
                 np.zeros((num_users, model.num_groups)),
             ),
+            np.zeros((num_users, len(self._atoms))),
         )
 
     def update(self, state: BeliefState, slates: NDArray[np.int64], clicks: NDArray[np.int64]) -> BeliefState:
@@ -111,15 +127,26 @@ class ParticleBelief:
             slates: Item ids, ``(num_users, slate_size)``.
             clicks: 0 or 1, same shape.
         """
-        step, particles, log_weights, memory = state
-        if particles.shape[1] > 1:
-            _weigh(self.numbers, particles, log_weights, memory.tired, slates, clicks)
-            count = [number for start, number in self._schedule if step >= start][-1]
-            jitter = _JITTER + _FIRST_JITTER * np.exp(-step / _JITTER_STEPS)
-            noise = np.roll(self._noise, step, axis=0)[:count] * jitter
-            particles, log_weights = _resampled(particles, log_weights, noise)
-        _take_in(self.numbers, particles, memory, slates, clicks)
-        return BeliefState(step + 1, particles, log_weights, memory)
+        step, memory, silent = state.step, state.memory, state.num_clicks == 0
+        num_clicks = state.num_clicks + clicks.sum(axis=1)
+        counts = particles_by(self._schedule, num_clicks + step)
+        # all who never clicked are equally tired
+        tired = memory.tired[np.argmax(silent)]
+        of_atoms = weighed(
+            state.of_atoms,
+            slates[silent],
+            clicks[silent],
+            lambda shown: _chances(self.numbers, self._atoms, tired, shown),
+        )
+        jitter = _JITTER + _FIRST_JITTER * np.exp(-step / _JITTER_STEPS)
+        noise = np.roll(self._noise, step, axis=0)[: counts.max()] * jitter
+        particles, log_weights = _followed(
+            self.numbers, self._atoms, state, of_atoms, counts, noise, slates, clicks
+        )
+        _take_in(self.numbers, counts, particles, memory, slates, clicks)
+        return BeliefState(
+            step + 1, num_clicks, counts, particles, log_weights, memory, of_atoms[num_clicks[silent] == 0]
+        )
 
 
 @inlined
@@ -144,82 +171,145 @@ def ask(query: NDArray[np.float64], state: NDArray[np.float64], asked: NDArray[n
             asked[k] += state[d] * query[d, k]
 
 
-@compiled
-def _weigh(
+@inlined
+def _uncrowded(numbers: Numbers, slate: NDArray[np.int64], counts: NDArray[np.int64]) -> float:
+    """What the items' groups leave of all clicks on a slate; ``counts`` is scratch space, ``(num_groups,)``."""
+    counts[:] = 0
+    for item in slate:
+        counts[numbers.groups[item]] += 1
+    crowding = 0.0
+    for group in range(counts.shape[0]):
+        crowding += numbers.crowding[counts[group]]
+    share: float = np.exp(-crowding)
+    return share
+
+
+@inlined
+def _chance(
     numbers: Numbers,
-    particles: NDArray[np.float64],
-    log_weights: NDArray[np.float64],
+    asked: NDArray[np.float64],
     tired: NDArray[np.float64],
+    item: int,
+    s: int,
+    uncrowded: float,
+) -> float:
+    """Probability of a click on an item at position ``s``."""
+    logit = -tired[numbers.groups[item]]
+    for k in range(asked.shape[0]):
+        logit += asked[k] * numbers.items[k, item]
+    relevance = _LEAST + (1.0 - 2.0 * _LEAST) / (1.0 + np.exp(-logit))
+    chance: float = min(numbers.examination[s] * uncrowded, 0.999) * relevance
+    return chance
+
+
+@compiled
+def _chances(
+    numbers: Numbers, atoms: NDArray[np.float64], tired: NDArray[np.float64], slates: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Probability of a click on each item of some slates by new users, ``(num_slates, slate_size, num_atoms)``."""
+    size = atoms.shape[1]
+    found = np.empty((*slates.shape, len(atoms)))
+    query = np.empty((size + 1, size + 1))
+    query_of_user(numbers, tired, query)
+    asked = np.empty((len(atoms), size + 1))
+    for p in range(len(atoms)):
+        ask(query, atoms[p], asked[p])
+    counts = np.zeros(tired.shape[0], np.int64)
+    for n in range(slates.shape[0]):
+        uncrowded = _uncrowded(numbers, slates[n], counts)
+        for s in range(slates.shape[1]):
+            for p in range(len(atoms)):
+                found[n, s, p] = _chance(numbers, asked[p], tired, slates[n, s], s, uncrowded)
+    return found
+
+
+@compiled
+def _followed(
+    numbers: Numbers,
+    atoms: NDArray[np.float64],
+    state: BeliefState,
+    of_atoms: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    noise: NDArray[np.float64],
     slates: NDArray[np.int64],
     clicks: NDArray[np.int64],
-) -> None:
-    """Add the log-likelihood of the clicks to the weights of the particles."""
-    num_users, num_particles, size = particles.shape
-    query = np.empty((size + 1, size + 1))
-    asked = np.empty(size + 1)
-    counts = np.zeros(tired.shape[1], np.int64)
-    for u in range(num_users):
-        query_of_user(numbers, tired[u], query)
-        crowding = 0.0
-        counts[:] = 0
-        for item in slates[u]:
-            counts[numbers.groups[item]] += 1
-        for group in range(counts.shape[0]):
-            crowding += numbers.crowding[counts[group]]
-        uncrowded = np.exp(-crowding)
-        for p in range(num_particles):
-            ask(query, particles[u, p], asked)
-            for s in range(slates.shape[1]):
-                item = slates[u, s]
-                logit = -tired[u, numbers.groups[item]]
-                for k in range(size + 1):
-                    logit += asked[k] * numbers.items[k, item]
-                relevance = _LEAST + (1.0 - 2.0 * _LEAST) / (1.0 + np.exp(-logit))
-                chance = min(numbers.examination[s] * uncrowded, 0.999) * relevance
-                log_weights[u, p] += np.log(chance) if clicks[u, s] else np.log(1.0 - chance)
-
-
-@compiled
-def _resampled(
-    particles: NDArray[np.float64], log_weights: NDArray[np.float64], noise: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Draw particles anew, systematically, where few of them hold most of the weight or their number changes.
+    """Weigh the particles of users who have clicked before, which changes their weights, and draw everyone's.
 
     Args:
-        particles: ``(num_users, num_before, size)``.
-        log_weights: ``(num_users, num_before)``, finite.
-        noise: ``(num_after, size)``: what copies of a particle are moved by.
+        numbers: Of the model.
+        atoms: First states, ``(num_atoms, size)``.
+        state: What was thought.
+        of_atoms: Log weights of atoms, after this slate, for users who had not clicked before it.
+        counts: How many particles each user has from now on.
+        noise: ``(most of counts, size)``: what copies of a particle are moved by.
+        slates: Item ids, ``(num_users, slate_size)``.
+        clicks: 0 or 1, same shape.
 
     Returns:
-        Particles, and logarithms of their weights up to a constant. A single particle is the mean of those before.
+        Particles, and logarithms of their weights up to a constant.
     """
-    num_users, before, size = particles.shape
-    after = noise.shape[0]
-    drawn = np.zeros((num_users, after, size))
-    drawn_weights = np.zeros((num_users, after))
-    weights = np.empty(before)
+    num_users, size, most = slates.shape[0], atoms.shape[1], noise.shape[0]
+    drawn = np.zeros((num_users, most, size))
+    drawn_weights = np.full((num_users, most), -np.inf)
+    query = np.empty((size + 1, size + 1))
+    asked = np.empty(size + 1)
+    in_group = np.zeros(state.memory.tired.shape[1], np.int64)
+    silent = 0
     for u in range(num_users):
-        weights[:] = np.exp(log_weights[u] - log_weights[u].max())
-        weights /= weights.sum()
-        if after == 1:
+        n, before = counts[u], state.counts[u]
+        if state.num_clicks[u] == 0:
+            _draw(atoms, of_atoms[silent], noise, drawn[u, :n], drawn_weights[u, :n])
+            silent += 1
+            continue
+        particles, log_weights = state.particles[u, :before], state.log_weights[u, :before]
+        if before > 1:  # the weight of a single one says nothing
+            tired = state.memory.tired[u]
+            query_of_user(numbers, tired, query)
+            uncrowded = _uncrowded(numbers, slates[u], in_group)
             for p in range(before):
-                drawn[u, 0] += weights[p] * particles[u, p]
-            continue
-        if before == after and 0.5 * after * (weights * weights).sum() < 1.0:
-            drawn[u] = particles[u]
-            drawn_weights[u] = log_weights[u] - log_weights[u].max()
-            continue
-        reached = 0.0
-        source = last = -1
-        for p in range(after):
-            while source < 0 or (reached <= (p + 0.5) / after and source < before - 1):
-                source += 1
-                reached += weights[source]
-            drawn[u, p] = particles[u, source]
-            if source == last:
-                drawn[u, p] += noise[p]
-            last = source
+                ask(query, particles[p], asked)
+                for s in range(slates.shape[1]):
+                    chance = _chance(numbers, asked, tired, slates[u, s], s, uncrowded)
+                    log_weights[p] += np.log(chance) if clicks[u, s] else np.log(1.0 - chance)
+        _draw(particles, log_weights, noise, drawn[u, :n], drawn_weights[u, :n])
     return drawn, drawn_weights
+
+
+@inlined
+def _draw(
+    particles: NDArray[np.float64],
+    log_weights: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    drawn: NDArray[np.float64],
+    drawn_weights: NDArray[np.float64],
+) -> None:
+    """Draw one user's particles anew, systematically, where few hold most of the weight or their number changes.
+
+    A single particle is the mean of those before.
+    """
+    before, after = particles.shape[0], drawn.shape[0]
+    weights = np.exp(log_weights - log_weights.max())
+    weights /= weights.sum()
+    drawn_weights[:] = 0.0
+    if after == 1:
+        for p in range(before):
+            drawn[0] += weights[p] * particles[p]
+        return
+    if before == after and 0.5 * after * (weights * weights).sum() < 1.0:
+        drawn[:] = particles
+        drawn_weights[:] = log_weights - log_weights.max()
+        return
+    reached = 0.0
+    source = last = -1
+    for p in range(after):
+        while source < 0 or (reached <= (p + 0.5) / after and source < before - 1):
+            source += 1
+            reached += weights[source]
+        drawn[p] = particles[source]
+        if source == last:
+            drawn[p] += noise[p]
+        last = source
 
 
 @inlined
@@ -249,6 +339,7 @@ def _detect(
 @compiled
 def _take_in(
     numbers: Numbers,
+    counts: NDArray[np.int64],
     particles: NDArray[np.float64],
     memory: Memory,
     slates: NDArray[np.int64],
@@ -262,7 +353,7 @@ def _take_in(
         for s in range(slates.shape[1]):
             if clicks[u, s]:
                 item = slates[u, s]
-                for p in range(particles.shape[1]):
+                for p in range(counts[u]):
                     for d in range(particles.shape[2]):
                         particles[u, p, d] += numbers.gates[item] * (
                             numbers.inputs[item, d] - particles[u, p, d]

@@ -60,13 +60,13 @@ class WorldModelPolicy(PlansPolicy[WorldModel]):
         plans: See :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`. The costs say what it costs if the
             user is tired of a group: after this slate, and after the next one if that gets 1, 2 and 3 clicks on the
             group. The shift is one of logits.
-        schedule: How many particles the belief has from which step on.
+        schedule: How many particles the belief has, see :data:`~gems_gym_agents.user_model.belief.Schedule`.
     """
 
     kind = KIND
     model_class = WorldModel
-    acting = ((0, 256), (3, 64), (8, 24), (15, 8), (30, 1))
-    searching = ((0, 48), (3, 16), (7, 6), (12, 2), (20, 1))
+    acting = ((0, 256), (8, 64), (24, 24), (48, 8), (100, 1))
+    searching = ((0, 48), (8, 16), (20, 6), (36, 2), (60, 1))
     first_costs = (3.0, 4.5, 2.0, 0.8, 0.5)
     first_spread = (0.6, 0.6, 0.5, 0.3, 0.5, 0.1)
 
@@ -88,10 +88,7 @@ class WorldModelPolicy(PlansPolicy[WorldModel]):
         return ParticleBelief(model, schedule)
 
     def _fill(self, belief: BeliefState, plans: NDArray[np.int64], slates: NDArray[np.int64]) -> None:
-        _fill_slates(
-            self._numbers, self._groups, self._worths, self._order, plans, belief.particles, belief.log_weights,
-            belief.memory.recent, belief.memory.ages, belief.memory.detected, belief.memory.tired, slates,
-        )  # fmt: skip
+        _fill_slates(self._numbers, self._groups, self._worths, self._order, plans, belief, slates)
 
 
 def _groups(model: WorldModel) -> Groups:
@@ -115,12 +112,7 @@ def _fill_slates(
     worths: Worths,
     order: NDArray[np.int64],
     plans: NDArray[np.int64],
-    particles: NDArray[np.float64],
-    log_weights: NDArray[np.float64],
-    recent: NDArray[np.int64],
-    ages: NDArray[np.int64],
-    detected: NDArray[np.float64],
-    tired: NDArray[np.float64],
+    belief: BeliefState,
     slates: NDArray[np.int64],
 ) -> None:
     """Fill the slate of every user.
@@ -131,14 +123,10 @@ def _fill_slates(
         worths: All plans.
         order: Positions in falling order of examination, ``(slate_size,)``.
         plans: Which plan serves each user, ``(num_users,)``.
-        particles: Possible states of each user, ``(num_users, num_particles, size)``.
-        log_weights: Their log weights, ``(num_users, num_particles)``.
-        recent: See :class:`~gems_gym_agents.world_model.belief.Memory`, as the next three.
-        ages: Likewise.
-        detected: Likewise.
-        tired: Likewise.
+        belief: What is thought of the users.
         slates: The result is written here, ``(num_users, slate_size)``.
     """
+    recent, ages, detected, tired = belief.memory
     num_users, num_groups = tired.shape
     num_items = numbers.items.shape[1]
     relevance = np.empty(num_items, np.float32)
@@ -153,9 +141,15 @@ def _fill_slates(
     chances = np.empty((num_groups, _MOST_CLICKS + 1))  # of so many clicks on the slate so far
     increases = np.empty(num_groups)  # expected increase of a group's cost by one more click
     for u in range(num_users):
-        plan = plans[u]
+        plan, num_particles = plans[u], belief.counts[u]
         _expected_relevance(
-            numbers, worths.shift[plan], particles[u], log_weights[u], tired[u], logits, relevance
+            numbers,
+            worths.shift[plan],
+            belief.particles[u, :num_particles],
+            belief.log_weights[u, :num_particles],
+            tired[u],
+            logits,
+            relevance,
         )
         for i in range(num_items):
             value[i] = relevance[i] * (np.float32(1.0) + worths.bonus[plan, i])

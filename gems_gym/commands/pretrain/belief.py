@@ -25,6 +25,7 @@ from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import checked_arguments
 from gems_gym.errors import require
 from gems_gym.pretraining.trainers import as_recorded, trained_kinds, trainer_of
+from gems_gym.trackers import choose_trackers
 
 
 @checked_arguments
@@ -54,6 +55,7 @@ def belief(
     save_every: options.SaveEvery = None,
     log_dir: options.LogDir = None,
     overwrite: options.StartAnew = False,
+    tracker: options.Trackers = None,
     as_json: options.Json = False,
 ) -> None:
     r"""Train a belief, a GRU by default, to predict clicks on sessions of a mixture of policies.
@@ -66,6 +68,7 @@ def belief(
         gems-gym pretrain belief --env GemsSlate-diffuse_mix-v0 --report \
             --compare gru-diffuse_mix --compare belief.safetensors
     """
+    choose_trackers(tracker)
     require("torch")
     if report:
         refuse(

@@ -26,6 +26,7 @@ from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
 from gems_gym.pretraining.trainers import as_recorded, trained_kinds, trainer_of
 from gems_gym.rankers import make_ranker
+from gems_gym.trackers import choose_trackers
 
 
 @checked_arguments
@@ -62,6 +63,7 @@ def ranker(
     save_every: options.SaveEvery = None,
     log_dir: options.LogDir = None,
     overwrite: options.StartAnew = False,
+    tracker: options.Trackers = None,
     as_json: options.Json = False,
 ) -> None:
     r"""Train a ranker on logged slates and clicks, or make one of item embeddings.
@@ -76,6 +78,7 @@ def ranker(
             --embeddings mf-diffuse_mix --out topk.safetensors
         gems-gym pretrain ranker --env GemsSlate-diffuse_mix-v0 --report
     """
+    choose_trackers(tracker)
     if report:
         refuse(
             "does not go with --report",

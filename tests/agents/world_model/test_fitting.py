@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -44,9 +46,9 @@ def test_the_compiled_belief_computes_what_the_network_does() -> None:
     with torch.no_grad():
         states = network._states(batch, network.with_one(), None).numpy()
         tired = network._tiredness(batch, membership).numpy()
-    belief = ParticleBelief(small_model(), ((0, 1),))
+    start = np.tile(network.start.detach().numpy(), (16, 1))
+    belief = ParticleBelief(replace(small_model(), atoms=start), ((0, 1),))
     state = belief.initial(64)
-    state.particles[:] = network.start.detach().numpy()
     for step in range(sessions.slates.shape[1] - 1):
         slates, clicks = (one[:, step].astype(np.int64) for one in (sessions.slates, sessions.clicks))
         state = belief.update(state, slates, clicks)

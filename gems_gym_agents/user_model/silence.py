@@ -1,0 +1,61 @@
+"""Users who have not clicked yet: each is one of many that are expected, all weighed by what was not clicked.
+
+If there were but a handful of them, silence could prove all of them wrong, and such a user would never be found.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.common.compilation import compiled_with
+
+ATOMS_A_PARTICLE = 16
+"""Users to expect, for each particle of a belief at its start."""
+FACTORS = 32
+"""So many probabilities of clicks are multiplied before a logarithm is taken: no product is too small for a float."""
+
+
+def weighed(
+    log_weights: NDArray[np.float64],
+    slates: NDArray[np.int64],
+    clicks: NDArray[np.int64],
+    chances: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """How likely each expected user is, after one more slate.
+
+    Args:
+        log_weights: Before it, ``(num_users, num_atoms)``.
+        slates: ``(num_users, slate_size)``; users who never clicked mostly see the same, which is computed once.
+        clicks: Same shape, 0 or 1.
+        chances: Some slates, ``(num_slates, slate_size)`` -> the probability that each expected user clicks on each
+            of their items, ``(num_slates, slate_size, num_atoms)``.
+
+    Returns:
+        Log weights, the largest of each user 0, ``(num_users, num_atoms)``.
+    """
+    shown, which = np.unique(slates, axis=0, return_inverse=True)
+    found = log_weights + _evidence(chances(shown), which.reshape(-1), clicks)  # numpy 2.0 has a column here
+    return np.asarray(found - found.max(axis=1, keepdims=True))
+
+
+# fastmath: see likelihood.py
+@compiled_with(error_model="numpy", nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+def _evidence(
+    chances: NDArray[np.float64], which: NDArray[np.int64], clicks: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Log likelihood of the clicks, ``(num_users, num_atoms)``; ``which`` is each user's slate."""
+    slate_size, num_atoms = chances.shape[1:]
+    found = np.zeros((len(which), num_atoms))
+    likelihood = np.empty(num_atoms)
+    for u in range(len(which)):
+        for s in range(slate_size):
+            if s % FACTORS == 0:
+                likelihood[:] = 1.0
+            if clicks[u, s]:
+                likelihood *= chances[which[u], s]
+            else:
+                likelihood *= 1.0 - chances[which[u], s]
+            if s % FACTORS == FACTORS - 1 or s == slate_size - 1:
+                found[u] += np.log(likelihood)
+    return found
