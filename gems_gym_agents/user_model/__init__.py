@@ -14,7 +14,7 @@ In the order in which data flows:
 * ``fit``, ``rules``, ``prior``: the model's numbers by the likelihood of clicks.
 * ``misfit``, and ``checking`` with its parts ``predictions``, ``clues`` and ``flexible``: what the model misses of
   clicks that it has not learned from.
-* ``belief``: what is thought of each user, as weighted particles.
+* ``belief``: what is thought of each user, as weighted particles; ``particles``: what any such belief does.
 * ``plans_policy``, ``planner``: slates; ``search``: the few numbers that say what clicks are worth beyond themselves.
 * ``agent``: all of it as an agent of gems-gym.
 """

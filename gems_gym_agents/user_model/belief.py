@@ -1,7 +1,7 @@
 """What is thought of each user: particles, weighted by how well they explain the clicks.
 
-Until the first click a user is one of the prior's vectors (see :mod:`gems_gym_agents.user_model.silence`). From then on
-there are fewer particles, which drift as users do.
+Until the first click a user is one of the prior's vectors (see :mod:`gems_gym_agents.user_model.particles`). From
+then on there are fewer particles, which drift as users do.
 
 The belief is a function of what was shown and clicked. The little noise that keeps particles apart comes from one
 table, the same for all users, so a user's belief has the same bits whoever is served at the same time.
@@ -26,13 +26,14 @@ from gems_gym_agents.user_model.dynamics import (
     penalty_of,
 )
 from gems_gym_agents.user_model.model import UserModel
-from gems_gym_agents.user_model.silence import ATOMS_A_PARTICLE, FACTORS, weighed
-
-Schedule = tuple[tuple[int, int], ...]
-"""(evidence, particles): from so much evidence on so many; evidence rises from 0, particles fall.
-
-Evidence of a user are the slates and the clicks so far: the more is known, the fewer particles are needed.
-"""
+from gems_gym_agents.user_model.particles import (
+    ATOMS_A_PARTICLE,
+    FACTORS,
+    Schedule,
+    drawn_anew,
+    particles_by,
+    weighed,
+)
 
 _LEAST = 0.02
 """Relevance is taken to be in [_LEAST, 1 − _LEAST], as the model is not quite right."""
@@ -43,13 +44,6 @@ _NOISE_ROWS = 8192
 _STRIDE = 7919
 _PRIOR_NOISE = 0.5
 """Of the copies of the prior's vectors that are made where there are too few."""
-
-
-def particles_by(schedule: Schedule, evidence: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many particles each user has, ``(num_users,)``, by the evidence there is of them."""
-    starts, numbers = np.array(schedule).T
-    found: NDArray[np.int64] = numbers[np.searchsorted(starts, evidence, side="right") - 1]
-    return found
 
 
 class BeliefState(NamedTuple):
@@ -286,23 +280,16 @@ def _draw(
     drawn: NDArray[np.float64],
     drawn_weights: NDArray[np.float64],
 ) -> None:
-    """Draw one user's particles anew, systematically, where few hold most of the weight or their number changes."""
-    before, after = particles.shape[0], drawn.shape[0]
-    weights = np.exp(log_weights)
-    total = weights.sum()
-    if before == after and total * total > 0.5 * after * (weights * weights).sum():
+    """Draw one user's particles anew where few hold most of the weight or their number changes."""
+    sources = np.empty(drawn.shape[0], np.int64)
+    if not drawn_anew(np.exp(log_weights), sources):
         drawn[:] = particles
         drawn_weights[:] = log_weights
         return
     drawn_weights[:] = 0.0
-    reached = 0.0
-    source = -1
-    for p in range(after):
-        while source < 0 or (reached <= (p + 0.5) / after and source < before - 1):
-            source += 1
-            reached += weights[source] / total
+    for p in range(drawn.shape[0]):
         for d in range(particles.shape[1]):
-            drawn[p, d] = particles[source, d] * factors[p, d]
+            drawn[p, d] = particles[sources[p], d] * factors[p, d]
         normalise(drawn[p], topic_size)
 
 

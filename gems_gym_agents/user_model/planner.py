@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
-from gems_gym_agents.user_model.belief import BeliefState, ParticleBelief, Schedule
+from gems_gym_agents.user_model.belief import BeliefState, ParticleBelief
 from gems_gym_agents.user_model.dynamics import THRESHOLD
 from gems_gym_agents.user_model.model import UserModel
+from gems_gym_agents.user_model.particles import Schedule
 from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
 
 KIND = "policy/planner"
@@ -63,7 +64,7 @@ class PlannerPolicy(PlansPolicy[UserModel]):
             a topic increases when its clicks in memory reach the boredom threshold minus 2, minus 1, plus 0, and plus
             1; the click after these costs as much as the last of them, any later one nothing. The shift of relevance
             is in hundredths of a score.
-        schedule: How many particles the belief has, see :data:`~gems_gym_agents.user_model.belief.Schedule`.
+        schedule: How many particles the belief has, see :data:`~gems_gym_agents.user_model.particles.Schedule`.
     """
 
     kind = KIND

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.policies.base import Observed, Shown
-from gems_gym_agents.user_model.belief import Schedule
+from gems_gym_agents.user_model.particles import Schedule
 
 NUM_COSTS = 4
 """How many numbers of a plan, its first ones, are costs. The next is a shift of relevance, the others are w."""

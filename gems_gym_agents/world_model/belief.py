@@ -1,6 +1,6 @@
 """What is thought of each user: particles of the state, weighed by clicks, and what is remembered of clicks.
 
-Until the first click a user is one of the model's first states (see :mod:`gems_gym_agents.user_model.silence`).
+Until the first click a user is one of the model's first states (see :mod:`gems_gym_agents.user_model.particles`).
 """
 
 from typing import NamedTuple
@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.compilation import compiled, inlined
-from gems_gym_agents.user_model.belief import Schedule, particles_by
-from gems_gym_agents.user_model.silence import ATOMS_A_PARTICLE, weighed
+from gems_gym_agents.user_model.particles import ATOMS_A_PARTICLE, Schedule, drawn_anew, particles_by, weighed
 from gems_gym_agents.world_model.model import WorldModel
 
 _LEAST = 0.02
@@ -85,7 +84,8 @@ class ParticleBelief:
 
     Args:
         model: A learned world model.
-        schedule: How many particles, see :data:`gems_gym_agents.user_model.belief.Schedule`; a single one is the mean.
+        schedule: How many particles, see :data:`~gems_gym_agents.user_model.particles.Schedule`; a single one is the
+            mean of those before.
     """
 
     def __init__(self, model: WorldModel, schedule: Schedule) -> None:
@@ -284,32 +284,26 @@ def _draw(
     drawn: NDArray[np.float64],
     drawn_weights: NDArray[np.float64],
 ) -> None:
-    """Draw one user's particles anew, systematically, where few hold most of the weight or their number changes.
+    """Draw one user's particles anew where few hold most of the weight or their number changes.
 
     A single particle is the mean of those before.
     """
-    before, after = particles.shape[0], drawn.shape[0]
     weights = np.exp(log_weights - log_weights.max())
-    weights /= weights.sum()
     drawn_weights[:] = 0.0
-    if after == 1:
-        for p in range(before):
-            drawn[0] += weights[p] * particles[p]
+    if drawn.shape[0] == 1:
+        total = weights.sum()
+        for p in range(particles.shape[0]):
+            drawn[0] += weights[p] / total * particles[p]
         return
-    if before == after and 0.5 * after * (weights * weights).sum() < 1.0:
+    sources = np.empty(drawn.shape[0], np.int64)
+    if not drawn_anew(weights, sources):
         drawn[:] = particles
         drawn_weights[:] = log_weights - log_weights.max()
         return
-    reached = 0.0
-    source = last = -1
-    for p in range(after):
-        while source < 0 or (reached <= (p + 0.5) / after and source < before - 1):
-            source += 1
-            reached += weights[source]
-        drawn[p] = particles[source]
-        if source == last:
+    for p in range(drawn.shape[0]):
+        drawn[p] = particles[sources[p]]
+        if p > 0 and sources[p] == sources[p - 1]:
             drawn[p] += noise[p]
-        last = source
 
 
 @inlined

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
-from gems_gym_agents.user_model.belief import Schedule
+from gems_gym_agents.user_model.particles import Schedule
 from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
 from gems_gym_agents.world_model.belief import BeliefState, Numbers, ParticleBelief, ask, query_of_user
 from gems_gym_agents.world_model.model import WorldModel
@@ -60,7 +60,7 @@ class WorldModelPolicy(PlansPolicy[WorldModel]):
         plans: See :class:`~gems_gym_agents.user_model.plans_policy.PlansPolicy`. The costs say what it costs if the
             user is tired of a group: after this slate, and after the next one if that gets 1, 2 and 3 clicks on the
             group. The shift is one of logits.
-        schedule: How many particles the belief has, see :data:`~gems_gym_agents.user_model.belief.Schedule`.
+        schedule: How many particles the belief has, see :data:`~gems_gym_agents.user_model.particles.Schedule`.
     """
 
     kind = KIND

@@ -1,6 +1,7 @@
-"""Users who have not clicked yet: each is one of many that are expected, all weighed by what was not clicked.
+"""What beliefs by particles share: how many there are, drawing them anew, and users who have not clicked yet.
 
-If there were but a handful of them, silence could prove all of them wrong, and such a user would never be found.
+Until the first click each user is one of many that are expected, all of whom are weighed by what was not clicked. If
+there were but a handful of them, silence could prove all of them wrong, and such a user would never be found.
 """
 
 from collections.abc import Callable
@@ -8,12 +9,50 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.compilation import compiled_with
+from gems_gym.common.compilation import compiled_with, inlined
+
+Schedule = tuple[tuple[int, int], ...]
+"""(evidence, particles): from so much evidence on so many; evidence rises from 0, particles fall.
+
+Evidence of a user are the slates and the clicks so far: the more is known, the fewer particles are needed.
+"""
 
 ATOMS_A_PARTICLE = 16
 """Users to expect, for each particle of a belief at its start."""
 FACTORS = 32
 """So many probabilities of clicks are multiplied before a logarithm is taken: no product is too small for a float."""
+
+
+def particles_by(schedule: Schedule, evidence: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many particles each user has, ``(num_users,)``, by the evidence there is of them."""
+    starts, numbers = np.array(schedule).T
+    found: NDArray[np.int64] = numbers[np.searchsorted(starts, evidence, side="right") - 1]
+    return found
+
+
+@inlined
+def drawn_anew(weights: NDArray[np.float64], sources: NDArray[np.int64]) -> bool:
+    """Draw particles by weight, systematically: write which one each of the new ones is a copy of, in rising order.
+
+    Args:
+        weights: Of those there are, ≥ 0.
+        sources: The result is written here; as many as there will be.
+
+    Returns:
+        Whether to draw: not if their number stays and more than half of it is effective.
+    """
+    before, after = weights.shape[0], sources.shape[0]
+    total = weights.sum()
+    if before == after and total * total > 0.5 * after * (weights * weights).sum():
+        return False
+    reached = 0.0
+    source = -1
+    for p in range(after):
+        while source < 0 or (reached <= (p + 0.5) / after and source < before - 1):
+            source += 1
+            reached += weights[source] / total
+        sources[p] = source
+    return True
 
 
 def weighed(
