@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.policies.base import Policy
+from gems_gym.policies.base import Policy, tell_rewards
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def play_sessions(
         observations, rewards, terminated, truncated, infos = env.step(actions)
         step += 1
         rewards = rewards if playing.all() else np.where(playing, rewards, 0)
+        state = tell_rewards(policy, state, rewards)
         yield Moment(step, observations, infos, actions, rewards, playing, playing & terminated)
         ended = terminated | truncated
         playing = playing & ~ended

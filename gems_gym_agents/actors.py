@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from gems_gym.common.networks import FeedForward
+from gems_gym.common.networks import LAYER_NORM_EPSILON, FeedForward
 from gems_gym.policies.actor import Actor
 
 
@@ -16,13 +17,22 @@ class WithInput:
     """Stands between modules where the network's input is put before what came out of the one before it."""
 
 
-def scaled_inputs(linear: Any, factors: Sequence[float]) -> Any:
-    """A ``torch.nn.Linear`` that does to numbers what another does to them times factors, one for each."""
+def scaled_inputs(linear: Any, factors: ArrayLike, offsets: ArrayLike = 0.0) -> Any:
+    """A ``torch.nn.Linear`` that does to numbers what another does to factors · numbers + offsets.
+
+    Args:
+        linear: The other one.
+        factors: ``(inputs,)``.
+        offsets: ``(inputs,)``, or one for all.
+    """
     import torch
 
     scaled = copy.deepcopy(linear)
+    weight = linear.weight.detach().cpu().numpy().astype(np.float64)  # (outputs, inputs)
+    offset = weight @ np.broadcast_to(np.asarray(offsets, np.float64), weight.shape[1:])  # (outputs,)
     with torch.no_grad():
-        scaled.weight *= torch.as_tensor(factors, dtype=scaled.weight.dtype, device=scaled.weight.device)
+        scaled.bias += torch.as_tensor(offset).to(scaled.bias)
+        scaled.weight.copy_(torch.as_tensor(weight * np.asarray(factors, np.float64)))
     return scaled
 
 
@@ -30,29 +40,43 @@ def actor_from_modules(modules: Iterable[Any], metadata: dict[str, Any] | None =
     """Copies a policy network out of torch.
 
     Args:
-        modules: ``torch.nn`` modules in the order they are applied: Linear, ReLU, LayerNorm (over the last axis), Tanh,
-            Hardtanh (to [-1, 1]), and Sequential of these; and :class:`WithInput`. Identity, Flatten and Dropout (which
-            do nothing to rows at inference) are passed over.
+        modules: See :func:`network_from_modules`.
         metadata: JSON-able values to keep in the file.
 
     Returns:
         An actor that agrees with the modules within float32 rounding.
 
     Raises:
-        ValueError: A module that the exported network has no layer for, or a network that does not end in Tanh or
-            Hardtanh.
+        ValueError: As there, or a network that does not end in Tanh or Hardtanh.
+    """
+    return Actor(network_from_modules(modules), metadata)
+
+
+def network_from_modules(modules: Iterable[Any]) -> FeedForward:
+    """Copies a network out of torch.
+
+    Args:
+        modules: ``torch.nn`` modules in the order they are applied: Linear, ReLU, LayerNorm (over the last axis), Tanh,
+            Hardtanh (to [-1, 1]), and Sequential of these; and :class:`WithInput`. Identity, Flatten and Dropout (which
+            do nothing to rows at inference) are passed over.
+
+    Returns:
+        A network that agrees with the modules within float32 rounding.
+
+    Raises:
+        ValueError: A module that it has no layer for.
     """
     spec: list[list[str]] = []
     tensors: dict[str, np.ndarray] = {}
-    for name, weights in _layers(modules):
+    for layer, weights in _layers(modules):
         for key, array in weights.items():
             tensors[f"{len(spec)}.{key}"] = array
-        spec.append([name])
-    return Actor(FeedForward(tensors, spec), metadata)
+        spec.append(layer)
+    return FeedForward(tensors, spec)
 
 
-def _layers(modules: Iterable[Any]) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
-    """Layer names of :class:`FeedForward` with their weights, from torch modules."""
+def _layers(modules: Iterable[Any]) -> Iterable[tuple[list[str], dict[str, np.ndarray]]]:
+    """Layers of :class:`FeedForward` with their weights, from torch modules."""
     from torch import nn
 
     for module in modules:
@@ -61,17 +85,17 @@ def _layers(modules: Iterable[Any]) -> Iterable[tuple[str, dict[str, np.ndarray]
         elif isinstance(module, nn.Linear):
             weight = _array(module.weight)  # (outputs, inputs)
             bias = np.zeros(len(weight), dtype=np.float32) if module.bias is None else _array(module.bias)
-            yield "linear", {"weight": weight, "bias": bias}
+            yield ["linear"], {"weight": weight, "bias": bias}
         elif isinstance(module, nn.LayerNorm):
-            yield "layer_norm", _layer_norm_weights(module)
+            yield _layer_norm(module)
         elif isinstance(module, nn.ReLU):
-            yield "relu", {}
+            yield ["relu"], {}
         elif isinstance(module, nn.Tanh):
-            yield "tanh", {}
+            yield ["tanh"], {}
         elif isinstance(module, nn.Hardtanh) and (module.min_val, module.max_val) == (-1.0, 1.0):
-            yield "clip", {}
+            yield ["clip"], {}
         elif isinstance(module, WithInput):
-            yield "with_input", {}
+            yield ["with_input"], {}
         elif not isinstance(module, nn.Identity | nn.Flatten | nn.Dropout):
             raise ValueError(
                 f"module {module} cannot be exported; Linear, LayerNorm, ReLU, Tanh, Hardtanh and Sequential can "
@@ -79,15 +103,14 @@ def _layers(modules: Iterable[Any]) -> Iterable[tuple[str, dict[str, np.ndarray]
             )
 
 
-def _layer_norm_weights(module: Any) -> dict[str, np.ndarray]:
-    if len(module.normalized_shape) != 1 or module.eps != 1e-5:
-        raise ValueError(
-            f"module {module} cannot be exported; LayerNorm over the last axis with eps=1e-05 can"
-        )
+def _layer_norm(module: Any) -> tuple[list[str], dict[str, np.ndarray]]:
+    if len(module.normalized_shape) != 1:
+        raise ValueError(f"module {module} cannot be exported; LayerNorm over the last axis can")
     width = module.normalized_shape[0]
     weight = np.ones(width, dtype=np.float32) if module.weight is None else _array(module.weight)
     bias = np.zeros(width, dtype=np.float32) if module.bias is None else _array(module.bias)
-    return {"weight": weight, "bias": bias}
+    epsilon = [] if module.eps == LAYER_NORM_EPSILON else [repr(float(module.eps))]
+    return ["layer_norm", *epsilon], {"weight": weight, "bias": bias}
 
 
 def _array(tensor: Any) -> np.ndarray:

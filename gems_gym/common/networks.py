@@ -23,10 +23,12 @@ LAYERS = ("linear", "relu", "tanh", "layer_norm", "with_input", "clip")
 """Layers that a network may consist of; ``linear`` and ``layer_norm`` have a weight and a bias.
 
 ``with_input`` puts the network's input before what came out of the layer before it, as a decoder does that is given
-both; ``clip`` cuts numbers to [-1, 1].
+both; ``clip`` cuts numbers to [-1, 1]. A ``layer_norm`` may name its ε, as a text: ``["layer_norm", "0.003"]``.
 """
 
-_LAYER_NORM_EPSILON = 1e-5  # torch's default
+LAYER_NORM_EPSILON = 1e-5
+"""ε of a ``layer_norm`` that names none; torch's default."""
+
 _WITH_WEIGHTS = ("linear", "layer_norm")
 
 
@@ -54,6 +56,7 @@ class FeedForward:
     def __init__(self, tensors: Mapping[str, np.ndarray], spec: Sequence[Sequence[str]]) -> None:
         self.spec = [list(layer) for layer in spec]
         self._parameters: list[tuple[np.ndarray, np.ndarray] | None] = []
+        self._epsilons = [_epsilon(index, layer) for index, layer in enumerate(self.spec)]
         width: int | None = None
         input_size: int | None = None
         for index, (name, *_) in enumerate(self.spec):
@@ -112,7 +115,7 @@ class FeedForward:
         if rows.ndim != 2 or rows.shape[1] != self.input_size:
             raise ValueError(f"rows has shape {rows.shape}; (num_rows, {self.input_size}) was expected")
         values = inputs = np.ascontiguousarray(rows, dtype=np.float32)
-        for (name, *_), parameters in zip(self.spec, self._parameters, strict=True):
+        for (name, *_), parameters, epsilon in zip(self.spec, self._parameters, self._epsilons, strict=True):
             if name == "relu":
                 values = np.maximum(values, np.float32(0))
             elif name == "tanh":
@@ -121,9 +124,25 @@ class FeedForward:
                 values = np.concatenate([inputs, values], axis=1)
             elif name == "clip":
                 values = np.clip(values, np.float32(-1), np.float32(1))
+            elif parameters is not None and name == "linear":
+                values = dense(values, *parameters)
             elif parameters is not None:
-                values = (dense if name == "linear" else _layer_norm)(values, *parameters)
+                values = _layer_norm(values, *parameters, epsilon)
         return values
+
+
+def _epsilon(index: int, layer: list[str]) -> float:
+    """The ε of a layer; only of a layer_norm does it mean anything."""
+    name, *settings = layer
+    if not settings:
+        return LAYER_NORM_EPSILON
+    try:
+        (epsilon,) = map(float, settings)
+    except (TypeError, ValueError):
+        epsilon = 0.0
+    if name != "layer_norm" or not 0.0 < epsilon < 1.0:
+        raise ValueError(f"layer {index} is {layer}; only a layer_norm has a setting, its ε in (0, 1)")
+    return epsilon
 
 
 def _checked_parameters(
@@ -211,7 +230,7 @@ def tanh(values: np.ndarray) -> np.ndarray:
 
 
 @compiled_with()
-def _layer_norm(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+def _layer_norm(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray, epsilon: float) -> np.ndarray:
     """Layer normalisation over the last axis (Ba et al., 2016), sums in float64."""
     result = np.empty_like(rows)
     width = rows.shape[1]
@@ -223,7 +242,7 @@ def _layer_norm(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.nd
         variance = 0.0
         for j in range(width):
             variance += (rows[row, j] - mean) ** 2
-        scale = 1.0 / np.sqrt(variance / width + _LAYER_NORM_EPSILON)
+        scale = 1.0 / np.sqrt(variance / width + epsilon)
         for j in range(width):
             result[row, j] = (rows[row, j] - mean) * scale * weight[j] + bias[j]
     return result

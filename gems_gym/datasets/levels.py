@@ -21,7 +21,7 @@ from gems_gym.datasets.world import environment_spec
 from gems_gym.errors import unknown_name
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor, NoisyActor
-from gems_gym.policies.base import Observed, Shown
+from gems_gym.policies.base import Observed, Shown, tell_rewards
 from gems_gym.policies.random_latents import RandomLatents
 from gems_gym.registration import (
     LATENT_PRESETS,
@@ -102,6 +102,12 @@ class TakingTurns:
             actions[share.rows] = part
         assert actions is not None  # sessions are of at least one user
         return actions, state
+
+    def rewarded(self, state: list[_Share], rewards: NDArray[np.float32]) -> list[_Share]:
+        """Tells each policy what its actions earned, if it is one that remembers that."""
+        for share in state:
+            share.state = tell_rewards(share.policy, share.state, rewards[share.rows])
+        return state
 
 
 @checked_arguments

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.common.checks import NonNegative, checked
 from gems_gym.common.networks import FeedForward
-from gems_gym.policies.base import Observed, Policy, Shown, as_policy, policy_rng
+from gems_gym.policies.base import Observed, Policy, Shown, as_policy, policy_rng, tell_rewards
+from gems_gym.policies.saved import SavedPolicy
 
 KIND = "policy/actor"
 _PREFIX = "actor"
 
 
-class Actor:
+class Actor(SavedPolicy):
     """A deterministic policy without memory: a feed-forward network that ends in tanh or a clip to the box.
 
     Agents export it after training, so that collecting and evaluating need neither torch nor the library that the
@@ -41,8 +40,7 @@ class Actor:
         ValueError: The network ends in another layer, so that its actions could leave [-1, 1].
     """
 
-    observes: Observed = "beliefs"
-    actions: Shown = "latents"
+    kind = KIND
 
     def __init__(
         self, network: FeedForward, metadata: dict[str, Any] | None = None, *, half_precision: bool = False
@@ -54,7 +52,6 @@ class Actor:
         self.network = _rounded(network) if half_precision else network
         self.half_precision = half_precision
         self.metadata = dict(metadata or {})
-        self.sha256: str | None = None
         self.observation_size = network.input_size
         self.action_size = network.output_size
 
@@ -77,65 +74,24 @@ class Actor:
         Raises:
             ValueError: Another shape, or a number that is not finite.
         """
-        observations = np.asarray(observations)
-        if observations.dtype.kind not in "fiu":
-            raise TypeError(f"observations must hold numbers, got dtype {observations.dtype}")
-        if observations.ndim != 2 or observations.shape[1] != self.observation_size:
-            raise ValueError(
-                f"observations has shape {observations.shape}; (num_users, {self.observation_size}) was expected"
-            )
-        if not np.isfinite(observations).all():
-            row = int(np.flatnonzero(~np.isfinite(observations).all(axis=1))[0])
-            raise ValueError(f"observations[{row}] holds NaN or infinity; finite numbers were expected")
-        return self.network(observations)
+        return self.network(self.checked_observations(observations))
 
-    def save(self, path: Path) -> str:
-        """Writes a safetensors artefact of the kind ``policy/actor``.
-
-        Args:
-            path: The file; it appears under its name only when it is finished.
-
-        Returns:
-            The file's sha256, as hex; it is kept too.
-        """
+    def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What the file holds; see :class:`~gems_gym.policies.saved.SavedPolicy`."""
         tensors = self.network.to_tensors(_PREFIX)
         header = {
-            "observation_size": self.observation_size,
-            "action_size": self.action_size,
+            **self.sizes,
             "layers": self.network.spec,
             "metadata": self.metadata,
             **({"float16": sorted(tensors)} if self.half_precision else {}),
         }
-        self.sha256 = save_artifact(path, KIND, tensors, header)
-        return self.sha256
+        return tensors, header
 
     @classmethod
-    def load(cls, path: Path) -> Actor:
-        """Reads what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ArtifactError: The file is damaged, or no ``policy/actor``.
-        """
-        return cls.from_artifact(load_artifact(path, KIND))
-
-    @classmethod
-    def from_artifact(cls, artifact: Artifact) -> Actor:
-        """Reads what :meth:`save` wrote, once it is loaded.
-
-        Raises:
-            ArtifactError: Something is missing, or does not fit.
-        """
-        header = artifact.header
-        try:
-            network = FeedForward.from_tensors(artifact.tensors, _PREFIX, header["layers"])
-            actor = cls(network, header["metadata"], half_precision=bool(header.get("float16")))
-        except (KeyError, ValueError, TypeError) as error:
-            raise ArtifactError(f"{artifact.path} is not a readable {KIND}: {error}") from error
-        sizes = {"observation_size": actor.observation_size, "action_size": actor.action_size}
-        artifact.check_sizes(sizes, {name: header.get(name) for name in sizes})
-        actor.sha256 = artifact.sha256
-        return actor
+    def from_parts(cls, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Actor:
+        """The reverse of :meth:`to_parts`."""
+        network = FeedForward.from_tensors(tensors, _PREFIX, header["layers"])
+        return cls(network, header["metadata"], half_precision=bool(header.get("float16")))
 
 
 def _rounded(network: FeedForward) -> FeedForward:
@@ -213,3 +169,9 @@ class NoisyActor:
         """
         actions, inner = self.policy.act(state[0], observations)
         return add_exploration_noise(actions, self.exploration_noise, state[1]), (inner, state[1])
+
+    def rewarded(
+        self, state: tuple[Any, list[np.random.Generator]], rewards: NDArray[Any]
+    ) -> tuple[Any, list[np.random.Generator]]:
+        """Tells the policy what its actions earned, if it is one that remembers that."""
+        return tell_rewards(self.policy, state[0], rewards), state[1]

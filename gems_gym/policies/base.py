@@ -35,6 +35,9 @@ class Policy(Protocol):
     What a policy remembers of its sessions, and what it draws, is a state apart from the policy, so one policy can
     play several sets of sessions side by side. A policy without memory has the state None.
 
+    A policy that remembers what its actions earned has a method ``rewarded(state, rewards) -> state``, which whoever
+    plays calls after each step (:func:`tell_rewards`): ``rewards`` is float ``(num_users,)``, clicks.
+
     A policy may have a text ``caution``, which ``gems-gym evaluate`` tells whoever scores it.
 
     Attributes:
@@ -78,6 +81,21 @@ class Policy(Protocol):
             An action of the environment's action space, or a batch of them; and the state to continue with.
         """
         ...
+
+
+def tell_rewards(policy: Policy, state: Any, rewards: NDArray[Any]) -> Any:
+    """Tell a policy what the actions of its last step earned, if it is one that remembers that.
+
+    Args:
+        policy: Whose actions they were.
+        state: The state that :meth:`Policy.act` returned with them.
+        rewards: Clicks, ``(num_users,)``.
+
+    Returns:
+        The state to continue with.
+    """
+    rewarded = getattr(policy, "rewarded", None)
+    return state if rewarded is None else rewarded(state, rewards)
 
 
 def as_policy(name: str, policy: object) -> Policy:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy, make_policy
+from gems_gym.policies.base import tell_rewards
 from gems_gym.registration import is_latent
 from gems_gym.testing.asserting import assert_form, assert_refused, assert_within, is_same, spec_of
 
@@ -26,8 +27,8 @@ SMALL_WORLD: dict[str, Any] = {
 }  # fmt: skip
 """The world that policies and agents are tried in."""
 
-_Played = list[tuple[Any, NDArray[Any]]]
-"""Of every step of some users' sessions: what they observed, and the actions."""
+_Played = list[tuple[Any, NDArray[Any], NDArray[Any]]]
+"""Of every step of some users' sessions: what they observed, the actions, and the rewards."""
 
 
 def check_policy(
@@ -132,7 +133,9 @@ def assert_plays(make: MakePolicy, world: LatentWorld, num_users: int, seed: int
     )
     for user, one in enumerate(seeds):
         alone = world.users(1, autoreset_mode="disabled")
-        expected = [(_rows(seen, [user]), actions[[user]]) for seen, actions in played]
+        expected = [
+            (_rows(seen, [user]), actions[[user]], rewards[[user]]) for seen, actions, rewards in played
+        ]
         assert is_same(_play(make(alone), alone, [one]), expected), (
             f"user {user} of {num_users} is served otherwise alone: actions depend on who is served beside"
         )
@@ -152,8 +155,9 @@ def _play(policy: Policy, env: VectorEnv[Any, Any, Any], seeds: Sequence[int]) -
         actions, state = answer
         assert is_same(observations, kept), "act() writes into the observations that it is given"
         _assert_actions(actions, env)
-        played.append((kept, actions.copy()))
-        observations, _, _, truncated, _ = env.step(actions)
+        observations, rewards, _, truncated, _ = env.step(actions)
+        played.append((kept, actions.copy(), rewards))
+        state = tell_rewards(policy, state, rewards)
         ended = bool(np.all(truncated))
     return played
 
@@ -175,23 +179,26 @@ def _assert_side_by_side(policy: Policy, played: _Played, seeds: Sequence[int]) 
     """Sessions that are played again by their observations, with those of others in between."""
     state, others = policy.open(list(seeds)), policy.open([1_000 + seed for seed in seeds])
     backwards = [*range(len(seeds))][::-1]
-    for observations, expected in played:
+    for observations, expected, rewards in played:
         _, others = policy.act(others, _rows(observations, backwards))
+        others = tell_rewards(policy, others, rewards[backwards])
         found, state = policy.act(state, copy.deepcopy(observations))
         assert is_same(found, expected), (
             "actions depend on other sessions that the policy plays in between: what it remembers and draws belongs "
             "into the state"
         )
+        state = tell_rewards(policy, state, rewards)
 
 
 def _assert_serves_one(make: MakePolicy, world: LatentWorld, played: _Played, seed: int) -> None:
     user = world.env()
     policy, (observation, _) = make(user), user.reset(seed=seed)
     state = policy.open([seed])
-    for _, expected in played:
+    for _, expected, rewards in played:
         action, state = policy.act(state, observation)
         assert is_same(action, expected[0]), (
             f"act() gives {action!r:.200} for the user of a single environment; {expected[0]!r:.200} was expected, as "
             "for the same one among many"
         )
         observation, *_ = user.step(action)
+        state = tell_rewards(policy, state, rewards[:1])

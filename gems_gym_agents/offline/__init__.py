@@ -19,6 +19,7 @@ from gems_gym.datasets.reader import check_is_dataset
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.offline.advantage import AWACAgent, CRRAgent, IQLAgent
+from gems_gym_agents.offline.decision_transformer import DecisionTransformerAgent
 from gems_gym_agents.offline.imitation import BCAgent, BEARAgent, PLASAgent
 from gems_gym_agents.offline.negative_controls import OfflineSACAgent, OfflineTD3Agent
 from gems_gym_agents.offline.sac import CQLAgent, SACNAgent
@@ -33,6 +34,7 @@ __all__ = [
     "BEARAgent",
     "CQLAgent",
     "CRRAgent",
+    "DecisionTransformerAgent",
     "DivergedError",
     "IQLAgent",
     "OfflineSACAgent",

@@ -7,7 +7,8 @@ see :mod:`gems_gym_agents.offline.td3` for short ones.
 from __future__ import annotations
 
 import abc
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -34,7 +35,7 @@ from gems_gym_agents.offline.loop import Progress, TrainingLoop, training_report
 from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
 
 if TYPE_CHECKING:
-    from gems_gym.policies.actor import Actor
+    from gems_gym.policies.saved import SavedPolicy
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
 POLICY_FILE = "policy.safetensors"
@@ -83,7 +84,7 @@ class OfflineAgent(abc.ABC):
         return self._progress.history
 
     @property
-    def last(self) -> Actor:
+    def last(self) -> SavedPolicy:
         """The policy of the last epoch.
 
         Raises:
@@ -97,6 +98,21 @@ class OfflineAgent(abc.ABC):
 
     def prepare(self, algorithm: Any, buffer: SessionReplayBuffer) -> None:  # noqa: B027
         """Changes the built algorithm before it is trained, where an agent needs that."""
+
+    def data_settings(self, d3rlpy: Any, buffer: SessionReplayBuffer) -> dict[str, Any]:
+        """Settings of d3rlpy's configuration that depend on what is learned from."""
+        scalers = d3rlpy.preprocessing
+        observations, _ = buffer.recorded
+        scaler = {
+            None: lambda: None,
+            "standard": lambda: scalers.StandardObservationScaler(observations.mean(0), observations.std(0)),
+            "minmax": lambda: scalers.MinMaxObservationScaler(observations.min(0), observations.max(0)),
+        }[self.options.observation_scaler]()
+        return {"observation_scaler": scaler}
+
+    def sample(self, buffer: SessionReplayBuffer) -> Any:
+        """Draws what one update learns from: here, transitions."""
+        return buffer.sample_transition_batch(self.options.batch_size)
 
     def check_steps(self, steps: int) -> None:  # noqa: B027
         """Refuses a number of updates with which an agent's options make no sense, by a ValueError."""
@@ -115,27 +131,27 @@ class OfflineAgent(abc.ABC):
         """The largest |Q| that rewards allow; ``None``: the agent has no Q-function."""
         return None
 
-    def policy_modules(self, impl: Any) -> list[Any]:
+    def policy_modules(self, algorithm: Any) -> list[Any]:
         """The layers of the policy that is exported: here, a network and tanh, of its mean if it is a Gaussian.
 
         Args:
-            impl: d3rlpy's implementation, with the trained networks.
+            algorithm: d3rlpy's, with the trained networks.
 
         Returns:
             What :func:`gems_gym_agents.actors.actor_from_modules` takes.
         """
         import torch
 
-        policy = impl.policy
+        policy = algorithm.impl.policy
         head = policy._fc if hasattr(policy, "_fc") else policy._mu  # a deterministic or a Gaussian policy
-        return [*policy._encoder._layers, head, torch.nn.Tanh()]
+        return [*hidden_layers(algorithm, policy), head, torch.nn.Tanh()]
 
     def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the policy that is exported chooses, by d3rlpy itself: (num_observations, action_size)."""
         actions: NDArray[np.float32] = algorithm.predict(observations)
         return actions
 
-    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> Actor:
+    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> SavedPolicy:
         """Exports the deterministic policy of a d3rlpy algorithm, and checks that it acts the same.
 
         Args:
@@ -143,20 +159,23 @@ class OfflineAgent(abc.ABC):
             observations: ``(num_observations, observation_size)``, what both are compared on.
 
         Returns:
-            The policy, free of torch.
+            The policy, of :meth:`policy_class`, free of torch.
 
         Raises:
             RuntimeError: An action differs by more than 1e-5: d3rlpy's networks have another form than was assumed.
         """
         from gems_gym_agents.actors import actor_from_modules
 
-        actor = actor_from_modules(self.policy_modules(algorithm.impl))
-        gap = float(np.abs(actor(observations) - self.policy_actions(algorithm, observations)).max())
-        if not gap <= EXPORT_TOLERANCE:
-            raise RuntimeError(
-                f"the exported policy differs from d3rlpy's by {gap:.3g}: unknown network {algorithm.impl.policy}"
-            )
+        actor = actor_from_modules(self.policy_modules(algorithm))
+        check_same(actor(observations), self.policy_actions(algorithm, observations), algorithm)
         return actor
+
+    @classmethod
+    def policy_class(cls) -> type[SavedPolicy]:
+        """What the exported policy is, and what reads it from its file."""
+        from gems_gym.policies.actor import Actor
+
+        return Actor
 
     @checked_arguments
     def fit(
@@ -208,12 +227,13 @@ class OfflineAgent(abc.ABC):
         self._progress, self._finished = Progress(), False
         with borrowed_global_state(device):
             d3rlpy.seed(seed)
-            algorithm = self.config(d3rlpy).create(device=device)
+            config = replace(self.config(d3rlpy), **self.data_settings(d3rlpy, buffer))
+            algorithm = config.create(device=device)
             algorithm.build_with_dataset(buffer)
             self.prepare(algorithm, buffer)
             loop = TrainingLoop(self, algorithm, buffer, evaluate)
             arguments = {} if directory is None else self._arguments(buffer, device, evaluate)
-            run = UnfinishedTraining(directory, arguments, algorithm, buffer, device)
+            run = UnfinishedTraining(directory, arguments, algorithm, buffer, device, self.policy_class())
             self._progress = now = run.restore()
             with training_report(
                 type(self).__name__, steps, directory, progress, done=now.step, history=now.history
@@ -227,7 +247,7 @@ class OfflineAgent(abc.ABC):
         self._finished = True
 
     @property
-    def policy(self) -> Actor:
+    def policy(self) -> SavedPolicy:
         """The policy that was chosen.
 
         Raises:
@@ -244,8 +264,8 @@ class OfflineAgent(abc.ABC):
         Raises:
             RuntimeError: If ``fit`` has not been called.
         """
-        actor, directory = self.policy, Path(directory)
-        actor.save(directory / POLICY_FILE)
+        policy, directory = self.policy, Path(directory)
+        policy.save(directory / POLICY_FILE)
         record = {
             "agent": type(self).__name__,
             "options": asdict(self.options),
@@ -259,18 +279,16 @@ class OfflineAgent(abc.ABC):
 
     @classmethod
     @checked_arguments
-    def load(cls, directory: Path) -> Actor:
+    def load(cls, directory: Path) -> SavedPolicy:
         """Reads a saved policy, for acting only; needs neither d3rlpy nor torch."""
-        from gems_gym.policies.actor import Actor
+        return cls.policy_class().load(Path(directory) / POLICY_FILE)
 
-        return Actor.load(Path(directory) / POLICY_FILE)
-
-    def _fitted(self, actor: Actor | None) -> Actor:
-        if actor is None:
+    def _fitted(self, policy: SavedPolicy | None) -> SavedPolicy:
+        if policy is None:
             raise RuntimeError(
                 f"{type(self).__name__} has not been fitted: call fit first, or load a saved one"
             )
-        return actor
+        return policy
 
     def _arguments(
         self, buffer: SessionReplayBuffer, device: str, evaluate: Evaluate | None
@@ -348,9 +366,59 @@ def mean_actions(algorithm: Any, observations: NDArray[np.float32]) -> NDArray[n
     import torch
 
     with torch.no_grad():
-        policy = algorithm.impl.policy(torch.as_tensor(observations, device=algorithm.impl.device))
+        policy = algorithm.impl.policy(seen_by_networks(algorithm, observations))
     actions: NDArray[np.float32] = policy.squashed_mu.cpu().numpy()
     return actions
+
+
+def seen_by_networks(algorithm: Any, observations: NDArray[np.float32]) -> Any:
+    """Observations as a d3rlpy algorithm's networks see them: a tensor, scaled if there is a scaler."""
+    import torch
+
+    tensor = torch.as_tensor(observations, device=algorithm.impl.device)
+    scaler = algorithm.observation_scaler
+    return tensor if scaler is None else scaler.transform(tensor)
+
+
+def hidden_layers(algorithm: Any, network: Any, factors: Sequence[float] = ()) -> list[Any]:
+    """The hidden layers of one of d3rlpy's networks, for observations as they are instead of scaled ones.
+
+    Args:
+        algorithm: Whose network it is.
+        network: It has an encoder, of observations and of what may follow them.
+        factors: Of the numbers that follow the observations; 1 if not given.
+    """
+    from gems_gym_agents.actors import scaled_inputs
+
+    first, *others = network._encoder._layers
+    size, behind = algorithm.observation_shape[0], first.in_features - algorithm.observation_shape[0]
+    scaler = algorithm.observation_scaler
+    # a scaler is x -> factor · x + offset, number by number
+    origin = np.zeros(size) if scaler is None else scaler.transform_numpy(np.zeros(size))
+    factor = (np.ones(size) if scaler is None else scaler.transform_numpy(np.ones(size))) - origin
+    return [
+        scaled_inputs(first, [*factor, *(factors or [1.0] * behind)], [*origin, *[0.0] * behind]),
+        *others,
+    ]
+
+
+def check_same(exported: NDArray[Any], expected: NDArray[Any], algorithm: Any) -> None:
+    """Raise unless two arrays agree within 1e-5.
+
+    Args:
+        exported: What the exported policy computes.
+        expected: What d3rlpy does.
+        algorithm: d3rlpy's, to be named.
+
+    Raises:
+        RuntimeError: They do not.
+    """
+    gap = float(np.abs(exported - expected).max()) if exported.shape == expected.shape else np.inf
+    if not gap <= EXPORT_TOLERANCE:
+        raise RuntimeError(
+            f"the exported policy differs from d3rlpy's by {gap:.3g}: {type(algorithm).__name__} has other networks "
+            "than were assumed"
+        )
 
 
 def _way_back(progress: Progress) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Positive, WholeNumber
-from gems_gym_agents.offline.agent import NO_ENTROPY, OfflineAgent, ValueAgent, mean_actions
+from gems_gym_agents.offline.agent import NO_ENTROPY, OfflineAgent, ValueAgent, hidden_layers, mean_actions
 from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
 
 
@@ -90,19 +90,15 @@ class PLASAgent(ValueAgent):
                 "behaviour learns; ask for more steps, or for a smaller warmup_steps"
             )
 
-    def policy_modules(self, impl: Any) -> list[Any]:
+    def policy_modules(self, algorithm: Any) -> list[Any]:
         """The policy, its latent times 2 and the belief into the decoder, and a clip."""
         from torch import nn
 
-        from gems_gym_agents.actors import WithInput, scaled_inputs
+        from gems_gym_agents.actors import WithInput
 
-        decoder = impl.modules.vae_decoder
-        first, *others = decoder._encoder._layers
-        observation_size = first.in_features - 2 * impl.action_size
-        scale = [1.0] * observation_size + [2.0] * (2 * impl.action_size)
-        return [
-            *super().policy_modules(impl), WithInput(), scaled_inputs(first, scale), *others, decoder._fc, nn.Hardtanh()
-        ]  # fmt: skip
+        decoder = algorithm.impl.modules.vae_decoder
+        decoding = hidden_layers(algorithm, decoder, [2.0] * (2 * algorithm.action_size))
+        return [*super().policy_modules(algorithm), WithInput(), *decoding, decoder._fc, nn.Hardtanh()]
 
     def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """d3rlpy's actions, in the box."""

@@ -25,7 +25,7 @@ from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.offline.divergence import check_sane
 
 if TYPE_CHECKING:
-    from gems_gym.policies.actor import Actor
+    from gems_gym.policies.saved import SavedPolicy
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
 PROBE_SIZE = 1024
@@ -56,8 +56,8 @@ class Progress:
     step: int = 0
     losses: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     history: list[dict[str, float]] = field(default_factory=list)
-    last: Actor | None = None
-    best: Actor | None = None
+    last: SavedPolicy | None = None
+    best: SavedPolicy | None = None
     best_record: dict[str, float] = field(default_factory=dict)
 
 
@@ -74,7 +74,11 @@ class Exports(Protocol):
         """What the exported policy chooses, by d3rlpy itself."""
         ...
 
-    def export(self, algorithm: Any, observations: Any) -> Actor:
+    def sample(self, buffer: SessionReplayBuffer) -> Any:
+        """What one update learns from."""
+        ...
+
+    def export(self, algorithm: Any, observations: Any) -> SavedPolicy:
         """The deterministic policy, free of d3rlpy."""
         ...
 
@@ -126,7 +130,7 @@ class TrainingLoop:
             DivergedError: As :func:`check_sane`.
         """
         while progress.step < steps:
-            batch = self._buffer.sample_transition_batch(self._options.batch_size)
+            batch = self._agent.sample(self._buffer)
             for name, value in self._algorithm.update(batch).items():
                 progress.losses[name].append(value)
             progress.step += 1

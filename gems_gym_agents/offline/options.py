@@ -16,6 +16,9 @@ class TrainingOptions:
         batch_size: Transitions of one update, ≥ 1.
         hidden_units: Sizes of the hidden layers of actor and critics.
         layer_norm: Puts a layer normalisation behind each hidden layer.
+        observation_scaler: What is done to observations before the networks see them, by their numbers in the dataset:
+            "standard": mean 0 and standard deviation 1; "minmax": from -1 to 1; ``None``: nothing, as beliefs lie in
+            [-1, 1]. The exported policy takes them as they are.
         grad_clip: Largest norm of a gradient, > 0, to which longer ones are shortened; ``None``: none is.
         steps_per_epoch: Updates between two lines of the log (and two evaluations), ≥ 1.
     """
@@ -23,6 +26,7 @@ class TrainingOptions:
     batch_size: Count = 256
     hidden_units: Annotated[tuple[Units, ...], MinLen(1)] = (256, 256)
     layer_norm: bool = False
+    observation_scaler: Literal["standard", "minmax"] | None = None
     grad_clip: Positive | None = None
     steps_per_epoch: Count = 1000
 

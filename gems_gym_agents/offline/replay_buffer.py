@@ -131,6 +131,11 @@ class SessionReplayBuffer(ReplayBuffer):  # type: ignore[misc]  # the library ha
         return np.array([rewards.min(), rewards.max()], dtype=np.float64)
 
     @property
+    def returns(self) -> np.ndarray:
+        """(num_sessions,) float64: what each session earned, in raw clicks."""
+        return np.array([episode.rewards.sum() for episode in self.buffer.episodes], dtype=np.float64)
+
+    @property
     def recorded(self) -> tuple[np.ndarray, np.ndarray]:
         """Observations (num_transitions, observation_size) and actions (num_transitions, action_size), float32."""
         return self._observations[self._rows], self._actions[self._rows]

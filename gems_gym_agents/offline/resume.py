@@ -11,8 +11,7 @@ import numpy as np
 from torch import nn
 
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
-from gems_gym.common.networks import FeedForward
-from gems_gym.policies.actor import Actor
+from gems_gym.policies.saved import SavedPolicy
 from gems_gym_agents.library_state import generator_states, set_generator_states
 from gems_gym_agents.offline.loop import Progress
 from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
@@ -28,6 +27,7 @@ class UnfinishedTraining:
         algorithm: d3rlpy's, built.
         buffer: What it learns from; its generator draws the mini-batches.
         device: The torch device.
+        policy_class: What its exported policies are.
     """
 
     def __init__(
@@ -37,7 +37,9 @@ class UnfinishedTraining:
         algorithm: Any,
         buffer: SessionReplayBuffer,
         device: str,
+        policy_class: type[SavedPolicy],
     ) -> None:
+        self._policy_class = policy_class
         self._run = Unfinished(directory and directory / UNFINISHED_FOLDER, arguments)
         self._algorithm = algorithm
         self._buffer = buffer
@@ -64,16 +66,23 @@ class UnfinishedTraining:
             self._buffer.generator.bit_generator.state = header["sampler"]
             set_generator_states(self._device, arrays, header["generators"])
             losses = {name: arrays[f"losses/{name}"].tolist() for name in header["losses"]}
-            actors = {
-                name: Actor(FeedForward.from_tensors(arrays, name, layers))
-                for name, layers in header["actors"].items()
+            policies = {
+                name: self._policy_class.from_parts(
+                    {
+                        key.removeprefix(f"{name}/"): array
+                        for key, array in arrays.items()
+                        if key.startswith(f"{name}/")
+                    },
+                    recorded,
+                )
+                for name, recorded in header["policies"].items()
             }
             return Progress(
                 step=header["step"],
                 losses=defaultdict(list, losses),
                 history=[dict(line) for line in header["history"]],
                 best_record=dict(header["best_record"]),
-                **actors,
+                **policies,
             )
 
     def save(self, progress: Progress) -> None:
@@ -82,22 +91,22 @@ class UnfinishedTraining:
         Args:
             progress: How far the training has come.
         """
-        actors = dict(_actors(progress))
+        policies = {name: policy.to_parts() for name, policy in _policies(progress)}
         generators, generator_values = generator_states(self._device)
         arrays = {
             **dict(state_arrays({name: one.state_dict() for name, one in self._learners().items()})),
             **{f"losses/{name}": np.array(values) for name, values in progress.losses.items()},
             **generators,
         }
-        for name, actor in actors.items():
-            arrays |= actor.network.to_tensors(name)
+        for name, (tensors, _) in policies.items():
+            arrays |= {f"{name}/{key}": tensor for key, tensor in tensors.items()}
         header = {
             "step": progress.step,
             "losses": list(progress.losses),
             # as pairs, whose order headers keep: it is that of training.json
             "history": [list(line.items()) for line in progress.history],
             "best_record": list(progress.best_record.items()),
-            "actors": {name: actor.network.spec for name, actor in actors.items()},
+            "policies": {name: recorded for name, (_, recorded) in policies.items()},
             "sampler": self._buffer.generator.bit_generator.state,
             "generators": generator_values,
         }
@@ -113,7 +122,7 @@ class UnfinishedTraining:
         return {name: one if isinstance(one, nn.Module) else one.optim for name, one in modules.items()}
 
 
-def _actors(progress: Progress) -> Iterator[tuple[str, Actor]]:
-    for name, actor in (("best", progress.best), ("last", progress.last)):
-        if actor is not None:
-            yield name, actor
+def _policies(progress: Progress) -> Iterator[tuple[str, SavedPolicy]]:
+    for name, policy in (("best", progress.best), ("last", progress.last)):
+        if policy is not None:
+            yield name, policy

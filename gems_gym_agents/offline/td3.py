@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gems_gym.common.checks import Count, NonNegative, Positive
-from gems_gym_agents.offline.agent import ValueAgent
+from gems_gym_agents.offline.agent import ValueAgent, seen_by_networks
 from gems_gym_agents.offline.options import ValueOptions
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class PRDCAgent(ValueAgent):
     def prepare(self, algorithm: Any, buffer: SessionReplayBuffer) -> None:
         """Indexes the recorded transitions, as d3rlpy's ``fit`` does, but not in an object that all its PRDCs share."""
         observations, actions = buffer.recorded
-        rows = np.concatenate([self.options.beta * observations, actions], axis=1)
+        seen = seen_by_networks(algorithm, observations).cpu().numpy()
+        rows = np.concatenate([self.options.beta * seen, actions], axis=1)
         # one thread: starting more takes longer than the search in a mini-batch
         algorithm.impl._nbsr = copy.deepcopy(algorithm._nbsr).set_params(n_jobs=1).fit(rows)

@@ -1,0 +1,109 @@
+"""Policies that are one artefact each: how they are saved and read, and what they refuse to act on."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
+from gems_gym.policies.base import Observed, Policy, Shown
+
+
+class SavedPolicy(Policy, abc.ABC):
+    """A policy that acts on beliefs in latents, and is saved as safetensors.
+
+    Attributes:
+        kind: The artefact's, "policy/NAME".
+        observation_size: Numbers in an observation.
+        action_size: Numbers in an action.
+        sha256: Digest of the file it was saved to or read from, None if there is none.
+    """
+
+    kind: ClassVar[str]
+    observes: Observed = "beliefs"
+    actions: Shown = "latents"
+    observation_size: int
+    action_size: int
+    sha256: str | None = None
+
+    @abc.abstractmethod
+    def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What the file holds: arrays by name, and a header of JSON values."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_parts(cls, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Self:
+        """Makes a policy of what :meth:`to_parts` returned.
+
+        Raises:
+            KeyError: Something is missing.
+            ValueError: Something does not fit.
+            TypeError: Something is of another type.
+        """
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of observations and actions, as the header records them."""
+        return {"observation_size": self.observation_size, "action_size": self.action_size}
+
+    def save(self, path: Path) -> str:
+        """Writes the artefact.
+
+        Args:
+            path: The file; it appears under its name only when it is finished.
+
+        Returns:
+            The file's sha256, as hex; it is kept too.
+        """
+        tensors, header = self.to_parts()
+        self.sha256 = save_artifact(path, self.kind, tensors, header)
+        return self.sha256
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ArtifactError: The file is damaged, or of another kind.
+        """
+        return cls.from_artifact(load_artifact(path, cls.kind))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """Reads what :meth:`save` wrote, once it is loaded.
+
+        Raises:
+            ArtifactError: Something is missing, or does not fit.
+        """
+        try:
+            policy = cls.from_parts(artifact.tensors, artifact.header)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ArtifactError(f"{artifact.path} is not a readable {cls.kind}: {error}") from error
+        artifact.check_sizes(policy.sizes, {name: artifact.header.get(name) for name in policy.sizes})
+        policy.sha256 = artifact.sha256
+        return policy
+
+    def checked_observations(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """Observations as an array, (num_users, observation_size).
+
+        Raises:
+            TypeError: They are no numbers.
+            ValueError: Another shape, or a number that is not finite.
+        """
+        observations = np.asarray(observations)
+        if observations.dtype.kind not in "fiu":
+            raise TypeError(f"observations must hold numbers, got dtype {observations.dtype}")
+        if observations.ndim != 2 or observations.shape[1] != self.observation_size:
+            raise ValueError(
+                f"observations has shape {observations.shape}; (num_users, {self.observation_size}) was expected"
+            )
+        if not np.isfinite(observations).all():
+            row = int(np.flatnonzero(~np.isfinite(observations).all(axis=1))[0])
+            raise ValueError(f"observations[{row}] holds NaN or infinity; finite numbers were expected")
+        return observations
