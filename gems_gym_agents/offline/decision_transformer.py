@@ -164,7 +164,7 @@ def _side_by_side(linears: list[Any]) -> Any:
     import torch
 
     inputs, outputs = linears[0].in_features, sum(one.out_features for one in linears)
-    joined = torch.nn.Linear(inputs, outputs)
+    joined = torch.nn.utils.skip_init(torch.nn.Linear, inputs, outputs)  # nothing is drawn: training goes on
     with torch.no_grad():
         joined.weight.copy_(torch.cat([one.weight for one in linears]))
         joined.bias.copy_(torch.cat([one.bias for one in linears]))

@@ -67,14 +67,7 @@ class UnfinishedTraining:
             set_generator_states(self._device, arrays, header["generators"])
             losses = {name: arrays[f"losses/{name}"].tolist() for name in header["losses"]}
             policies = {
-                name: self._policy_class.from_parts(
-                    {
-                        key.removeprefix(f"{name}/"): array
-                        for key, array in arrays.items()
-                        if key.startswith(f"{name}/")
-                    },
-                    recorded,
-                )
+                name: self._policy_class.from_parts(_owned(arrays, f"{name}/"), recorded)
                 for name, recorded in header["policies"].items()
             }
             return Progress(
@@ -120,6 +113,11 @@ class UnfinishedTraining:
         """Networks and optimisers by d3rlpy's names."""
         modules = self._algorithm.impl.modules.create_checkpointer(self._device).modules
         return {name: one if isinstance(one, nn.Module) else one.optim for name, one in modules.items()}
+
+
+def _owned(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a prefix, without it."""
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
 
 
 def _policies(progress: Progress) -> Iterator[tuple[str, SavedPolicy]]:
