@@ -19,9 +19,14 @@ from gems_gym.datasets.reader import check_is_dataset
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.offline.advantage import AWACAgent, CRRAgent, IQLAgent
+from gems_gym_agents.offline.any_algorithm import D3rlpyAgent
 from gems_gym_agents.offline.decision_transformer import DecisionTransformerAgent
-from gems_gym_agents.offline.imitation import BCAgent, BEARAgent, PLASAgent
-from gems_gym_agents.offline.negative_controls import OfflineSACAgent, OfflineTD3Agent
+from gems_gym_agents.offline.imitation import BCAgent, BCQAgent, BEARAgent, PLASAgent
+from gems_gym_agents.offline.negative_controls import (
+    OfflineReinforceAgent,
+    OfflineSACAgent,
+    OfflineTD3Agent,
+)
 from gems_gym_agents.offline.sac import CQLAgent, SACNAgent
 from gems_gym_agents.offline.td3 import PRDCAgent, ReBRACAgent, TD3PlusBCAgent
 
@@ -31,12 +36,15 @@ if TYPE_CHECKING:
 __all__ = [
     "AWACAgent",
     "BCAgent",
+    "BCQAgent",
     "BEARAgent",
     "CQLAgent",
     "CRRAgent",
+    "D3rlpyAgent",
     "DecisionTransformerAgent",
     "DivergedError",
     "IQLAgent",
+    "OfflineReinforceAgent",
     "OfflineSACAgent",
     "OfflineTD3Agent",
     "PLASAgent",

@@ -1,17 +1,32 @@
-"""Agents with a model of what was done: behaviour cloning is nothing else, PLAS and BEAR stay where theirs is."""
+"""Agents with a model of what was done: behaviour cloning is nothing else; PLAS, BCQ and BEAR stay where theirs is."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Positive, WholeNumber
-from gems_gym_agents.offline.agent import NO_ENTROPY, OfflineAgent, ValueAgent, hidden_layers, mean_actions
+from gems_gym_agents.offline.agent import (
+    NO_ENTROPY,
+    OfflineAgent,
+    ValueAgent,
+    check_same,
+    hidden_layers,
+    mean_actions,
+    seen_by_networks,
+)
 from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
+
+if TYPE_CHECKING:
+    from gems_gym.policies.saved import SavedPolicy
+
+_NOISE_STREAM = 1
+"""Keeps what BCQ's policy decodes apart from the mini-batches of the same seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +74,34 @@ class BehaviourModelOptions(ValueOptions):
     warmup_steps: WholeNumber = 5_000
 
 
-class PLASAgent(ValueAgent):
+class BehaviourModelAgent(ValueAgent):
+    """An offline agent with a model of the behaviour."""
+
+    options: BehaviourModelOptions
+
+    def behaviour_settings(self, d3rlpy: Any) -> dict[str, Any]:
+        """Settings that mean the same in every algorithm with such a model."""
+        return {
+            "imitator_learning_rate": self.options.imitator_learning_rate,
+            "imitator_encoder_factory": self.encoder(d3rlpy),
+            "imitator_optim_factory": self.optimizer(d3rlpy),
+            **self.shared_settings(d3rlpy),
+        }
+
+
+class DecodingAgent(BehaviourModelAgent):
+    """One whose policy begins to learn when the model's warm-up is over."""
+
+    def check_steps(self, steps: int) -> None:
+        """Refuses to end before the policy has begun to learn."""
+        if steps <= self.options.warmup_steps:
+            raise ValueError(
+                f"steps={steps}: in the first warmup_steps={self.options.warmup_steps} updates only the model of the "
+                "behaviour learns; ask for more steps, or for a smaller warmup_steps"
+            )
+
+
+class PLASAgent(DecodingAgent):
     """PLAS (Zhou et al. 2020, arXiv 2011.07213): the policy chooses what a model of the behaviour decodes.
 
     The policy's output is a latent of the VAE, in [-2, 2], and the decoder, given the belief too, makes the action:
@@ -74,21 +116,10 @@ class PLASAgent(ValueAgent):
     def config(self, d3rlpy: Any) -> Any:
         """Makes d3rlpy's configuration."""
         return d3rlpy.algos.PLASConfig(
-            imitator_learning_rate=self.options.imitator_learning_rate,
-            imitator_encoder_factory=self.encoder(d3rlpy),
-            imitator_optim_factory=self.optimizer(d3rlpy),
             beta=self.options.kl_weight,
             warmup_steps=self.options.warmup_steps,
-            **self.shared_settings(d3rlpy),
+            **self.behaviour_settings(d3rlpy),
         )
-
-    def check_steps(self, steps: int) -> None:
-        """Refuses to end before the policy has begun to learn."""
-        if steps <= self.options.warmup_steps:
-            raise ValueError(
-                f"steps={steps}: in the first warmup_steps={self.options.warmup_steps} updates only the model of the "
-                "behaviour learns; ask for more steps, or for a smaller warmup_steps"
-            )
 
     def policy_modules(self, algorithm: Any) -> list[Any]:
         """The policy, its latent times 2 and the belief into the decoder, and a clip."""
@@ -103,6 +134,114 @@ class PLASAgent(ValueAgent):
     def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """d3rlpy's actions, in the box."""
         return np.clip(super().policy_actions(algorithm, observations), -1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BCQOptions(BehaviourModelOptions):
+    """Options of BCQ.
+
+    Attributes:
+        actor_learning_rate: Of Adam, > 0.
+        critic_learning_rate: Of Adam, > 0.
+        warmup_steps: Updates in which only the VAE learns, ≥ 0.
+        num_action_samples: Decoded actions among which the critic chooses, in targets and when acting, ≥ 1.
+        flexibility: Φ, how far each number of them may be changed, > 0.
+        pessimism: λ, weight of the smallest of the critics against the largest in targets, in [0, 1].
+    """
+
+    actor_learning_rate: Positive = 1e-3
+    critic_learning_rate: Positive = 1e-3
+    warmup_steps: WholeNumber = 0
+    num_action_samples: Count = 10
+    flexibility: Positive = 0.05
+    pessimism: Annotated[float, Interval(ge=0, le=1)] = 0.75
+
+
+class BCQAgent(DecodingAgent):
+    """BCQ (Fujimoto et al. 2019, arXiv 1812.02900): the best, by the critic, of some actions like the recorded ones.
+
+    A VAE of the behaviour, given the belief, decodes noise; a network changes each action by ``flexibility`` at most.
+    d3rlpy draws new noise at every choice; the exported policy decodes the same ``num_action_samples`` vectors, which
+    the training's seed decides, for every belief, so that it is deterministic. It carries the first critic, and acts on
+    NumPy alone. Options: :class:`BCQOptions`.
+    """
+
+    options_class = BCQOptions
+    options: BCQOptions
+
+    def config(self, d3rlpy: Any) -> Any:
+        """Makes d3rlpy's configuration."""
+        return d3rlpy.algos.BCQConfig(
+            beta=self.options.kl_weight,
+            rl_start_step=self.options.warmup_steps,
+            n_action_samples=self.options.num_action_samples,
+            action_flexibility=self.options.flexibility,
+            lam=self.options.pessimism,
+            **self.behaviour_settings(d3rlpy),
+        )
+
+    def noise(self, algorithm: Any) -> NDArray[np.float32]:
+        """What is decoded, (num_action_samples, 2 · action_size): drawn and clipped as d3rlpy does it."""
+        rng = np.random.default_rng([self._record["seed"], _NOISE_STREAM])
+        shape = self.options.num_action_samples, 2 * algorithm.action_size
+        return rng.standard_normal(shape, dtype=np.float32).clip(-0.5, 0.5)
+
+    @classmethod
+    def policy_class(cls) -> type[SavedPolicy]:
+        """One that chooses among candidates."""
+        from gems_gym_agents.offline.candidates import CandidatesPolicy
+
+        return CandidatesPolicy
+
+    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> SavedPolicy:
+        """Exports decoder, perturbation and critic; see :meth:`OfflineAgent.export`.
+
+        All candidates and their values are compared: two of the same value would make the choice a matter of rounding.
+        """
+        from torch import nn
+
+        from gems_gym_agents.actors import network_from_modules
+        from gems_gym_agents.offline.candidates import CandidatesPolicy
+
+        modules = algorithm.impl.modules
+        policy = CandidatesPolicy(
+            {
+                name: network_from_modules([*hidden_layers(algorithm, network), network._fc, *last])
+                for name, network, last in (
+                    ("decoder", modules.vae_decoder, []),
+                    ("perturbation", modules.policy, [nn.Tanh()]),
+                    ("critic", modules.q_funcs[0], []),
+                )
+            },
+            self.noise(algorithm),
+            self.options.flexibility,
+        )
+        for found, expected in zip(
+            policy.candidates(observations), self._candidates(algorithm, observations), strict=True
+        ):
+            check_same(found, expected, algorithm)
+        return policy
+
+    def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The best candidates, by d3rlpy's networks."""
+        actions, values = self._candidates(algorithm, observations)
+        best: NDArray[np.float32] = actions[np.arange(len(actions)), values.argmax(axis=1)]
+        return best
+
+    def _candidates(
+        self, algorithm: Any, observations: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Actions (num_users, num_candidates, action_size) and values (num_users, num_candidates) by d3rlpy."""
+        import torch
+
+        modules, noise = algorithm.impl.modules, self.noise(algorithm)
+        with torch.no_grad():
+            beliefs = seen_by_networks(algorithm, observations).repeat_interleave(len(noise), dim=0)
+            latents = torch.as_tensor(noise, device=beliefs.device).repeat(len(observations), 1)
+            actions = modules.policy(beliefs, modules.vae_decoder(beliefs, latents)).squashed_mu
+            values = modules.q_funcs[0](beliefs, actions).q_value
+        shape = len(observations), len(noise)
+        return actions.reshape(*shape, -1).cpu().numpy(), values.reshape(shape).cpu().numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +261,7 @@ class BEAROptions(BehaviourModelOptions):
     num_action_samples: Count = 4
 
 
-class BEARAgent(ValueAgent):
+class BEARAgent(BehaviourModelAgent):
     """BEAR (Kumar et al. 2019, arXiv 1906.00949): SAC whose policy stays in the support of the behaviour.
 
     The maximum mean discrepancy between actions of the policy and of a VAE of the behaviour is held below
@@ -139,9 +278,6 @@ class BEARAgent(ValueAgent):
     def config(self, d3rlpy: Any) -> Any:
         """Makes d3rlpy's configuration."""
         return d3rlpy.algos.BEARConfig(
-            imitator_learning_rate=self.options.imitator_learning_rate,
-            imitator_encoder_factory=self.encoder(d3rlpy),
-            imitator_optim_factory=self.optimizer(d3rlpy),
             vae_kl_weight=self.options.kl_weight,
             warmup_steps=self.options.warmup_steps,
             alpha_threshold=self.options.threshold,
@@ -149,7 +285,7 @@ class BEARAgent(ValueAgent):
             n_mmd_action_samples=self.options.num_action_samples,
             temp_learning_rate=0.0,
             initial_temperature=math.exp(NO_ENTROPY),
-            **self.shared_settings(d3rlpy),
+            **self.behaviour_settings(d3rlpy),
         )
 
     def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:

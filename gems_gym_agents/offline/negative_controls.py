@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gems_gym.common.checks import Positive
-from gems_gym_agents.offline.agent import ValueAgent
+from gems_gym.common.checks import Discount, Positive
+from gems_gym_agents.offline.agent import OfflineAgent, ValueAgent
+from gems_gym_agents.offline.imitation import BCOptions
 from gems_gym_agents.offline.options import ValueOptions
 
 
@@ -53,4 +54,44 @@ class OfflineSACAgent(ValueAgent):
         """Makes d3rlpy's configuration."""
         return d3rlpy.algos.SACConfig(
             initial_temperature=self.options.initial_temperature, **self.shared_settings(d3rlpy)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineReinforceOptions(BCOptions):
+    """Options of REINFORCE on a dataset.
+
+    Attributes:
+        learning_rate: Of Adam, > 0.
+        gamma: Discount factor in [0, 1) of the returns.
+        reward_scale: Factor on rewards, > 0: what is left of a session weighs by this.
+    """
+
+    learning_rate: Positive = 3e-4
+    gamma: Discount = 0.8
+    reward_scale: Positive = 0.1
+
+
+class OfflineReinforceAgent(OfflineAgent):
+    """Negative control: REINFORCE (Williams 1992) on logged sessions, expected to fail.
+
+    The policy is drawn to recorded latents that were followed by more than the batch's mean of clicks, and pushed away
+    from the others, as if it had chosen them itself: nothing corrects for who did. So it runs into the corners of the
+    box, away from all data. Options: :class:`OfflineReinforceOptions`.
+    """
+
+    options_class = OfflineReinforceOptions
+    options: OfflineReinforceOptions
+
+    def config(self, d3rlpy: Any) -> Any:
+        """Makes a configuration of d3rlpy's form; the algorithm is ours."""
+        from gems_gym_agents.offline.reinforce import ReinforceConfig
+
+        return ReinforceConfig(
+            batch_size=self.options.batch_size,
+            learning_rate=self.options.learning_rate,
+            gamma=self.options.gamma,
+            reward_scaler=d3rlpy.preprocessing.MultiplyRewardScaler(self.options.reward_scale),
+            encoder_factory=self.encoder(d3rlpy),
+            optim_factory=self.optimizer(d3rlpy),
         )
