@@ -58,7 +58,7 @@ class D3rlpyAgent(ValueAgent):
     options_class = D3rlpyOptions
     options: D3rlpyOptions
 
-    def __init__(self, config: str, **options: Any) -> None:
+    def __init__(self, config: str = "", **options: Any) -> None:
         ours = [one.name for one in dataclasses.fields(ValueOptions)]
         theirs = _settable(_config_class(import_library("d3rlpy"), config))
         for name, value in options.items():

@@ -16,7 +16,7 @@ import numpy as np
 from gems_gym import plugins
 from gems_gym_agents.library_state import import_library
 from tests.agents.killed_training import survive
-from tests.agents.offline_agents import warmed_up
+from tests.agents.offline_agents import act_once, warmed_up
 from tests.datasets.small_world import collect_latents
 
 EPOCH, SAVE_EVERY = 40, 16
@@ -38,7 +38,7 @@ def train(name: str, steps: int, folder: Path) -> None:
         steps=steps,
         seed=3,
         directory=folder,
-        evaluate=lambda act: float(act(BELIEFS).std()),
+        evaluate=lambda policy: float(act_once(policy, BELIEFS).std()),
         progress=False,
         save_every=SAVE_EVERY,
     )

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from gems_gym_agents.offline import (
     AWACAgent,
     BCAgent,
+    BCQAgent,
     BEARAgent,
     CQLAgent,
     CRRAgent,
+    DecisionTransformerAgent,
     IQLAgent,
+    OfflineReinforceAgent,
     OfflineSACAgent,
     OfflineTD3Agent,
     PLASAgent,
@@ -32,11 +37,22 @@ AGENTS: dict[str, type[OfflineAgent]] = {
     "awac": AWACAgent,
     "crr": CRRAgent,
     "bc": BCAgent,
+    "bcq": BCQAgent,
     "plas": PLASAgent,
     "bear": BEARAgent,
+    "decision_transformer": DecisionTransformerAgent,
     "offline_sac": OfflineSACAgent,
     "offline_td3": OfflineTD3Agent,
+    "offline_reinforce": OfflineReinforceAgent,
 }
+
+WITHOUT_Q = ("bc", "decision_transformer", "offline_reinforce")
+
+
+def act_once(policy: Any, beliefs: np.ndarray) -> np.ndarray:
+    """The first latents of sessions with these beliefs, whether the policy has a memory or not."""
+    actions: np.ndarray = policy.act(policy.open(range(len(beliefs))), beliefs)[0]
+    return actions
 
 
 def warmed_up(kind: type[OfflineAgent], updates: int) -> dict[str, Any]:

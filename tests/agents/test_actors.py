@@ -156,12 +156,25 @@ def test_from_torch_modules_agrees_with_torch():
     np.testing.assert_array_equal(actor(OBSERVATIONS), before)
 
 
+def test_layer_norms_keep_their_epsilon():
+    torch = pytest.importorskip("torch")
+    norm, rows = torch.nn.LayerNorm(3, eps=0.5), OBSERVATIONS[:, :3] / 10
+    network = network_from_modules([norm])
+    assert network.spec == [["layer_norm", "0.5"]]
+    assert network_from_modules([torch.nn.LayerNorm(3)]).spec == [["layer_norm"]]
+    np.testing.assert_allclose(network(rows), norm(torch.from_numpy(rows)).detach(), atol=1e-6)
+    with pytest.raises(
+        ValueError, match=r"layer 0 is \['layer_norm', 'x'\]; only a layer_norm has a setting"
+    ):
+        FeedForward({}, [["layer_norm", "x"]])
+
+
 def test_modules_that_cannot_be_exported_are_named():
     nn = pytest.importorskip("torch").nn
     with pytest.raises(ValueError, match="GELU"):
         actor_from_modules([nn.Linear(3, 3), nn.GELU(), nn.Tanh()])
-    with pytest.raises(ValueError, match="eps"):
-        actor_from_modules([nn.Linear(3, 3), nn.LayerNorm(3, eps=1e-3), nn.Tanh()])
+    with pytest.raises(ValueError, match="over the last axis"):
+        actor_from_modules([nn.Linear(3, 3), nn.LayerNorm((3, 3)), nn.Tanh()])
 
 
 def test_noise_belongs_to_the_user():

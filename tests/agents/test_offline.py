@@ -35,7 +35,7 @@ from gems_gym_agents.offline import (
 )
 from gems_gym_agents.offline.agent import OfflineAgent
 from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
-from tests.agents.offline_agents import AGENTS, warmed_up
+from tests.agents.offline_agents import AGENTS, WITHOUT_Q, act_once, warmed_up
 from tests.datasets.small_world import LENGTH, collect_latents, collect_slates
 
 SMALL = {"hidden_units": (16, 16), "batch_size": 32}
@@ -193,15 +193,15 @@ def test_agents_train_export_and_load(dataset, name: str, tmp_path: Path) -> Non
     agent = fitted(dataset, AGENTS[name], steps=20, layer_norm=True)
     assert isinstance(agent, Agent)
     assert agent.learns_from == "dataset"
-    actions = agent.policy(BELIEFS)
+    actions = act_once(agent.policy, BELIEFS)
     assert actions.shape == (50, 6)
     assert actions.dtype == np.float32
     assert np.abs(actions).max() <= 1
     assert agent.history[-1]["step"] == 20
-    assert ("q_abs_max" in agent.history[-1]) == (name != "bc")
+    assert ("q_abs_max" in agent.history[-1]) == (name not in WITHOUT_Q)
     agent.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["policy.safetensors", "training.json"]
-    np.testing.assert_array_equal(AGENTS[name].load(tmp_path)(BELIEFS), actions)
+    np.testing.assert_array_equal(act_once(AGENTS[name].load(tmp_path), BELIEFS), actions)
     record = json.loads((tmp_path / "training.json").read_text())
     assert record["dataset"]["content_hash"] == dataset.storage.metadata["content_hash"]
     assert record["dataset"]["ranker_sha256"] == dataset.storage.metadata["ranker_sha256"]
@@ -209,7 +209,7 @@ def test_agents_train_export_and_load(dataset, name: str, tmp_path: Path) -> Non
     assert (record["steps"], record["seed"]) == (20, 0)
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", [name for name in AGENTS if name not in ("bcq", "decision_transformer")])
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_export_is_what_d3rlpy_predicts(
     dataset, name: str, layer_norm: bool, monkeypatch: pytest.MonkeyPatch
@@ -361,7 +361,7 @@ def test_gradients_are_clipped_by_every_optimizer(dataset, name: str, monkeypatc
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clipped)
     fitted(dataset, AGENTS[name], steps=8, grad_clip=0.01)
     assert {norm for _, norm in norms} == {0.01}
-    expected = 1 if name == "bc" else 2  # actor and critics are of different sizes
+    expected = 1 if name in WITHOUT_Q else 2  # actor and critics are of different sizes
     assert len({size for size, _ in norms}) >= expected
 
 

@@ -17,11 +17,11 @@ pytest.importorskip("d3rlpy")
 import torch
 
 from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
+from gems_gym.policies import Policy
 from gems_gym_agents.base import DivergedError
-from gems_gym_agents.offline import BCAgent, CQLAgent, TD3PlusBCAgent, divergence
+from gems_gym_agents.offline import BCAgent, CQLAgent, DecisionTransformerAgent, TD3PlusBCAgent, divergence
 from gems_gym_agents.offline.agent import OfflineAgent
-from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
-from tests.agents.offline_agents import AGENTS, warmed_up
+from tests.agents.offline_agents import AGENTS, act_once, warmed_up
 from tests.datasets.small_world import collect_latents
 
 SMALL: dict[str, Any] = {"hidden_units": (16, 16), "batch_size": 32, "steps_per_epoch": 10}
@@ -36,10 +36,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield collect_latents("offline/resumed-v0")
 
 
-def up_and_down(act: Callable[[np.ndarray], np.ndarray]) -> float:
+def up_and_down(policy: Policy) -> float:
     """A score whose best is not always the last; it draws from the global generators, which must not matter."""
     torch.rand(3), np.random.random(3)  # noqa: NPY002
-    return float(np.sin(1e3 * act(BELIEFS).sum()))
+    return float(np.sin(1e3 * act_once(policy, BELIEFS).sum()))
 
 
 def fit(
@@ -63,18 +63,21 @@ def saved(agent: OfflineAgent, folder: Path) -> dict[str, bytes]:
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, update: int) -> list[int]:
-    """Ctrl-C at an update of a process, the probe's batch not counted; returns a list with one item per update."""
-    original, updates = SessionReplayBuffer.sample_transition_batch, []
-
-    def sample(self: SessionReplayBuffer, batch_size: int) -> Any:
-        if batch_size == SMALL["batch_size"]:
-            updates.append(1)
-            if len(updates) == update:
-                raise KeyboardInterrupt
-        return original(self, batch_size)
-
-    monkeypatch.setattr(SessionReplayBuffer, "sample_transition_batch", sample)
+    """Ctrl-C at an update of a process; returns a list with one item per update."""
+    updates: list[int] = []
+    for kind in (OfflineAgent, DecisionTransformerAgent):
+        monkeypatch.setattr(kind, "sample", _interrupted(kind.sample, updates, update))
     return updates
+
+
+def _interrupted(original: Callable[..., Any], updates: list[int], update: int) -> Callable[..., Any]:
+    def sample(self: OfflineAgent, buffer: Any) -> Any:
+        updates.append(1)
+        if len(updates) == update:
+            raise KeyboardInterrupt
+        return original(self, buffer)
+
+    return sample
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -94,7 +97,7 @@ def test_interrupted_in_every_epoch_it_ends_with_the_same_bytes(
     uninterrupted = fit(dataset, None, kind)
     assert saved(agent, run) == saved(uninterrupted, tmp_path / "whole")
     assert agent.history == uninterrupted.history
-    np.testing.assert_array_equal(agent.last(BELIEFS), uninterrupted.last(BELIEFS))
+    np.testing.assert_array_equal(act_once(agent.last, BELIEFS), act_once(uninterrupted.last, BELIEFS))
     assert not is_unfinished(run)
 
 

@@ -24,6 +24,8 @@ ONLINE: dict[str, Any] = {
     "steps": 80, "net_arch": (8,), "batch_size": 8, "learning_starts": 20, "validate_every": 40, "buffer_size": 200,
 }  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
+    "d3rlpy": {**OFFLINE, "config": "TD3PlusBC"},
+    "decision_transformer": {**OFFLINE, "context": 3},
     "planner": {
         "steps": 256, "random_sessions": 128, "random_length": 6,
         "exploration_sessions": 64, "exploration_length": 6, "atoms": 16,
