@@ -12,7 +12,7 @@ from gems_gym.artifacts import ArtifactError, save_artifact
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import Actor, NoisyActor, add_exploration_noise
-from gems_gym_agents.actors import WithInput, actor_from_modules, scaled_inputs
+from gems_gym_agents.actors import WithInput, actor_from_modules, network_from_modules, scaled_inputs
 
 RNG = np.random.default_rng(0)
 OBSERVATIONS = RNG.uniform(-1, 1, (37, 20)).astype(np.float32)
