@@ -1,13 +1,16 @@
 """Agents that learn from a recorded dataset, through d3rlpy: one module a family, options beside the agents.
 
 - :mod:`~gems_gym_agents.offline.td3`: TD3+BC, ReBRAC, PRDC; :mod:`~gems_gym_agents.offline.sac`: CQL, SAC-N;
-  :mod:`~gems_gym_agents.offline.advantage`: IQL, AWAC, CRR; :mod:`~gems_gym_agents.offline.imitation`: BC, PLAS, BEAR;
-  :mod:`~gems_gym_agents.offline.negative_controls`: TD3 and SAC as they are.
+  :mod:`~gems_gym_agents.offline.advantage`: IQL, AWAC, CRR; :mod:`~gems_gym_agents.offline.imitation`: BC, BCQ, PLAS,
+  BEAR; :mod:`~gems_gym_agents.offline.decision_transformer`; :mod:`~gems_gym_agents.offline.any_algorithm`: whatever
+  else d3rlpy has; :mod:`~gems_gym_agents.offline.negative_controls`: TD3, SAC and REINFORCE as they are.
 - :mod:`~gems_gym_agents.offline.agent`: what they share; :mod:`~gems_gym_agents.offline.loop`: how they are trained;
-  :mod:`~gems_gym_agents.offline.replay_buffer`: what from.
+  :mod:`~gems_gym_agents.offline.replay_buffer`: what from. Two kinds of policy act otherwise than
+  :class:`~gems_gym.policies.actor.Actor`: :mod:`~gems_gym_agents.offline.sequence_policy`,
+  :mod:`~gems_gym_agents.offline.candidates`.
 
-This package imports nothing heavy: agents import d3rlpy when they are fitted. Only
-:mod:`gems_gym_agents.offline.replay_buffer` imports it at once.
+This package imports nothing heavy: agents import d3rlpy when they are fitted, and the one of that name when it is
+made. Only :mod:`gems_gym_agents.offline.replay_buffer` and :mod:`gems_gym_agents.offline.reinforce` import it at once.
 """
 
 from __future__ import annotations

@@ -100,15 +100,26 @@ class OfflineAgent(abc.ABC):
         """Changes the built algorithm before it is trained, where an agent needs that."""
 
     def data_settings(self, d3rlpy: Any, buffer: SessionReplayBuffer) -> dict[str, Any]:
-        """Settings of d3rlpy's configuration that depend on what is learned from."""
-        scalers = d3rlpy.preprocessing
-        observations, _ = buffer.recorded
-        scaler = {
-            None: lambda: None,
-            "standard": lambda: scalers.StandardObservationScaler(observations.mean(0), observations.std(0)),
-            "minmax": lambda: scalers.MinMaxObservationScaler(observations.min(0), observations.max(0)),
-        }[self.options.observation_scaler]()
-        return {"observation_scaler": scaler}
+        """Settings of d3rlpy's configuration that depend on what is learned from.
+
+        Raises:
+            ValueError: A number of the observations that is to be scaled by its range is always the same.
+        """
+        if self.options.observation_scaler is None:
+            return {}
+        scalers, (observations, _) = d3rlpy.preprocessing, buffer.recorded
+        if self.options.observation_scaler == "standard":
+            mean, deviation = (
+                measure(axis=0, dtype=np.float64) for measure in (observations.mean, observations.std)
+            )
+            return {"observation_scaler": scalers.StandardObservationScaler(mean, deviation)}
+        lowest, highest = observations.min(axis=0), observations.max(axis=0)
+        if (constant := np.flatnonzero(lowest == highest)).size:
+            raise ValueError(
+                f"observation_scaler='minmax' divides by the range of each number of an observation, and number "
+                f"{constant[0]} is always {lowest[constant[0]]:.4g} in this dataset; use 'standard'"
+            )
+        return {"observation_scaler": scalers.MinMaxObservationScaler(lowest, highest)}
 
     def sample(self, buffer: SessionReplayBuffer) -> Any:
         """Draws what one update learns from: here, transitions."""
@@ -342,7 +353,7 @@ class ValueAgent(OfflineAgent):
         }
         return scalers[self.options.reward_scaler](multiplier=self.options.reward_scale)
 
-    def q_bound(self, algorithm: Any, buffer: SessionReplayBuffer) -> float:
+    def q_bound(self, algorithm: Any, buffer: SessionReplayBuffer) -> float | None:
         """The largest |Q| that rewards allow: max |reward| / (1 − gamma), in scaled rewards.
 
         Raises:

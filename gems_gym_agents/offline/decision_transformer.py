@@ -16,6 +16,7 @@ from gems_gym_agents.offline.options import TrainingOptions
 if TYPE_CHECKING:
     from gems_gym.policies.saved import SavedPolicy
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
+    from gems_gym_agents.offline.sequence_policy import DecisionTransformerPolicy
 
 COMPARED_SESSIONS = 4
 """Made-up sessions on which the export is compared with d3rlpy."""
@@ -125,11 +126,12 @@ class DecisionTransformerAgent(OfflineAgent):
             check_same(np.stack(found)[:, session], np.stack(expected), algorithm)
         return policy
 
-    def _exported(self, algorithm: Any) -> Any:
+    def _exported(self, algorithm: Any) -> DecisionTransformerPolicy:
         import torch
 
         from gems_gym_agents.actors import network_from_modules, scaled_inputs
         from gems_gym_agents.offline.sequence_policy import DecisionTransformerPolicy
+        from gems_gym_agents.torch_state import array_of
 
         transformer = algorithm.impl.modules.transformer
         gpt2 = transformer._gpt2
@@ -148,11 +150,10 @@ class DecisionTransformerAgent(OfflineAgent):
                 f"combine.{layer}": [attention._proj],
                 f"transform.{layer}": [block._layer_norm2, mlp._l1, mlp._activation, mlp._l2],
             }
+        positions = array_of(transformer._position_encoding._embed.weight)  # a copy: training goes on
         return DecisionTransformerPolicy(
             {name: network_from_modules(layers) for name, layers in modules.items()},
-            transformer._position_encoding._embed.weight.detach()
-            .cpu()
-            .numpy()[: algorithm.config.max_timestep + 1],
+            positions[: algorithm.config.max_timestep + 1],
             heads=self.options.heads,
             context=self.options.context,
             target_return=self._target_return,

@@ -74,3 +74,33 @@ def test_different_users_cannot_be_paired():
         paired_difference(played("random"), played("random", users=user_seeds("test", 6, 60)))
     with pytest.raises(ValueError, match="at least one user"):
         played("random", users=[])
+
+
+class Remembering:
+    """Shows random slates; its state is also what they earned."""
+
+    observes = actions = "slates"
+
+    def __init__(self, env):
+        self.random = make_policy("random", env)
+
+    def open(self, seeds):
+        return self.random.open(seeds), np.zeros(len(seeds))
+
+    def act(self, state, observations):
+        slates, inner = self.random.act(state[0], observations)
+        return slates, (inner, state[1])
+
+    def rewarded(self, state, rewards):
+        self.earned = state[1] + rewards
+        return state[0], self.earned
+
+
+def test_a_policy_that_remembers_is_told_what_each_step_earned():
+    env = SlateVectorEnv(
+        60, episode_length=20, autoreset_mode="disabled", leave_probability=0.2, leave_after=2
+    )
+    policy = Remembering(env)
+    evaluated = evaluate(policy, env, USERS)
+    np.testing.assert_array_equal(policy.earned, evaluated.returns)
+    assert evaluated.returns.max() > 0

@@ -101,3 +101,8 @@ def test_the_scaler_makes_observations_standard(dataset: Any) -> None:
             np.testing.assert_allclose(getattr(scaled, what)(axis=0), expected, atol=5e-3)
     with pytest.raises(ValueError, match="unknown observation_scaler 'standart': did you mean 'standard'"):
         IQLAgent(observation_scaler="standart")
+    buffer._observations[:, 1] = 0.5
+    with pytest.raises(
+        ValueError, match=r"'minmax' divides by the range .* number 1 is always 0\.5 .*'standard'"
+    ):
+        IQLAgent(observation_scaler="minmax").data_settings(d3rlpy, buffer)
