@@ -19,6 +19,9 @@ from gems_gym_agents.offline.options import ValueOptions
 _TRIAL_SIZES = 3, 2
 """Numbers of an observation and of an action, with which an algorithm is tried before any work."""
 
+_OF_SOME = ("actor_learning_rate", "critic_learning_rate", "tau")
+"""Our options that not every algorithm has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class D3rlpyOptions(ValueOptions):
@@ -59,19 +62,19 @@ class D3rlpyAgent(ValueAgent):
     options: D3rlpyOptions
 
     def __init__(self, config: str = "", **options: Any) -> None:
-        ours = [one.name for one in dataclasses.fields(ValueOptions)]
         theirs = _settable(_config_class(import_library("d3rlpy"), config))
-        for name, value in options.items():
-            if name in ours:
-                continue
+        ours = [
+            one.name
+            for one in dataclasses.fields(ValueOptions)
+            if one.name in theirs or one.name not in _OF_SOME
+        ]
+        given: dict[str, Any] = {name: value for name, value in options.items() if name in ours}
+        own = {}
+        for name in options.keys() - given.keys():
             if name not in theirs:
                 raise unknown_name(f"option of D3rlpyAgent with config={config!r}:", name, [*ours, *theirs])
-            checked(name, value, theirs[name])
-        super().__init__(
-            config=config,
-            fields={name: value for name, value in options.items() if name not in ours},
-            **{name: value for name, value in options.items() if name in ours},
-        )
+            own[name] = checked(name, options[name], theirs[name])
+        super().__init__(config=config, fields=dict(sorted(own.items())), **given)
         self._try()
 
     def config(self, d3rlpy: Any) -> Any:
@@ -79,7 +82,6 @@ class D3rlpyAgent(ValueAgent):
         config_class = _config_class(d3rlpy, self.options.config)
         known = {one.name for one in dataclasses.fields(config_class)}
         shared = self.shared_settings(d3rlpy) | {
-            "learning_rate": self.options.actor_learning_rate,
             "encoder_factory": self.encoder(d3rlpy),
             "optim_factory": self.optimizer(d3rlpy),
             "imitator_encoder_factory": self.encoder(d3rlpy),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import gymnasium
@@ -33,11 +34,12 @@ def rewarded_latents(dataset_id: str, sessions: int = 40) -> Any:
                 terminations=[False] * STEPS, truncations=[False] * (STEPS - 1) + [True], infos=None,
             )
         )  # fmt: skip
-    return create_dataset_from_buffers(
-        dataset_id, buffer=buffers,
-        observation_space=gymnasium.spaces.Box(-1, 1, (OBSERVATION_SIZE,), np.float32),
-        action_space=gymnasium.spaces.Box(-1, 1, (ACTION_SIZE,), np.float32),
-    )  # fmt: skip
+    with warnings.catch_warnings(action="ignore"):  # that nothing is said of its author
+        return create_dataset_from_buffers(
+            dataset_id, buffer=buffers,
+            observation_space=gymnasium.spaces.Box(-1, 1, (OBSERVATION_SIZE,), np.float32),
+            action_space=gymnasium.spaces.Box(-1, 1, (ACTION_SIZE,), np.float32),
+        )  # fmt: skip
 
 
 def first_number(policy: Any, beliefs: np.ndarray = BELIEFS) -> float:

@@ -44,7 +44,9 @@ def test_options_are_ours_where_we_have_them_and_the_configurations_otherwise() 
     assert isinstance(config, d3rlpy.algos.IQLConfig)
     assert (config.expectile, config.gamma, config.n_critics, config.weight_temp) == (0.9, 0.7, 3, 3.0)
     assert config.value_encoder_factory.hidden_units == [8]
-    assert D3rlpyAgent(config="BC", actor_learning_rate=0.5).config(d3rlpy).learning_rate == 0.5
+    assert D3rlpyAgent(config="BC", learning_rate=0.5).config(d3rlpy).learning_rate == 0.5
+    assert D3rlpyAgent(config="BC").config(d3rlpy).learning_rate == 1e-3
+    assert type(D3rlpyAgent(config="TD3PlusBC", alpha=1).options.fields["alpha"]) is float
 
 
 @pytest.mark.parametrize("name", ["BC", "CalQL", "DDPG", "SAC"])
@@ -63,6 +65,7 @@ def test_others_without_an_agent_of_their_own(dataset: Any, name: str, tmp_path:
         ({"config": "TD3PlusBCC"}, "unknown config .* 'TD3PlusBCC': did you mean 'TD3PlusBC'"),
         ({"config": "DQN"}, "unknown config .* 'DQN'"),  # discrete
         ({"config": "TD3PlusBC", "alhpa": 1}, "unknown option of D3rlpyAgent .*'alhpa': did you mean 'alpha'"),
+        ({"config": "BC", "tau": 0.1}, "unknown option of D3rlpyAgent with config='BC': 'tau'"),
         ({"config": "BC", "alpha": 1.0}, "unknown option of D3rlpyAgent with config='BC': 'alpha'"),
         ({"config": "TD3PlusBC", "alpha": "much"}, "alpha must be a finite number, got 'much'"),
         ({"config": "TD3PlusBC", "gamma": 1.0}, r"gamma must be a number in \[0, 1\), got 1.0"),
