@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Positive, Share
-from gems_gym_agents.offline.agent import NO_ENTROPY, ValueAgent, mean_actions
+from gems_gym_agents.offline.agent import NO_ENTROPY, ValueAgent
+from gems_gym_agents.offline.exporting import mean_actions
 from gems_gym_agents.offline.options import ValueOptions
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from annotated_types import Interval, MinLen
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Positive, Units
-from gems_gym_agents.offline.agent import OfflineAgent, check_same, hidden_layers
+from gems_gym_agents.offline.agent import OfflineAgent
+from gems_gym_agents.offline.exporting import check_same, hidden_layers
 from gems_gym_agents.offline.options import TrainingOptions
 
 if TYPE_CHECKING:

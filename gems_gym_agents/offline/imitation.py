@@ -11,15 +11,8 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Positive, WholeNumber
-from gems_gym_agents.offline.agent import (
-    NO_ENTROPY,
-    OfflineAgent,
-    ValueAgent,
-    check_same,
-    hidden_layers,
-    mean_actions,
-    seen_by_networks,
-)
+from gems_gym_agents.offline.agent import NO_ENTROPY, OfflineAgent, ValueAgent
+from gems_gym_agents.offline.exporting import check_same, hidden_layers, mean_actions, seen_by_networks
 from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
 
 if TYPE_CHECKING:
@@ -216,10 +209,13 @@ class BCQAgent(DecodingAgent):
             self.noise(algorithm),
             self.options.flexibility,
         )
-        for found, expected in zip(
-            policy.candidates(observations), self._candidates(algorithm, observations), strict=True
-        ):
-            check_same(found, expected, algorithm)
+        (found, values), (expected, their_values) = (
+            policy.candidates(observations),
+            self._candidates(algorithm, observations),
+        )
+        check_same(found, expected, algorithm)
+        scale = max(1.0, float(np.abs(their_values).max()))  # values may be large
+        check_same(values / scale, their_values / scale, algorithm)
         return policy
 
     def policy_actions(self, algorithm: Any, observations: NDArray[np.float32]) -> NDArray[np.float32]:

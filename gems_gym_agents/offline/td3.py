@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gems_gym.common.checks import Count, NonNegative, Positive
-from gems_gym_agents.offline.agent import ValueAgent, seen_by_networks
+from gems_gym_agents.offline.agent import ValueAgent
+from gems_gym_agents.offline.exporting import seen_by_networks
 from gems_gym_agents.offline.options import ValueOptions
 
 if TYPE_CHECKING:
