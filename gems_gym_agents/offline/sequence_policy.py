@@ -106,7 +106,8 @@ class DecisionTransformerPolicy(SavedPolicy):
                 "the policy was not told what its last actions earned: call rewarded() after each step"
             )
         state.step += 1
-        state.tokens = state.tokens[:, -_TOKENS * (self.context - 1) or state.tokens.shape[1] :]
+        forgotten = state.tokens.shape[1] - _TOKENS * (self.context - 1)
+        state.tokens = state.tokens[:, max(forgotten, 0) :]
         self._remember(state, "return", state.to_come[:, None])
         self._remember(state, "observation", observations)
         actions = self._choose(state.tokens)
