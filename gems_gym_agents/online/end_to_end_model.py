@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from gems_gym.beliefs import BeliefEncoder, GruBelief
 from gems_gym.pretraining.belief import BeliefSettings
 from gems_gym.pretraining.gru import GruBeliefModel
+from gems_gym_agents.layers import layers_of
 from gems_gym_agents.online.model import LayerNormSACPolicy, ScaledReplayBuffer, make_sac
 from gems_gym_agents.online.options import EndToEndOptions
-from gems_gym_agents.online.vec_env import layers_of
 
 _ACTOR, _CRITIC = range(2)  # whose state is where in a moment
 

@@ -25,8 +25,9 @@ from gems_gym.policies.actor import Actor
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.actors import actor_from_modules
+from gems_gym_agents.layers import layers_of
 from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.vec_env import GymnasiumVecEnv, layers_of
+from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 
 
 class LayerNormSACPolicy(policies.SACPolicy):

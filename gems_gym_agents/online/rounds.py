@@ -28,6 +28,7 @@ from gems_gym.common.progress import track
 from gems_gym.trackers import trackers
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
 from gems_gym_agents.base import DivergedError
+from gems_gym_agents.layers import describe_world
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.callbacks import (
     Curves,
@@ -40,7 +41,6 @@ from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.online.model import check_spaces, export_actor, export_belief
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.online.resume import UnfinishedSAC
-from gems_gym_agents.online.vec_env import layers_of
 
 
 def train_sac(
@@ -335,16 +335,3 @@ def run_arguments(
         }
     )
     return found
-
-
-def describe_world(env: VectorEnv) -> dict[str, Any]:
-    """What an environment is: configuration, catalogue, and the digests of the ranker and the belief around it."""
-    world: dict[str, Any] = {}
-    for layer in layers_of(env):
-        for role, name in (("ranker", "ranker"), ("encoder", "belief"), ("belief", "belief")):
-            if hasattr(layer, role):
-                world[name] = getattr(layer, role).sha256
-    core: Any = env.unwrapped
-    if hasattr(core, "config") and hasattr(core, "catalog"):
-        world |= {"config": asdict(core.config), "catalog": core.catalog.hash}
-    return world

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from gems_gym_agents.layers import layers_of
 
 
 class GymnasiumVecEnv(VecEnv):
@@ -198,11 +200,3 @@ class GymnasiumVecEnv(VecEnv):
 
     def _users(self, indices: VecEnvIndices) -> list[int]:
         return list(self._get_indices(indices))
-
-
-def layers_of(env: VectorEnv) -> Iterator[VectorEnv]:
-    """A vector environment and what it wraps, from the outside in."""
-    yield env
-    while isinstance(env, VectorWrapper):
-        env = env.env
-        yield env

@@ -1,0 +1,201 @@
+"""Policies that score items by what networks make of a belief, as files, on NumPy alone."""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.artifacts import Artifact, ArtifactError, SavedPart, load_artifact
+from gems_gym.common.checks import Count, checked
+from gems_gym.common.networks import FeedForward, dense, tanh
+from gems_gym.policies.base import Observed, Shown
+from gems_gym.rankers.kernels import best_of_each, draw_items
+from gems_gym_agents.slates.search import SEARCHES, SlateSearch
+
+
+class ItemPolicy(SavedPart, abc.ABC):
+    """Scores items by dot products of their embeddings with vectors that networks make of a belief, and a bias.
+
+    It is deterministic and remembers nothing. A user's slate has the same bits whoever is served beside.
+
+    Args:
+        networks: Name -> a network from beliefs to vectors; those of :attr:`roles`.
+        tensors: ``items`` float32 ``(num_items, embedding_size)``, and a bias for each network, ``NAME_bias`` float32
+            ``(num_items,)``; others are passed over.
+        slate_size: Items in a slate.
+        metadata: How it was made; JSON types only.
+
+    Attributes:
+        kind: Of its files.
+        roles: Names of its networks.
+        settings: Further arguments, which its file's header holds.
+        observes: "beliefs".
+        actions: "slates".
+        networks: What was given.
+        slate_size: Likewise.
+        metadata: Likewise.
+        tensors: All that is in its file.
+        sha256: Digest of the file it was saved to or read from, None if there is none.
+
+    Raises:
+        ValueError: A tensor or a network is missing, has another size than the others, or numbers that are not finite.
+    """
+
+    kind: str
+    roles: ClassVar[tuple[str, ...]]
+    settings: ClassVar[tuple[str, ...]] = ()
+    observes: Observed = "beliefs"
+    actions: Shown = "slates"
+
+    def __init__(
+        self,
+        networks: Mapping[str, FeedForward],
+        tensors: Mapping[str, NDArray[np.float32]],
+        slate_size: int,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.networks = {role: networks[role] for role in self.roles}
+        self.metadata, self.sha256 = dict(metadata or {}), None
+        items = _finite(tensors, "items", 2)
+        self.slate_size = checked("slate_size", slate_size, Count)
+        if slate_size > len(items):
+            raise ValueError(f"slate_size must be at most the number of items, {len(items)}; got {slate_size}")
+        self._biases = {role: _finite(tensors, f"{role}_bias", 1) for role in self.roles}
+        self.tensors = {"items": items} | {f"{role}_bias": bias for role, bias in self._biases.items()}
+        for role, network in self.networks.items():
+            if network.output_size != items.shape[1] or len(self._biases[role]) != len(items):
+                raise ValueError(f"network and bias {role!r} must fit items of shape {items.shape}")
+            self.tensors |= network.to_tensors(role)
+        self._items = np.ascontiguousarray(items.T)  # (embedding_size, num_items)
+
+    def open(self, seeds: Sequence[int]) -> None:
+        """Begin new sessions; there is nothing to remember and nothing to draw."""
+
+    def act(self, state: None, observations: NDArray[np.float32]) -> tuple[NDArray[np.int64], None]:
+        """Choose every user's slate, int64 ``(num_users, slate_size)``, by beliefs ``(num_users, belief_size)``."""
+        return self.slates(observations), None
+
+    @abc.abstractmethod
+    def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """What :meth:`act` shows."""
+
+    def _scores(self, role: str, beliefs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of every item, float32 ``(num_users, num_items)``."""
+        scores: NDArray[np.float32] = dense(self.networks[role](beliefs), self._items, self._biases[role])
+        return scores
+
+    def _file_header(self) -> dict[str, Any]:
+        layers = {role: network.spec for role, network in self.networks.items()}
+        return {"layers": layers, "slate_size": self.slate_size, "metadata": self.metadata}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ArtifactError: The file is damaged, or holds something else.
+        """
+        return cls.from_artifact(load_artifact(path, cls.kind))
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """Read what ``save`` wrote, once it is loaded.
+
+        Raises:
+            ArtifactError: Something is missing, or does not fit.
+        """
+        header, tensors = artifact.header, artifact.tensors
+        try:
+            networks = {role: FeedForward.from_tensors(tensors, role, header["layers"][role]) for role in cls.roles}
+            settings = {name: header[name] for name in cls.settings}
+            policy = cls(networks, tensors, header["slate_size"], header["metadata"], **settings)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ArtifactError(f"{artifact.path} is not a readable {cls.kind}: {error}") from error
+        policy.sha256 = artifact.sha256
+        return policy
+
+
+class PlackettLucePolicy(ItemPolicy):
+    """Shows the most likely slate of a Plackett–Luce distribution over slates: the items of the highest scores.
+
+    Slates are drawn from it item by item, each from the softmax of the scores of those that are left.
+
+    Args:
+        networks: ``query``; the other arguments are those of :class:`ItemPolicy`.
+        tensors: See there.
+        slate_size: Likewise.
+        metadata: Likewise.
+    """
+
+    kind = "policy/reinforce_softmax"
+    roles = ("query",)
+
+    def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The most likely slates, int64 ``(num_users, slate_size)``."""
+        queries = self.networks["query"](beliefs)
+        slates: NDArray[np.int64] = best_of_each(queries, self._items, self._biases["query"], self.slate_size)
+        return slates
+
+    def draw(
+        self, beliefs: NDArray[np.float32], rngs: Sequence[np.random.Generator]
+    ) -> NDArray[np.int64]:
+        """Draw slates, int64 ``(num_users, slate_size)``, each user's by a generator of its own."""
+        uniforms = np.stack([rng.random(self.slate_size) for rng in rngs])
+        queries = self.networks["query"](beliefs)
+        drawn: NDArray[np.int64] = draw_items(queries, self._items, self._biases["query"], 1.0, uniforms, False)
+        return drawn
+
+
+class SlateQPolicy(ItemPolicy):
+    """Shows the slate of the highest value; see :mod:`gems_gym_agents.slates.slateq`.
+
+    Args:
+        networks: ``interest``, whose scores are the logits of attractiveness, and ``value``, of item-wise values.
+        tensors: See :class:`ItemPolicy`; and ``propensities``, how likely each position is looked at, float32
+            ``(slate_size,)``, ≥ 0.
+        slate_size: See :class:`ItemPolicy`.
+        metadata: Likewise.
+        slate_search: How the slate is found.
+    """
+
+    kind = "policy/slateq"
+    roles = ("interest", "value")
+    settings = ("slate_search",)
+
+    def __init__(
+        self,
+        networks: Mapping[str, FeedForward],
+        tensors: Mapping[str, NDArray[np.float32]],
+        slate_size: int,
+        metadata: Mapping[str, Any] | None = None,
+        slate_search: SlateSearch = "top_k",
+    ) -> None:
+        super().__init__(networks, tensors, slate_size, metadata)
+        self.slate_search: SlateSearch = checked("slate_search", slate_search, SlateSearch)
+        propensities = _finite(tensors, "propensities", 1)
+        if len(propensities) != slate_size or (propensities < 0).any():
+            raise ValueError(f"propensities must be {slate_size} numbers ≥ 0, got {propensities}")
+        self.tensors["propensities"] = propensities
+
+    def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The best slates, int64 ``(num_users, slate_size)``."""
+        # a logistic function, by the tanh that has the same bits wherever a number stands
+        attractiveness = (tanh(self._scores("interest", beliefs) / 2) + 1) / 2
+        values = attractiveness * self._scores("value", beliefs)
+        return SEARCHES[self.slate_search](values, self.tensors["propensities"])
+
+    def _file_header(self) -> dict[str, Any]:
+        return {**super()._file_header(), "slate_search": self.slate_search}
+
+
+def _finite(tensors: Mapping[str, NDArray[Any]], name: str, dimensions: int) -> NDArray[np.float32]:
+    array = np.ascontiguousarray(tensors[name], np.float32)
+    if array.ndim != dimensions or not array.size or not np.isfinite(array).all():
+        raise ValueError(f"{name} must hold finite numbers in {dimensions} dimensions, got shape {array.shape}")
+    return array

@@ -1,0 +1,117 @@
+"""REINFORCE with a baseline (Williams, 1992), over slates and over latents.
+
+``reinforce_softmax`` draws slates from a softmax over items whose scores depend on the belief, without replacement:
+a Plackett–Luce distribution, π(A | s) = Π_k exp(f(s, i_k)) / Σ_{i not in A_1 … A_{k−1}} exp(f(s, i)). It follows
+
+    Σ_t (G_t − b(s_t)) ∇ log π(A_t | s_t)
+
+with G the discounted clicks from t on. Chen et al. (2019, arXiv 1812.02353) take items for drawn one by one from the
+softmax π(i | s). With ``top_k_correction``, ∇ log π(A | s) is theirs, Σ_k λ(i_k) ∇ log π(i_k | s) with
+λ(i) = K (1 − π(i | s))^{K−1} for slates of K items (section 4.3): an item that is likely to be in the slate anyway
+is not made more likely still. Their other weights, for logs of another policy, are 1 here: the agent learns from its own
+sessions, each of which it sees once.
+
+``reinforce_latent`` is the same over latent actions, from a normal distribution that is clipped to the box; its density
+counts what is clipped as what it is, a probability (Fujita & Maeda, 2018, arXiv 1802.07564).
+
+Nothing is known beforehand but the belief; item embeddings, the weights behind the scores, are learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gymnasium.vector import VectorEnv
+
+from gems_gym.common.checks import Count, Positive, Units
+from gems_gym.policies.actor import Actor
+from gems_gym.policies.base import Shown
+from gems_gym_agents.slates.agent import SessionAgent, SessionOptions
+from gems_gym_agents.slates.policies import PlackettLucePolicy
+from gems_gym_agents.slates.training import Learner
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceOptions(SessionOptions):
+    """Settings of REINFORCE.
+
+    Attributes:
+        learning_rate: Of the policy, > 0.
+        baseline_learning_rate: Of the baseline, > 0.
+        batch_size: Interactions in a gradient update. A round is gone through once, in random order.
+    """
+
+    learning_rate: Positive = 3e-4
+    baseline_learning_rate: Positive = 1e-3
+    batch_size: Count = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceSoftmaxOptions(ReinforceOptions):
+    """Settings of REINFORCE over slates.
+
+    Attributes:
+        embedding_size: Numbers in an item embedding.
+        top_k_correction: Whether items count as drawn one by one, corrected for the size of slates.
+    """
+
+    embedding_size: Units = 32
+    top_k_correction: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceLatentOptions(ReinforceOptions):
+    """Settings of REINFORCE over latents.
+
+    Attributes:
+        spread: Standard deviation of every number of a latent at first, > 0; it is learned on.
+    """
+
+    spread: Positive = 0.3
+
+
+class ReinforceSoftmaxAgent(SessionAgent[ReinforceSoftmaxOptions, PlackettLucePolicy]):
+    """REINFORCE with Plackett–Luce slates.
+
+    Args:
+        **options: See :class:`ReinforceSoftmaxOptions`.
+
+    Examples:
+        >>> agent = ReinforceSoftmaxAgent(top_k_correction=True)
+        >>> agent.fit(vector_env, steps=1_000_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
+        >>> slates, _ = agent.policy.act(None, beliefs)  # doctest: +SKIP
+    """
+
+    name: ClassVar[str] = "reinforce_softmax"
+    options_class: ClassVar[type[ReinforceSoftmaxOptions]] = ReinforceSoftmaxOptions
+    policy_class: ClassVar[type[PlackettLucePolicy]] = PlackettLucePolicy
+
+    def _learner(self, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]) -> Learner:
+        from gems_gym_agents.slates.reinforce_learner import ReinforceLearner, SlateHead
+
+        return ReinforceLearner(SlateHead(self.options, env), self.options, env, seed, made_by)
+
+
+class ReinforceLatentAgent(SessionAgent[ReinforceLatentOptions, Actor]):
+    """REINFORCE over latent actions.
+
+    Args:
+        **options: See :class:`ReinforceLatentOptions`.
+
+    Examples:
+        >>> agent = ReinforceLatentAgent(spread=0.2)
+        >>> agent.fit(vector_env, steps=1_000_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
+        >>> latents = agent.policy(beliefs)  # doctest: +SKIP
+    """
+
+    name: ClassVar[str] = "reinforce_latent"
+    options_class: ClassVar[type[ReinforceLatentOptions]] = ReinforceLatentOptions
+    policy_class: ClassVar[type[Actor]] = Actor
+    actions: ClassVar[Shown] = "latents"
+
+    def _learner(self, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]) -> Learner:
+        from gems_gym_agents.slates.reinforce_learner import LatentHead, ReinforceLearner
+
+        return ReinforceLearner(LatentHead(self.options, env), self.options, env, seed, made_by)

@@ -1,0 +1,181 @@
+"""SlateQ while it learns, in torch; the equations are in :mod:`gems_gym_agents.slates.slateq`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gems_gym_agents.actors import network_from_modules
+from gems_gym_agents.slates.networks import belief_size, initialise, numpy_of, perceptron, scores_of
+from gems_gym_agents.slates.policies import SlateQPolicy
+from gems_gym_agents.slates.sessions import Chooser, Sessions
+from gems_gym_agents.slates.slateq import SlateQOptions, with_random_items
+from gems_gym_agents.torch_state import tensor_of
+
+_LEAST = 1e-6
+"""How close the probability of a click may come to 0 and 1."""
+
+
+class SlateQNetwork(nn.Module):
+    """The click model, and the values of clicks and of none.
+
+    Args:
+        belief_size: Numbers in a belief.
+        num_items: Items.
+        slate_size: Positions of a slate.
+        options: The settings.
+    """
+
+    def __init__(self, belief_size: int, num_items: int, slate_size: int, options: SlateQOptions) -> None:
+        super().__init__()
+        size, hidden = options.embedding_size, options.hidden_units
+        self.items = nn.Parameter(torch.empty(num_items, size))
+        self.positions = nn.Parameter(torch.ones(slate_size))
+        self.interest = perceptron(belief_size, hidden, size)
+        self.interest_bias = nn.Parameter(torch.zeros(num_items))
+        self.value = perceptron(belief_size, hidden, size)
+        self.value_bias = nn.Parameter(torch.ones(num_items))  # a click is worth one click, before more is known
+        self.no_click = perceptron(belief_size, hidden, 1)
+
+    @property
+    def propensities(self) -> Tensor:
+        """p, that a position is looked at, ``(slate_size,)``."""
+        return torch.sigmoid(self.positions)
+
+    def attractiveness(self, beliefs: Tensor, slates: Tensor | None = None) -> Tensor:
+        """a(s, i), of a slate's items or of all: ``(batch, slate_size)`` or ``(batch, num_items)``."""
+        return torch.sigmoid(scores_of(self.interest(beliefs), self.items, self.interest_bias, slates))
+
+    def click_values(self, beliefs: Tensor, slates: Tensor | None = None) -> Tensor:
+        """D(s, i), likewise. The click model alone moves the embeddings."""
+        return scores_of(self.value(beliefs), self.items.detach(), self.value_bias, slates)
+
+    def no_click_value(self, beliefs: Tensor) -> Tensor:
+        """B(s), ``(batch,)``."""
+        value: Tensor = self.no_click(beliefs).squeeze(1)
+        return value
+
+    def slate_values(self, beliefs: Tensor, slates: Tensor) -> Tensor:
+        """Q(s, A), ``(batch,)``."""
+        worth = self.attractiveness(beliefs, slates) * self.click_values(beliefs, slates)
+        return self.no_click_value(beliefs) + worth @ self.propensities
+
+    def best_values(self, beliefs: Tensor) -> Tensor:
+        """max_A Q(s, A), ``(batch,)``: the best items, each at a position that befits it."""
+        worth = self.attractiveness(beliefs) * self.click_values(beliefs)
+        propensities = self.propensities.sort(descending=True).values
+        return self.no_click_value(beliefs) + worth.topk(len(propensities), dim=1).values @ propensities
+
+
+class SlateQLearner:
+    """See :class:`~gems_gym_agents.slates.training.Learner`.
+
+    Args:
+        options: The settings.
+        env: Its world.
+        seed: Of the weights that learning starts from.
+        made_by: For the policies' files.
+    """
+
+    def __init__(
+        self, options: SlateQOptions, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]
+    ) -> None:
+        self.options, self.kept_rounds, self._made_by = options, options.kept_rounds, made_by
+        items: Any = env.single_action_space
+        self._num_items, self._slate_size = int(items.nvec[0]), len(items.nvec)
+        self.network = SlateQNetwork(belief_size(env), self._num_items, self._slate_size, options)
+        initialise(self.network, seed)
+        self.target = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.learning_rate)
+        self.parts: Mapping[str, Any] = {
+            "network": self.network, "target": self.target, "optimizer": self.optimizer,
+        }  # fmt: skip
+
+    def chooser(self, done: float) -> Chooser:
+        """Shows the best slates, with random items among them, fewer as the training goes on."""
+        options, policy = self.options, self.policy()
+        fallen = min(done / options.exploring_share, 1.0) if options.exploring_share else 1.0
+        share = 1.0 + (options.epsilon - 1.0) * fallen
+        return lambda beliefs, rngs: with_random_items(policy.slates(beliefs), share, self._num_items, rngs)
+
+    def learn(self, rounds: Sequence[Sessions], rng: np.random.Generator) -> dict[str, float]:
+        """Update click model and values; returns the mean losses."""
+        transitions = _transitions(rounds)
+        losses = np.zeros((self.options.updates, 2))
+        for update in range(self.options.updates):
+            rows = rng.integers(len(transitions["rewards"]), size=self.options.batch_size)
+            batch = {name: tensor_of(array[rows]) for name, array in transitions.items()}
+            click_loss, value_loss = self.losses(**batch)
+            self.optimizer.zero_grad()
+            (click_loss + value_loss).backward()
+            self.optimizer.step()
+            with torch.no_grad():
+                pairs = zip(self.target.parameters(), self.network.parameters(), strict=True)
+                for slow, fast in pairs:
+                    slow.lerp_(fast, self.options.tau)
+            losses[update] = click_loss.item(), value_loss.item()
+        click_mean, value_mean = losses.mean(axis=0).tolist()
+        return {"click_loss": click_mean, "value_loss": value_mean}
+
+    def losses(
+        self,
+        beliefs: Tensor,
+        slates: Tensor,
+        clicks: Tensor,
+        rewards: Tensor,
+        continues: Tensor,
+        next_beliefs: Tensor,
+        next_slates: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Of the click model and of the values, on some transitions, a row each."""
+        chances = self.network.propensities * self.network.attractiveness(beliefs, slates)
+        click_loss = functional.binary_cross_entropy(chances.clamp(_LEAST, 1.0 - _LEAST), clicks)
+        with torch.no_grad():
+            if self.options.target == "sarsa":
+                following = self.target.slate_values(next_beliefs, next_slates)
+            else:
+                following = self.target.best_values(next_beliefs)
+            targets = rewards + self.options.gamma * continues * following
+        clicked = (clicks * self.network.click_values(beliefs, slates)).sum(1)
+        return click_loss, functional.mse_loss(self.network.no_click_value(beliefs) + clicked, targets)
+
+    def policy(self) -> SlateQPolicy:
+        """The policy as it is now, without exploration."""
+        network = self.network
+        return SlateQPolicy(
+            {role: network_from_modules([getattr(network, role)]) for role in SlateQPolicy.roles},
+            numpy_of(
+                items=network.items,
+                interest_bias=network.interest_bias,
+                value_bias=network.value_bias,
+                propensities=network.propensities,
+            ),
+            self._slate_size,
+            self._made_by,
+            self.options.slate_search,
+        )
+
+
+def _transitions(rounds: Sequence[Sessions]) -> dict[str, NDArray[Any]]:
+    """All steps that count, a row each, by the names of :meth:`SlateQLearner.losses`."""
+    arrays = [
+        {
+            "beliefs": one.beliefs[:, :-1][one.playing],
+            "slates": one.actions[:, :-1][one.playing],
+            "clicks": one.clicks[one.playing].astype(np.float32),
+            "rewards": one.rewards[one.playing],
+            "continues": one.continues[one.playing].astype(np.float32),
+            "next_beliefs": one.beliefs[:, 1:][one.playing],
+            "next_slates": one.actions[:, 1:][one.playing],
+        }
+        for one in rounds
+    ]
+    return {name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]}
