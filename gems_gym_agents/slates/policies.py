@@ -64,13 +64,16 @@ class ItemPolicy(SavedPart, abc.ABC):
         items = _finite(tensors, "items", 2)
         self.slate_size = checked("slate_size", slate_size, Count)
         if slate_size > len(items):
-            raise ValueError(f"slate_size must be at most the number of items, {len(items)}; got {slate_size}")
+            raise ValueError(
+                f"slate_size must be at most the number of items, {len(items)}; got {slate_size}"
+            )
         self._biases = {role: _finite(tensors, f"{role}_bias", 1) for role in self.roles}
-        self.tensors = {"items": items} | {f"{role}_bias": bias for role, bias in self._biases.items()}
+        stored = {"items": items} | {f"{role}_bias": bias for role, bias in self._biases.items()}
         for role, network in self.networks.items():
             if network.output_size != items.shape[1] or len(self._biases[role]) != len(items):
                 raise ValueError(f"network and bias {role!r} must fit items of shape {items.shape}")
-            self.tensors |= network.to_tensors(role)
+            stored |= network.to_tensors(role)
+        self.tensors = stored
         self._items = np.ascontiguousarray(items.T)  # (embedding_size, num_items)
 
     def open(self, seeds: Sequence[int]) -> None:
@@ -112,7 +115,9 @@ class ItemPolicy(SavedPart, abc.ABC):
         """
         header, tensors = artifact.header, artifact.tensors
         try:
-            networks = {role: FeedForward.from_tensors(tensors, role, header["layers"][role]) for role in cls.roles}
+            networks = {
+                role: FeedForward.from_tensors(tensors, role, header["layers"][role]) for role in cls.roles
+            }
             settings = {name: header[name] for name in cls.settings}
             policy = cls(networks, tensors, header["slate_size"], header["metadata"], **settings)
         except (KeyError, ValueError, TypeError) as error:
@@ -142,13 +147,13 @@ class PlackettLucePolicy(ItemPolicy):
         slates: NDArray[np.int64] = best_of_each(queries, self._items, self._biases["query"], self.slate_size)
         return slates
 
-    def draw(
-        self, beliefs: NDArray[np.float32], rngs: Sequence[np.random.Generator]
-    ) -> NDArray[np.int64]:
+    def draw(self, beliefs: NDArray[np.float32], rngs: Sequence[np.random.Generator]) -> NDArray[np.int64]:
         """Draw slates, int64 ``(num_users, slate_size)``, each user's by a generator of its own."""
         uniforms = np.stack([rng.random(self.slate_size) for rng in rngs])
         queries = self.networks["query"](beliefs)
-        drawn: NDArray[np.int64] = draw_items(queries, self._items, self._biases["query"], 1.0, uniforms, False)
+        drawn: NDArray[np.int64] = draw_items(
+            queries, self._items, self._biases["query"], 1.0, uniforms, False
+        )
         return drawn
 
 
@@ -181,14 +186,15 @@ class SlateQPolicy(ItemPolicy):
         propensities = _finite(tensors, "propensities", 1)
         if len(propensities) != slate_size or (propensities < 0).any():
             raise ValueError(f"propensities must be {slate_size} numbers ≥ 0, got {propensities}")
-        self.tensors["propensities"] = propensities
+        self._propensities = propensities
+        self.tensors = {**self.tensors, "propensities": propensities}
 
     def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
         """The best slates, int64 ``(num_users, slate_size)``."""
         # a logistic function, by the tanh that has the same bits wherever a number stands
         attractiveness = (tanh(self._scores("interest", beliefs) / 2) + 1) / 2
         values = attractiveness * self._scores("value", beliefs)
-        return SEARCHES[self.slate_search](values, self.tensors["propensities"])
+        return SEARCHES[self.slate_search](values, self._propensities)
 
     def _file_header(self) -> dict[str, Any]:
         return {**super()._file_header(), "slate_search": self.slate_search}
@@ -197,5 +203,7 @@ class SlateQPolicy(ItemPolicy):
 def _finite(tensors: Mapping[str, NDArray[Any]], name: str, dimensions: int) -> NDArray[np.float32]:
     array = np.ascontiguousarray(tensors[name], np.float32)
     if array.ndim != dimensions or not array.size or not np.isfinite(array).all():
-        raise ValueError(f"{name} must hold finite numbers in {dimensions} dimensions, got shape {array.shape}")
+        raise ValueError(
+            f"{name} must hold finite numbers in {dimensions} dimensions, got shape {array.shape}"
+        )
     return array

@@ -5,11 +5,10 @@ a Plackett–Luce distribution, π(A | s) = Π_k exp(f(s, i_k)) / Σ_{i not in A
 
     Σ_t (G_t − b(s_t)) ∇ log π(A_t | s_t)
 
-with G the discounted clicks from t on. Chen et al. (2019, arXiv 1812.02353) take items for drawn one by one from the
-softmax π(i | s). With ``top_k_correction``, ∇ log π(A | s) is theirs, Σ_k λ(i_k) ∇ log π(i_k | s) with
-λ(i) = K (1 − π(i | s))^{K−1} for slates of K items (section 4.3): an item that is likely to be in the slate anyway
-is not made more likely still. Their other weights, for logs of another policy, are 1 here: the agent learns from its own
-sessions, each of which it sees once.
+with G the discounted clicks from t on. Chen et al. (2019, arXiv 1812.02353) take a slate's K items for drawn one by one
+from the softmax π(i | s). With ``top_k_correction`` their Σ_k λ(i_k) ∇ log π(i_k | s) stands for ∇ log π(A | s), with
+λ(i) = K (1 − π(i | s))^{K−1} (section 4.3): an item that is likely to be in the slate anyway is not made more likely
+still. Their other weights, for logs of another policy, are 1: the agent learns from sessions of its own, once.
 
 ``reinforce_latent`` is the same over latent actions, from a normal distribution that is clipped to the box; its density
 counts what is clipped as what it is, a probability (Fujita & Maeda, 2018, arXiv 1802.07564).

@@ -61,7 +61,11 @@ class SlateHead(Head):
     def log_probabilities(self, beliefs: Tensor, actions: Tensor) -> Tensor:
         """Of slates, int64 ``(batch, slate_size)``; or what stands in their place with ``top_k_correction``."""
         scores = scores_of(self.query(beliefs), self.items, self.bias)
-        return corrected_log_probability(scores, actions) if self._corrected else log_probability(scores, actions)
+        return (
+            corrected_log_probability(scores, actions)
+            if self._corrected
+            else log_probability(scores, actions)
+        )
 
     def policy(self, made_by: Mapping[str, Any]) -> PlackettLucePolicy:
         """The most likely slates."""
@@ -102,7 +106,7 @@ class LatentHead(Head):
 
     def chooser(self) -> Chooser:
         """Draws latents."""
-        actor, spread = self.policy({}), float(self.log_spread.exp())
+        actor, spread = self.policy({}), self.log_spread.exp().item()
         return lambda beliefs, rngs: add_exploration_noise(actor(beliefs), spread, rngs)
 
 
@@ -131,7 +135,8 @@ class ReinforceLearner:
         self.baseline = perceptron(belief_size(env), options.hidden_units, 1)
         initialise(nn.ModuleList([head, self.baseline]), seed)
         rates = ((head, options.learning_rate), (self.baseline, options.baseline_learning_rate))
-        self.optimizer = torch.optim.Adam([{"params": list(one.parameters()), "lr": lr} for one, lr in rates])
+        groups = [{"params": list(one.parameters()), "lr": rate} for one, rate in rates]
+        self.optimizer = torch.optim.Adam(groups, fused=True)
         self.parts: Mapping[str, Any] = {
             "head": head, "baseline": self.baseline, "optimizer": self.optimizer,
         }  # fmt: skip

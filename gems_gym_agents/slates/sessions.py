@@ -44,7 +44,8 @@ class Sessions:
     @property
     def rewards(self) -> NDArray[np.float32]:
         """Clicks of each step that counts, float32 ``(num_sessions, length)``."""
-        return (self.clicks.sum(axis=2) * self.playing).astype(np.float32)
+        clicks: NDArray[np.float32] = (self.clicks.sum(axis=2) * self.playing).astype(np.float32)
+        return clicks
 
     @property
     def continues(self) -> NDArray[np.bool_]:
@@ -90,9 +91,7 @@ def play(env: VectorEnv[Any, Any, Any], choose: Chooser, seeds: Sequence[int]) -
     return Sessions(**arrays)
 
 
-def _batch(
-    env: VectorEnv[Any, Any, Any], choose: Chooser, seeds: Sequence[int], count: int
-) -> Sessions:
+def _batch(env: VectorEnv[Any, Any, Any], choose: Chooser, seeds: Sequence[int], count: int) -> Sessions:
     """Sessions of as many users as the environment serves together, the first ``count`` of which are wanted."""
     observations, _ = env.reset(seed=list(seeds))  # type: ignore[arg-type]  # lists too
     rngs = [policy_rng(seed) for seed in seeds]
@@ -112,8 +111,9 @@ def _batch(
         playing = playing & ~ended
         beliefs.append(observations)
         actions.append(choose(observations, rngs))
-    arrays = (np.stack(one, axis=1)[:count] for one in (beliefs, actions, clicks, played))
-    return Sessions(*arrays, left[:count])
+    steps = {"beliefs": beliefs, "actions": actions, "clicks": clicks, "playing": played}
+    arrays = {name: np.stack(rows, axis=1)[:count] for name, rows in steps.items()}
+    return Sessions(**arrays, left=left[:count])
 
 
 def _filled_up(array: NDArray[Any], missing: int) -> NDArray[Any]:
@@ -145,15 +145,19 @@ def check_users(env: VectorEnv[Any, Any, Any], chosen: Shown) -> None:
             f"source has the observation space {seen}; beliefs were expected: wrap it in VectorBeliefObservation"
         )
     if chosen == "latents":
-        flat = isinstance(action, spaces.Box) and len(action.shape) == 1
-        if not (flat and np.all(action.low == -1.0) and np.all(action.high == 1.0)):
+        in_unit_box = (
+            isinstance(action, spaces.Box) and np.all(action.low == -1.0) and np.all(action.high == 1.0)
+        )
+        if not in_unit_box or len(action.shape or ()) != 1:
             raise ValueError(
                 f"source has the action space {action}; Box(-1, 1, (n,)) was expected: wrap it in VectorLatentAction"
             )
     elif not (isinstance(action, spaces.MultiDiscrete) and len(set(action.nvec.tolist())) == 1):
         raise ValueError(f"source has the action space {action}; slates, a MultiDiscrete, were expected")
     elif action.nvec[0] < len(action.nvec):
-        raise ValueError(f"source has slates of {len(action.nvec)} and {action.nvec[0]} items: too few to fill one")
+        raise ValueError(
+            f"source has slates of {len(action.nvec)} and {action.nvec[0]} items: too few to fill one"
+        )
     if env.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
         raise ValueError(
             f"source has the autoreset mode {env.metadata.get('autoreset_mode')}; SAME_STEP was expected"

@@ -1,22 +1,25 @@
 """SlateQ (Ie et al., 2019, arXiv 1905.12767): the value of a slate from values of its items, for several clicks.
 
-There, a user clicks at most one item of a slate A, and what follows depends on that item alone, so that
+There, a user clicks at most one item of a slate A, and what follows depends on that item alone (Proposition 1):
 
-    Q(s, A) = Σ_{i in A} P(i | s, A) Q(s, i)                                  (Proposition 1, with "no click" as an item)
+    Q(s, A) = Σ_{i in A} P(i | s, A) Q(s, i)
 
-Written with the value Q(s, ⊥) of no click, which no slate changes, that is Q(s, ⊥) + Σ P(i | s, A) (Q(s, i) − Q(s, ⊥)).
-Here each item is clicked or not by itself. The same sum is kept, with P(i | s, A) the probability of that click:
+Not to click counts as an item, ⊥, of every slate. Relative to its value, which no slate changes, the same is
 
-    Q(s, A) = B(s) + Σ_k p_k a(s, i_k) D(s, i_k),    D(s, i) = Q(s, i) − B(s),    B(s) = Q(s, ⊥)
+    Q(s, A) = Q(s, ⊥) + Σ_{i in A, i ≠ ⊥} P(i | s, A) (Q(s, i) − Q(s, ⊥))
 
-It takes what several clicks do to the future to be the sum of what each does; with one click a slate it is the paper's.
-Both factors of the probability are learned from clicks: p_k, that position k is looked at, and a(s, i), that the user of
-belief s is drawn to item i. B and D are learned by the error of what was really clicked, c, as in the paper's section 4,
+Here each item is clicked or not by itself. This sum is kept, with P the probability of that click:
+
+    Q(s, A) = B(s) + Σ_k p_k a(s, i_k) D(s, i_k),    B(s) = Q(s, ⊥),    D(s, i) = Q(s, i) − Q(s, ⊥)
+
+So what several clicks do to the future is taken to be the sum of what each does; where there is one click at most, it
+is the paper's. Both factors of the probability are learned from clicks: p_k, that position k is looked at, and a(s, i),
+that the user of belief s is drawn to item i. B and D are learned from the clicks c there were, as in its section 4:
 
     B(s) + Σ_k c_k D(s, i_k)   against   Σ_k c_k + γ Q(s', A')
 
-where A' is the slate that followed (``sarsa``) or the best one (``q_learning``), and Q(s', A') is taken from slowly
-following copies of the networks. The policy shows argmax_A Q(s, A).
+A' is the slate that followed (``sarsa``) or the best one (``q_learning``), and Q(s', A') is of copies of the networks
+that follow slowly. The policy shows argmax_A Q(s, A).
 
 Nothing is known beforehand but the belief. Item embeddings are learned by the click model; the values read them.
 """
@@ -44,7 +47,7 @@ class SlateQOptions(SessionOptions):
     """Settings of SlateQ.
 
     Attributes:
-        target: What follows a slate in the target: ``"q_learning"``, the best slate; ``"sarsa"``, the one that followed.
+        target: What the target takes to follow: ``"q_learning"``, the best slate; ``"sarsa"``, the one that did.
         slate_search: How the best slate is found, see :mod:`gems_gym_agents.slates.search`; all ways find one of the
             same value.
         embedding_size: Numbers in an item embedding.

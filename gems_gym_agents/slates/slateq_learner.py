@@ -42,7 +42,9 @@ class SlateQNetwork(nn.Module):
         self.interest = perceptron(belief_size, hidden, size)
         self.interest_bias = nn.Parameter(torch.zeros(num_items))
         self.value = perceptron(belief_size, hidden, size)
-        self.value_bias = nn.Parameter(torch.ones(num_items))  # a click is worth one click, before more is known
+        self.value_bias = nn.Parameter(
+            torch.ones(num_items)
+        )  # a click is worth one click, before more is known
         self.no_click = perceptron(belief_size, hidden, 1)
 
     @property
@@ -94,7 +96,7 @@ class SlateQLearner:
         self.network = SlateQNetwork(belief_size(env), self._num_items, self._slate_size, options)
         initialise(self.network, seed)
         self.target = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.learning_rate)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.learning_rate, fused=True)
         self.parts: Mapping[str, Any] = {
             "network": self.network, "target": self.target, "optimizer": self.optimizer,
         }  # fmt: skip
@@ -118,9 +120,9 @@ class SlateQLearner:
             (click_loss + value_loss).backward()
             self.optimizer.step()
             with torch.no_grad():
-                pairs = zip(self.target.parameters(), self.network.parameters(), strict=True)
-                for slow, fast in pairs:
-                    slow.lerp_(fast, self.options.tau)
+                torch._foreach_lerp_(  # one call instead of one per tensor
+                    list(self.target.parameters()), list(self.network.parameters()), self.options.tau
+                )
             losses[update] = click_loss.item(), value_loss.item()
         click_mean, value_mean = losses.mean(axis=0).tolist()
         return {"click_loss": click_mean, "value_loss": value_mean}

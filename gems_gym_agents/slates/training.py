@@ -108,7 +108,9 @@ class Training:
             DivergedError: A loss is not finite.
         """
         number = len(self.history)
-        first = number % (USERS_PER_SEED // sessions) * sessions  # after a million sessions the first users again
+        first = (
+            number % (USERS_PER_SEED // sessions) * sessions
+        )  # after a million sessions the first users again
         users = user_seeds("training", seed, sessions, start=first)
         played = play(env, self.learner.chooser(self.interactions / steps), users)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
