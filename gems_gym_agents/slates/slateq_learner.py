@@ -120,9 +120,8 @@ class SlateQLearner:
             (click_loss + value_loss).backward()
             self.optimizer.step()
             with torch.no_grad():
-                torch._foreach_lerp_(  # one call instead of one per tensor
-                    list(self.target.parameters()), list(self.network.parameters()), self.options.tau
-                )
+                for slow, fast in zip(self.target.parameters(), self.network.parameters(), strict=True):
+                    slow.lerp_(fast, self.options.tau)
             losses[update] = click_loss.item(), value_loss.item()
         click_mean, value_mean = losses.mean(axis=0).tolist()
         return {"click_loss": click_mean, "value_loss": value_mean}

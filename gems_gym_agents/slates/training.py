@@ -60,7 +60,8 @@ class Training:
     Attributes:
         interactions: So far.
         history: A line for each round.
-        best: The policy with the highest score so far; None before one is scored.
+        last: The policy at the end of the last round; None before the first.
+        best: The one with the highest score so far; None before one is scored.
 
     Raises:
         ValueError: The folder holds an unfinished run of other arguments, or one whose files were altered or removed.
@@ -70,6 +71,7 @@ class Training:
         self.learner = learner
         self.interactions = 0
         self.history: list[Line] = []
+        self.last: Any = None
         self.best: Any = None
         self._run = run
         self._best_file: str | None = None
@@ -81,7 +83,7 @@ class Training:
     @property
     def policy(self) -> Any:
         """The best policy, or the last one if none was scored; None before the first round."""
-        return self.best or (self.learner.policy() if self.history else None)
+        return self.last if self.best is None else self.best
 
     def run_round(
         self,
@@ -108,9 +110,8 @@ class Training:
             DivergedError: A loss is not finite.
         """
         number = len(self.history)
-        first = (
-            number % (USERS_PER_SEED // sessions) * sessions
-        )  # after a million sessions the first users again
+        # after a million sessions the first users again
+        first = number % (USERS_PER_SEED // sessions) * sessions
         users = user_seeds("training", seed, sessions, start=first)
         played = play(env, self.learner.chooser(self.interactions / steps), users)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
@@ -119,6 +120,7 @@ class Training:
             raise DivergedError(
                 f"after {self.interactions} interactions the losses are {losses}: lower learning rates"
             )
+        self.last = self.learner.policy()
         before, self.interactions = self.interactions, self.interactions + played.interactions
         clicks = float(played.rewards.sum()) / sessions
         line = {"interactions": self.interactions, "clicks_per_session": clicks, **losses}
@@ -130,19 +132,18 @@ class Training:
         return line
 
     def _scored(self, evaluate: Evaluate) -> float:
-        policy = self.learner.policy()
-        score = float(evaluate(policy))
+        score = float(evaluate(self.last))
         if self.best is None or score > max(line.get("score", -np.inf) for line in self.history):
-            self.best, self._best_file = policy, f"best_{self.interactions}.safetensors"
+            self.best, self._best_file = self.last, f"best_{self.interactions}.safetensors"
             if self._run.folder is not None:
-                policy.save(self._run.file(self._best_file))
+                self.best.save(self._run.file(self._best_file))
         return score
 
     def _save(self, file: str, played: Sessions) -> None:
         """Files first, then the state that names them; then those that it no longer names go."""
         self._kept[file] = played
-        for old in list(self._kept)[: len(self._kept) - self.learner.kept_rounds]:
-            del self._kept[old]
+        while len(self._kept) > self.learner.kept_rounds:
+            del self._kept[next(iter(self._kept))]  # the oldest
         if self._run.folder is None:
             return
         from gems_gym_agents.torch_state import state_arrays
@@ -176,6 +177,7 @@ class Training:
             part.load_state_dict(states[name])
         self.interactions = header["interactions"]
         self.history = [dict(line) for line in header["history"]]
+        self.last = self.learner.policy()
         self._best_file = header["best"]
         if self._best_file is not None:
             self.best = read_policy(self._run.file(self._best_file))

@@ -23,6 +23,7 @@ OFFLINE: dict[str, Any] = {"steps": 10, "hidden_units": (8,), "batch_size": 8, "
 ONLINE: dict[str, Any] = {
     "steps": 80, "net_arch": (8,), "batch_size": 8, "learning_starts": 20, "validate_every": 40, "buffer_size": 200,
 }  # fmt: skip
+SESSIONS: dict[str, Any] = {"steps": 60, "sessions": 4, "hidden_units": (8,), "batch_size": 16}
 OPTIONS: dict[str, dict[str, Any]] = {
     "d3rlpy": {**OFFLINE, "config": "TD3PlusBC"},
     "decision_transformer": {**OFFLINE, "context": 3},
@@ -31,8 +32,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "exploration_sessions": 64, "exploration_length": 6, "atoms": 16,
     },
     "plas": {**OFFLINE, "warmup_steps": 2},
+    "reinforce_latent": SESSIONS,
+    "reinforce_softmax": {**SESSIONS, "embedding_size": 4},
     "sac": ONLINE,
     "sac_end_to_end": {**ONLINE, "pretrained": False, "window": 2},
+    "slateq": {**SESSIONS, "embedding_size": 4, "updates": 4},
     "world_model_planner": {
         "steps": 256, "embedding_size": 4, "random_sessions": 128, "random_length": 6, "exploration_sessions": 300,
         "exploration_length": 20, "grouping_updates": 2, "updates": 2, "atoms": 256,
