@@ -21,7 +21,7 @@ from gems_gym_agents.slates.slateq import SlateQOptions, with_random_items
 from gems_gym_agents.torch_state import tensor_of
 
 _LEAST = 1e-6
-"""How close the probability of a click may come to 0 and 1."""
+"""The smallest probability that the click model gives to what happens."""
 
 
 class SlateQNetwork(nn.Module):
@@ -138,7 +138,8 @@ class SlateQLearner:
     ) -> tuple[Tensor, Tensor]:
         """Of the click model and of the values, on some transitions, a row each."""
         chances = self.network.propensities * self.network.attractiveness(beliefs, slates)
-        click_loss = functional.binary_cross_entropy(chances.clamp(_LEAST, 1.0 - _LEAST), clicks)
+        likely = torch.where(clicks > 0.0, chances, 1.0 - chances)  # what happened
+        click_loss = -likely.clamp(min=_LEAST).log().mean()
         with torch.no_grad():
             if self.options.target == "sarsa":
                 following = self.target.slate_values(next_beliefs, next_slates)

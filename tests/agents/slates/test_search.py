@@ -8,22 +8,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from gems_gym_agents.slates.search import SEARCHES
 
-NUMBERS = st.floats(-5, 5, width=32, allow_subnormal=False)
-CHANCES = st.floats(0, 1, width=32, allow_subnormal=False)
+QUARTERS = st.integers(-8, 8)
+"""Values in quarters, so that items are often equal."""
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Values of up to five items, and propensities of up to three positions."""
+    values = draw(st.lists(QUARTERS, min_size=1, max_size=5))
+    eighths = draw(st.lists(st.integers(0, 8), min_size=1, max_size=min(3, len(values))))
+    return np.array([values, values[::-1]], np.float32) / 4, np.array(eighths, np.float32) / 8
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 @settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_no_slate_is_better(name: str, data: st.DataObject) -> None:
-    num_items, slate_size = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 3))
-    slate_size = min(slate_size, num_items)
-    values = data.draw(arrays(np.float32, (2, num_items), elements=NUMBERS))
-    propensities = data.draw(arrays(np.float32, slate_size, elements=CHANCES))
+@given(world=worlds())
+def test_no_slate_is_better(name: str, world: tuple[np.ndarray, np.ndarray]) -> None:
+    values, propensities = world
+    num_items, slate_size = values.shape[1], len(propensities)
     slates = SEARCHES[name](values, propensities)
     assert slates.shape == (2, slate_size) and slates.dtype == np.int64
     for slate, worth in zip(slates, values.astype(float), strict=True):
