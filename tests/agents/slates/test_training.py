@@ -145,7 +145,7 @@ def test_wrong_options_are_refused() -> None:
     for kind, options, words in (
         (SlateQAgent, {"slate_search": "topk"}, "slate_search.*did you mean 'top_k'"),
         (SlateQAgent, {"target": "td"}, "target.*q_learning"),
-        (SlateQAgent, {"epsilon": 1.5}, "epsilon must be a number from 0 to 1"),
+        (SlateQAgent, {"epsilon": 1.5}, "epsilon must be a number in .0, 1., got 1.5"),
         (SlateQAgent, {"sessions": 0}, "sessions must be an integer from 1 to"),
         (ReinforceSoftmaxAgent, {"spread": 0.1}, "option of reinforce_softmax"),
         (ReinforceLatentAgent, {"spread": 0.0}, "spread must be a number > 0"),
