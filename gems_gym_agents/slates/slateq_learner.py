@@ -42,9 +42,8 @@ class SlateQNetwork(nn.Module):
         self.interest = perceptron(belief_size, hidden, size)
         self.interest_bias = nn.Parameter(torch.zeros(num_items))
         self.value = perceptron(belief_size, hidden, size)
-        self.value_bias = nn.Parameter(
-            torch.ones(num_items)
-        )  # a click is worth one click, before more is known
+        # before more is known, a click is worth one click
+        self.value_bias = nn.Parameter(torch.ones(num_items))
         self.no_click = perceptron(belief_size, hidden, 1)
 
     @property
