@@ -148,7 +148,7 @@ def test_wrong_options_are_refused() -> None:
         (SlateQAgent, {"epsilon": 1.5}, "epsilon must be a number in .0, 1., got 1.5"),
         (SlateQAgent, {"sessions": 0}, "sessions must be an integer from 1 to"),
         (ReinforceSoftmaxAgent, {"spread": 0.1}, "option of reinforce_softmax"),
-        (ReinforceLatentAgent, {"spread": 0.0}, "spread must be a number > 0"),
+        (ReinforceLatentAgent, {"spread": 0.0}, "spread must be a finite number > 0"),
     ):
         with pytest.raises(ValueError, match=words):
             kind(**options)
