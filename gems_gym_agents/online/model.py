@@ -1,4 +1,4 @@
-"""SB3's SAC as the recipe has it: policy with layer normalisation, scaled rewards, actor exported to NumPy."""
+"""SB3's algorithms as the recipe has them: layer normalisation, scaled rewards, actors exported to NumPy."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BaseModel, ContinuousCritic
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp, get_actor_critic_arch
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.sac import policies
 from torch import nn
 
 from gems_gym.artifacts import same_content
-from gems_gym.beliefs import GruBelief
 from gems_gym.common.machine import check_fits_memory
 from gems_gym.policies.actor import Actor
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.actors import actor_from_modules
-from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.options import (
+    EntropyOptions,
+    OffPolicyOptions,
+    OnlineOptions,
+    OnPolicyOptions,
+    SACOptions,
+)
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv, layers_of
 
 
@@ -44,27 +49,41 @@ class LayerNormSACPolicy(policies.SACPolicy):
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> policies.Actor:
         """Makes SB3's actor with normalised hidden layers."""
         actor = super().make_actor(features_extractor)
-        # SB3's Actor has no argument for the modules between its layers, but its create_mlp has. The optimiser is made
-        # after this, so that replacing the network here is enough.
-        layers = create_mlp(
-            actor.features_dim, -1, actor.net_arch, actor.activation_fn, post_linear_modules=[nn.LayerNorm]
-        )
-        actor.latent_pi = nn.Sequential(*layers).to(self.device)
+        actor.latent_pi = normalised(actor.latent_pi).to(self.device)
         return actor
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
         """Makes SB3's critics with normalised hidden layers."""
         settings = self._update_features_extractor(self.critic_kwargs, features_extractor)
         critic = self.critic_class(**settings).to(self.device)
-        _, architecture = get_actor_critic_arch(self.net_arch)
-        for index, network in enumerate(critic.q_networks):
-            inputs = next(layer.in_features for layer in network.modules() if isinstance(layer, nn.Linear))
-            layers = create_mlp(
-                inputs, 1, architecture, self.activation_fn, post_linear_modules=[nn.LayerNorm]
-            )
-            critic.q_networks[index] = nn.Sequential(*layers).to(self.device)
-            critic.add_module(f"qf{index}", critic.q_networks[index])
+        normalise_critics(critic)
         return critic
+
+
+def normalised(network: nn.Module) -> nn.Sequential:
+    """A network of the same layers, newly initialised, with ``LayerNorm`` after each hidden ``Linear``.
+
+    SB3's networks have no argument for the modules between their layers. Optimisers are made after them, so that
+    replacing a network in ``make_actor`` or ``make_critic`` is enough.
+
+    Args:
+        network: A ``Sequential`` of ``Linear`` and activations.
+    """
+    layers: list[nn.Module] = []
+    for layer in network.children():
+        if isinstance(layer, nn.ReLU):  # what is before it is hidden
+            layers.append(nn.LayerNorm(layers[-1].out_features))  # type: ignore[arg-type]
+        elif isinstance(layer, nn.Linear):
+            layer = nn.Linear(layer.in_features, layer.out_features)
+        layers.append(layer)
+    return nn.Sequential(*layers)
+
+
+def normalise_critics(critic: Any) -> None:
+    """Replaces all critics by normalised ones."""
+    for index, network in enumerate(critic.q_networks):
+        critic.q_networks[index] = normalised(network).to(critic.device)
+        critic.add_module(f"qf{index}", critic.q_networks[index])
 
 
 class ScaledReplayBuffer(ReplayBuffer):
@@ -247,43 +266,92 @@ def make_sac(
     Returns:
         A model whose ``learn`` is ready to be called.
     """
-    vec_env = GymnasiumVecEnv(env)
+    settings = off_policy_settings(options, env, seed=seed, device=device)
+    settings["replay_buffer_kwargs"] |= replay_buffer_kwargs or {}
+    settings["policy_kwargs"] |= policy_kwargs or {}
     algorithm = HeldStartSAC if options.hold_random_actions else SAC if guide is None else GuidedSAC
     model = algorithm(
         policy_class if options.layer_norm else policies.SACPolicy,
-        vec_env,
-        learning_rate=options.learning_rate,
-        buffer_size=options.buffer_size,
-        learning_starts=options.learning_starts,
-        batch_size=options.batch_size,
         tau=options.tau,
-        gamma=options.gamma,
-        train_freq=1,
-        gradient_steps=options.gradient_steps,
-        replay_buffer_class=replay_buffer_class,
-        replay_buffer_kwargs={"reward_scale": options.reward_scale, **(replay_buffer_kwargs or {})},
-        ent_coef=f"auto_{options.initial_entropy!r}",
-        target_entropy="auto" if options.target_entropy is None else options.target_entropy,
-        # as many sessions as end together, so that the mean is over all users
-        stats_window_size=max(100, env.num_envs),
-        # fused: one call per optimiser step instead of one per tensor, about 15 % of an update's time
-        policy_kwargs={
-            "net_arch": list(options.net_arch),
-            "optimizer_kwargs": {"fused": True},
-            **(policy_kwargs or {}),
-        },
-        seed=seed,
-        device=device,
+        **settings | {"replay_buffer_class": replay_buffer_class},
+        **entropy_settings(options),
     )
     if isinstance(model, GuidedSAC) and guide is not None:
         model.guide = guide
     # SB3 has seeded the users with seed, seed + 1, ...; two seeds would then share most of their users.
-    vec_env.seed(user_seeds("training", seed, env.num_envs))
+    settings["env"].seed(user_seeds("training", seed, env.num_envs))
     return model
 
 
-def export_actor(model: SAC, metadata: dict[str, Any] | None = None) -> Actor:
-    """Copies the deterministic policy of a SAC model (or one of SB3's own making) into NumPy.
+def shared_settings(options: OnlineOptions, env: VectorEnv, *, seed: int, device: str) -> dict[str, Any]:
+    """Keywords that mean the same in every algorithm of SB3.
+
+    Args:
+        options: The settings.
+        env: See :func:`make_sac`.
+        seed: As there.
+        device: As there.
+    """
+    return {
+        "env": GymnasiumVecEnv(env),
+        "learning_rate": options.learning_rate,
+        "gamma": options.gamma,
+        # as many sessions as end together, so that the mean is over all users
+        "stats_window_size": max(100, env.num_envs),
+        # fused: one call per optimiser step instead of one per tensor, about 15 % of an update's time
+        "policy_kwargs": {"net_arch": list(options.net_arch), "optimizer_kwargs": {"fused": True}},
+        "seed": seed,
+        "device": device,
+    }
+
+
+def off_policy_settings(
+    options: OffPolicyOptions, env: VectorEnv, *, seed: int, device: str
+) -> dict[str, Any]:
+    """Keywords that mean the same in every algorithm with a replay buffer; see :func:`shared_settings`."""
+    return {
+        **shared_settings(options, env, seed=seed, device=device),
+        "buffer_size": options.buffer_size,
+        "learning_starts": options.learning_starts,
+        "batch_size": options.batch_size,
+        "train_freq": 1,
+        "gradient_steps": options.gradient_steps,
+        "replay_buffer_class": ScaledReplayBuffer,
+        "replay_buffer_kwargs": {"reward_scale": options.reward_scale},
+    }
+
+
+def entropy_settings(options: EntropyOptions) -> dict[str, Any]:
+    """Keywords of algorithms that maximise entropy."""
+    return {
+        "ent_coef": f"auto_{options.initial_entropy!r}",
+        "target_entropy": "auto" if options.target_entropy is None else options.target_entropy,
+    }
+
+
+def on_policy_settings(
+    options: OnPolicyOptions, env: VectorEnv, *, seed: int, device: str
+) -> dict[str, Any]:
+    """Keywords that mean the same in PPO and recurrent PPO; see :func:`shared_settings`.
+
+    Raises:
+        ValueError: Rollouts that can't be divided into the mini-batches asked for.
+    """
+    settings = shared_settings(options, env, seed=seed, device=device)
+    settings["policy_kwargs"]["log_std_init"] = float(np.log(options.initial_deviation))
+    return {
+        **settings,
+        "n_steps": options.rollout_steps,
+        "n_epochs": options.epochs,
+        "batch_size": options.minibatch_size(env.num_envs),
+        "gae_lambda": options.gae_lambda,
+        "clip_range": options.clip_range,
+        "ent_coef": options.entropy_weight,
+    }
+
+
+def export_actor(model: Any, metadata: dict[str, Any] | None = None) -> Actor:
+    """Copies the deterministic policy of a SAC or TQC model (or one of SB3's own making) into NumPy.
 
     Args:
         model: A model whose actor acts on what its features extractor returns; the policy starts there.
@@ -295,15 +363,8 @@ def export_actor(model: SAC, metadata: dict[str, Any] | None = None) -> Actor:
     return actor_from_modules([model.actor.latent_pi, model.actor.mu, nn.Tanh()], metadata=metadata)
 
 
-def export_belief(model: SAC, header: dict[str, Any]) -> GruBelief | None:
-    """The actor's GRU as a belief encoder; ``None`` for a model that learns on the environment's beliefs."""
-    made: Any = getattr(model.actor.features_extractor, "belief", None)
-    found: GruBelief | None = None if made is None else made(header)
-    return found
-
-
 def check_spaces(env: VectorEnv) -> None:
-    """Refuses what SAC cannot learn from, and says which wrapper is missing.
+    """Refuses what the online agents cannot learn from, and says which wrapper is missing.
 
     Raises:
         TypeError: Not a vector environment.
