@@ -1,4 +1,4 @@
-"""SB3's algorithms as the recipe has them: layer normalisation, scaled rewards, actors exported to NumPy."""
+"""SB3's SAC as the recipe has it: what it begins with, policy with layer normalisation, actor exported to NumPy."""
 
 from __future__ import annotations
 
@@ -7,34 +7,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import SAC
-from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.policies import BaseModel, ContinuousCritic
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.sac import policies
 from torch import nn
 
 from gems_gym.artifacts import same_content
-from gems_gym.common.machine import check_fits_memory
 from gems_gym.policies.actor import Actor
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.actors import actor_from_modules
-from gems_gym_agents.online.options import (
-    EntropyOptions,
-    OffPolicyOptions,
-    OnlineOptions,
-    OnPolicyOptions,
-    SACOptions,
+from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.online.settings import (
+    LayerNorm,
+    ScaledReplayBuffer,
+    entropy_settings,
+    off_policy_settings,
 )
-from gems_gym_agents.online.vec_env import GymnasiumVecEnv, layers_of
+from gems_gym_agents.online.vec_env import layers_of
 
 
-class LayerNormSACPolicy(policies.SACPolicy):
+class LayerNormSACPolicy(LayerNorm, policies.SACPolicy):
     """SB3's ``SACPolicy`` with ``LayerNorm`` after each hidden ``Linear`` (before its activation), in all networks.
 
     It keeps critics from running away on belief observations. Takes the arguments of
@@ -43,89 +39,6 @@ class LayerNormSACPolicy(policies.SACPolicy):
 
     Layer normalisation: Ba, Kiros and Hinton, 2016 (arXiv 1607.06450).
     """
-
-    critic_class: type[ContinuousCritic] = ContinuousCritic
-
-    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> policies.Actor:
-        """Makes SB3's actor with normalised hidden layers."""
-        actor = super().make_actor(features_extractor)
-        actor.latent_pi = normalised(actor.latent_pi).to(self.device)
-        return actor
-
-    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
-        """Makes SB3's critics with normalised hidden layers."""
-        settings = self._update_features_extractor(self.critic_kwargs, features_extractor)
-        critic = self.critic_class(**settings).to(self.device)
-        normalise_critics(critic)
-        return critic
-
-
-def normalised(network: nn.Module) -> nn.Sequential:
-    """A network of the same layers, newly initialised, with ``LayerNorm`` after each hidden ``Linear``.
-
-    SB3's networks have no argument for the modules between their layers. Optimisers are made after them, so that
-    replacing a network in ``make_actor`` or ``make_critic`` is enough.
-
-    Args:
-        network: A ``Sequential`` of ``Linear`` and activations.
-    """
-    layers: list[nn.Module] = []
-    for layer in network.children():
-        if isinstance(layer, nn.ReLU):  # what is before it is hidden
-            layers.append(nn.LayerNorm(layers[-1].out_features))  # type: ignore[arg-type]
-        elif isinstance(layer, nn.Linear):
-            layer = nn.Linear(layer.in_features, layer.out_features)
-        layers.append(layer)
-    return nn.Sequential(*layers)
-
-
-def normalise_critics(critic: Any) -> None:
-    """Replaces all critics by normalised ones."""
-    for index, network in enumerate(critic.q_networks):
-        critic.q_networks[index] = normalised(network).to(critic.device)
-        critic.add_module(f"qf{index}", critic.q_networks[index])
-
-
-class ScaledReplayBuffer(ReplayBuffer):
-    """SB3's ``ReplayBuffer`` with rewards times ``reward_scale``: environments and reports stay in raw clicks.
-
-    Args:
-        buffer_size: Transitions it holds at most, over all users; its memory is taken at once.
-        observation_space: Of one user.
-        action_space: Of one user.
-        *args: As in SB3.
-        reward_scale: Factor on every reward, > 0.
-        **kwargs: As in SB3.
-
-    Raises:
-        ValueError: More transitions than fit into this machine's memory.
-    """
-
-    def __init__(
-        self,
-        buffer_size: int,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        *args: Any,
-        reward_scale: float = 1.0,
-        **kwargs: Any,
-    ) -> None:
-        numbers = 2 * spaces.flatdim(observation_space) + spaces.flatdim(action_space) + 3
-        check_fits_memory(f"buffer_size={buffer_size}", 4 * numbers * buffer_size)
-        super().__init__(buffer_size, observation_space, action_space, *args, **kwargs)
-        self.reward_scale = reward_scale
-
-    def add(
-        self,
-        obs: np.ndarray,
-        next_obs: np.ndarray,
-        action: np.ndarray,
-        reward: np.ndarray,
-        done: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """Stores one step of all users; ``reward`` (num_users,) comes unscaled."""
-        super().add(obs, next_obs, action, reward * self.reward_scale, done, infos)
 
 
 class HeldStartSAC(SAC):
@@ -242,7 +155,7 @@ def make_sac(
     *,
     seed: int,
     device: str = "cpu",
-    policy_class: type[LayerNormSACPolicy] = LayerNormSACPolicy,
+    policy_class: type[policies.SACPolicy] = LayerNormSACPolicy,
     replay_buffer_class: type[ScaledReplayBuffer] = ScaledReplayBuffer,
     replay_buffer_kwargs: Mapping[str, Any] | None = None,
     policy_kwargs: Mapping[str, Any] | None = None,
@@ -283,73 +196,6 @@ def make_sac(
     return model
 
 
-def shared_settings(options: OnlineOptions, env: VectorEnv, *, seed: int, device: str) -> dict[str, Any]:
-    """Keywords that mean the same in every algorithm of SB3.
-
-    Args:
-        options: The settings.
-        env: See :func:`make_sac`.
-        seed: As there.
-        device: As there.
-    """
-    return {
-        "env": GymnasiumVecEnv(env),
-        "learning_rate": options.learning_rate,
-        "gamma": options.gamma,
-        # as many sessions as end together, so that the mean is over all users
-        "stats_window_size": max(100, env.num_envs),
-        # fused: one call per optimiser step instead of one per tensor, about 15 % of an update's time
-        "policy_kwargs": {"net_arch": list(options.net_arch), "optimizer_kwargs": {"fused": True}},
-        "seed": seed,
-        "device": device,
-    }
-
-
-def off_policy_settings(
-    options: OffPolicyOptions, env: VectorEnv, *, seed: int, device: str
-) -> dict[str, Any]:
-    """Keywords that mean the same in every algorithm with a replay buffer; see :func:`shared_settings`."""
-    return {
-        **shared_settings(options, env, seed=seed, device=device),
-        "buffer_size": options.buffer_size,
-        "learning_starts": options.learning_starts,
-        "batch_size": options.batch_size,
-        "train_freq": 1,
-        "gradient_steps": options.gradient_steps,
-        "replay_buffer_class": ScaledReplayBuffer,
-        "replay_buffer_kwargs": {"reward_scale": options.reward_scale},
-    }
-
-
-def entropy_settings(options: EntropyOptions) -> dict[str, Any]:
-    """Keywords of algorithms that maximise entropy."""
-    return {
-        "ent_coef": f"auto_{options.initial_entropy!r}",
-        "target_entropy": "auto" if options.target_entropy is None else options.target_entropy,
-    }
-
-
-def on_policy_settings(
-    options: OnPolicyOptions, env: VectorEnv, *, seed: int, device: str
-) -> dict[str, Any]:
-    """Keywords that mean the same in PPO and recurrent PPO; see :func:`shared_settings`.
-
-    Raises:
-        ValueError: Rollouts that can't be divided into the mini-batches asked for.
-    """
-    settings = shared_settings(options, env, seed=seed, device=device)
-    settings["policy_kwargs"]["log_std_init"] = float(np.log(options.initial_deviation))
-    return {
-        **settings,
-        "n_steps": options.rollout_steps,
-        "n_epochs": options.epochs,
-        "batch_size": options.minibatch_size(env.num_envs),
-        "gae_lambda": options.gae_lambda,
-        "clip_range": options.clip_range,
-        "ent_coef": options.entropy_weight,
-    }
-
-
 def export_actor(model: Any, metadata: dict[str, Any] | None = None) -> Actor:
     """Copies the deterministic policy of a SAC or TQC model (or one of SB3's own making) into NumPy.
 
@@ -361,27 +207,3 @@ def export_actor(model: Any, metadata: dict[str, Any] | None = None) -> Actor:
         An actor whose ``act`` agrees with ``model.predict(observations, deterministic=True)``.
     """
     return actor_from_modules([model.actor.latent_pi, model.actor.mu, nn.Tanh()], metadata=metadata)
-
-
-def check_spaces(env: VectorEnv) -> None:
-    """Refuses what the online agents cannot learn from, and says which wrapper is missing.
-
-    Raises:
-        TypeError: Not a vector environment.
-        ValueError: Observations that are no flat Box, or actions other than Box(-1, 1, (n,)).
-    """
-    if not isinstance(env, VectorEnv):
-        raise TypeError(
-            f"source={env!r} is a {type(env).__name__}; a gymnasium.vector.VectorEnv was expected"
-        )
-    observation, action = env.single_observation_space, env.single_action_space
-    if not (isinstance(observation, spaces.Box) and len(observation.shape) == 1):
-        raise ValueError(
-            f"source has the observation space {observation}; a flat Box was expected: "
-            "wrap it in VectorBeliefObservation"
-        )
-    in_unit_box = isinstance(action, spaces.Box) and np.all(action.low == -1.0) and np.all(action.high == 1.0)
-    if not in_unit_box or len(action.shape or ()) != 1:
-        raise ValueError(
-            f"source has the action space {action}; Box(-1, 1, (n,)) was expected: wrap it in VectorLatentAction"
-        )

@@ -39,8 +39,8 @@ from gems_gym_agents.online.callbacks import (
     mean_training_return,
 )
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
-from gems_gym_agents.online.model import check_spaces
 from gems_gym_agents.online.resume import UnfinishedRounds
+from gems_gym_agents.online.settings import check_spaces
 from gems_gym_agents.online.vec_env import layers_of
 
 if TYPE_CHECKING:
