@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gems_gym.beliefs.trained import TrainedBelief, observation_shapes
-from gems_gym.common.checks import Count, Seed, Units, WholeNumber, as_array, checked_arguments
+from gems_gym.common.checks import Count, Seed, Units, WholeNumber, checked_arguments
 from gems_gym.common.compilation import compiled_with
 
 
@@ -93,16 +93,11 @@ class LstmBelief(TrainedBelief):
         Raises:
             ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
-        hidden, cell = (as_array(state[name], f"state[{name!r}]") for name in ("hidden", "cell"))
-        for one in (hidden, cell):
-            if one.shape != (len(hidden), self.size) or one.dtype != np.float32:
-                raise ValueError(
-                    f"state has shape {one.shape} and dtype {one.dtype}; "
-                    f"({len(hidden)}, {self.size}) float32 was expected"
-                )
+        self._check_arrays(state)
+        hidden = np.ascontiguousarray(state["hidden"])
         observed = self._observed(slates, clicks, len(hidden))
-        updated = {"hidden": np.empty_like(hidden, order="C"), "cell": np.array(cell, order="C")}
-        _lstm_update(np.ascontiguousarray(hidden), observed, self._hidden_table, **updated)
+        updated = {"hidden": np.empty_like(hidden), "cell": np.array(state["cell"], order="C")}
+        _lstm_update(hidden, observed, self._hidden_table, **updated)
         return updated
 
 

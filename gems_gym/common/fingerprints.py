@@ -30,7 +30,7 @@ _LIBRARIES = {
         "scipy",
         "stable_baselines3",
         "torch",
-    )  # fmt: skip
+    )
 }
 """Libraries that compute, by what they are imported as -> their distribution."""
 

@@ -98,7 +98,7 @@ class OnlineAgent(abc.ABC):
         Args:
             source: A vector environment with Box observations, Box(-1, 1) actions and autoreset SAME_STEP; it is reset
                 with users of the training split.
-            steps: Interactions (users times steps), more than ``learning_starts`` where there are random ones.
+            steps: Interactions (users times steps); more than ``learning_starts``, where there is such an option.
             seed: Random seed of everything; on the CPU the same seed gives the same policy, bit for bit.
             directory: Gets ``checkpoints/``, ``best.safetensors``, ``last.safetensors`` and ``logs/`` (CSV,
                 TensorBoard), and ``unfinished/`` until the agent is saved; ``None`` writes nothing.
@@ -111,8 +111,8 @@ class OnlineAgent(abc.ABC):
 
         Raises:
             TypeError: ``source`` is not a vector environment.
-            ValueError: Spaces or autoreset mode that the agent cannot use, too few steps for a single update, several starts
-                without ``evaluate``, or a directory with an unfinished run of other arguments.
+            ValueError: Spaces or autoreset mode that the agent cannot use, too few steps for a single update, several
+                starts without ``evaluate``, or a directory with an unfinished run of other arguments.
             ImportError: Stable-baselines3 or sb3-contrib is not installed.
             DivergedError: The critics' values are more than ten times what the rewards allow.
         """

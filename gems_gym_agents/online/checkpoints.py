@@ -3,9 +3,9 @@
 Policies of online agents drift late in training, and datasets of medium quality come from the middle of it. So
 every validated policy stays, and the caller picks.
 
-The mean of late ones is one more: an agent's networks move around a good policy with every update rather than settle on it,
-and the mean of their weights is closer to it than any of them (stochastic weight averaging, Izmailov et al., 2018,
-arXiv 1803.05407).
+The mean of late ones is one more: an agent's networks move around a good policy with every update rather than settle
+on it, and the mean of their weights is closer to it than any of them (stochastic weight averaging, Izmailov et al.,
+2018, arXiv 1803.05407).
 """
 
 from __future__ import annotations

@@ -50,8 +50,9 @@ def export_lstm(policy: RecurrentActorCriticPolicy, header: dict[str, Any]) -> L
         policy: With :class:`SlateFeatures`.
         header: What else to record in the file.
     """
-    features, lstm = policy.features_extractor, policy.lstm_actor
+    features = policy.features_extractor
     assert isinstance(features, SlateFeatures)
+    lstm: Any = policy.lstm_actor  # its parameters have no types
     size, slots = features.embedding.embedding_dim, features.layout.slate_size
     weight = lstm.weight_ih_l0.detach()  # (4 * lstm_size, 2 * size + slots)
     items = weight[:, : 2 * size].reshape(-1, 2, size).transpose(0, 1) / slots  # (2, 4 * lstm_size, size)

@@ -1,8 +1,8 @@
 """The state of an unfinished online training, so that the same call resumes it and ends with the same policies.
 
 Training is a sequence of rounds (:mod:`gems_gym_agents.online.rounds`), each of which starts from fresh sessions and
-freshly seeded generators. So what one round leaves to the next is little: the networks and their optimisers, the
-transitions in the replay buffer, if there is one, and a few numbers. Of the buffer only the last round's transitions are new each time.
+freshly seeded generators. So what one round leaves to the next is little: the networks and their optimisers, a few
+numbers, and off policy the transitions in the replay buffer, of which only the last round's are new each time.
 """
 
 from __future__ import annotations
@@ -60,12 +60,8 @@ class UnfinishedRounds:
                 return ""
             _set_parameters(model, state.tensors)
             self._row_files = state.header["transitions"]
-            for rows in self._row_files:
-                stored = load_artifact(self._run.folder / rows["file"], _ROWS_KIND).tensors
-                buffer = _buffer(model)
-                places = _places(buffer, rows["first"], rows["count"])
-                for name, array in stored.items():
-                    getattr(buffer, name)[places] = array
+            if (buffer := _buffer(model)) is not None:
+                self._restore_rows(self._run.folder, buffer)
             recorder.restore(state.header["curve"])
         _set_counters(model, state.header["counters"])
         return str(state.header["log"])
@@ -97,6 +93,12 @@ class UnfinishedRounds:
     def discard(self) -> None:
         """Remove the state: there is nothing worth resuming."""
         self._run.discard()
+
+    def _restore_rows(self, folder: Path, buffer: ReplayBuffer) -> None:
+        for rows in self._row_files:
+            places = _places(buffer, rows["first"], rows["count"])
+            for name, array in load_artifact(folder / rows["file"], _ROWS_KIND).tensors.items():
+                getattr(buffer, name)[places] = array
 
     def _save_new_rows(
         self, folder: Path, model: BaseAlgorithm, buffer: ReplayBuffer

@@ -1,4 +1,4 @@
-"""Training of online agents in rounds, from one start or several; a killed one is resumed and ends with the same policies.
+"""Training in rounds, from one start or several; a killed one is resumed and ends with the same policies.
 
 A *round* is ``validate_every`` interactions. It begins with fresh seeds, new users and new sessions, and ends with a
 recorded policy and a saved state. A *start* is one model from its own seed; of several starts the worse half is dropped
@@ -220,7 +220,7 @@ class Start:
             reset_num_timesteps=False,
         )
         self.record()
-        model.dump_logs()  # type: ignore[attr-defined]  # both kinds of algorithm have it
+        model.dump_logs()
 
     def record(self, *, score: bool = True) -> None:
         """Records the present policy, unless it has been already or has not begun to learn; and logs its score."""

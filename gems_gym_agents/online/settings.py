@@ -102,7 +102,7 @@ class LayerNorm:
 
     def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
         """Makes SB3's critics with normalised hidden layers."""
-        critic = super().make_critic(features_extractor)  # type: ignore[misc]
+        critic: Any = super().make_critic(features_extractor)  # type: ignore[misc]
         for index, network in enumerate(critic.q_networks):
             critic.q_networks[index] = normalised(network).to(critic.device)
             critic.add_module(f"qf{index}", critic.q_networks[index])
@@ -117,8 +117,10 @@ def normalised(network: nn.Module) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     for layer in network.children():
-        if isinstance(layer, nn.ReLU):  # what is before it is hidden
-            layers.append(nn.LayerNorm(layers[-1].out_features))  # type: ignore[arg-type]
+        if isinstance(layer, nn.ReLU):
+            hidden = layers[-1]
+            assert isinstance(hidden, nn.Linear)
+            layers.append(nn.LayerNorm(hidden.out_features))
         elif isinstance(layer, nn.Linear):
             layer = nn.Linear(layer.in_features, layer.out_features)
         layers.append(layer)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from gymnasium.spaces import flatdim
 from gymnasium.vector import VectorEnv
 
 from gems_gym.common.checks import Count, NonNegative
@@ -58,7 +59,7 @@ class TD3Agent(OnlineAgent):
         class LayerNormTD3Policy(LayerNorm, TD3Policy):
             actor_network = "mu"
 
-        size = env.single_action_space.shape
+        size = flatdim(env.single_action_space)
         return TD3(
             LayerNormTD3Policy if self.options.layer_norm else TD3Policy,
             tau=self.options.tau,

@@ -22,7 +22,7 @@ class TQCOptions(EntropyOptions, TargetOptions):
     Attributes:
         critics: How many critics, each of which learns the quantiles of returns, ≥ 1.
         quantiles: Quantiles of each critic, ≥ 1.
-        dropped_quantiles: How many of the highest are left out of the target, for each critic; fewer than ``quantiles``.
+        dropped_quantiles: How many of the highest each critic leaves out of the target, fewer than ``quantiles``.
     """
 
     agent: ClassVar[str] = "tqc"
