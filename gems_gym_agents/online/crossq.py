@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gymnasium.vector import VectorEnv
@@ -10,7 +11,7 @@ from gymnasium.vector import VectorEnv
 from gems_gym.common.checks import Count
 from gems_gym.policies.actor import Actor
 from gems_gym_agents.online.agent import OnlineAgent
-from gems_gym_agents.online.options import EntropyOptions, OffPolicyOptions, OnlineOptions
+from gems_gym_agents.online.options import EntropyOptions, OffPolicyOptions
 
 if TYPE_CHECKING:
     from sb3_contrib import CrossQ
@@ -21,12 +22,10 @@ class CrossQOptions(EntropyOptions, OffPolicyOptions):
     """Settings of CrossQ.
 
     Attributes:
-        gradient_steps: Gradient updates after each step of the vector environment, ≥ 1.
         policy_delay: Critics' updates for each of the actor, ≥ 1.
     """
 
     agent: ClassVar[str] = "crossq"
-    title: ClassVar[str] = "CrossQ"
 
     policy_delay: Count = 3
 
@@ -38,7 +37,7 @@ class CrossQAgent(OnlineAgent):
         **options: See :class:`CrossQOptions`.
     """
 
-    options_class: ClassVar[type[OnlineOptions]] = CrossQOptions
+    options_class = CrossQOptions
     options: CrossQOptions
     library = "sb3_contrib"
 
@@ -62,14 +61,10 @@ class CrossQAgent(OnlineAgent):
         from gems_gym_agents.actors import actor_from_modules, scaled_inputs
 
         modules: list[Any] = []
-        norm: Any = None
-        for module in [*model.actor.latent_pi, model.actor.mu, nn.Tanh()]:
-            if isinstance(module, BatchRenorm1d):
-                norm = module
-            elif norm is not None:
-                factors = norm.scale / (norm.ra_var + norm.eps).sqrt()
-                modules.append(scaled_inputs(module, factors, norm.bias - factors * norm.ra_mean))
-                norm = None
-            else:
+        for before, module in pairwise([None, *model.actor.latent_pi, model.actor.mu, nn.Tanh()]):
+            if isinstance(before, BatchRenorm1d):
+                factors = before.scale / (before.ra_var + before.eps).sqrt()
+                module = scaled_inputs(module, factors, before.bias - factors * before.ra_mean)
+            if not isinstance(module, BatchRenorm1d):
                 modules.append(module)
         return actor_from_modules(modules, metadata)

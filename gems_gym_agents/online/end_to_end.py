@@ -9,12 +9,12 @@ they were when the session began.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from gymnasium.vector import VectorEnv
 
 from gems_gym.beliefs import GruBelief
-from gems_gym_agents.online.options import EndToEndOptions, OnlineOptions
+from gems_gym_agents.online.options import EndToEndOptions
 from gems_gym_agents.online.sac import SACAgent
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class EndToEndSACAgent(SACAgent):
         >>> agent.policy(agent.belief.read(state))  # doctest: +SKIP
     """
 
-    options_class: ClassVar[type[OnlineOptions]] = EndToEndOptions
+    options_class = EndToEndOptions
     options: EndToEndOptions
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> SAC:

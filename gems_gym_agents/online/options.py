@@ -25,7 +25,6 @@ class OnlineOptions:
 
     Attributes:
         agent: The name of the agent whose settings these are.
-        title: What progress bars and learning curves call it.
         gamma: Discount factor, in [0, 1).
         net_arch: Units of the hidden layers, the same for actor and critics.
         learning_rate: Of all networks, > 0.
@@ -40,7 +39,6 @@ class OnlineOptions:
     """
 
     agent: ClassVar[str]
-    title: ClassVar[str]
 
     gamma: Discount = 0.8
     net_arch: tuple[Units, ...] = (128, 128)
@@ -138,7 +136,6 @@ class SACOptions(EntropyOptions, TargetOptions):
     """
 
     agent: ClassVar[str] = "sac"
-    title: ClassVar[str] = "SAC"
 
     hold_random_actions: bool = False
     start_from: str | None = None

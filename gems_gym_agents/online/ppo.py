@@ -9,7 +9,7 @@ from gymnasium.vector import VectorEnv
 
 from gems_gym.policies.actor import Actor
 from gems_gym_agents.online.agent import OnlineAgent
-from gems_gym_agents.online.options import OnlineOptions, OnPolicyOptions
+from gems_gym_agents.online.options import OnPolicyOptions
 
 if TYPE_CHECKING:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -20,7 +20,6 @@ class PPOOptions(OnPolicyOptions):
     """Settings of PPO: those of every agent that learns on policy."""
 
     agent: ClassVar[str] = "ppo"
-    title: ClassVar[str] = "PPO"
 
 
 class PPOAgent(OnlineAgent):
@@ -30,7 +29,7 @@ class PPOAgent(OnlineAgent):
         **options: See :class:`PPOOptions`.
     """
 
-    options_class: ClassVar[type[OnlineOptions]] = PPOOptions
+    options_class = PPOOptions
     options: OnPolicyOptions
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> OnPolicyAlgorithm:

@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from gems_gym.beliefs.lstm import LstmBelief
 from gems_gym.common.checks import Units
-from gems_gym_agents.online.options import OnlineOptions, OnPolicyOptions
+from gems_gym_agents.online.options import OnPolicyOptions
 from gems_gym_agents.online.ppo import PPOAgent
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ class RecurrentPPOOptions(OnPolicyOptions):
     """
 
     agent: ClassVar[str] = "recurrent_ppo"
-    title: ClassVar[str] = "recurrent PPO"
 
     lstm_size: Units = 64
     pretrained: bool = True
@@ -46,7 +45,7 @@ class RecurrentPPOAgent(PPOAgent):
         **options: See :class:`RecurrentPPOOptions`.
     """
 
-    options_class: ClassVar[type[OnlineOptions]] = RecurrentPPOOptions
+    options_class = RecurrentPPOOptions
     options: RecurrentPPOOptions
     library = "sb3_contrib"
 

@@ -89,7 +89,7 @@ def train(
         DivergedError: The critics have left their bound.
     """
     check_spaces(env)
-    options = agent.options
+    options, title = agent.options, type(agent).__name__.removesuffix("Agent")
     rounds = plan_rounds(
         env,
         validate_every=options.validate_every,
@@ -98,7 +98,7 @@ def train(
         steps_at_once=options.steps_at_once,
     )
     dropped = sum(one.dropped for one in rounds)
-    with borrowed_global_state(device), trackers(options.title, directory) as tracked:
+    with borrowed_global_state(device), trackers(title, directory) as tracked:
         arguments = run_arguments(agent, env, recorder, steps, seed, device)
         run = UnfinishedRounds(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
 
@@ -115,7 +115,7 @@ def train(
             starts = [start(one, CheckpointRecorder(recorder.evaluate, None)) for one in seeds]
             best = starts[0]
         try:
-            with track(options.title, rounds[-1].end + dropped, progress) as advance:
+            with track(title, rounds[-1].end + dropped, progress) as advance:
                 advance(recorder.dropped + best.interactions)
                 for present in [one for one in rounds if one.end > best.interactions]:
                     if present.starts == 1:

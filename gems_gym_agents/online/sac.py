@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from gymnasium.vector import VectorEnv
 
 from gems_gym_agents.online.agent import OnlineAgent
-from gems_gym_agents.online.options import OnlineOptions, SACOptions
+from gems_gym_agents.online.options import SACOptions
 
 if TYPE_CHECKING:
     from stable_baselines3 import SAC
@@ -26,7 +26,7 @@ class SACAgent(OnlineAgent):
         >>> agent.fit(vector_env, steps=200_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
     """
 
-    options_class: ClassVar[type[OnlineOptions]] = SACOptions
+    options_class = SACOptions
     options: SACOptions
     details_file = "sac.json"
 

@@ -15,7 +15,13 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
 from gems_gym.common.machine import check_fits_memory
-from gems_gym_agents.online.options import EntropyOptions, OffPolicyOptions, OnlineOptions, OnPolicyOptions
+from gems_gym_agents.online.options import (
+    EntropyOptions,
+    OffPolicyOptions,
+    OnlineOptions,
+    OnPolicyOptions,
+    TargetOptions,
+)
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 
 
@@ -54,6 +60,35 @@ def off_policy_settings(
         "gradient_steps": options.gradient_steps,
         "replay_buffer_class": ScaledReplayBuffer,
         "replay_buffer_kwargs": {"reward_scale": options.reward_scale},
+    }
+
+
+def target_settings(
+    options: TargetOptions,
+    env: VectorEnv,
+    policy_class: type[Any],
+    actor_network: str = "latent_pi",
+    *,
+    seed: int,
+    device: str,
+) -> dict[str, Any]:
+    """Keywords of algorithms with target critics; see :func:`shared_settings`.
+
+    Args:
+        options: The settings.
+        env: See :func:`shared_settings`.
+        policy_class: The library's policy, which gets layer normalisation if it is to have it.
+        actor_network: See :class:`LayerNorm`.
+        seed: See :func:`shared_settings`.
+        device: As there.
+    """
+    if options.layer_norm:
+        name = f"LayerNorm{policy_class.__name__}"
+        policy_class = type(name, (LayerNorm, policy_class), {"actor_network": actor_network})
+    return {
+        **off_policy_settings(options, env, seed=seed, device=device),
+        "policy": policy_class,
+        "tau": options.tau,
     }
 
 

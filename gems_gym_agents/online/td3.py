@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from gems_gym.common.checks import Count, NonNegative
 from gems_gym.policies.actor import Actor
 from gems_gym_agents.online.agent import OnlineAgent
-from gems_gym_agents.online.options import OnlineOptions, TargetOptions
+from gems_gym_agents.online.options import TargetOptions
 
 if TYPE_CHECKING:
     from stable_baselines3 import TD3
@@ -30,7 +30,6 @@ class TD3Options(TargetOptions):
     """
 
     agent: ClassVar[str] = "td3"
-    title: ClassVar[str] = "TD3"
 
     exploration_noise: NonNegative = 0.3
     target_noise: NonNegative = 0.2
@@ -45,7 +44,7 @@ class TD3Agent(OnlineAgent):
         **options: See :class:`TD3Options`.
     """
 
-    options_class: ClassVar[type[OnlineOptions]] = TD3Options
+    options_class = TD3Options
     options: TD3Options
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> TD3:
@@ -54,20 +53,15 @@ class TD3Agent(OnlineAgent):
         from stable_baselines3.common.noise import NormalActionNoise
         from stable_baselines3.td3.policies import TD3Policy
 
-        from gems_gym_agents.online.settings import LayerNorm, off_policy_settings
-
-        class LayerNormTD3Policy(LayerNorm, TD3Policy):
-            actor_network = "mu"
+        from gems_gym_agents.online.settings import target_settings
 
         size = flatdim(env.single_action_space)
         return TD3(
-            LayerNormTD3Policy if self.options.layer_norm else TD3Policy,
-            tau=self.options.tau,
             action_noise=NormalActionNoise(np.zeros(size), np.full(size, self.options.exploration_noise)),
             policy_delay=self.options.policy_delay,
             target_policy_noise=self.options.target_noise,
             target_noise_clip=self.options.target_noise_clip,
-            **off_policy_settings(self.options, env, seed=seed, device=device),
+            **target_settings(self.options, env, TD3Policy, "mu", seed=seed, device=device),
         )
 
     def export_actor(self, model: Any, metadata: dict[str, Any]) -> Actor:

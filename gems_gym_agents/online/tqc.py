@@ -9,7 +9,7 @@ from gymnasium.vector import VectorEnv
 
 from gems_gym.common.checks import Count, WholeNumber
 from gems_gym_agents.online.agent import OnlineAgent
-from gems_gym_agents.online.options import EntropyOptions, OnlineOptions, TargetOptions
+from gems_gym_agents.online.options import EntropyOptions, TargetOptions
 
 if TYPE_CHECKING:
     from sb3_contrib import TQC
@@ -26,7 +26,6 @@ class TQCOptions(EntropyOptions, TargetOptions):
     """
 
     agent: ClassVar[str] = "tqc"
-    title: ClassVar[str] = "TQC"
 
     critics: Count = 2
     quantiles: Count = 25
@@ -47,7 +46,7 @@ class TQCAgent(OnlineAgent):
         **options: See :class:`TQCOptions`.
     """
 
-    options_class: ClassVar[type[OnlineOptions]] = TQCOptions
+    options_class = TQCOptions
     options: TQCOptions
     library = "sb3_contrib"
 
@@ -56,19 +55,14 @@ class TQCAgent(OnlineAgent):
         from sb3_contrib import TQC
         from sb3_contrib.tqc.policies import TQCPolicy
 
-        from gems_gym_agents.online.settings import LayerNorm, entropy_settings, off_policy_settings
+        from gems_gym_agents.online.settings import entropy_settings, target_settings
 
-        class LayerNormTQCPolicy(LayerNorm, TQCPolicy):
-            pass
-
-        settings = off_policy_settings(self.options, env, seed=seed, device=device)
+        settings = target_settings(self.options, env, TQCPolicy, seed=seed, device=device)
         settings["policy_kwargs"] |= {
             "n_critics": self.options.critics,
             "n_quantiles": self.options.quantiles,
         }
         return TQC(
-            LayerNormTQCPolicy if self.options.layer_norm else TQCPolicy,
-            tau=self.options.tau,
             top_quantiles_to_drop_per_net=self.options.dropped_quantiles,
             **settings,
             **entropy_settings(self.options),
