@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,16 @@ from tests.agents.tiny_env import TargetVectorEnv
 from tests.agents.tiny_sac import OBSERVATIONS, closeness
 
 LEARNING: dict[str, dict[str, Any]] = {
-    "td3": {"steps": 1_600, "learning_rate": 1e-2},
-    "tqc": {"steps": 1_600, "learning_rate": 1e-2},
+    "td3": {"steps": 640, "learning_rate": 1e-2},
+    "tqc": {"steps": 640, "learning_rate": 1e-2},
     "crossq": {"steps": 3_200, "learning_rate": 1e-2},
-    "ppo": {"steps": 16_000, "learning_rate": 3e-3},
+    "ppo": {"steps": 3_200, "learning_rate": 3e-3},
 }
 
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_learns(name):
-    options = {"gamma": 0.5, "validate_every": 800, **LEARNING[name]}
+    options = {"gamma": 0.5, "validate_every": 160, **LEARNING[name]}
     agent = fitted(name, TargetVectorEnv(16), evaluate=closeness, **options)
     assert closeness(agent.policy) > 4.2
     assert closeness(fitted(name, steps=80, learning_rate=1e-12).policy) < 3.6
@@ -165,9 +166,10 @@ def test_layer_norm_is_in_actor_and_critics():
 
 def test_rollouts_are_complete_and_of_training_users():
     env = TargetVectorEnv(8, length=5)
+    env.config = SimpleNamespace(episode_length=5)
     agent = fitted("ppo", env, steps=90, rollout_steps=3, validate_every=30)
-    # rounds of 15 steps, in which sessions and rollouts end; the last rollout is complete
-    assert [one.interactions for one in agent.checkpoints] == [120]
+    # rounds of 15 steps, in which sessions and rollouts end; the last round is 4 rollouts, the last of them complete
+    assert [one.interactions for one in agent.checkpoints] == [96]
     assert [one.end for one in plan_rounds(env, validate_every=30, steps=250, starts=1, steps_at_once=3)] == [
         120, 240, 264,
     ]  # fmt: skip
