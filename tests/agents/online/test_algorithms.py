@@ -27,7 +27,7 @@ from tests.agents.tiny_sac import OBSERVATIONS, closeness
 LEARNING: dict[str, dict[str, Any]] = {
     "td3": {"steps": 640, "learning_rate": 1e-2},
     "tqc": {"steps": 640, "learning_rate": 1e-2},
-    "crossq": {"steps": 3_200, "learning_rate": 1e-2},
+    "crossq": {"steps": 2_880, "learning_rate": 1e-2},
     "ppo": {"steps": 3_200, "learning_rate": 3e-3},
 }
 
