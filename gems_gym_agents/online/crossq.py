@@ -63,8 +63,9 @@ class CrossQAgent(OnlineAgent):
         modules: list[Any] = []
         for before, module in pairwise([None, *model.actor.latent_pi, model.actor.mu, nn.Tanh()]):
             if isinstance(before, BatchRenorm1d):
-                factors = before.scale / (before.ra_var + before.eps).sqrt()
-                module = scaled_inputs(module, factors, before.bias - factors * before.ra_mean)
+                factors = before.scale / (before.get_buffer("ra_var") + before.eps).sqrt()
+                offsets = before.bias - factors * before.get_buffer("ra_mean")
+                module = scaled_inputs(module, factors, offsets)
             if not isinstance(module, BatchRenorm1d):
                 modules.append(module)
         return actor_from_modules(modules, metadata)

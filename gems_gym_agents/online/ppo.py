@@ -29,7 +29,7 @@ class PPOAgent(OnlineAgent):
         **options: See :class:`PPOOptions`.
     """
 
-    options_class = PPOOptions
+    options_class: ClassVar[type[OnPolicyOptions]] = PPOOptions
     options: OnPolicyOptions
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> OnPolicyAlgorithm:
