@@ -1,4 +1,7 @@
-"""Every online agent learns in a latent world of short sessions: far beyond the same agent that learns nothing."""
+"""Online agents learn in a latent world of short sessions: far beyond the same agent that learns nothing.
+
+``recurrent_ppo`` is not among them: so few interactions teach it nothing that can be measured.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tqc": {"learning_starts": 4_000},
     "crossq": {"learning_starts": 4_000},
     "ppo": {},
-    "recurrent_ppo": {"net_arch": (64,), "lstm_size": 32, "epochs": 5},
 }
 
 
