@@ -59,13 +59,14 @@ class CrossQAgent(OnlineAgent):
         from torch import nn
 
         from gems_gym_agents.actors import actor_from_modules, scaled_inputs
+        from gems_gym_agents.torch_state import array_of
 
         modules: list[Any] = []
         for before, module in pairwise([None, *model.actor.latent_pi, model.actor.mu, nn.Tanh()]):
             if isinstance(before, BatchRenorm1d):
                 factors = before.scale / (before.get_buffer("ra_var") + before.eps).sqrt()
                 offsets = before.bias - factors * before.get_buffer("ra_mean")
-                module = scaled_inputs(module, factors, offsets)
+                module = scaled_inputs(module, array_of(factors), array_of(offsets))
             if not isinstance(module, BatchRenorm1d):
                 modules.append(module)
         return actor_from_modules(modules, metadata)
