@@ -22,6 +22,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "d3rlpy": "offline",
     "tensorboardX": "offline",
     "stable_baselines3": "online",
+    "sb3_contrib": "online",
     "tensorboard": "online",
     "matplotlib": "plot",
     "PIL": "render",

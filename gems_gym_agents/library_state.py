@@ -15,10 +15,10 @@ from gems_gym.errors import require
 
 
 def import_library(name: str) -> ModuleType:
-    """Imports d3rlpy or stable-baselines3 without the banner of the old ``gym``, which d3rlpy brings along.
+    """Imports a learning library without the banner of the old ``gym``, which d3rlpy brings along.
 
     Args:
-        name: ``"d3rlpy"`` or ``"stable_baselines3"``.
+        name: ``"d3rlpy"``, ``"stable_baselines3"`` or ``"sb3_contrib"``.
 
     Returns:
         The module.

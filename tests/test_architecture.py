@@ -16,7 +16,7 @@ import gems_gym
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gems_gym", "gems_gym_agents")
-HEAVY = ("torch", "d3rlpy", "stable_baselines3", "minari", "matplotlib")
+HEAVY = ("torch", "d3rlpy", "stable_baselines3", "sb3_contrib", "minari", "matplotlib")
 
 # What a public package could be asked about: which modules may name a heavy library outside functions.
 MAY_IMPORT = {
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "minari": ("gems_gym.datasets", "gems_gym_agents"),
     "d3rlpy": ("gems_gym_agents.offline",),
     "stable_baselines3": ("gems_gym_agents.online",),
+    "sb3_contrib": ("gems_gym_agents.online",),
 }
 
 BANNED_NAMES = {

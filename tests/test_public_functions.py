@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 import gems_gym
 from gems_gym import embeddings, policies, rankers, simulator, wrappers
 from gems_gym.artifacts import load_artifact, save_artifact, shipped
-from gems_gym.beliefs import GruBelief, LastObservation, NoBelief, TransformerBelief, load_belief
+from gems_gym.beliefs import GruBelief, LastObservation, LstmBelief, NoBelief, TransformerBelief, load_belief
 from gems_gym.config import SlateConfig, resolve_config
 from gems_gym.embeddings import EmbeddingTable, Sources
 from gems_gym.envs import SlateEnv, SlateVectorEnv
@@ -116,6 +116,7 @@ def cases() -> dict[str, Case]:
     item_ranker = {"item_embeddings": table.vectors, "slate_size": 4, "catalog_hash": CATALOG.hash}
     belief, ranker = _belief(), _ranker()
     transformer = TransformerBelief.random(**sized, width=8, heads=2, context=3)
+    lstm = LstmBelief.random(**sized)
     agents = importlib.import_module("gems_gym_agents.offline")
     online = importlib.import_module("gems_gym_agents.online")
     evaluation = importlib.import_module("gems_gym_agents.evaluation")
@@ -156,6 +157,10 @@ def cases() -> dict[str, Case]:
             TransformerBelief.random,
             sized | {"size": 5, "embedding_size": 20, "width": 8, "layers": 1, "heads": 2, "context": 3},
         ),
+        "LstmBelief": (LstmBelief, {"tensors": lstm.tensors, "catalog_hash": "x", "header": {}}),
+        "LstmBelief.random": (LstmBelief.random, sized | {"size": 5, "embedding_size": 20}),
+        "LstmBelief.initial": (lstm.initial, {"num_users": 2}),
+        "LstmBelief.update": (lstm.update, {"state": lstm.initial(2), "slates": slates, "clicks": clicks}),
         "TransformerBelief.initial": (transformer.initial, {"num_users": 2}),
         "TransformerBelief.update": (
             transformer.update,
@@ -409,12 +414,12 @@ def cases() -> dict[str, Case]:
         )  # fmt: skip
         made[f"{name}.save"] = (kind().save, {"directory": Path("out")})
         made[f"{name}.load"] = (kind.load, {"directory": Path("out")})
-    for name in ("SACAgent", "EndToEndSACAgent"):
+    for name in [name for name in online.__all__ if name.endswith("Agent")]:
         kind = getattr(online, name)
         made[name] = (kind, vars(kind().options))
         made[f"{name}.fit"] = (
-            kind(learning_starts=1).fit,
-            {"source": None, "steps": 5, "seed": 0, "directory": None, "device": "cpu", "evaluate": None,
+            kind().fit,
+            {"source": None, "steps": 10_001, "seed": 0, "directory": None, "device": "cpu", "evaluate": None,
              "progress": False, "keep_growth": None},
         )  # fmt: skip
         made[f"{name}.load"] = (kind.load, {"directory": Path("out")})

@@ -2,6 +2,7 @@
 
 from gems_gym.beliefs.base import BeliefEncoder, load_belief
 from gems_gym.beliefs.gru import GruBelief
+from gems_gym.beliefs.lstm import LstmBelief
 from gems_gym.beliefs.transformer import TransformerBelief
 from gems_gym.beliefs.untrained import LastObservation, NoBelief
 
@@ -9,6 +10,7 @@ __all__ = [
     "BeliefEncoder",
     "GruBelief",
     "LastObservation",
+    "LstmBelief",
     "NoBelief",
     "TransformerBelief",
     "load_belief",

@@ -109,6 +109,20 @@ class TrainedBelief(SavedPart):
     def read(self, state: State) -> np.ndarray:
         """The belief that a state stands for."""
 
+    def _check_arrays(self, state: Mapping[str, np.ndarray]) -> None:
+        """Raise a ValueError on a state of other arrays than :meth:`initial` gives."""
+        expected = self.initial(0)
+        if not isinstance(state, Mapping) or state.keys() != expected.keys():
+            raise ValueError(f"state must hold the arrays {list(expected)}, as initial() gives them")
+        users = len(np.atleast_1d(next(iter(state.values()))))
+        for name, array in expected.items():
+            shape = (users, *array.shape[1:])
+            if state[name].shape != shape or state[name].dtype != array.dtype:
+                raise ValueError(
+                    f"state[{name!r}] has shape {state[name].shape} and dtype {state[name].dtype}; "
+                    f"{shape} {array.dtype} was expected"
+                )
+
     def _check_dimensions(self, dimensions: Mapping[str, int]) -> None:
         for name, count in dimensions.items():
             if self.tensors[name].ndim != count:

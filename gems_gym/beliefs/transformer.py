@@ -170,7 +170,7 @@ class TransformerBelief(TrainedBelief):
         Raises:
             ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
-        seen = self._check_state(state)
+        seen = self._seen(state)
         vectors = self._observed(slates, clicks, len(seen))  # (num_users, width)
         # np.array, not copy(): what was indexed may be in another order in memory
         keys, values = (np.array(state[name], order="C") for name in ("keys", "values"))
@@ -181,20 +181,10 @@ class TransformerBelief(TrainedBelief):
             vectors = vectors + layer.transform(vectors)
         return {"keys": keys, "values": values, "seen": seen + 1, "belief": self._read_out(vectors)}
 
-    def _check_state(self, state: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Raises a ValueError on a state of another form; its ``seen``."""
-        expected = self.initial(0)
-        if not isinstance(state, Mapping) or state.keys() != expected.keys():
-            raise ValueError(f"state must hold the arrays {list(expected)}, as initial() gives them")
-        users = len(np.atleast_1d(state["seen"]))
-        for name, array in expected.items():
-            shape = (users, *array.shape[1:])
-            if state[name].shape != shape or state[name].dtype != array.dtype:
-                raise ValueError(
-                    f"state[{name!r}] has shape {state[name].shape} and dtype {state[name].dtype}; "
-                    f"{shape} {array.dtype} was expected"
-                )
-        if users and state["seen"].min() < 0:
+    def _seen(self, state: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The observations in a state, ``(num_users,)``; a ValueError on a state of another form."""
+        self._check_arrays(state)
+        if state["seen"].min(initial=0) < 0:
             raise ValueError(f"state['seen'] must hold integers ≥ 0, got {state['seen'].min()}")
         return np.ascontiguousarray(state["seen"])
 

@@ -21,7 +21,16 @@ _DIGITS = 12
 _OWN_PACKAGES = ("gems_gym", "gems_gym_agents")
 _LIBRARIES = {
     name: name.replace("_", "-")
-    for name in ("d3rlpy", "gymnasium", "numba", "numpy", "scipy", "stable_baselines3", "torch")
+    for name in (
+        "d3rlpy",
+        "gymnasium",
+        "numba",
+        "numpy",
+        "sb3_contrib",
+        "scipy",
+        "stable_baselines3",
+        "torch",
+    )
 }
 """Libraries that compute, by what they are imported as -> their distribution."""
 

@@ -28,11 +28,16 @@ def mean_training_return(model: Any) -> float | None:
     return float(np.mean([session["r"] for session in sessions])) if sessions else None
 
 
+def critic_values(given: tuple[torch.Tensor, ...] | torch.Tensor) -> torch.Tensor:
+    """What critics return as values, ``(num_users, n_critics)``: those of TQC return quantiles."""
+    return given.mean(dim=2) if isinstance(given, torch.Tensor) else torch.cat(given, dim=1)
+
+
 class QBoundCallback(BaseCallback):
     """Logs |Q| of the latest transitions against the largest value that rewards allow, and stops an explosion.
 
-    No return can pass max reward / (1 - gamma), both in scaled rewards. SAC's values hold an entropy bonus on top,
-    so that passing the bound a little is no alarm; passing it :data:`EXPLOSION_FACTOR` times is.
+    No return can pass max reward / (1 - gamma), both in scaled rewards. Some values hold an entropy bonus on top, so
+    that passing the bound a little is no alarm; passing it :data:`EXPLOSION_FACTOR` times is.
 
     Args:
         max_reward: Largest scaled reward of one step; ``None``: the largest in the replay buffer so far.
@@ -57,7 +62,7 @@ class QBoundCallback(BaseCallback):
         observations = torch.as_tensor(model._last_obs, device=model.device)
         actions = torch.as_tensor(self.locals["buffer_actions"], device=model.device)
         with torch.no_grad():
-            values = torch.cat(model.critic(observations, actions), dim=1).abs()  # (num_users, n_critics)
+            values = critic_values(model.critic(observations, actions)).abs()  # (num_users, n_critics)
         largest = float(values.max())
         self.logger.record("train/q_abs_mean", float(values.mean()))
         self.logger.record("train/q_abs_max", largest)
@@ -67,7 +72,8 @@ class QBoundCallback(BaseCallback):
             raise DivergedError(
                 f"|Q| reached {largest:.4g} after {self.num_timesteps} interactions; rewards allow at most "
                 f"max reward / (1 - gamma) = {max_reward:.4g} / {1.0 - self.gamma:.4g} = {bound:.4g}. "
-                "Lower learning_rate, gamma or initial_entropy, and check that actions are in [-1, 1]"
+                "Lower learning_rate, gamma or, where there is one, initial_entropy, and check that actions are in "
+                "[-1, 1]"
             )
         return True
 
@@ -109,7 +115,7 @@ class KeepingCallback(BaseCallback):
     """Keeps policies within rounds: early in learning, a round is enough to become good.
 
     Args:
-        growth: A policy is kept when the interactions since ``learning_starts`` have grown by this share, > 0.
+        growth: A policy is kept when the interactions since the first update have grown by this share, > 0.
         recorder: Knows the last policy that was kept.
         keep: Keeps the present one.
     """
@@ -125,7 +131,7 @@ class KeepingCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         # after the updates of the step before; those of a round's last step are behind its end
-        start, last = self.model.learning_starts, self.recorder.last  # type: ignore[attr-defined]
+        start, last = getattr(self.model, "learning_starts", 0), self.recorder.last
         before = 0 if last is None else last.interactions - start
         if self.num_timesteps > start and self.num_timesteps - start >= (1.0 + self.growth) * before:
             self.keep()

@@ -3,9 +3,9 @@
 Policies of online agents drift late in training, and datasets of medium quality come from the middle of it. So
 every validated policy stays, and the caller picks.
 
-The mean of late ones is one more: SAC's networks move around a good policy with every update rather than settle on it,
-and the mean of their weights is closer to it than any of them (stochastic weight averaging, Izmailov et al., 2018,
-arXiv 1803.05407).
+The mean of late ones is one more: an agent's networks move around a good policy with every update rather than settle
+on it, and the mean of their weights is closer to it than any of them (stochastic weight averaging, Izmailov et al.,
+2018, arXiv 1803.05407).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.beliefs import GruBelief
+from gems_gym.beliefs import load_belief
+from gems_gym.beliefs.trained import TrainedBelief
 from gems_gym.common.files import read_json, write_json
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
@@ -45,7 +46,7 @@ class Checkpoint:
     training_return: float | None
     score: float | None
     actor: Actor
-    belief: GruBelief | None = None
+    belief: TrainedBelief | None = None
     mean_of: int = 1
 
     def describe(self) -> dict[str, Any]:
@@ -124,7 +125,7 @@ class CheckpointRecorder:
         interactions: int,
         training_return: float | None,
         actor: Actor,
-        belief: GruBelief | None = None,
+        belief: TrainedBelief | None = None,
         *,
         score: bool = True,
     ) -> Checkpoint:
@@ -160,7 +161,7 @@ class CheckpointRecorder:
         self.take([mean])
         return mean
 
-    def _scored(self, actor: Actor, belief: GruBelief | None) -> float | None:
+    def _scored(self, actor: Actor, belief: TrainedBelief | None) -> float | None:
         if self.evaluate is None:
             return None
         return float(self.evaluate(actor) if belief is None else self.evaluate(actor, belief))
@@ -197,9 +198,15 @@ def read_checkpoints(directory: Path) -> list[Checkpoint]:
 
 def _read(folder: Path, entry: Mapping[str, Any]) -> Checkpoint:
     """One entry of a curve with its files."""
-    belief = GruBelief.load(folder / entry["belief_file"]) if "belief_file" in entry else None
+    belief = _read_belief(folder / entry["belief_file"]) if "belief_file" in entry else None
     numbers = {name: entry[name] for name in ("interactions", "training_return", "score", "mean_of")}
     return Checkpoint(**numbers, actor=Actor.load(folder / entry["file"]), belief=belief)
+
+
+def _read_belief(file: Path) -> TrainedBelief:
+    belief = load_belief(file)
+    assert isinstance(belief, TrainedBelief)  # no other was recorded
+    return belief
 
 
 def _files(folder: Path, checkpoint: Checkpoint) -> dict[str, Path]:
@@ -227,7 +234,7 @@ def mean_actor(actors: Sequence[Actor]) -> Actor:
     return Actor(network, {**last.metadata, "mean_of": len(actors)})
 
 
-def mean_belief(beliefs: Sequence[GruBelief]) -> GruBelief:
+def mean_belief(beliefs: Sequence[TrainedBelief]) -> TrainedBelief:
     """The belief encoder whose weights are the means of others'.
 
     Args:
@@ -238,7 +245,7 @@ def mean_belief(beliefs: Sequence[GruBelief]) -> GruBelief:
     """
     last = beliefs[-1]
     tensors = _means([belief.tensors for belief in beliefs])
-    return GruBelief(tensors, last.catalog_hash, {**last.header, "mean_of": len(beliefs)})
+    return type(last)(tensors, last.catalog_hash, {**last.header, "mean_of": len(beliefs)})
 
 
 def _means(weights: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -9,12 +9,12 @@ they were when the session began.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from gymnasium.vector import VectorEnv
 
-from gems_gym.beliefs import BeliefEncoder
-from gems_gym_agents.online.options import EndToEndOptions, SACOptions
+from gems_gym.beliefs import GruBelief
+from gems_gym_agents.online.options import EndToEndOptions
 from gems_gym_agents.online.sac import SACAgent
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class EndToEndSACAgent(SACAgent):
         >>> agent.policy(agent.belief.read(state))  # doctest: +SKIP
     """
 
-    options_class: ClassVar[type[SACOptions]] = EndToEndOptions
+    options_class = EndToEndOptions
     options: EndToEndOptions
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> SAC:
@@ -45,13 +45,8 @@ class EndToEndSACAgent(SACAgent):
 
         return make_end_to_end(self.options, env, seed=seed, device=device)
 
-    @property
-    def belief(self) -> BeliefEncoder:
-        """The belief that the agent acts on.
+    def export_belief(self, model: Any, header: dict[str, Any]) -> GruBelief:
+        """The actor's GRU as a belief encoder."""
+        from gems_gym_agents.online.end_to_end_model import features_of
 
-        Raises:
-            RuntimeError: The agent has not been fitted.
-        """
-        if self._chosen is None or self._chosen.belief is None:
-            raise RuntimeError("this agent has no belief yet: call fit first")
-        return self._chosen.belief
+        return features_of(model.actor).belief(header)

@@ -21,14 +21,16 @@ from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
 
 from gems_gym.beliefs import BeliefEncoder, GruBelief
 from gems_gym.pretraining.belief import BeliefSettings
 from gems_gym.pretraining.gru import GruBeliefModel
 from gems_gym_agents.layers import layers_of
-from gems_gym_agents.online.model import LayerNormSACPolicy, ScaledReplayBuffer, make_sac
+from gems_gym_agents.online.model import make_sac
 from gems_gym_agents.online.options import EndToEndOptions
+from gems_gym_agents.online.settings import LayerNorm, ScaledReplayBuffer
 
 _ACTOR, _CRITIC = range(2)  # whose state is where in a moment
 
@@ -320,10 +322,17 @@ class GruCritic(ContinuousCritic):
         return tuple(q_network(inputs) for q_network in self.q_networks)
 
 
-class GruSACPolicy(LayerNormSACPolicy):
-    """``LayerNormSACPolicy`` with such critics."""
+class GruCriticPolicy(SACPolicy):
+    """SB3's ``SACPolicy`` with such critics."""
 
-    critic_class = GruCritic
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> GruCritic:
+        """Makes them."""
+        settings = self._update_features_extractor(self.critic_kwargs, features_extractor)
+        return GruCritic(**settings).to(self.device)
+
+
+class GruSACPolicy(LayerNorm, GruCriticPolicy):
+    """The same with layer normalisation."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""SB3's SAC as the recipe has it: policy with layer normalisation, scaled rewards, actor exported to NumPy."""
+"""SB3's SAC as the recipe has it: what it begins with, policy with layer normalisation, actor exported to NumPy."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import SAC
-from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.policies import BaseModel, ContinuousCritic
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp, get_actor_critic_arch
+from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.sac import policies
 from torch import nn
 
 from gems_gym.artifacts import same_content
-from gems_gym.beliefs import GruBelief
-from gems_gym.common.machine import check_fits_memory
 from gems_gym.policies.actor import Actor
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.actors import actor_from_modules
 from gems_gym_agents.layers import layers_of
 from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.vec_env import GymnasiumVecEnv
+from gems_gym_agents.online.settings import (
+    LayerNorm,
+    ScaledReplayBuffer,
+    entropy_settings,
+    off_policy_settings,
+)
 
 
-class LayerNormSACPolicy(policies.SACPolicy):
+class LayerNormSACPolicy(LayerNorm, policies.SACPolicy):
     """SB3's ``SACPolicy`` with ``LayerNorm`` after each hidden ``Linear`` (before its activation), in all networks.
 
     It keeps critics from running away on belief observations. Takes the arguments of
@@ -39,75 +39,6 @@ class LayerNormSACPolicy(policies.SACPolicy):
 
     Layer normalisation: Ba, Kiros and Hinton, 2016 (arXiv 1607.06450).
     """
-
-    critic_class: type[ContinuousCritic] = ContinuousCritic
-
-    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> policies.Actor:
-        """Makes SB3's actor with normalised hidden layers."""
-        actor = super().make_actor(features_extractor)
-        # SB3's Actor has no argument for the modules between its layers, but its create_mlp has. The optimiser is made
-        # after this, so that replacing the network here is enough.
-        layers = create_mlp(
-            actor.features_dim, -1, actor.net_arch, actor.activation_fn, post_linear_modules=[nn.LayerNorm]
-        )
-        actor.latent_pi = nn.Sequential(*layers).to(self.device)
-        return actor
-
-    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> ContinuousCritic:
-        """Makes SB3's critics with normalised hidden layers."""
-        settings = self._update_features_extractor(self.critic_kwargs, features_extractor)
-        critic = self.critic_class(**settings).to(self.device)
-        _, architecture = get_actor_critic_arch(self.net_arch)
-        for index, network in enumerate(critic.q_networks):
-            inputs = next(layer.in_features for layer in network.modules() if isinstance(layer, nn.Linear))
-            layers = create_mlp(
-                inputs, 1, architecture, self.activation_fn, post_linear_modules=[nn.LayerNorm]
-            )
-            critic.q_networks[index] = nn.Sequential(*layers).to(self.device)
-            critic.add_module(f"qf{index}", critic.q_networks[index])
-        return critic
-
-
-class ScaledReplayBuffer(ReplayBuffer):
-    """SB3's ``ReplayBuffer`` with rewards times ``reward_scale``: environments and reports stay in raw clicks.
-
-    Args:
-        buffer_size: Transitions it holds at most, over all users; its memory is taken at once.
-        observation_space: Of one user.
-        action_space: Of one user.
-        *args: As in SB3.
-        reward_scale: Factor on every reward, > 0.
-        **kwargs: As in SB3.
-
-    Raises:
-        ValueError: More transitions than fit into this machine's memory.
-    """
-
-    def __init__(
-        self,
-        buffer_size: int,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        *args: Any,
-        reward_scale: float = 1.0,
-        **kwargs: Any,
-    ) -> None:
-        numbers = 2 * spaces.flatdim(observation_space) + spaces.flatdim(action_space) + 3
-        check_fits_memory(f"buffer_size={buffer_size}", 4 * numbers * buffer_size)
-        super().__init__(buffer_size, observation_space, action_space, *args, **kwargs)
-        self.reward_scale = reward_scale
-
-    def add(
-        self,
-        obs: np.ndarray,
-        next_obs: np.ndarray,
-        action: np.ndarray,
-        reward: np.ndarray,
-        done: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """Stores one step of all users; ``reward`` (num_users,) comes unscaled."""
-        super().add(obs, next_obs, action, reward * self.reward_scale, done, infos)
 
 
 class HeldStartSAC(SAC):
@@ -224,7 +155,7 @@ def make_sac(
     *,
     seed: int,
     device: str = "cpu",
-    policy_class: type[LayerNormSACPolicy] = LayerNormSACPolicy,
+    policy_class: type[policies.SACPolicy] = LayerNormSACPolicy,
     replay_buffer_class: type[ScaledReplayBuffer] = ScaledReplayBuffer,
     replay_buffer_kwargs: Mapping[str, Any] | None = None,
     policy_kwargs: Mapping[str, Any] | None = None,
@@ -248,43 +179,25 @@ def make_sac(
     Returns:
         A model whose ``learn`` is ready to be called.
     """
-    vec_env = GymnasiumVecEnv(env)
+    settings = off_policy_settings(options, env, seed=seed, device=device)
+    settings["replay_buffer_kwargs"] |= replay_buffer_kwargs or {}
+    settings["policy_kwargs"] |= policy_kwargs or {}
     algorithm = HeldStartSAC if options.hold_random_actions else SAC if guide is None else GuidedSAC
     model = algorithm(
         policy_class if options.layer_norm else policies.SACPolicy,
-        vec_env,
-        learning_rate=options.learning_rate,
-        buffer_size=options.buffer_size,
-        learning_starts=options.learning_starts,
-        batch_size=options.batch_size,
         tau=options.tau,
-        gamma=options.gamma,
-        train_freq=1,
-        gradient_steps=options.gradient_steps,
-        replay_buffer_class=replay_buffer_class,
-        replay_buffer_kwargs={"reward_scale": options.reward_scale, **(replay_buffer_kwargs or {})},
-        ent_coef=f"auto_{options.initial_entropy!r}",
-        target_entropy="auto" if options.target_entropy is None else options.target_entropy,
-        # as many sessions as end together, so that the mean is over all users
-        stats_window_size=max(100, env.num_envs),
-        # fused: one call per optimiser step instead of one per tensor, about 15 % of an update's time
-        policy_kwargs={
-            "net_arch": list(options.net_arch),
-            "optimizer_kwargs": {"fused": True},
-            **(policy_kwargs or {}),
-        },
-        seed=seed,
-        device=device,
+        **settings | {"replay_buffer_class": replay_buffer_class},
+        **entropy_settings(options),
     )
     if isinstance(model, GuidedSAC) and guide is not None:
         model.guide = guide
     # SB3 has seeded the users with seed, seed + 1, ...; two seeds would then share most of their users.
-    vec_env.seed(user_seeds("training", seed, env.num_envs))
+    settings["env"].seed(user_seeds("training", seed, env.num_envs))
     return model
 
 
-def export_actor(model: SAC, metadata: dict[str, Any] | None = None) -> Actor:
-    """Copies the deterministic policy of a SAC model (or one of SB3's own making) into NumPy.
+def export_actor(model: Any, metadata: dict[str, Any] | None = None) -> Actor:
+    """Copies the deterministic policy of a SAC or TQC model (or one of SB3's own making) into NumPy.
 
     Args:
         model: A model whose actor acts on what its features extractor returns; the policy starts there.
@@ -294,34 +207,3 @@ def export_actor(model: SAC, metadata: dict[str, Any] | None = None) -> Actor:
         An actor whose ``act`` agrees with ``model.predict(observations, deterministic=True)``.
     """
     return actor_from_modules([model.actor.latent_pi, model.actor.mu, nn.Tanh()], metadata=metadata)
-
-
-def export_belief(model: SAC, header: dict[str, Any]) -> GruBelief | None:
-    """The actor's GRU as a belief encoder; ``None`` for a model that learns on the environment's beliefs."""
-    made: Any = getattr(model.actor.features_extractor, "belief", None)
-    found: GruBelief | None = None if made is None else made(header)
-    return found
-
-
-def check_spaces(env: VectorEnv) -> None:
-    """Refuses what SAC cannot learn from, and says which wrapper is missing.
-
-    Raises:
-        TypeError: Not a vector environment.
-        ValueError: Observations that are no flat Box, or actions other than Box(-1, 1, (n,)).
-    """
-    if not isinstance(env, VectorEnv):
-        raise TypeError(
-            f"source={env!r} is a {type(env).__name__}; a gymnasium.vector.VectorEnv was expected"
-        )
-    observation, action = env.single_observation_space, env.single_action_space
-    if not (isinstance(observation, spaces.Box) and len(observation.shape) == 1):
-        raise ValueError(
-            f"source has the observation space {observation}; a flat Box was expected: "
-            "wrap it in VectorBeliefObservation"
-        )
-    in_unit_box = isinstance(action, spaces.Box) and np.all(action.low == -1.0) and np.all(action.high == 1.0)
-    if not in_unit_box or len(action.shape or ()) != 1:
-        raise ValueError(
-            f"source has the action space {action}; Box(-1, 1, (n,)) was expected: wrap it in VectorLatentAction"
-        )

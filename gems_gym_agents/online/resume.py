@@ -1,8 +1,8 @@
-"""The state of an unfinished training of SAC, so that the same call resumes it and ends with the same policies.
+"""The state of an unfinished online training, so that the same call resumes it and ends with the same policies.
 
 Training is a sequence of rounds (:mod:`gems_gym_agents.online.rounds`), each of which starts from fresh sessions and
-freshly seeded generators. So what one round leaves to the next is little: the networks and their optimisers, the
-transitions in the replay buffer, and a few numbers. Of the buffer only the last round's transitions are new each time.
+freshly seeded generators. So what one round leaves to the next is little: the networks and their optimisers, a few
+numbers, and off policy the transitions in the replay buffer, of which only the last round's are new each time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3 import SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
 
 from gems_gym.artifacts import load_artifact, save_artifact
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
@@ -24,7 +25,7 @@ _ROWS_KIND = "unfinished/transitions"
 _BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-class UnfinishedSAC:
+class UnfinishedRounds:
     """Saves a training after each round, and finds what an earlier one with the same arguments left.
 
     Files beside the state: ``transitions_{interactions}.safetensors`` of each round whose transitions are still in the
@@ -39,7 +40,7 @@ class UnfinishedSAC:
         self._run = Unfinished(directory and directory / UNFINISHED_FOLDER, arguments)
         self._row_files: list[dict[str, Any]] = []  # oldest first: file, first row, number of rows
 
-    def restore(self, model: SAC, recorder: CheckpointRecorder) -> str:
+    def restore(self, model: BaseAlgorithm, recorder: CheckpointRecorder) -> str:
         """Bring a freshly made model and recorder to where the last saved round ended, if there is one.
 
         Args:
@@ -59,16 +60,13 @@ class UnfinishedSAC:
                 return ""
             _set_parameters(model, state.tensors)
             self._row_files = state.header["transitions"]
-            for rows in self._row_files:
-                stored = load_artifact(self._run.folder / rows["file"], _ROWS_KIND).tensors
-                places = _places(model, rows["first"], rows["count"])
-                for name, array in stored.items():
-                    getattr(model.replay_buffer, name)[places] = array
+            if (buffer := _buffer(model)) is not None:
+                self._restore_rows(self._run.folder, buffer)
             recorder.restore(state.header["curve"])
         _set_counters(model, state.header["counters"])
         return str(state.header["log"])
 
-    def save(self, model: SAC, recorder: CheckpointRecorder, log: str) -> None:
+    def save(self, model: BaseAlgorithm, recorder: CheckpointRecorder, log: str) -> None:
         """Write the state between two rounds.
 
         Args:
@@ -78,15 +76,16 @@ class UnfinishedSAC:
         """
         if self._run.folder is None:
             return
-        outdated = self._save_new_rows(self._run.folder, model)
+        buffer = _buffer(model)
+        outdated = [] if buffer is None else self._save_new_rows(self._run.folder, model, buffer)
         header = {
             "transitions": self._row_files,
             "counters": _counters(model),
             "curve": recorder.curve,
             "log": log,
         }
-        assert model.log_ent_coef is not None  # it is always tuned here
-        arrays = dict(state_arrays(model.get_parameters())) | {"log_ent_coef": array_of(model.log_ent_coef)}
+        arrays = dict(state_arrays(model.get_parameters()))
+        arrays |= {name: array_of(tensor) for name, tensor in _variables(model).items()}
         self._run.save(arrays, header)
         for rows in outdated:
             self._run.file(rows["file"]).unlink(missing_ok=True)
@@ -95,39 +94,58 @@ class UnfinishedSAC:
         """Remove the state: there is nothing worth resuming."""
         self._run.discard()
 
-    def _save_new_rows(self, folder: Path, model: SAC) -> list[dict[str, Any]]:
+    def _restore_rows(self, folder: Path, buffer: ReplayBuffer) -> None:
+        for rows in self._row_files:
+            places = _places(buffer, rows["first"], rows["count"])
+            for name, array in load_artifact(folder / rows["file"], _ROWS_KIND).tensors.items():
+                getattr(buffer, name)[places] = array
+
+    def _save_new_rows(
+        self, folder: Path, model: BaseAlgorithm, buffer: ReplayBuffer
+    ) -> list[dict[str, Any]]:
         """Writes what the replay buffer got since the last time, a row is one step of all users; what it lost since."""
-        capacity, last = model.replay_buffer.buffer_size, _rows_so_far(model)  # type: ignore[union-attr]
+        capacity, last = buffer.buffer_size, _rows_so_far(model)
         done = self._row_files[-1]["first"] + self._row_files[-1]["count"] if self._row_files else 0
         first = max(done, last - capacity)
         file = f"transitions_{model.num_timesteps}.safetensors"
-        places = _places(model, first, last - first)
-        arrays = {name: getattr(model.replay_buffer, name)[places] for name in _BUFFER_ARRAYS}
+        places = _places(buffer, first, last - first)
+        arrays = {name: getattr(buffer, name)[places] for name in _BUFFER_ARRAYS}
         save_artifact(folder / file, _ROWS_KIND, arrays, {})
         rows_so_far = [*self._row_files, {"file": file, "first": first, "count": last - first}]
         self._row_files = [rows for rows in rows_so_far if rows["first"] + rows["count"] > last - capacity]
         return [rows for rows in rows_so_far if rows not in self._row_files]
 
 
-def _rows_so_far(model: SAC) -> int:
+def _rows_so_far(model: BaseAlgorithm) -> int:
     return model.num_timesteps // model.n_envs
 
 
-def _places(model: SAC, first: int, number: int) -> np.ndarray:
+def _buffer(model: BaseAlgorithm) -> ReplayBuffer | None:
+    """Of an algorithm that learns off policy."""
+    return getattr(model, "replay_buffer", None)
+
+
+def _places(buffer: ReplayBuffer, first: int, number: int) -> np.ndarray:
     """Where the replay buffer, which is a ring, keeps some rows."""
-    return np.arange(first, first + number) % model.replay_buffer.buffer_size  # type: ignore[union-attr]
+    return np.arange(first, first + number) % buffer.buffer_size
 
 
-def _set_parameters(model: SAC, arrays: dict[str, np.ndarray]) -> None:
+def _variables(model: BaseAlgorithm) -> dict[str, torch.Tensor]:
+    """What is learned outside networks, by name: the entropy coefficient, where there is one."""
+    _, names = model._get_torch_save_params()
+    return {name: getattr(model, name) for name in names}
+
+
+def _set_parameters(model: BaseAlgorithm, arrays: dict[str, np.ndarray]) -> None:
     parameters = model.get_parameters()
     put_state_arrays(parameters, arrays)
     model.set_parameters(parameters, device=model.device)  # type: ignore[arg-type]  # its hint is too narrow
     with torch.no_grad():
-        assert model.log_ent_coef is not None
-        model.log_ent_coef.copy_(tensor_of(arrays["log_ent_coef"]))
+        for name, tensor in _variables(model).items():
+            tensor.copy_(tensor_of(arrays[name]))
 
 
-def _counters(model: SAC) -> dict[str, Any]:
+def _counters(model: BaseAlgorithm) -> dict[str, Any]:
     sessions = [dict(session) for session in model.ep_info_buffer or ()]
     return {
         "seed": model.seed,  # of the start, where there were several
@@ -138,11 +156,11 @@ def _counters(model: SAC) -> dict[str, Any]:
     }
 
 
-def _set_counters(model: SAC, counters: dict[str, Any]) -> None:
+def _set_counters(model: BaseAlgorithm, counters: dict[str, Any]) -> None:
     model.seed, model.num_timesteps = counters["seed"], counters["interactions"]
     model._episode_num, model._n_updates = counters["episodes"], counters["updates"]
     model.ep_info_buffer = deque(counters["sessions"], maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
-    buffer, rows = model.replay_buffer, _rows_so_far(model)
-    assert buffer is not None
-    buffer.pos, buffer.full = rows % buffer.buffer_size, rows >= buffer.buffer_size
+    buffer, rows = _buffer(model), _rows_so_far(model)
+    if buffer is not None:
+        buffer.pos, buffer.full = rows % buffer.buffer_size, rows >= buffer.buffer_size

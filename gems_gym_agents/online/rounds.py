@@ -1,4 +1,4 @@
-"""Training of SAC in rounds, from one start or several; a killed one is resumed and ends with the same policies.
+"""Training in rounds, from one start or several; a killed one is resumed and ends with the same policies.
 
 A *round* is ``validate_every`` interactions. It begins with fresh seeds, new users and new sessions, and ends with a
 recorded policy and a saved state. A *start* is one model from its own seed; of several starts the worse half is dropped
@@ -9,18 +9,20 @@ Importing this module imports torch and stable-baselines3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import stable_baselines3
 import torch
 from gymnasium.vector import VectorEnv
-from stable_baselines3 import SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from gems_gym import __version__
 from gems_gym.commands.output import plain
@@ -38,14 +40,15 @@ from gems_gym_agents.online.callbacks import (
     mean_training_return,
 )
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
-from gems_gym_agents.online.model import check_spaces, export_actor, export_belief
-from gems_gym_agents.online.options import SACOptions
-from gems_gym_agents.online.resume import UnfinishedSAC
+from gems_gym_agents.online.resume import UnfinishedRounds
+from gems_gym_agents.online.settings import check_spaces
+
+if TYPE_CHECKING:
+    from gems_gym_agents.online.agent import OnlineAgent
 
 
-def train_sac(
-    options: SACOptions,
-    make_model: Callable[..., SAC],
+def train(
+    agent: OnlineAgent,
     env: VectorEnv,
     recorder: CheckpointRecorder,
     *,
@@ -66,17 +69,17 @@ def train_sac(
     before one is left.
 
     Args:
-        options: The settings.
-        make_model: Makes the model of a start in ``env``, from ``seed`` on ``device``.
-        env: See :func:`gems_gym_agents.online.model.make_sac`.
+        agent: Makes the models, and knows their settings.
+        env: Box observations (observation_size,), actions Box(-1, 1, (action_size,)), autoreset SAME_STEP.
         recorder: Gets the policies of the best start; the last one unscored if training is interrupted.
-        steps: Interactions (users times steps) of a start that is not dropped, rounded up to complete vector steps.
+        steps: Interactions (users times steps) of a start that is not dropped, rounded up to complete vector steps or
+            rollouts.
         seed: Decides everything random.
         directory: Curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run
             resumes from to ``directory/unfinished``; ``None``: nowhere.
         device: A torch device.
         progress: Draw a bar on stderr.
-        keep_growth: Records policies within rounds too, whenever the interactions since ``learning_starts`` have grown
+        keep_growth: Records policies within rounds too, whenever the interactions since the first update have grown
             by this share; ``None``: never.
 
     Raises:
@@ -86,15 +89,21 @@ def train_sac(
         DivergedError: The critics have left their bound.
     """
     check_spaces(env)
-    rounds = plan_rounds(env, validate_every=options.validate_every, steps=steps, starts=options.starts)
+    options, title = agent.options, type(agent).__name__.removesuffix("Agent")
+    rounds = plan_rounds(
+        env,
+        validate_every=options.validate_every,
+        steps=steps,
+        starts=options.starts,
+        steps_at_once=options.steps_at_once,
+    )
     dropped = sum(one.dropped for one in rounds)
-    with borrowed_global_state(device), trackers("SAC", directory) as tracked:
-        arguments = run_arguments(options, env, recorder, steps, seed, device)
-        run = UnfinishedSAC(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
+    with borrowed_global_state(device), trackers(title, directory) as tracked:
+        arguments = run_arguments(agent, env, recorder, steps, seed, device)
+        run = UnfinishedRounds(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
 
         def start(its_seed: int, its_recorder: CheckpointRecorder) -> Start:
-            model = make_model(seed=its_seed, device=device)
-            return Start(model, env, options, its_recorder, keep_growth)
+            return Start(agent, env, its_seed, device, its_recorder, keep_growth)
 
         best = start(seed, recorder)
         curves = Curves(directory, tracked, run.restore(best.model, recorder))
@@ -106,7 +115,7 @@ def train_sac(
             starts = [start(one, CheckpointRecorder(recorder.evaluate, None)) for one in seeds]
             best = starts[0]
         try:
-            with track("SAC", rounds[-1].end + dropped, progress) as advance:
+            with track(title, rounds[-1].end + dropped, progress) as advance:
                 advance(recorder.dropped + best.interactions)
                 for present in [one for one in rounds if one.end > best.interactions]:
                     if present.starts == 1:
@@ -136,27 +145,29 @@ class Start:
     """A model in training, and the recorder of its policies. It logs nothing before it reports to the run.
 
     Args:
-        model: Freshly made in ``env``, from a seed of its own.
+        agent: Makes the model.
         env: Whose users it meets.
-        options: What it was made with.
+        seed: Of its own.
+        device: A torch device.
         recorder: Gets its policies.
-        keep_growth: See :func:`train_sac`.
+        keep_growth: See :func:`train`.
     """
 
     def __init__(
         self,
-        model: SAC,
+        agent: OnlineAgent,
         env: VectorEnv,
-        options: SACOptions,
+        seed: int,
+        device: str,
         recorder: CheckpointRecorder,
         keep_growth: float | None,
     ) -> None:
-        self.model = model
+        self.agent = agent
         self.env = env
-        self.options = options
         self.recorder = recorder
         self.keep_growth = keep_growth
-        model.set_logger(Logger(None, []))
+        self.model: BaseAlgorithm = agent.make_model(env, seed=seed, device=device)
+        self.model.set_logger(Logger(None, []))
 
     @property
     def interactions(self) -> int:
@@ -191,21 +202,21 @@ class Start:
         model = self.model
         assert model.env is not None
         assert isinstance(model.seed, int)
-        callbacks: list[BaseCallback] = [
-            QBoundCallback(self._largest_reward(), self.options.gamma),
-            ProgressCallback(advance, present.end, self.recorder),
-        ]
+        callbacks: list[BaseCallback] = [ProgressCallback(advance, present.end, self.recorder)]
+        off_policy = isinstance(model, OffPolicyAlgorithm)
+        if off_policy:
+            callbacks.insert(0, QBoundCallback(self._largest_reward(), self.agent.options.gamma))
         if self.keep_growth:
             callbacks.append(KeepingCallback(self.keep_growth, self.recorder, self.record))
         users = user_seeds("training", model.seed, model.n_envs, start=present.number * model.n_envs)
         model.set_random_seed(int(np.random.SeedSequence([model.seed, present.number]).generate_state(1)[0]))
         model.env.seed(users)  # type: ignore[arg-type]  # ours takes lists
         model.set_env(model.env)  # SB3's way to have ``learn`` reset the environment
-        # Users end their sessions together: one line of the log per round of sessions, not one per user.
+        # Off policy, SB3 counts sessions. Users end theirs together: one line of the log for all, not one per user.
         model.learn(
             present.end - model.num_timesteps,
             callback=callbacks,
-            log_interval=model.n_envs,
+            log_interval=model.n_envs if off_policy else 1,
             reset_num_timesteps=False,
         )
         self.record()
@@ -214,17 +225,18 @@ class Start:
     def record(self, *, score: bool = True) -> None:
         """Records the present policy, unless it has been already or has not begun to learn; and logs its score."""
         last = self.recorder.last
-        if self.interactions > self.model.learning_starts and (
-            last is None or last.interactions < self.interactions
-        ):
+        if self.model._n_updates and (last is None or last.interactions < self.interactions):
             made_by = {
-                "agent": self.options.agent,
+                "agent": self.agent.options.agent,
                 "seed": self.model.seed,
                 "interactions": self.interactions,
             }
-            actor, belief = export_actor(self.model, made_by), export_belief(self.model, made_by)
             checkpoint = self.recorder.record(
-                self.interactions, mean_training_return(self.model), actor, belief, score=score
+                self.interactions,
+                mean_training_return(self.model),
+                self.agent.export_actor(self.model, made_by),
+                self.agent.export_belief(self.model, made_by),
+                score=score,
             )
             if checkpoint.score is not None:
                 self.model.logger.record("validation/clicks_per_session", checkpoint.score)
@@ -239,7 +251,7 @@ class Start:
     def _largest_reward(self) -> float | None:
         """Largest scaled reward of one step: one click per slot; ``None`` where the environment has no slates."""
         slate_size = getattr(getattr(self.env.unwrapped, "config", None), "slate_size", None)
-        return None if slate_size is None else float(slate_size) * self.options.reward_scale
+        return None if slate_size is None else float(slate_size) * self.agent.options.reward_scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,22 +278,25 @@ class Round:
         return (self.starts - 1) * (self.end - self.first)
 
 
-def plan_rounds(env: VectorEnv, *, validate_every: int, steps: int, starts: int) -> list[Round]:
-    """Rounds of ``validate_every`` interactions, rounded up to complete sessions of all users.
+def plan_rounds(
+    env: VectorEnv, *, validate_every: int, steps: int, starts: int, steps_at_once: int = 1
+) -> list[Round]:
+    """Rounds of ``validate_every`` interactions, rounded up to complete sessions and rollouts of all users.
 
     Args:
         env: What is learned in.
         validate_every: Interactions.
-        steps: Interactions of a start that is not dropped, rounded up to complete vector steps.
+        steps: Interactions of a start that is not dropped, rounded up to complete rollouts.
         starts: How many starts begin.
+        steps_at_once: Steps of each user in a rollout.
 
     Raises:
         ValueError: More rounds than the users of a seed suffice for.
     """
     length = getattr(getattr(env.unwrapped, "config", None), "episode_length", 1)
-    sessions = env.num_envs * length  # one of each user
+    sessions, rollout = (env.num_envs * one for one in (math.lcm(length, steps_at_once), steps_at_once))
     every = -(-validate_every // sessions) * sessions
-    last = -(-steps // env.num_envs) * env.num_envs
+    last = -(-steps // rollout) * rollout
     count = -(-last // every)
     if count * env.num_envs > USERS_PER_SEED:
         raise ValueError(
@@ -314,13 +329,13 @@ def start_seeds(seed: int, starts: int) -> Sequence[int]:
 
 
 def run_arguments(
-    options: SACOptions, env: VectorEnv, recorder: CheckpointRecorder, steps: int, seed: int, device: str
+    agent: OnlineAgent, env: VectorEnv, recorder: CheckpointRecorder, steps: int, seed: int, device: str
 ) -> dict[str, Any]:
     """Everything that decides the result of a run, JSON types only."""
     found: dict[str, Any] = plain(
         {
-            "agent": options.agent,
-            "options": asdict(options),
+            "agent": agent.options.agent,
+            "options": asdict(agent.options),
             "steps": steps,
             "seed": seed,
             "num_envs": env.num_envs,
@@ -329,8 +344,10 @@ def run_arguments(
             "world": describe_world(env),
             "versions": {
                 "gems-gym": __version__,
-                "stable-baselines3": stable_baselines3.__version__,
-                "torch": str(torch.__version__),
+                **{
+                    name: version(name)
+                    for name in {"stable-baselines3", "torch", agent.library.replace("_", "-")}
+                },
             },
         }
     )

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from gems_gym_agents.online.options import EndToEndOptions, SACOptions
+from gems_gym_agents import online
+from gems_gym_agents.online.options import SACOptions
 from tests.agents.offline_agents import AGENTS
 
-KINDS = (*(kind.options_class for kind in AGENTS.values()), SACOptions, EndToEndOptions)
+ONLINE = [getattr(online, name) for name in online.__all__ if name.endswith("Agent")]
+KINDS = [kind.options_class for kind in (*AGENTS.values(), *ONLINE)]
 NUMBERS = [
     (kind, field.name)
     for kind in KINDS

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as safetensors_bytes
 
 from gems_gym.artifacts import ArtifactError, files, load_artifact, save_artifact
-from gems_gym.beliefs import GruBelief, TransformerBelief, load_belief
+from gems_gym.beliefs import GruBelief, LstmBelief, TransformerBelief, load_belief
 from gems_gym.common.networks import FeedForward
 from gems_gym.embeddings import EmbeddingTable, load_embeddings
 from gems_gym.policies.actor import Actor
@@ -45,6 +45,7 @@ MADE: dict[str, tuple[Callable[[], Any], Callable[[Path], Any]]] = {
     "ranker/wknn": (lambda: WknnRanker(VECTORS, 3, "ca" * 32), load_ranker),
     "ranker/softmax": (lambda: SoftmaxRanker(VECTORS, 3, "ca" * 32), load_ranker),
     "belief/gru": (lambda: GruBelief.random(size=4, embedding_size=4, **SIZES), load_belief),
+    "belief/lstm": (lambda: LstmBelief.random(size=4, embedding_size=4, **SIZES), load_belief),
     "belief/transformer": (
         lambda: TransformerBelief.random(
             size=4, embedding_size=4, width=4, layers=2, heads=2, context=3, **SIZES
@@ -194,7 +195,8 @@ def test_headers_that_lie(
 
 @pytest.mark.parametrize("shape", [(0, 4), (12, 0), (2**40, 0), (12,), ()])
 @pytest.mark.parametrize(
-    "kind", ["ranker/gems", "ranker/topk", "belief/gru", "belief/transformer", "embeddings/co_click"]
+    "kind",
+    ["ranker/gems", "ranker/topk", "belief/gru", "belief/lstm", "belief/transformer", "embeddings/co_click"],
 )
 def test_item_embeddings_of_another_shape(
     originals: dict[str, Path], tmp_path: Path, kind: str, shape: tuple[int, ...]
@@ -220,6 +222,7 @@ def test_numbers_that_float32_does_not_have(originals: dict[str, Path], tmp_path
     for kind, name in (
         ("ranker/gems", "centre"),
         ("belief/gru", "bias_ih"),
+        ("belief/lstm", "weight_hh"),
         ("belief/transformer", "layers.1.age_bias"),
         ("policy/actor", "actor.0.bias"),
     ):

@@ -12,7 +12,14 @@ import pytest
 
 from gems_gym import plugins
 from gems_gym.artifacts import ArtifactError, save_artifact
-from gems_gym.beliefs import GruBelief, LastObservation, NoBelief, TransformerBelief, load_belief
+from gems_gym.beliefs import (
+    GruBelief,
+    LastObservation,
+    LstmBelief,
+    NoBelief,
+    TransformerBelief,
+    load_belief,
+)
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import GemsRanker
 from gems_gym.testing import check_belief
@@ -55,6 +62,7 @@ class Stack(LastObservation):
 OURS = {
     "gru": lambda: GruBelief.random(**SIZES, catalog_hash="x", seed=0),
     "transformer": lambda: TransformerBelief.random(**SIZES, catalog_hash="x", seed=0, context=4),
+    "lstm": lambda: LstmBelief.random(**SIZES, catalog_hash="x", seed=0),
     "none": lambda: NoBelief(**SIZES, catalog_hash="x"),
     "last_observation": lambda: LastObservation(**SIZES, catalog_hash="x"),
 }

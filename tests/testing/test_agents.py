@@ -24,19 +24,27 @@ ONLINE: dict[str, Any] = {
     "steps": 80, "net_arch": (8,), "batch_size": 8, "learning_starts": 20, "validate_every": 40, "buffer_size": 200,
 }  # fmt: skip
 SESSIONS: dict[str, Any] = {"steps": 60, "sessions": 4, "hidden_units": (8,), "batch_size": 16}
+ON_POLICY: dict[str, Any] = {
+    "steps": 80, "net_arch": (8,), "rollout_steps": 5, "minibatches": 2, "epochs": 2, "validate_every": 40,
+}  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {
+    "crossq": ONLINE,
     "d3rlpy": {**OFFLINE, "config": "TD3PlusBC"},
     "decision_transformer": {**OFFLINE, "context": 3},
     "planner": {
         "steps": 256, "random_sessions": 128, "random_length": 6,
         "exploration_sessions": 64, "exploration_length": 6, "atoms": 16,
     },
+    "ppo": ON_POLICY,
     "plas": {**OFFLINE, "warmup_steps": 2},
+    "recurrent_ppo": {**ON_POLICY, "lstm_size": 8},
     "reinforce_latent": SESSIONS,
     "reinforce_softmax": {**SESSIONS, "embedding_size": 4},
     "sac": ONLINE,
     "sac_end_to_end": {**ONLINE, "pretrained": False, "window": 2},
     "slateq": {**SESSIONS, "embedding_size": 4, "updates": 4},
+    "td3": ONLINE,
+    "tqc": ONLINE,
     "world_model_planner": {
         "steps": 256, "embedding_size": 4, "random_sessions": 128, "random_length": 6, "exploration_sessions": 300,
         "exploration_length": 20, "grouping_updates": 2, "updates": 2, "atoms": 256,

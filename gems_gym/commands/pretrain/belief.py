@@ -8,6 +8,7 @@ import typer
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
+from gems_gym.beliefs.trained import TrainedBelief
 from gems_gym.commands import options
 from gems_gym.commands.arguments import given, refuse
 from gems_gym.commands.pretrain.reports import report_beliefs, world_of
@@ -110,5 +111,11 @@ def _make(kind: str, world: EnvSpec, out: Path, as_json: bool) -> None:
     """Make a belief that needs no training."""
     config, catalog = world_of(world)
     sizes = {"num_items": config.num_items, "slate_size": config.slate_size}
-    made = plugins.load(plugins.BELIEFS, kind)(**sizes, catalog_hash=catalog.hash)
+    belief_class = plugins.load(plugins.BELIEFS, kind)
+    if isinstance(belief_class, type) and issubclass(belief_class, TrainedBelief):
+        raise ValueError(
+            f"--kind {kind}: a belief of this kind is learned by an agent, for example by "
+            "'gems-gym train recurrent_ppo', not by itself"
+        )
+    made = belief_class(**sizes, catalog_hash=catalog.hash)
     show_file(made.save(out), out, {"kind": kind}, {}, as_json)

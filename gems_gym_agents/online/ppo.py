@@ -1,0 +1,51 @@
+"""PPO (Schulman et al., 2017, arXiv 1707.06347) on latent actions, through stable-baselines3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gymnasium.vector import VectorEnv
+
+from gems_gym.policies.actor import Actor
+from gems_gym_agents.online.agent import OnlineAgent
+from gems_gym_agents.online.options import OnPolicyOptions
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOOptions(OnPolicyOptions):
+    """Settings of PPO: those of every agent that learns on policy."""
+
+    agent: ClassVar[str] = "ppo"
+
+
+class PPOAgent(OnlineAgent):
+    """Learns a Gaussian policy of latent actions online, cut to the box, from rollouts of all users.
+
+    Args:
+        **options: See :class:`PPOOptions`.
+    """
+
+    options_class: ClassVar[type[OnPolicyOptions]] = PPOOptions
+    options: OnPolicyOptions
+
+    def make_model(self, env: VectorEnv, *, seed: int, device: str) -> OnPolicyAlgorithm:
+        """Makes SB3's model."""
+        from stable_baselines3 import PPO
+
+        from gems_gym_agents.online.settings import on_policy_settings
+
+        return PPO("MlpPolicy", **on_policy_settings(self.options, env, seed=seed, device=device))
+
+    def export_actor(self, model: Any, metadata: dict[str, Any]) -> Actor:
+        """Copies the mean of the Gaussian, cut to the box as SB3 cuts it."""
+        from torch import nn
+
+        from gems_gym_agents.actors import actor_from_modules
+
+        return actor_from_modules(
+            [model.policy.mlp_extractor.policy_net, model.policy.action_net, nn.Hardtanh()], metadata
+        )
