@@ -54,7 +54,7 @@ def test_list_names_environments_and_parts(run):
     assert ENV in listed["environments"] and len(listed["environments"]) >= 6
     assert {"td3_plus_bc", "bc", "iql", "cql", "awac", "sac"} <= {one["name"] for one in listed["agent"]}
     readable = run("list")[1]
-    assert readable.count("(negative control)") == 2 and "offline_td3 (negative control)" in readable
+    assert readable.count("(negative control)") == 3 and "offline_td3 (negative control)" in readable
     assert "boredom_aware_oracle" in readable and "searched_slates" in readable
 
 
