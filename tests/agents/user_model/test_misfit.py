@@ -70,8 +70,9 @@ def test_users_of_another_kind_are_noticed_when_all_is_learned(kind: str) -> Non
         options, users, truth()[0].reshape(-1, 5, 2), np.random.SeedSequence(0), 0, progress=False
     )
     assert model.misfit is not None
-    off = max(model.misfit.off, key=lambda name: model.misfit.off[name])
-    found = f"misses {model.misfit.missed:.1%} ± {2 * model.misfit.missed_error:.1%}, off most by {off}"
+    name, share = max(model.misfit.off.items(), key=lambda one: one[1])
+    off = f"off most by {name}, {share:.0%}"
+    found = f"misses {model.misfit.missed:.1%} ± {2 * model.misfit.missed_error:.1%}, {off}"
     print(f"{kind}: {found}")  # noqa: T201  # quoted by docs/user_model.md
     assert model.misfit.found, model.misfit
 
