@@ -9,6 +9,9 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from gems_gym.policies import Policy
 from gems_gym.policies.base import Observed, Shown
 
+POLICY_FILE = "policy.safetensors"
+"""Where our agents save their policy, in the folder that they are saved to."""
+
 Evaluate = Callable[..., float]
 """Scores a :class:`~gems_gym.policies.Policy` on users that training never sees: mean clicks per session, higher is
 better.

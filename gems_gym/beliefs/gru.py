@@ -7,17 +7,14 @@ the part that environments run at every step, without torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from gems_gym.beliefs.trained import TrainedBelief, observation_shapes
-from gems_gym.common.checks import Count, Seed, Units, WholeNumber, as_array, checked_arguments
+from gems_gym.beliefs.trained import RecurrentBelief, observation_shapes
+from gems_gym.common.checks import WholeNumber, as_array, checked_arguments
 from gems_gym.common.compilation import compiled_with
 
 
-class GruBelief(TrainedBelief):
+class GruBelief(RecurrentBelief):
     """A user's belief state as the hidden state of a GRU (Cho et al., 2014; gates in PyTorch's order: r, z, n).
 
     With ``h`` the belief and ``g`` what an observation gives to the three gates, a sum over the slots s of the slate,
@@ -56,30 +53,11 @@ class GruBelief(TrainedBelief):
     kind = "belief/gru"
     input_bias = "bias_ih"
 
-    def _needed(self, tensors: Mapping[str, Any]) -> list[str]:
-        return ["item_embeddings", *_shapes(1, 3, 1)]
-
-    def _prepare(self) -> None:
-        self._check_dimensions({"weight_hh": 2})
-        self.size = self.tensors["weight_hh"].shape[1]
-        self._check_shapes(_shapes(self.slate_size, 3 * self.size, self.embedding_size))
-        self._hidden_table = np.ascontiguousarray(self.tensors["weight_hh"].T)  # (size, 3 * size)
-
-    @classmethod
-    @checked_arguments
-    def random(
-        cls,
-        *,
-        num_items: Count,
-        slate_size: Units,
-        catalog_hash: str,
-        seed: Seed,
-        size: Units = 20,
-        embedding_size: Units = 20,
-    ) -> GruBelief:
-        """An untrained encoder: PyTorch's GRU initialisation, U(-1/√size, 1/√size), and N(0, 1) item embeddings."""
-        shapes = _shapes(slate_size, 3 * size, embedding_size)
-        return cls._of_random_numbers(shapes, size**-0.5, (num_items, embedding_size), catalog_hash, seed)
+    @staticmethod
+    def _shapes(slate_size: int, size: int, embedding_size: int) -> dict[str, tuple[int, ...]]:
+        observation = observation_shapes(slate_size, 3 * size, embedding_size, "bias_ih")
+        bias = observation.pop("bias_ih")
+        return {**observation, "weight_hh": (3 * size, size), "bias_ih": bias, "bias_hh": (3 * size,)}
 
     @checked_arguments
     def initial(self, num_users: WholeNumber) -> np.ndarray:
@@ -115,13 +93,6 @@ class GruBelief(TrainedBelief):
         bias = self.tensors["bias_hh"]
         _gru_update(np.ascontiguousarray(belief), observed, self._hidden_table, bias, updated)
         return updated
-
-
-def _shapes(slate_size: int, gates: int, embedding_size: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors besides the item embeddings, in the order that random ones are drawn in."""
-    observation = observation_shapes(slate_size, gates, embedding_size, "bias_ih")
-    bias = observation.pop("bias_ih")
-    return {**observation, "weight_hh": (gates, gates // 3), "bias_ih": bias, "bias_hh": (gates,)}
 
 
 @compiled_with()

@@ -6,16 +6,15 @@ It is what an agent with an LSTM of its own (``recurrent_ppo``) has learned, so 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from gems_gym.beliefs.trained import TrainedBelief, observation_shapes
-from gems_gym.common.checks import Count, Seed, Units, WholeNumber, checked_arguments
+from gems_gym.beliefs.trained import RecurrentBelief, observation_shapes
+from gems_gym.common.checks import WholeNumber, checked_arguments
 from gems_gym.common.compilation import compiled_with
 
 
-class LstmBelief(TrainedBelief):
+class LstmBelief(RecurrentBelief):
     """A user's belief state as the hidden state of an LSTM (Hochreiter & Schmidhuber, 1997; gates i, f, g, o).
 
     With ``h`` the belief, ``c`` the cell, and ``x`` what an observation gives to the four gates
@@ -43,30 +42,10 @@ class LstmBelief(TrainedBelief):
     kind = "belief/lstm"
     input_bias = "bias"
 
-    def _needed(self, tensors: Mapping[str, Any]) -> list[str]:
-        return ["item_embeddings", *_shapes(1, 1, 1)]
-
-    def _prepare(self) -> None:
-        self._check_dimensions({"weight_hh": 2})
-        self.size = self.tensors["weight_hh"].shape[1]
-        self._check_shapes(_shapes(self.slate_size, self.size, self.embedding_size))
-        self._hidden_table = np.ascontiguousarray(self.tensors["weight_hh"].T)  # (size, 4 * size)
-
-    @classmethod
-    @checked_arguments
-    def random(
-        cls,
-        *,
-        num_items: Count,
-        slate_size: Units,
-        catalog_hash: str,
-        seed: Seed,
-        size: Units = 20,
-        embedding_size: Units = 20,
-    ) -> LstmBelief:
-        """An untrained encoder: PyTorch's LSTM initialisation, U(-1/√size, 1/√size), and N(0, 1) item embeddings."""
-        shapes = _shapes(slate_size, size, embedding_size)
-        return cls._of_random_numbers(shapes, size**-0.5, (num_items, embedding_size), catalog_hash, seed)
+    @staticmethod
+    def _shapes(slate_size: int, size: int, embedding_size: int) -> dict[str, tuple[int, ...]]:
+        observation = observation_shapes(slate_size, 4 * size, embedding_size, "bias")
+        return {**observation, "weight_hh": (4 * size, size)}
 
     @checked_arguments
     def initial(self, num_users: WholeNumber) -> dict[str, np.ndarray]:
@@ -99,12 +78,6 @@ class LstmBelief(TrainedBelief):
         updated = {"hidden": np.empty_like(hidden), "cell": np.array(state["cell"], order="C")}
         _lstm_update(hidden, observed, self._hidden_table, **updated)
         return updated
-
-
-def _shapes(slate_size: int, size: int, embedding_size: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors besides the item embeddings, in the order that random ones are drawn in."""
-    observation = observation_shapes(slate_size, 4 * size, embedding_size, "bias")
-    return {**observation, "weight_hh": (4 * size, size)}
 
 
 @compiled_with()

@@ -17,7 +17,7 @@ from gems_gym.artifacts import (
     load_artifact,
 )
 from gems_gym.beliefs.base import State
-from gems_gym.common.checks import as_array, checked_arguments
+from gems_gym.common.checks import Count, Seed, Units, as_array, checked_arguments
 from gems_gym.common.compilation import compiled_with
 
 
@@ -227,6 +227,40 @@ class TrainedBelief(SavedPart):
             f"{type(self).__name__}(size={self.size}, num_items={self.num_items}, slate_size={self.slate_size}, "
             f"catalog_hash={self.catalog_hash[:12]!r})"
         )
+
+
+class RecurrentBelief(TrainedBelief):
+    """One whose belief is the hidden state of a layer with gates, which ``weight_hh`` makes of the state before."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def _shapes(slate_size: int, size: int, embedding_size: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors besides the item embeddings, in the order that random ones are drawn in."""
+
+    def _needed(self, tensors: Mapping[str, Any]) -> list[str]:
+        return ["item_embeddings", *self._shapes(1, 1, 1)]
+
+    def _prepare(self) -> None:
+        self._check_dimensions({"weight_hh": 2})
+        self.size = self.tensors["weight_hh"].shape[1]
+        self._check_shapes(self._shapes(self.slate_size, self.size, self.embedding_size))
+        self._hidden_table = np.ascontiguousarray(self.tensors["weight_hh"].T)  # (size, gates * size)
+
+    @classmethod
+    @checked_arguments
+    def random(
+        cls,
+        *,
+        num_items: Count,
+        slate_size: Units,
+        catalog_hash: str,
+        seed: Seed,
+        size: Units = 20,
+        embedding_size: Units = 20,
+    ) -> Self:
+        """An untrained encoder: PyTorch's initialisation, U(-1/√size, 1/√size), and N(0, 1) item embeddings."""
+        shapes = cls._shapes(slate_size, size, embedding_size)
+        return cls._of_random_numbers(shapes, size**-0.5, (num_items, embedding_size), catalog_hash, seed)
 
 
 def observation_shapes(

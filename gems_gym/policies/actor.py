@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from gems_gym.common.checks import NonNegative, checked
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies.base import Observed, Policy, Shown, as_policy, policy_rng, tell_rewards
-from gems_gym.policies.saved import SavedPolicy
+from gems_gym.policies.saved import MemorylessPolicy
 
 KIND = "policy/actor"
 _PREFIX = "actor"
 
 
-class Actor(SavedPolicy):
+class Actor(MemorylessPolicy):
     """A deterministic policy without memory: a feed-forward network that ends in tanh or a clip to the box.
 
     Agents export it after training, so that collecting and evaluating need neither torch nor the library that the
@@ -55,25 +55,8 @@ class Actor(SavedPolicy):
         self.observation_size = network.input_size
         self.action_size = network.output_size
 
-    def open(self, seeds: Sequence[int]) -> None:
-        """Starts new sessions, as for every policy; there is nothing to remember and nothing to draw."""
-
-    def act(self, state: None, observations: NDArray[np.float32]) -> tuple[NDArray[np.float32], None]:
-        """Chooses the action of each user, as for every policy: what calling the actor gives."""
-        return self(observations), None
-
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Chooses the action of each user.
-
-        Args:
-            observations: (num_users, observation_size) float.
-
-        Returns:
-            (num_users, action_size) float32 in [-1, 1].
-
-        Raises:
-            ValueError: Another shape, or a number that is not finite.
-        """
+        """Chooses the action of each user; see :class:`~gems_gym.policies.saved.MemorylessPolicy`."""
         return self.network(self.checked_observations(observations))
 
     def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

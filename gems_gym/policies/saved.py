@@ -1,34 +1,28 @@
-"""Policies that are one artefact each: how they are saved and read, and what they refuse to act on."""
+"""Policies that are one artefact each: how they are saved and read, and what those of latents refuse to act on."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import Artifact, ArtifactError, content_sha256, load_artifact, save_artifact
 from gems_gym.policies.base import Observed, Policy, Shown
 
 
 class SavedPolicy(Policy, abc.ABC):
-    """A policy that acts on beliefs in latents, and is saved as safetensors.
+    """A policy that is saved as safetensors.
 
     Attributes:
         kind: The artefact's, "policy/NAME".
-        observation_size: Numbers in an observation.
-        action_size: Numbers in an action.
         sha256: Digest of the file it was saved to or read from, None if there is none.
     """
 
     kind: ClassVar[str]
-    observes: Observed = "beliefs"
-    actions: Shown = "latents"
-    observation_size: int
-    action_size: int
     sha256: str | None = None
 
     @abc.abstractmethod
@@ -47,11 +41,11 @@ class SavedPolicy(Policy, abc.ABC):
         """
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """Sizes of observations and actions, as the header records them."""
-        return {"observation_size": self.observation_size, "action_size": self.action_size}
+    def content_sha256(self) -> str:
+        """Hash of the tensors and settings, see :func:`gems_gym.artifacts.content_sha256`."""
+        return content_sha256(self.kind, *self.to_parts())
 
-    def save(self, path: Path) -> str:
+    def save(self, path: str | os.PathLike[str]) -> str:
         """Writes the artefact.
 
         Args:
@@ -65,7 +59,7 @@ class SavedPolicy(Policy, abc.ABC):
         return self.sha256
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Reads what :meth:`save` wrote.
 
         Raises:
@@ -83,10 +77,39 @@ class SavedPolicy(Policy, abc.ABC):
         """
         try:
             policy = cls.from_parts(artifact.tensors, artifact.header)
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise ArtifactError(f"{artifact.path} is not a readable {cls.kind}: {error}") from error
-        artifact.check_sizes(policy.sizes, {name: artifact.header.get(name) for name in policy.sizes})
         policy.sha256 = artifact.sha256
+        return policy
+
+
+class LatentPolicy(SavedPolicy):
+    """One that acts on beliefs in latents.
+
+    Attributes:
+        observation_size: Numbers in an observation.
+        action_size: Numbers in an action.
+    """
+
+    observes: Observed = "beliefs"
+    actions: Shown = "latents"
+    observation_size: int
+    action_size: int
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of observations and actions, as the header records them."""
+        return {"observation_size": self.observation_size, "action_size": self.action_size}
+
+    @classmethod
+    def from_artifact(cls, artifact: Artifact) -> Self:
+        """Reads what :meth:`save` wrote, once it is loaded.
+
+        Raises:
+            ArtifactError: Something is missing, or does not fit.
+        """
+        policy = super().from_artifact(artifact)
+        artifact.check_sizes(policy.sizes, {name: artifact.header.get(name) for name in policy.sizes})
         return policy
 
     def checked_observations(self, observations: NDArray[Any]) -> NDArray[Any]:
@@ -107,3 +130,28 @@ class SavedPolicy(Policy, abc.ABC):
             row = int(np.flatnonzero(~np.isfinite(observations).all(axis=1))[0])
             raise ValueError(f"observations[{row}] holds NaN or infinity; finite numbers were expected")
         return observations
+
+
+class MemorylessPolicy(LatentPolicy):
+    """One whose action follows from the belief alone."""
+
+    def open(self, seeds: Sequence[int]) -> None:
+        """Starts new sessions, as for every policy; there is nothing to remember and nothing to draw."""
+
+    def act(self, state: None, observations: NDArray[np.float32]) -> tuple[NDArray[np.float32], None]:
+        """Chooses the action of each user, as for every policy: what calling it gives."""
+        return self(observations), None
+
+    @abc.abstractmethod
+    def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Chooses the action of each user.
+
+        Args:
+            observations: (num_users, observation_size) float.
+
+        Returns:
+            (num_users, action_size) float32 in [-1, 1].
+
+        Raises:
+            ValueError: Another shape, or a number that is not finite.
+        """

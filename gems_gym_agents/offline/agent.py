@@ -28,17 +28,16 @@ from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.datasets import open_dataset
 from gems_gym.datasets.reader import check_is_dataset
-from gems_gym_agents.base import DivergedError, Evaluate
+from gems_gym_agents.base import POLICY_FILE, DivergedError, Evaluate
 from gems_gym_agents.library_state import borrowed_global_state, import_library
 from gems_gym_agents.offline.exporting import check_same, hidden_layers
 from gems_gym_agents.offline.loop import Progress, TrainingLoop, training_report
 from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
 
 if TYPE_CHECKING:
-    from gems_gym.policies.saved import SavedPolicy
+    from gems_gym.policies.saved import LatentPolicy
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
-POLICY_FILE = "policy.safetensors"
 TRAINING_FILE = "training.json"
 
 NO_ENTROPY = -30.0
@@ -81,7 +80,7 @@ class OfflineAgent(abc.ABC):
         return self._progress.history
 
     @property
-    def last(self) -> SavedPolicy:
+    def last(self) -> LatentPolicy:
         """The policy of the last epoch.
 
         Raises:
@@ -159,7 +158,7 @@ class OfflineAgent(abc.ABC):
         actions: NDArray[np.float32] = algorithm.predict(observations)
         return actions
 
-    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> SavedPolicy:
+    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> LatentPolicy:
         """Exports the deterministic policy of a d3rlpy algorithm, and checks that it acts the same.
 
         Args:
@@ -179,7 +178,7 @@ class OfflineAgent(abc.ABC):
         return actor
 
     @classmethod
-    def policy_class(cls) -> type[SavedPolicy]:
+    def policy_class(cls) -> type[LatentPolicy]:
         """What the exported policy is, and what reads it from its file."""
         from gems_gym.policies.actor import Actor
 
@@ -255,7 +254,7 @@ class OfflineAgent(abc.ABC):
         self._finished = True
 
     @property
-    def policy(self) -> SavedPolicy:
+    def policy(self) -> LatentPolicy:
         """The policy that was chosen.
 
         Raises:
@@ -287,11 +286,11 @@ class OfflineAgent(abc.ABC):
 
     @classmethod
     @checked_arguments
-    def load(cls, directory: Path) -> SavedPolicy:
+    def load(cls, directory: Path) -> LatentPolicy:
         """Reads a saved policy, for acting only; needs neither d3rlpy nor torch."""
         return cls.policy_class().load(Path(directory) / POLICY_FILE)
 
-    def _fitted(self, policy: SavedPolicy | None) -> SavedPolicy:
+    def _fitted(self, policy: LatentPolicy | None) -> LatentPolicy:
         if policy is None:
             raise RuntimeError(
                 f"{type(self).__name__} has not been fitted: call fit first, or load a saved one"

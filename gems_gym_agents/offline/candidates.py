@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.networks import FeedForward
-from gems_gym.policies.saved import SavedPolicy
+from gems_gym.policies.saved import MemorylessPolicy
 
 
-class CandidatesPolicy(SavedPolicy):
+class CandidatesPolicy(MemorylessPolicy):
     """Chooses among the same few decoded latents for every belief, by a critic.
 
     A user's action has the same bits whatever the number of users beside it.
@@ -49,25 +49,8 @@ class CandidatesPolicy(SavedPolicy):
         if found != expected or self.observation_size < 1:
             raise ValueError(f"the networks have the inputs and outputs {found}; {expected} were expected")
 
-    def open(self, seeds: Sequence[int]) -> None:
-        """Nothing to remember and nothing to draw; see :class:`~gems_gym.policies.Policy`."""
-
-    def act(self, state: None, observations: NDArray[np.float32]) -> tuple[NDArray[np.float32], None]:
-        """Chooses the action of each user: what calling the policy gives."""
-        return self(observations), None
-
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Chooses the action of each user.
-
-        Args:
-            observations: (num_users, observation_size) float.
-
-        Returns:
-            (num_users, action_size) float32 in [-1, 1].
-
-        Raises:
-            ValueError: Another shape, or a number that is not finite.
-        """
+        """Chooses the action of each user; see :class:`~gems_gym.policies.saved.MemorylessPolicy`."""
         actions, values = self.candidates(observations)
         best: NDArray[np.float32] = actions[np.arange(len(actions)), values.argmax(axis=1)]
         return best

@@ -15,7 +15,7 @@ from gems_gym_agents.offline.exporting import check_same, hidden_layers
 from gems_gym_agents.offline.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from gems_gym.policies.saved import SavedPolicy
+    from gems_gym.policies.saved import LatentPolicy
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
     from gems_gym_agents.offline.sequence_policy import DecisionTransformerPolicy
 
@@ -100,13 +100,13 @@ class DecisionTransformerAgent(OfflineAgent):
         return buffer.sample_trajectory_batch(self.options.batch_size, length=self.options.context)
 
     @classmethod
-    def policy_class(cls) -> type[SavedPolicy]:
+    def policy_class(cls) -> type[LatentPolicy]:
         """One with a memory."""
         from gems_gym_agents.offline.sequence_policy import DecisionTransformerPolicy
 
         return DecisionTransformerPolicy
 
-    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> SavedPolicy:
+    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> LatentPolicy:
         """Exports the transformer; see :meth:`OfflineAgent.export`.
 
         Both play made-up sessions, a little longer than the context, in which each step earns another number of clicks.

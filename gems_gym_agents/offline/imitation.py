@@ -16,7 +16,7 @@ from gems_gym_agents.offline.exporting import check_same, hidden_layers, mean_ac
 from gems_gym_agents.offline.options import TrainingOptions, ValueOptions
 
 if TYPE_CHECKING:
-    from gems_gym.policies.saved import SavedPolicy
+    from gems_gym.policies.saved import LatentPolicy
 
 _NOISE_STREAM = 1
 """Keeps what BCQ's policy decodes apart from the mini-batches of the same seed."""
@@ -180,13 +180,13 @@ class BCQAgent(DecodingAgent):
         return rng.standard_normal(shape, dtype=np.float32).clip(-0.5, 0.5)
 
     @classmethod
-    def policy_class(cls) -> type[SavedPolicy]:
+    def policy_class(cls) -> type[LatentPolicy]:
         """One that chooses among candidates."""
         from gems_gym_agents.offline.candidates import CandidatesPolicy
 
         return CandidatesPolicy
 
-    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> SavedPolicy:
+    def export(self, algorithm: Any, observations: NDArray[np.float32]) -> LatentPolicy:
         """Exports decoder, perturbation and critic; see :meth:`OfflineAgent.export`.
 
         All candidates and their values are compared: two of the same value would make the choice a matter of rounding.

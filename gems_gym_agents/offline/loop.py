@@ -25,7 +25,7 @@ from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.offline.divergence import check_sane
 
 if TYPE_CHECKING:
-    from gems_gym.policies.saved import SavedPolicy
+    from gems_gym.policies.saved import LatentPolicy
     from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
 PROBE_SIZE = 1024
@@ -56,8 +56,8 @@ class Progress:
     step: int = 0
     losses: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     history: list[dict[str, float]] = field(default_factory=list)
-    last: SavedPolicy | None = None
-    best: SavedPolicy | None = None
+    last: LatentPolicy | None = None
+    best: LatentPolicy | None = None
     best_record: dict[str, float] = field(default_factory=dict)
 
 
@@ -78,7 +78,7 @@ class Exports(Protocol):
         """What one update learns from."""
         ...
 
-    def export(self, algorithm: Any, observations: Any) -> SavedPolicy:
+    def export(self, algorithm: Any, observations: Any) -> LatentPolicy:
         """The deterministic policy, free of d3rlpy."""
         ...
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
-from gems_gym.policies.saved import SavedPolicy
+from gems_gym.policies.saved import LatentPolicy
 from gems_gym_agents.library_state import generator_states, set_generator_states
 from gems_gym_agents.offline.loop import Progress
 from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
@@ -37,7 +37,7 @@ class UnfinishedTraining:
         algorithm: Any,
         buffer: SessionReplayBuffer,
         device: str,
-        policy_class: type[SavedPolicy],
+        policy_class: type[LatentPolicy],
     ) -> None:
         self._policy_class = policy_class
         self._run = Unfinished(directory and directory / UNFINISHED_FOLDER, arguments)
@@ -120,7 +120,7 @@ def _owned(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
 
 
-def _policies(progress: Progress) -> Iterator[tuple[str, SavedPolicy]]:
+def _policies(progress: Progress) -> Iterator[tuple[str, LatentPolicy]]:
     for name, policy in (("best", progress.best), ("last", progress.last)):
         if policy is not None:
             yield name, policy

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gems_gym.common.compilation import compiled_with
 from gems_gym.common.networks import FeedForward
-from gems_gym.policies.saved import SavedPolicy
+from gems_gym.policies.saved import LatentPolicy
 
 _TOKENS = 3
 """A step is three tokens: the return that is still to come, the belief, and the latent."""
@@ -34,7 +34,7 @@ class SessionMemory:
     unrewarded: bool = False
 
 
-class DecisionTransformerPolicy(SavedPolicy):
+class DecisionTransformerPolicy(LatentPolicy):
     """Chooses the latent that follows, in sessions of the data, on this session so far and a return asked for.
 
     The transformer is that of d3rlpy: tokens of the newest ``context`` steps, with a learned vector for the number of

@@ -27,15 +27,13 @@ from gems_gym.common.checks import (
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.policies.actor import Actor
-from gems_gym_agents.base import Evaluate
+from gems_gym_agents.base import POLICY_FILE, Evaluate
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints
 from gems_gym_agents.online.options import OnlineOptions
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
-
-POLICY_FILE = "policy.safetensors"
 
 
 class OnlineAgent(abc.ABC):

@@ -138,7 +138,7 @@ class KeepingCallback(BaseCallback):
 
 
 class _Tracked(KVWriter):
-    """Hands what SB3 logs to the installed trackers."""
+    """Hands what SB3 logs to the chosen trackers."""
 
     def __init__(self, tracked: Callable[[int, Mapping[str, float]], None]) -> None:
         self._tracked = tracked

@@ -21,7 +21,7 @@ from gems_gym.envs import SlateVectorEnv
 from gems_gym.latent_world import LatentWorld
 from gems_gym.registration import is_latent
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.base import world_options
+from gems_gym_agents.base import POLICY_FILE, world_options
 from gems_gym_agents.evaluation import evaluate, measure_references
 from gems_gym_agents.pipeline.levels import VALIDATION_USERS, described, ship, training_folder
 from gems_gym_agents.pipeline.stages import Stage
@@ -29,7 +29,6 @@ from gems_gym_agents.pipeline.training import TrainingSettings, agent_modules, f
 from gems_gym_agents.user_model.agent import PlannerAgent
 from gems_gym_agents.user_model.options import PlannerOptions
 from gems_gym_agents.user_model.planner import KIND, PlannerPolicy, in_half_precision
-from gems_gym_agents.user_model.planning_agent import POLICY_FILE
 
 TRAINING_USERS = 1000
 """Users in lockstep; they do not change the result."""

@@ -6,26 +6,24 @@ import abc
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from gymnasium.vector import VectorEnv
 
 from gems_gym import __version__
-from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
 from gems_gym.commands.output import plain
-from gems_gym.common.checks import Count, Discount, Units, check_fields, checked_arguments, make_checked
-from gems_gym.common.files import write_json
+from gems_gym.common.checks import Count, Discount, Units, check_fields, checked_arguments
 from gems_gym.common.progress import track
 from gems_gym.errors import require
-from gems_gym.policies.base import Observed, Shown
+from gems_gym.policies.base import Observed
 from gems_gym.trackers import trackers
 from gems_gym.user_splits import Users, UserSeed
 from gems_gym_agents.base import DivergedError, Evaluate
 from gems_gym_agents.layers import describe_world
+from gems_gym_agents.slate_agent import SlateAgent
 from gems_gym_agents.slates.sessions import check_users
 from gems_gym_agents.slates.training import Learner, Line, Training
-
-POLICY_FILE = "policy.safetensors"
 
 _SHOWN = {"clicks_per_session": "{:.1f} clicks per session", "score": "{:.1f} on validation users"}
 """Measurements that stand behind the progress bar -> how."""
@@ -60,40 +58,21 @@ Options = TypeVar("Options", bound=SessionOptions)
 ItsPolicy = TypeVar("ItsPolicy", bound=Any)
 
 
-class SessionAgent(abc.ABC, Generic[Options, ItsPolicy]):
-    """An agent that plays complete sessions by turns with learning from them.
+class SessionAgent(SlateAgent[Options, ItsPolicy]):
+    """An agent that plays complete sessions by turns with learning from them; it observes beliefs.
 
     Args:
         **options: Those of the agent; each has the recipe's default.
 
     Attributes:
-        name: Of the agent, in the entry-point group ``gems_gym.agents``.
-        options_class: Dataclass of its options.
-        policy_class: Of its policies.
-        learns_from: ``"environment"``.
-        observes: ``"beliefs"``.
-        actions: ``"slates"``, or ``"latents"``.
-        options: The settings.
         history: What was measured in each round of the last ``fit``.
-
-    Raises:
-        ValueError: An unknown option, with the nearest names, or a value out of range.
-        TypeError: A value of the wrong type.
     """
 
-    name: ClassVar[str]
-    options_class: ClassVar[type[Any]]
-    policy_class: ClassVar[type[Any]]
-    learns_from: ClassVar[Literal["environment"]] = "environment"
     observes: ClassVar[Observed] = "beliefs"
-    actions: ClassVar[Shown] = "slates"
 
     def __init__(self, **options: Any) -> None:
-        self.options: Options = make_checked(self.options_class, f"option of {self.name}", options)
+        super().__init__(**options)
         self.history: list[Line] = []
-        self._policy: ItsPolicy | None = None
-        self._seed: int | None = None
-        self._finished = False
 
     @checked_arguments
     def fit(
@@ -129,8 +108,7 @@ class SessionAgent(abc.ABC, Generic[Options, ItsPolicy]):
             ImportError: Torch is not installed.
             DivergedError: A loss is not finite.
         """
-        if device != "cpu":
-            raise ValueError(f"{self.name} learns on the CPU only: device must be 'cpu', got {device!r}")
+        self._check_device(device)
         check_users(source, self.actions)
         torch = require("torch")
         from gems_gym_agents.library_state import borrowed_global_state
@@ -179,40 +157,8 @@ class SessionAgent(abc.ABC, Generic[Options, ItsPolicy]):
     def _learner(self, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]) -> Learner:
         """The untrained learner; ``made_by`` is kept in its policies' files."""
 
-    @property
-    def policy(self) -> ItsPolicy:
-        """What it has learned.
-
-        Raises:
-            RuntimeError: The agent has not been fitted.
-        """
-        if self._policy is None:
-            raise RuntimeError("this agent has no policy yet: call fit first")
-        return self._policy
-
-    def save(self, directory: Path) -> None:
-        """Write ``policy.safetensors`` and ``NAME.json`` (options, seed, history).
-
-        If the training has finished, what an interrupted run would resume from is removed from the directory.
-
-        Raises:
-            RuntimeError: The agent has not been fitted.
-        """
-        directory = Path(directory)
-        policy = self.policy
-        directory.mkdir(parents=True, exist_ok=True)
-        policy.save(directory / POLICY_FILE)
-        details = {"options": asdict(self.options), "seed": self._seed, "history": self.history}
-        write_json(directory / f"{self.name}.json", details)
-        if self._finished:
-            discard_unfinished(directory)
-
-    @classmethod
-    @checked_arguments
-    def load(cls, directory: Path) -> ItsPolicy:
-        """Read the policy that :meth:`save` wrote; needs no torch."""
-        read: ItsPolicy = cls.policy_class.load(Path(directory) / POLICY_FILE)
-        return read
+    def _details(self) -> dict[str, Any]:
+        return {**super()._details(), "history": self.history}
 
 
 def _note(line: Line) -> str:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import abc
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import Artifact, ArtifactError, SavedPart, load_artifact
 from gems_gym.common.checks import Count, checked
 from gems_gym.common.networks import FeedForward, dense, tanh
 from gems_gym.policies.base import Observed, Shown
+from gems_gym.policies.saved import SavedPolicy
 from gems_gym.rankers.kernels import best_of_each, draw_items
 from gems_gym_agents.slates.search import SEARCHES, SlateSearch
 
 
-class ItemPolicy(SavedPart, abc.ABC):
+class ItemPolicy(SavedPolicy):
     """Scores items by dot products of their embeddings with vectors that networks make of a belief, and a bias.
 
     It is deterministic and remembers nothing. A user's slate has the same bits whoever is served beside.
@@ -46,7 +45,6 @@ class ItemPolicy(SavedPart, abc.ABC):
         ValueError: A tensor or a network is missing, has another size than the others, or numbers that are not finite.
     """
 
-    kind: str
     roles: ClassVar[tuple[str, ...]]
     settings: ClassVar[tuple[str, ...]] = ()
     observes: Observed = "beliefs"
@@ -60,7 +58,7 @@ class ItemPolicy(SavedPart, abc.ABC):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.networks = {role: networks[role] for role in self.roles}
-        self.metadata, self.sha256 = dict(metadata or {}), None
+        self.metadata = dict(metadata or {})
         items = _finite(tensors, "items", 2)
         self.slate_size = checked("slate_size", slate_size, Count)
         if slate_size > len(items):
@@ -92,38 +90,21 @@ class ItemPolicy(SavedPart, abc.ABC):
         scores: NDArray[np.float32] = dense(self.networks[role](beliefs), self._items, self._biases[role])
         return scores
 
-    def _file_header(self) -> dict[str, Any]:
+    def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What the file holds; see :class:`~gems_gym.policies.saved.SavedPolicy`."""
         layers = {role: network.spec for role, network in self.networks.items()}
-        return {"layers": layers, "slate_size": self.slate_size, "metadata": self.metadata}
+        settings = {name: getattr(self, name) for name in self.settings}
+        header = {"layers": layers, "slate_size": self.slate_size, "metadata": self.metadata, **settings}
+        return self.tensors, header
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what ``save`` wrote.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ArtifactError: The file is damaged, or holds something else.
-        """
-        return cls.from_artifact(load_artifact(path, cls.kind))
-
-    @classmethod
-    def from_artifact(cls, artifact: Artifact) -> Self:
-        """Read what ``save`` wrote, once it is loaded.
-
-        Raises:
-            ArtifactError: Something is missing, or does not fit.
-        """
-        header, tensors = artifact.header, artifact.tensors
-        try:
-            networks = {
-                role: FeedForward.from_tensors(tensors, role, header["layers"][role]) for role in cls.roles
-            }
-            settings = {name: header[name] for name in cls.settings}
-            policy = cls(networks, tensors, header["slate_size"], header["metadata"], **settings)
-        except (KeyError, ValueError, TypeError) as error:
-            raise ArtifactError(f"{artifact.path} is not a readable {cls.kind}: {error}") from error
-        policy.sha256 = artifact.sha256
-        return policy
+    def from_parts(cls, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Self:
+        """The reverse of :meth:`to_parts`."""
+        networks = {
+            role: FeedForward.from_tensors(tensors, role, header["layers"][role]) for role in cls.roles
+        }
+        settings = {name: header[name] for name in cls.settings}
+        return cls(networks, tensors, header["slate_size"], header["metadata"], **settings)
 
 
 class PlackettLucePolicy(ItemPolicy):
@@ -195,9 +176,6 @@ class SlateQPolicy(ItemPolicy):
         attractiveness = (tanh(self._scores("interest", beliefs) / 2) + 1) / 2
         values = attractiveness * self._scores("value", beliefs)
         return SEARCHES[self.slate_search](values, self._propensities)
-
-    def _file_header(self) -> dict[str, Any]:
-        return {**super()._file_header(), "slate_search": self.slate_search}
 
 
 def _finite(tensors: Mapping[str, NDArray[Any]], name: str, dimensions: int) -> NDArray[np.float32]:

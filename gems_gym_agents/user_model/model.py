@@ -18,6 +18,7 @@ Every number comes from clicks.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
 from gems_gym.common.checks import Count, Positive, Probability, check_fields
 from gems_gym_agents.user_model.dynamics import Dynamics
 from gems_gym_agents.user_model.misfit import Misfit
@@ -182,19 +183,17 @@ class UserModel:
         return {**numbers, "rules": asdict(self.rules), "metadata": self.metadata, "grey_box": _GREY_BOX}
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> "UserModel":
-        """Read a model out of a file that holds one, whatever else it holds.
+    def from_parts(cls, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> "UserModel":
+        """Read a model out of what a file holds, whatever else that is.
 
         Raises:
-            ArtifactError: Something is missing, or does not fit.
+            KeyError: Something is missing.
+            ValueError: Something does not fit.
+            TypeError: Something is of another type.
         """
-        header = artifact.header
-        try:
-            arrays: dict[str, Any] = {name: artifact.tensors[name] for name in _ARRAYS}
-            numbers = {name: header[name] for name in _NUMBERS}
-            return cls(**arrays, **numbers, rules=Rules(**header["rules"]), metadata=dict(header["metadata"]))
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise ArtifactError(f"{artifact.path} holds no readable user model: {error}") from error
+        arrays: dict[str, Any] = {name: tensors[name] for name in _ARRAYS}
+        numbers = {name: header[name] for name in _NUMBERS}
+        return cls(**arrays, **numbers, rules=Rules(**header["rules"]), metadata=dict(header["metadata"]))
 
     def save(self, path: str | os.PathLike[str]) -> str:
         """Write the model as one safetensors file; returns its sha256 as hex."""
@@ -208,7 +207,11 @@ class UserModel:
             FileNotFoundError: There is no such file.
             ArtifactError: The file is damaged, or holds no user model.
         """
-        return cls.from_artifact(load_artifact(path, KIND))
+        artifact = load_artifact(path, KIND)
+        try:
+            return cls.from_parts(artifact.tensors, artifact.header)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ArtifactError(f"{artifact.path} holds no readable user model: {error}") from error
 
 
 _ARRAYS = {"items": 2, "topics": 1, "propensities": 1, "prior": 2}

@@ -114,12 +114,12 @@ class PlannerPolicy(PlansPolicy[UserModel]):
             slates,
         )
 
-    def _contents(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The numbers that the policy computes with: in half precision those that it holds exactly.
 
         See :func:`in_half_precision`.
         """
-        tensors, header = super()._contents()
+        tensors, header = super().to_parts()
         halves = [
             name for name in ("items", "prior") if np.array_equal(tensors[name], _halved(tensors[name]))
         ]

@@ -3,28 +3,27 @@
 import abc
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact
-from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, discard_unfinished
-from gems_gym.common.checks import Count, checked_arguments, make_checked
-from gems_gym.common.files import write_json
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
+from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.common.progress import note
-from gems_gym.policies.base import Observed, Shown
+from gems_gym.policies.base import Observed
 from gems_gym.trackers import trackers
 from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import Evaluate
+from gems_gym_agents.slate_agent import SlateAgent
 from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.options import SEARCH_STEPS, LogOptions
 from gems_gym_agents.user_model.search import SearchState, search_plan
 
-POLICY_FILE = "policy.safetensors"
 _MODEL = "model."
 """Before the names of the model's arrays, where an unfinished run keeps them."""
 _OF_RUN = ("arguments", "versions")
@@ -48,38 +47,10 @@ class Stages(Protocol):
         ...
 
 
-class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
-    """An agent that learns a model of users and plans by it.
+class PlanningAgent(SlateAgent[Options, PlanningPolicy]):
+    """An agent that learns a model of users and plans by it; it observes the last slate and its clicks."""
 
-    Args:
-        **options: Those of the agent; each has the recipe's default.
-
-    Attributes:
-        name: Of the agent, in the entry-point group ``gems_gym.agents``; its policies are files of kind
-            ``policy/NAME``.
-        options_class: Dataclass of its options.
-        policy_class: Of its policies.
-        learns_from: ``"environment"``: a slate vector environment.
-        observes: ``"slates"``: the last slate and its clicks.
-        actions: ``"slates"``.
-        options: The settings.
-
-    Raises:
-        ValueError: An unknown option, with the nearest names, or a value out of range.
-        TypeError: A value of the wrong type.
-    """
-
-    name: ClassVar[str]
-    options_class: ClassVar[type[Any]]
-    policy_class: ClassVar[type[Any]]
-    learns_from: ClassVar[Literal["environment"]] = "environment"
     observes: ClassVar[Observed] = "slates"
-    actions: ClassVar[Shown] = "slates"
-
-    def __init__(self, **options: Any) -> None:
-        self.options: Options = make_checked(self.options_class, f"option of {self.name}", options)
-        self._policy: PlanningPolicy | None = None
-        self._seed: int | None = None
 
     @checked_arguments
     def fit(
@@ -113,8 +84,7 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
             ValueError: An argument out of its range, or the directory holds an unfinished run of other arguments.
             ImportError: A library that it learns with is not installed.
         """
-        if device != "cpu":
-            raise ValueError(f"{self.name} learns on the CPU only: device must be 'cpu', got {device!r}")
+        self._check_device(device)
         users = SlateUsers(source)
         arguments = {"options": asdict(self.options), "steps": steps, "seed": seed}
         world = {"num_items": users.num_items, "slate_size": users.slate_size}
@@ -125,7 +95,7 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._policy = self._train(users, run, steps, seed, evaluate, progress)
-        self._seed = seed
+        self._seed, self._finished = seed, True
 
     @abc.abstractmethod
     def _stages(self) -> Stages:
@@ -184,42 +154,12 @@ class PlanningAgent(abc.ABC, Generic[Options, PlanningPolicy]):
 
     def _model_in(self, saved: Artifact) -> Any:
         tensors = {name.removeprefix(_MODEL): array for name, array in saved.tensors.items()}
-        return self.policy_class.model_class.from_artifact(replace(saved, tensors=tensors))
-
-    @property
-    def policy(self) -> PlanningPolicy:
-        """What it has learned.
-
-        Raises:
-            RuntimeError: The agent has not been fitted.
-        """
-        if self._policy is None:
-            raise RuntimeError("this agent has no policy yet: call fit first")
-        return self._policy
+        return self.policy_class.model_class.from_parts(tensors, saved.header)
 
     @property
     def logged_interactions(self) -> int:
         """Slates of the logs that it learns from, where no session ends earlier than they do."""
         return self.options.logged_interactions
-
-    def save(self, directory: Path) -> None:
-        """Write ``policy.safetensors`` (model and plan) and ``NAME.json`` (options and seed).
-
-        Raises:
-            RuntimeError: The agent has not been fitted.
-        """
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self.policy.save(directory / POLICY_FILE)
-        write_json(directory / f"{self.name}.json", {"options": asdict(self.options), "seed": self._seed})
-        discard_unfinished(directory)
-
-    @classmethod
-    @checked_arguments
-    def load(cls, directory: Path) -> PlanningPolicy:
-        """Read the policy that :meth:`save` wrote."""
-        read: PlanningPolicy = cls.policy_class.load(Path(directory) / POLICY_FILE)
-        return read
 
     @classmethod
     def policy_from_artifact(cls, artifact: Artifact) -> PlanningPolicy:

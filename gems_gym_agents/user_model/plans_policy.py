@@ -1,15 +1,14 @@
 """What policies have in common that show the slates of highest value under a learned model and a plan."""
 
 import abc
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts import Artifact, ArtifactError, load_artifact, save_artifact
 from gems_gym.policies.base import Observed, Shown
+from gems_gym.policies.saved import SavedPolicy
 from gems_gym_agents.user_model.particles import Schedule
 
 NUM_COSTS = 4
@@ -38,8 +37,8 @@ class Model(Protocol):
         ...
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> Self:
-        """Read a model out of a file that holds one."""
+    def from_parts(cls, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Self:
+        """Read a model out of what a file holds."""
         ...
 
 
@@ -65,7 +64,7 @@ class PlannerState(NamedTuple):
     plans: NDArray[np.int64]  # (num_users,), which plan serves each user
 
 
-class PlansPolicy(abc.ABC, Generic[AModel]):
+class PlansPolicy(SavedPolicy, Generic[AModel]):
     """Shows each user the slate of highest value under a learned model, with one plan or several.
 
     It is deterministic: a slate depends only on the slates and clicks before it.
@@ -78,7 +77,6 @@ class PlansPolicy(abc.ABC, Generic[AModel]):
         schedule: How many particles the belief has, fewer the more is known; :attr:`acting` if None.
 
     Attributes:
-        kind: Of its files.
         model_class: Of the model.
         acting: How many particles the belief has, fewer the more is known.
         searching: The same during the search for a plan: fewer, which is faster.
@@ -88,13 +86,11 @@ class PlansPolicy(abc.ABC, Generic[AModel]):
         observes: "slates".
         model: What was given.
         plans: float64 ``(num_plans, 5 + size)``.
-        sha256: Digest of the file it was saved to or read from, None if there is none.
 
     Raises:
         ValueError: A plan has another length than the model requires, or a number that is not finite.
     """
 
-    kind: ClassVar[str]
     model_class: ClassVar[type[Any]]
     acting: ClassVar[Schedule]
     searching: ClassVar[Schedule]
@@ -106,7 +102,6 @@ class PlansPolicy(abc.ABC, Generic[AModel]):
     def __init__(self, model: AModel, plans: NDArray[np.float64], schedule: Schedule | None = None) -> None:
         self.model = model
         self.plans = np.atleast_2d(np.asarray(plans, np.float64))
-        self.sha256: str | None = None
         size = NUM_COSTS + 1 + model.items.shape[1]
         if self.plans.ndim != 2 or self.plans.shape[1] != size or not np.isfinite(self.plans).all():
             raise ValueError(f"plans must hold {size} finite numbers each, got shape {np.shape(plans)}")
@@ -161,36 +156,11 @@ class PlansPolicy(abc.ABC, Generic[AModel]):
     def _fill(self, belief: Any, plans: NDArray[np.int64], slates: NDArray[np.int64]) -> None:
         """Write the slate of every user, ``(num_users, slate_size)``."""
 
-    def save(self, path: str | os.PathLike[str]) -> str:
-        """Write model and plans as one safetensors file; returns its sha256 as hex, and keeps it."""
-        tensors, header = self._contents()
-        self.sha256 = save_artifact(path, self.kind, tensors, header)
-        return self.sha256
-
-    def _contents(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What the file holds: model and plans; see :class:`~gems_gym.policies.saved.SavedPolicy`."""
         return self.model.tensors() | {"plans": self.plans}, self.model.header()
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ArtifactError: The file is damaged, or holds something else.
-        """
-        return cls.from_artifact(load_artifact(path, cls.kind))
-
-    @classmethod
-    def from_artifact(cls, artifact: Artifact) -> Self:
-        """Read what :meth:`save` wrote, once it is loaded.
-
-        Raises:
-            ArtifactError: Something is missing, or does not fit.
-        """
-        model = cls.model_class.from_artifact(artifact)
-        try:
-            policy = cls(model, artifact.tensors["plans"])
-        except (KeyError, ValueError) as error:
-            raise ArtifactError(f"{artifact.path} is not a readable {cls.kind}: {error}") from error
-        policy.sha256 = artifact.sha256
-        return policy
+    def from_parts(cls, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> Self:
+        """The reverse of :meth:`to_parts`."""
+        return cls(cls.model_class.from_parts(tensors, header), tensors["plans"])

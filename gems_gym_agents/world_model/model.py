@@ -1,12 +1,11 @@
 """What is learned of users, as arrays in one file: the world model, for acting without torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from gems_gym.artifacts import Artifact, ArtifactError
 
 _BLACK_BOX = "a network learned from slates and clicks; nothing of the simulators' equations is in it"
 
@@ -116,17 +115,16 @@ class WorldModel:
         return {"metadata": self.metadata, "black_box": _BLACK_BOX}
 
     @classmethod
-    def from_artifact(cls, artifact: Artifact) -> "WorldModel":
-        """Read a model out of a file that holds one, whatever else it holds.
+    def from_parts(cls, tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> "WorldModel":
+        """Read a model out of what a file holds, whatever else that is.
 
         Raises:
-            ArtifactError: Something is missing, or does not fit.
+            KeyError: Something is missing.
+            ValueError: Something does not fit.
+            TypeError: Something is of another type.
         """
-        try:
-            arrays: dict[str, Any] = {name: artifact.tensors[name] for name in _DIMENSIONS}
-            return cls(**arrays, metadata=dict(artifact.header["metadata"]))
-        except (KeyError, ValueError, TypeError) as error:
-            raise ArtifactError(f"{artifact.path} holds no readable world model: {error}") from error
+        arrays: dict[str, Any] = {name: tensors[name] for name in _DIMENSIONS}
+        return cls(**arrays, metadata=dict(header["metadata"]))
 
 
 _DIMENSIONS = {
