@@ -114,7 +114,7 @@ class ParticleBelief:
             counts, particles = state.counts, state.particles.copy()
             _weigh_all(items, dynamics, sessions.bored, particles, log_weights, slates, clicks)
         else:
-            counts = particles_by(self._schedule, num_clicks + step)
+            counts = particles_by(self._schedule, step, num_clicks)
             scale = _LASTING_NOISE + _FIRST_NOISE * np.exp(-step / _NOISE_STEPS)
             places = (_STRIDE * step + np.arange(counts.max())) % _NOISE_ROWS
             silent = state.num_clicks == 0

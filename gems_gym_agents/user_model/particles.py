@@ -14,7 +14,8 @@ from gems_gym.common.compilation import compiled_with, inlined
 Schedule = tuple[tuple[int, int], ...]
 """(evidence, particles): from so much evidence on so many; evidence rises from 0, particles fall.
 
-Evidence of a user are the slates and the clicks so far: the more is known, the fewer particles are needed.
+Evidence of a user are the slates and the clicks so far, but nothing until the first click: the more is known, the fewer
+particles are needed.
 """
 
 ATOMS_A_PARTICLE = 16
@@ -23,9 +24,13 @@ FACTORS = 32
 """So many probabilities of clicks are multiplied before a logarithm is taken: no product is too small for a float."""
 
 
-def particles_by(schedule: Schedule, evidence: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many particles each user has, ``(num_users,)``, by the evidence there is of them."""
+def particles_by(schedule: Schedule, num_slates: int, num_clicks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many particles each user has, ``(num_users,)``, by slates and clicks so far.
+
+    Silence tells little of what a user likes: whoever never clicked keeps as many as at the start.
+    """
     starts, numbers = np.array(schedule).T
+    evidence = np.where(num_clicks > 0, num_slates + num_clicks, 0)
     found: NDArray[np.int64] = numbers[np.searchsorted(starts, evidence, side="right") - 1]
     return found
 

@@ -4,6 +4,9 @@ A generation draws pairs of plans around the centre, each with its mirror image.
 with the same randomness, and each pair others, so the difference of their clicks says which way is better. The centre
 goes along the mean of the pairs' directions, weighted by these differences in units of their spread (Salimans and
 others 2017, arXiv 1703.03864; the unit as in Mania and others 2018, arXiv 1803.07055).
+
+Which topics users are led to is a matter of many good plans, and a search ends at the one that it came near first. So
+several are begun, with the same users, and the one that earned most goes on.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +28,9 @@ _PAIRS, _USERS = 44, 16
 _STEP, _LAST_SPREAD = 2.0, 0.4
 """How far the centre goes where all pairs agree, in units of the spread; what is left of that in the end."""
 _KEPT_SHARE = 0.35
-"""The result is the mean of the centres of so many of the generations, the last ones."""
+"""The result is the mean of the centres of so many of the generations that led to it, the last ones."""
+_STARTS, _TRIED_SHARE = 3, 0.225
+"""How many searches are begun, and how many of all generations each of them has before one is chosen."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,17 @@ class SearchState:
 
     Attributes:
         generation: How many are done.
-        centre: float64, as long as a plan.
-        spread: Same shape: how far the first generation looks.
+        centres: float64 ``(num_starts, 5 + size)``, a single one from the choice on.
+        earned: float64 ``(num_starts,)``, clicks per session of candidates, summed over the generations that are
+            compared.
+        spread: float64 ``(5 + size,)``: how far the first generation looks.
         total: Same shape, sum of the centres that are kept.
         rng: State of the generator that draws candidates, JSON types only.
     """
 
     generation: int
-    centre: NDArray[np.float64]
+    centres: NDArray[np.float64]
+    earned: NDArray[np.float64]
     spread: NDArray[np.float64]
     total: NDArray[np.float64]
     rng: dict[str, Any]
@@ -51,7 +59,10 @@ class SearchState:
         cls, centre: NDArray[np.float64], spread: NDArray[np.float64], rng: np.random.Generator
     ) -> Self:
         """Before the first generation, which is drawn around a plan."""
-        return cls(0, centre, spread, np.zeros(len(centre)), dict(rng.bit_generator.state))
+        centres = np.tile(centre, (_STARTS, 1))
+        return cls(
+            0, centres, np.zeros(_STARTS), spread, np.zeros(len(centre)), dict(rng.bit_generator.state)
+        )
 
     @classmethod
     def kept_in(cls, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> Self | None:
@@ -69,7 +80,7 @@ class SearchState:
 
 
 _KEPT = "search"
-_ARRAYS = ("centre", "spread", "total")
+_ARRAYS = ("centres", "earned", "spread", "total")
 
 
 def num_generations(steps: int, session_length: int) -> int:
@@ -112,7 +123,10 @@ def search_plan(
     """
     session_length = model.metadata["session_length"]
     generations = num_generations(steps, session_length)
-    first_kept = generations - max(round(_KEPT_SHARE * generations), 1)
+    tried = int(_TRIED_SHARE * generations)
+    chosen_after = _STARTS * tried
+    rounds = generations - chosen_after + tried  # generations that lead to the plan
+    kept = max(round(_KEPT_SHARE * rounds), 1)
     rng = np.random.default_rng()
     rng.bit_generator.state = state.rng
     which = np.repeat(np.arange(2 * _PAIRS), _USERS)
@@ -120,26 +134,39 @@ def search_plan(
     with track("searching a plan", generations, progress) as advance:
         advance(state.generation)
         for generation in range(state.generation, generations):
-            spread = state.spread * _LAST_SPREAD ** (generation / generations)
+            if generation < chosen_after:
+                number, start = divmod(generation, _STARTS)
+            else:
+                number, start = generation - chosen_after + tried, 0
+            spread = state.spread * _LAST_SPREAD ** (number / rounds)
             directions = rng.standard_normal((_PAIRS, len(spread)))
-            candidates = state.centre + spread * np.concatenate([directions, -directions])
-            start = generation % (USERS_PER_SEED // 2 // served) * served
-            met = user_seeds("training", seed, served, start)
+            candidates = state.centres[start] + spread * np.concatenate([directions, -directions])
+            first = number % (USERS_PER_SEED // 2 // served) * served
+            met = user_seeds("training", seed, served, first)
             policy = policy_class(model, candidates, policy_class.searching)
             clicks = play(users, policy, met + met, which).reshape(2, _PAIRS, _USERS)
             better = (clicks[0] - clicks[1]).mean(axis=1)  # (pairs,)
             differ = better.std()
-            way = better @ directions / (_PAIRS * differ) if differ > 0 else np.zeros(len(spread))
-            centre = state.centre + _STEP * spread * way
-            total = state.total + centre if generation >= first_kept else state.total
-            state = SearchState(generation + 1, centre, state.spread, total, dict(rng.bit_generator.state))
+            centres, earned, total = state.centres.copy(), state.earned.copy(), state.total
+            if differ > 0:
+                centres[start] += _STEP * spread * (better @ directions) / (_PAIRS * differ)
+            if 2 * number >= tried:
+                earned[start] += clicks.mean()
+            if generation + 1 == chosen_after:
+                best = [int(earned.argmax())]
+                centres, earned = centres[best], earned[best]
+            if number >= rounds - kept:
+                total = total + centres[start]
+            state = SearchState(
+                generation + 1, centres, earned, state.spread, total, dict(rng.bit_generator.state)
+            )
             keep(state)
             measured(
                 state.generation * clicks.size * session_length,
                 {"training/clicks_per_session": float(clicks.mean())},
             )
             advance(1)
-    return state.total / (generations - first_kept)
+    return state.total / kept
 
 
 def play(

@@ -129,7 +129,7 @@ class ParticleBelief:
         """
         step, memory, silent = state.step, state.memory, state.num_clicks == 0
         num_clicks = state.num_clicks + clicks.sum(axis=1)
-        counts = particles_by(self._schedule, num_clicks + step)
+        counts = particles_by(self._schedule, step, num_clicks)
         # all who never clicked are equally tired
         tired = memory.tired[np.argmax(silent)]
         of_atoms = weighed(
