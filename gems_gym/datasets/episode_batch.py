@@ -30,7 +30,7 @@ class EpisodeBatch:
     narrow as the catalogue allows.
 
     Attributes:
-        config: The world that the sessions were played in.
+        config: The world that the sessions were played in; None if it is not known.
         lengths: Steps of each session, int64 ``(B,)`` in [1, T].
         left: Whose users left, bool ``(B,)``: these sessions end terminated, the others truncated.
         observations: ``(B, T + 1, ...)``, or a dict of such arrays.
@@ -46,7 +46,7 @@ class EpisodeBatch:
         ((32, 100), (32, 100))
     """
 
-    config: SlateConfig
+    config: SlateConfig | None
     lengths: NDArray[np.int64]
     left: NDArray[np.bool_]
     observations: Observations
@@ -205,10 +205,11 @@ class EpisodeBatch:
             bool ``(B, T, num_items)``.
 
         Raises:
-            ValueError: Users click each item once, and the batch holds no slates and clicks.
+            ValueError: Users click each item once, and the batch holds no slates and clicks; or the world is not known.
         """
-        available = np.ones((*self.rewards.shape, self.config.num_items), np.bool_)
-        if self.config.click_only_once:
+        world = self._world()
+        available = np.ones((*self.rewards.shape, world.num_items), np.bool_)
+        if world.click_only_once:
             session, row, position = np.nonzero(self.clicks[:, :-1])
             available[session, row, self.slates[session, row, position]] = False
             np.logical_and.accumulate(available, axis=1, out=available)
@@ -221,10 +222,10 @@ class EpisodeBatch:
         It is that of the largest block of ``infos["user_state"]``, the user's preference.
 
         Raises:
-            ValueError: The batch does not hold this info.
+            ValueError: The batch does not hold this info, or the world is not known.
         """
-        preferences = self._info("user_state")[:, :-1]
-        blocks = preferences.reshape(*preferences.shape[:2], self.config.num_topics, self.config.topic_size)
+        world, preferences = self._world(), self._info("user_state")[:, :-1]
+        blocks = preferences.reshape(*preferences.shape[:2], world.num_topics, world.topic_size)
         found: NDArray[np.int64] = np.square(blocks).sum(axis=3).argmax(axis=2)
         return found
 
@@ -232,6 +233,13 @@ class EpisodeBatch:
         if isinstance(self.observations, dict) and name in self.observations:
             return self.observations[name]
         return self._info(name)
+
+    def _world(self) -> SlateConfig:
+        if self.config is None:
+            raise ValueError(
+                "the batch does not say which world its sessions were played in: its config is None"
+            )
+        return self.config
 
     def _info(self, name: str) -> NDArray[Any]:
         if name not in self.infos:

@@ -112,8 +112,12 @@ class LatentPolicy(SavedPolicy):
         artifact.check_sizes(policy.sizes, {name: artifact.header.get(name) for name in policy.sizes})
         return policy
 
-    def checked_observations(self, observations: NDArray[Any]) -> NDArray[Any]:
+    def checked_observations(self, observations: NDArray[Any], num_users: int | None = None) -> NDArray[Any]:
         """Observations as an array, (num_users, observation_size).
+
+        Args:
+            observations: What is to be acted on.
+            num_users: How many sessions were opened; ``None``: any number of rows will do.
 
         Raises:
             TypeError: They are no numbers.
@@ -129,6 +133,8 @@ class LatentPolicy(SavedPolicy):
         if not np.isfinite(observations).all():
             row = int(np.flatnonzero(~np.isfinite(observations).all(axis=1))[0])
             raise ValueError(f"observations[{row}] holds NaN or infinity; finite numbers were expected")
+        if num_users not in (None, len(observations)):
+            raise ValueError(f"observations has {len(observations)} rows; {num_users} users were opened")
         return observations
 
 

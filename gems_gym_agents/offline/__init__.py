@@ -4,13 +4,17 @@
   :mod:`~gems_gym_agents.offline.advantage`: IQL, AWAC, CRR; :mod:`~gems_gym_agents.offline.imitation`: BC, BCQ, PLAS,
   BEAR; :mod:`~gems_gym_agents.offline.decision_transformer`; :mod:`~gems_gym_agents.offline.any_algorithm`: whatever
   else d3rlpy has; :mod:`~gems_gym_agents.offline.negative_controls`: TD3, SAC and REINFORCE as they are.
+- Learners of our own, in ``…_learner``: :mod:`~gems_gym_agents.offline.flow_q`,
+  :mod:`~gems_gym_agents.offline.decision_diffuser`.
 - :mod:`~gems_gym_agents.offline.agent`: what they share; :mod:`~gems_gym_agents.offline.loop`: how they are trained;
-  :mod:`~gems_gym_agents.offline.replay_buffer`: what from. Two kinds of policy act otherwise than
+  :mod:`~gems_gym_agents.offline.replay_buffer`: what from. These policies act otherwise than
   :class:`~gems_gym.policies.actor.Actor`: :mod:`~gems_gym_agents.offline.sequence_policy`,
-  :mod:`~gems_gym_agents.offline.candidates`.
+  :mod:`~gems_gym_agents.offline.candidates`, :mod:`~gems_gym_agents.offline.drawing_policy`,
+  :mod:`~gems_gym_agents.offline.diffuser_policy`.
 
 This package imports nothing heavy: agents import d3rlpy when they are fitted, and the one of that name when it is
-made. Only :mod:`gems_gym_agents.offline.replay_buffer` and :mod:`gems_gym_agents.offline.reinforce` import it at once.
+made. Only :mod:`gems_gym_agents.offline.replay_buffer`, :mod:`gems_gym_agents.offline.reinforce` and the learners
+import it at once.
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.offline.advantage import AWACAgent, CRRAgent, IQLAgent
 from gems_gym_agents.offline.any_algorithm import D3rlpyAgent
+from gems_gym_agents.offline.decision_diffuser import DecisionDiffuserAgent
 from gems_gym_agents.offline.decision_transformer import DecisionTransformerAgent
+from gems_gym_agents.offline.flow_q import FlowQAgent
 from gems_gym_agents.offline.imitation import BCAgent, BCQAgent, BEARAgent, PLASAgent
 from gems_gym_agents.offline.negative_controls import (
     OfflineReinforceAgent,
@@ -44,8 +50,10 @@ __all__ = [
     "CQLAgent",
     "CRRAgent",
     "D3rlpyAgent",
+    "DecisionDiffuserAgent",
     "DecisionTransformerAgent",
     "DivergedError",
+    "FlowQAgent",
     "IQLAgent",
     "OfflineReinforceAgent",
     "OfflineSACAgent",

@@ -42,15 +42,26 @@ def hidden_layers(algorithm: Any, network: Any, factors: Sequence[float] = ()) -
     from gems_gym_agents.actors import scaled_inputs
 
     first, *others = network._encoder._layers
-    size, behind = algorithm.observation_shape[0], first.in_features - algorithm.observation_shape[0]
-    scaler = algorithm.observation_scaler
-    # a scaler is x -> factor · x + offset, number by number
-    origin = np.zeros(size) if scaler is None else scaler.transform_numpy(np.zeros(size))
-    factor = (np.ones(size) if scaler is None else scaler.transform_numpy(np.ones(size))) - origin
+    factor, offset = scaling(algorithm)
+    behind = first.in_features - len(factor)
     return [
-        scaled_inputs(first, [*factor, *(factors or [1.0] * behind)], [*origin, *[0.0] * behind]),
+        scaled_inputs(first, [*factor, *(factors or [1.0] * behind)], [*offset, *[0.0] * behind]),
         *others,
     ]
+
+
+def scaling(algorithm: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Factors and offsets, (observation_size,) each: how a d3rlpy algorithm's networks see observations."""
+    size, scaler = algorithm.observation_shape[0], algorithm.observation_scaler
+    if scaler is None:
+        return np.ones(size), np.zeros(size)
+    offset = scaler.transform_numpy(np.zeros(size))
+    return scaler.transform_numpy(np.ones(size)) - offset, offset
+
+
+def probe_noise(num_rows: int, size: int) -> NDArray[np.float32]:
+    """Standard normal numbers, always the same, on which policies that draw are watched and compared."""
+    return np.random.default_rng(0).standard_normal((num_rows, size), dtype=np.float32)
 
 
 def check_same(exported: NDArray[Any], expected: NDArray[Any], algorithm: Any) -> None:

@@ -24,7 +24,7 @@ from d3rlpy.dataset import (
     TransitionMiniBatch,
 )
 
-from gems_gym.datasets import open_dataset
+from gems_gym.datasets import EpisodeBatch, open_dataset
 from gems_gym_agents.library_state import borrowed_global_state
 
 
@@ -134,6 +134,23 @@ class SessionReplayBuffer(ReplayBuffer):  # type: ignore[misc]  # the library ha
     def returns(self) -> np.ndarray:
         """(num_sessions,) float64: what each session earned, in raw clicks."""
         return np.array([episode.rewards.sum() for episode in self.buffer.episodes], dtype=np.float64)
+
+    @property
+    def sessions(self) -> EpisodeBatch:
+        """The sessions as padded arrays, without infos."""
+        lengths = np.array([episode.transition_count for episode in self.buffer.episodes])
+        left = np.array([episode.terminated for episode in self.buffer.episodes])
+        starts = np.cumsum(lengths + 1) - lengths - 1
+        steps = np.arange(lengths.max() + 1)
+        there = steps <= lengths[:, None]  # (num_sessions, num_steps + 1)
+        rows = np.where(there, starts[:, None] + steps, 0)
+
+        def padded(values: np.ndarray) -> np.ndarray:
+            return np.where(there[..., None], values[rows], np.zeros((), values.dtype))
+
+        # the row behind a session's last action holds zeros already
+        actions, rewards = padded(self._actions)[:, :-1], padded(self._rewards)[:, :-1, 0]
+        return EpisodeBatch(None, lengths, left, padded(self._observations), actions, rewards, {})
 
     @property
     def recorded(self) -> tuple[np.ndarray, np.ndarray]:

@@ -96,11 +96,7 @@ class DecisionTransformerPolicy(LatentPolicy):
             ValueError: Observations of another shape, or not finite.
             RuntimeError: The clicks of the step before were not told.
         """
-        observations = self.checked_observations(observations)
-        if len(observations) != len(state.to_come):
-            raise ValueError(
-                f"observations has {len(observations)} rows; {len(state.to_come)} users were opened"
-            )
+        observations = self.checked_observations(observations, len(state.to_come))
         if state.unrewarded:
             raise RuntimeError(
                 "the policy was not told what its last actions earned: call rewarded() after each step"

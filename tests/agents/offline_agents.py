@@ -14,7 +14,9 @@ from gems_gym_agents.offline import (
     BEARAgent,
     CQLAgent,
     CRRAgent,
+    DecisionDiffuserAgent,
     DecisionTransformerAgent,
+    FlowQAgent,
     IQLAgent,
     OfflineReinforceAgent,
     OfflineSACAgent,
@@ -41,12 +43,14 @@ AGENTS: dict[str, type[OfflineAgent]] = {
     "plas": PLASAgent,
     "bear": BEARAgent,
     "decision_transformer": DecisionTransformerAgent,
+    "decision_diffuser": DecisionDiffuserAgent,
+    "flow_q": FlowQAgent,
     "offline_sac": OfflineSACAgent,
     "offline_td3": OfflineTD3Agent,
     "offline_reinforce": OfflineReinforceAgent,
 }
 
-WITHOUT_Q = ("bc", "decision_transformer", "offline_reinforce")
+WITHOUT_Q = ("bc", "decision_transformer", "decision_diffuser", "offline_reinforce")
 
 
 def act_once(policy: Any, beliefs: np.ndarray) -> np.ndarray:

@@ -19,7 +19,14 @@ import torch
 from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym.policies import Policy
 from gems_gym_agents.base import DivergedError
-from gems_gym_agents.offline import BCAgent, CQLAgent, DecisionTransformerAgent, TD3PlusBCAgent, divergence
+from gems_gym_agents.offline import (
+    BCAgent,
+    CQLAgent,
+    DecisionDiffuserAgent,
+    DecisionTransformerAgent,
+    TD3PlusBCAgent,
+    divergence,
+)
 from gems_gym_agents.offline.agent import OfflineAgent
 from tests.agents.offline_agents import AGENTS, act_once, warmed_up
 from tests.datasets.small_world import collect_latents
@@ -65,7 +72,7 @@ def saved(agent: OfflineAgent, folder: Path) -> dict[str, bytes]:
 def interrupt(monkeypatch: pytest.MonkeyPatch, update: int) -> list[int]:
     """Ctrl-C at an update of a process; returns a list with one item per update."""
     updates: list[int] = []
-    for kind in (OfflineAgent, DecisionTransformerAgent):
+    for kind in (OfflineAgent, DecisionDiffuserAgent, DecisionTransformerAgent):
         monkeypatch.setattr(kind, "sample", _interrupted(kind.sample, updates, update))
     return updates
 

@@ -90,6 +90,11 @@ def test_the_topic_of_interest() -> None:
         bare.subgoals  # noqa: B018
     with pytest.raises(ValueError, match=r"holds no infos\['slate'\]"):
         bare.slates  # noqa: B018
+    unknown = EpisodeBatch(**{**vars(batch), "config": None})
+    with pytest.raises(ValueError, match="does not say which world"):
+        unknown.subgoals  # noqa: B018
+    with pytest.raises(ValueError, match="does not say which world"):
+        unknown.available_items()
 
 
 @pytest.mark.parametrize("collect", [collect_slates, collect_latents])

@@ -30,6 +30,7 @@ ON_POLICY: dict[str, Any] = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "crossq": ONLINE,
     "d3rlpy": {**OFFLINE, "config": "TD3PlusBC"},
+    "decision_diffuser": {**OFFLINE, "horizon": 4, "sampling_steps": 2},
     "decision_transformer": {**OFFLINE, "context": 3},
     "planner": {
         "steps": 256, "random_sessions": 128, "random_length": 6,

@@ -12,10 +12,11 @@ OBSERVATION_SIZE, ACTION_SIZE, STEPS = 3, 2, 12
 BELIEFS = np.random.default_rng(1).uniform(-1, 1, (40, OBSERVATION_SIZE)).astype(np.float32)
 
 
-def rewarded_latents(dataset_id: str, sessions: int = 40) -> Any:
+def rewarded_latents(dataset_id: str, sessions: int = 40, *, told: bool = False) -> Any:
     """Sessions of users whom one behaviour serves well and another badly; mean latents are zero over all.
 
-    A session's behaviour has a first number of ±0.4, and noise; a step earns 5 + 5 · (first number).
+    A session's behaviour has a first number of ±0.4, and noise; a step earns 5 + 5 · (first number). ``told``: the
+    behaviour is another at each step, and the first number of the belief that follows is the latent's.
     """
     from minari import create_dataset_from_buffers
     from minari.data_collector import EpisodeBuffer
@@ -25,8 +26,10 @@ def rewarded_latents(dataset_id: str, sessions: int = 40) -> Any:
     for session in range(sessions):
         observations = rng.uniform(-1, 1, (STEPS + 1, OBSERVATION_SIZE)).astype(np.float32)
         actions = rng.normal(0, 0.2, (STEPS, ACTION_SIZE))
-        actions[:, 0] += 0.4 if session % 2 else -0.4
+        actions[:, 0] += rng.choice([-0.4, 0.4], STEPS) if told else 0.4 if session % 2 else -0.4
         actions = np.clip(actions, -1, 1).astype(np.float32)
+        if told:
+            observations[1:, 0] = actions[:, 0]
         buffers.append(
             EpisodeBuffer(
                 id=session, seed=session, observations=list(observations), actions=list(actions),

@@ -13,7 +13,9 @@ pytest.importorskip("d3rlpy")
 from gems_gym_agents.offline import (
     BCQAgent,
     D3rlpyAgent,
+    DecisionDiffuserAgent,
     DecisionTransformerAgent,
+    FlowQAgent,
     IQLAgent,
     OfflineReinforceAgent,
     PLASAgent,
@@ -44,9 +46,10 @@ def fitted(dataset: Any, kind: type[OfflineAgent], steps: int, **options: Any) -
     [
         (BCQAgent, {"flexibility": 0.5}, ("actor", "critic", "imitator")),
         (OfflineReinforceAgent, {}, ("",)),
+        (FlowQAgent, {"alpha": 0.3}, ("actor", "critic")),
         (D3rlpyAgent, {"config": "TD3PlusBC", "alpha": 2.5}, ("actor", "critic")),
     ],
-    ids=["bcq", "offline_reinforce", "d3rlpy"],
+    ids=["bcq", "offline_reinforce", "flow_q", "d3rlpy"],
 )
 def test_it_learns_what_earns(dataset: Any, kind: type[OfflineAgent], options: dict, rates: tuple) -> None:
     learned, not_learned = (
@@ -75,7 +78,10 @@ def test_the_decision_transformer_does_what_earns_the_return_that_is_asked_for(d
 
 
 @pytest.mark.parametrize("scaler", ["standard", "minmax"])
-@pytest.mark.parametrize("kind", [IQLAgent, PLASAgent, PRDCAgent, BCQAgent, DecisionTransformerAgent])
+@pytest.mark.parametrize(
+    "kind",
+    [IQLAgent, PLASAgent, PRDCAgent, BCQAgent, FlowQAgent, DecisionTransformerAgent, DecisionDiffuserAgent],
+)
 def test_scaled_observations(dataset: Any, kind: type[OfflineAgent], scaler: str, tmp_path: Path) -> None:
     """Exporting compares with d3rlpy, which scales; whoever acts does not."""
     options = warmed_up(kind, 2)
