@@ -81,15 +81,13 @@ class DecisionDiffuserPolicy(DrawingPolicy):
     def imagine(self, seen: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
         """The beliefs that follow, scaled, one after the other, float32 ``(num_users, noise_size)``."""
         noised = noise
-        for level in range(len(self.levels) - 1, -1, -1):
-            signal, noise_share = self.levels[level]
-            clean = self._denoised(seen, noised, level)
-            if level == 0:
-                return clean
-            left = (noised - signal * clean) / noise_share
-            signal, noise_share = self.levels[level - 1]
-            noised = signal * clean + noise_share * left
-        raise AssertionError("there is a level")
+        for level in reversed(range(len(self.levels))):
+            signal, share = self.levels[level]
+            clean = self._denoised(seen, noised, self.levels[level])
+            noise_left = (noised - signal * clean) / share
+            signal, share = self.levels[level - 1] if level else (1.0, 0.0)
+            noised = signal * clean + share * noise_left
+        return noised
 
     def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the file holds; see :class:`~gems_gym.policies.saved.SavedPolicy`."""
@@ -112,12 +110,12 @@ class DecisionDiffuserPolicy(DrawingPolicy):
         return cls(networks, tensors["scaling"], tensors["levels"], asked=asked, guidance=guidance)
 
     def _denoised(
-        self, seen: NDArray[np.float32], noised: NDArray[np.float32], level: int
+        self, seen: NDArray[np.float32], noised: NDArray[np.float32], level: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """The clean beliefs, by classifier-free guidance."""
 
         def found(known: float) -> NDArray[np.float32]:
-            told = np.array([*self.levels[level], known * self.asked, known], np.float32)
+            told = np.array([*level, known * self.asked, known], np.float32)
             rows = [seen, noised, np.broadcast_to(told, (len(seen), LEVEL_SIZE))]
             return self.denoiser(np.concatenate(rows, axis=1))
 

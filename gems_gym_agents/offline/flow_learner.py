@@ -125,7 +125,9 @@ class FlowQImpl(DDPGBaseImpl):  # type: ignore[misc]
 
     def inner_update(self, batch: TorchMiniBatch, grad_step: int) -> dict[str, float]:
         """Critics, flow, policy, and the target critics."""
-        losses = self.update_critic(batch) | self.update_flow(batch) | self.update_actor(batch)
+        losses: dict[str, float] = {
+            **self.update_critic(batch), **self.update_flow(batch), **self.update_actor(batch)
+        }  # fmt: skip
         self.update_critic_target()
         return losses
 

@@ -23,12 +23,14 @@ class FlowQOptions(ValueOptions):
 
     Attributes:
         layer_norm: Puts a layer normalisation behind each hidden layer of the critics; policy and flow have none.
+        actor_learning_rate: Of Adam, > 0, for the policy and the flow.
         alpha: Weight of the mean squared distance to what the flow does, against the Q-function, normalised by the mean
-            |Q| of the batch, > 0: a larger one imitates more, other than TD3+BC's.
+            |Q| of the batch, > 0: a larger one imitates more, unlike TD3+BC's.
         flow_steps: Steps in which the flow is followed from noise to an action, ≥ 1.
     """
 
     layer_norm: bool = True
+    actor_learning_rate: Positive = 3e-4
     alpha: Positive = 3.0
     flow_steps: Count = 10
 
@@ -39,8 +41,8 @@ class FlowQAgent(ValueAgent):
     A network learns the velocity with which noise flows to recorded latents (flow matching), so that behaviour of any
     shape can be imitated; to follow it takes ``flow_steps`` steps. The policy makes a latent of the same noise at once:
     it minimises alpha · (distance to where the flow ends)² − Q / mean |Q|. The target is the mean of two critics, and
-    nothing is differentiated through the flow. The paper leaves Q as it is on most of its tasks; normalised, alpha
-    means the same whatever rewards are.
+    nothing is differentiated through the flow. The paper's loss, as we read it, has Q as it is; normalised, alpha means
+    the same whatever rewards are.
 
     The policy draws: each user's noise comes from the user's seed. Options: :class:`FlowQOptions`.
     """

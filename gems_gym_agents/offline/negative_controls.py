@@ -8,22 +8,57 @@ They stand in tables to show what the other agents are for. A training that runs
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from gems_gym.common.checks import Discount, Positive
+from gems_gym.common.checks import Discount, NonNegative, Positive
 from gems_gym_agents.offline.agent import OfflineAgent, ValueAgent
 from gems_gym_agents.offline.imitation import BCOptions
 from gems_gym_agents.offline.options import ValueOptions
 
+if TYPE_CHECKING:
+    from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 
-class OfflineTD3Agent(ValueAgent):
-    """Negative control: TD3 (Fujimoto et al. 2018, arXiv 1802.09477) on a dataset, expected to fail.
 
-    TD3+BC without the term that imitates. Options: :class:`~gems_gym_agents.offline.options.ValueOptions`.
+@dataclass(frozen=True, kw_only=True)
+class ControlOptions(ValueOptions):
+    """Options of TD3 and SAC on a dataset.
+
+    Attributes:
+        bc_weight: Weight of the mean squared distance between the policy's mean and the recorded latent, in the actor's
+            loss, beside −Q in scaled rewards, ≥ 0: a larger one imitates more. With one above 0 the agent is no
+            negative control any more; TD3 is then TD3+BC without its normalisation of Q.
     """
 
-    options_class = ValueOptions
+    bc_weight: NonNegative = 0.0
+
+
+class ControlAgent(ValueAgent):
+    """One that imitates if asked to."""
+
+    options: ControlOptions
+
+    def prepare(self, algorithm: Any, buffer: SessionReplayBuffer) -> None:
+        """Adds the behaviour term to the actor's loss."""
+        impl, weight = algorithm.impl, self.options.bc_weight
+        without = impl.compute_actor_loss
+
+        def with_imitation(batch: Any, action: Any) -> Any:
+            loss = without(batch, action)
+            distance = (action.squashed_mu - batch.actions).square().mean()
+            return replace(loss, actor_loss=loss.actor_loss + weight * distance)
+
+        if weight > 0:
+            impl.compute_actor_loss = with_imitation
+
+
+class OfflineTD3Agent(ControlAgent):
+    """Negative control: TD3 (Fujimoto et al. 2018, arXiv 1802.09477) on a dataset, expected to fail.
+
+    TD3+BC without the term that imitates, unless ``bc_weight`` is above 0. Options: :class:`ControlOptions`.
+    """
+
+    options_class = ControlOptions
 
     def config(self, d3rlpy: Any) -> Any:
         """Makes d3rlpy's configuration."""
@@ -31,7 +66,7 @@ class OfflineTD3Agent(ValueAgent):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfflineSACOptions(ValueOptions):
+class OfflineSACOptions(ControlOptions):
     """Options of SAC on a dataset.
 
     Attributes:
@@ -41,10 +76,11 @@ class OfflineSACOptions(ValueOptions):
     initial_temperature: Positive = 0.05
 
 
-class OfflineSACAgent(ValueAgent):
+class OfflineSACAgent(ControlAgent):
     """Negative control: SAC (Haarnoja et al. 2018, arXiv 1812.05905) on a dataset, expected to fail.
 
-    CQL without the conservative loss, SAC-N with two critics. Options: :class:`OfflineSACOptions`.
+    CQL without the conservative loss, SAC-N with two critics; ``bc_weight`` above 0 holds it near the data. Options:
+    :class:`OfflineSACOptions`.
     """
 
     options_class = OfflineSACOptions

@@ -44,6 +44,7 @@ class SessionWindows:
 
     def __init__(self, sessions: EpisodeBatch, horizon: int) -> None:
         self._sessions, self._horizon = sessions, horizon
+        self._beliefs: NDArray[np.float32] = np.asarray(sessions.observations, np.float32)
         self._where = np.nonzero(sessions.filled)
         session, start = self._where
         lengths = sessions.lengths[session]
@@ -55,7 +56,7 @@ class SessionWindows:
     def standardised(self, earned: NDArray[np.float64] | float) -> NDArray[np.float32]:
         """What is earned, with mean 0 and standard deviation 1 over all pieces."""
         deviation = max(float(self.earned.std()), 1e-6)  # pieces may all earn the same
-        return np.float32((earned - self.earned.mean()) / deviation)
+        return np.asarray((earned - self.earned.mean()) / deviation, np.float32)
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Windows:
         """Draws pieces uniformly, with replacement."""
@@ -64,7 +65,7 @@ class SessionWindows:
         rows = start[:, None] + np.arange(self._horizon)
         ends = self._sessions.lengths[session, None]
         return Windows(
-            self._sessions.observations[session[:, None], np.minimum(rows, ends)],
+            self._beliefs[session[:, None], np.minimum(rows, ends)],
             rows <= ends,
             self._sessions.actions[session, start],
             self.standardised(self.earned[drawn]),

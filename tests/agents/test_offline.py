@@ -24,6 +24,7 @@ from gems_gym_agents.offline import (
     BEARAgent,
     CQLAgent,
     CRRAgent,
+    FlowQAgent,
     IQLAgent,
     PLASAgent,
     PRDCAgent,
@@ -333,6 +334,22 @@ def test_options_reach_d3rlpy() -> None:
     assert IQLAgent(expectile=0.9).config(d3rlpy).expectile == 0.9
     assert AWACAgent(temperature=0.5).config(d3rlpy).lam == 0.5
     assert BCAgent(learning_rate=0.1).config(d3rlpy).learning_rate == 0.1
+
+
+@pytest.mark.parametrize("name", [name for name in AGENTS if name not in WITHOUT_Q])
+def test_options_of_all_agents_with_values_reach_d3rlpy(name: str) -> None:
+    config = AGENTS[name](gamma=0.3, reward_scaler="return", reward_scale=2.0, grad_clip=0.5).config(d3rlpy)
+    assert config.gamma == 0.3
+    assert isinstance(config.reward_scaler, d3rlpy.preprocessing.ReturnBasedRewardScaler)
+    assert config.reward_scaler.multiplier == 2.0
+    assert config.actor_optim_factory.clip_grad_norm == config.critic_optim_factory.clip_grad_norm == 0.5
+
+
+@pytest.mark.parametrize("option", [{"gamma": 0.2}, {"grad_clip": 1e-3}, {"reward_scaler": "minmax"}])
+def test_options_change_what_is_learned(dataset, option: dict) -> None:
+    plain, changed = (fitted(dataset, FlowQAgent, **options).history[-1] for options in ({}, option))
+    assert plain["critic_loss"] != changed["critic_loss"]
+    assert math.isclose(plain["q_abs_max"], changed["q_abs_max"], rel_tol=1e-3) is False
 
 
 def test_options_of_the_other_agents_reach_d3rlpy() -> None:

@@ -18,6 +18,8 @@ from gems_gym_agents.offline import (
     FlowQAgent,
     IQLAgent,
     OfflineReinforceAgent,
+    OfflineSACAgent,
+    OfflineTD3Agent,
     PLASAgent,
     PRDCAgent,
 )
@@ -77,6 +79,16 @@ def test_the_decision_transformer_does_what_earns_the_return_that_is_asked_for(d
     assert first_number(agent.policy) < -0.3
 
 
+@pytest.mark.parametrize("kind", [OfflineTD3Agent, OfflineSACAgent])
+def test_a_behaviour_term_holds_td3_and_sac_near_the_data(dataset: Any, kind: type[OfflineAgent]) -> None:
+    rates = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3}
+    without, with_it = (
+        first_number(fitted(dataset, kind, 200, bc_weight=weight, **rates).policy) for weight in (0.0, 100.0)
+    )
+    assert without > 0.5  # further than anything recorded
+    assert abs(with_it) < 0.15  # the mean of what was done
+
+
 @pytest.mark.parametrize("scaler", ["standard", "minmax"])
 @pytest.mark.parametrize(
     "kind",
@@ -86,7 +98,7 @@ def test_scaled_observations(dataset: Any, kind: type[OfflineAgent], scaler: str
     """Exporting compares with d3rlpy, which scales; whoever acts does not."""
     options = warmed_up(kind, 2)
     scaled = fitted(dataset, kind, 4, observation_scaler=scaler, **options)
-    plain = fitted(dataset, kind, 4, **options)
+    plain = fitted(dataset, kind, 4, observation_scaler=None, **options)
     actions = act_once(scaled.policy, BELIEFS)
     assert (actions != act_once(plain.policy, BELIEFS)).any()
     scaled.save(tmp_path)
