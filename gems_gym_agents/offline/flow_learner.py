@@ -33,12 +33,12 @@ class FlowQConfig(DDPGConfig):  # type: ignore[misc]  # the library has no types
 
 
 class WithNoise(nn.Module):
-    """A network of observations and of as many other numbers as an action has, or a few more.
+    """A network of an observation and of noise; the flow is told how far the noise has come, too.
 
     Args:
         encoder_factory: d3rlpy's, of the hidden layers.
         observation_shape: Shape of an observation.
-        inputs: How many other numbers there are.
+        inputs: Numbers beside the observation.
         outputs: Numbers that come out.
     """
 
