@@ -70,7 +70,9 @@ def section(study: str, docs: Path) -> str:
     kept = docs / f"comparison_{study}.json"
     if not kept.is_file():
         return f"Not run yet: `gems-gym compare {study}`."
-    return markdown_section(read_json(kept), picture(study), picture(study, "_trade_off"))
+    results = read_json(kept)
+    results["summary"] = summarise(results)  # files of earlier versions have none
+    return markdown_section(results, picture(study), picture(study, "_trade_off"))
 
 
 def picture(study: str, of: str = "") -> str:
