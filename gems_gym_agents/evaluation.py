@@ -42,7 +42,7 @@ class Evaluation:
         lengths: Steps of every user's session, int64 ``(num_users,)``.
         catalogue_coverage: Share of the catalogue's items that some user is shown at some step, in [0, 1]. It grows
             with the number of users. The slates that sessions open with do not count here and below: no policy chose
-            them.
+            them. All three are None in an environment that is no world of slates.
         intra_slate_diversity: Mean over slates of the mean distance between two items of the slate, in [0, 2]: 1 minus
             the cosine of the angle between the catalogue's own embeddings (intra-list diversity, with cosine distance).
             0 where all items are alike, or slates have one item.
@@ -55,9 +55,9 @@ class Evaluation:
     returns: NDArray[np.float64]  # (num_users,)
     clicks_per_step: NDArray[np.float64]  # (steps of the longest session,)
     lengths: NDArray[np.int64]  # (num_users,)
-    catalogue_coverage: float
-    intra_slate_diversity: float
-    bored_steps: float
+    catalogue_coverage: float | None
+    intra_slate_diversity: float | None
+    bored_steps: float | None
     seconds: float
 
     @property
@@ -80,7 +80,7 @@ class Evaluation:
         """Mean clicks a session of the tenth of the users, rounded up, who click least."""
         return float(np.sort(self.returns)[: -(-len(self.returns) // 10)].mean())
 
-    def beyond_clicks(self) -> dict[str, float]:
+    def beyond_clicks(self) -> dict[str, float | None]:
         """The measures of :data:`BEYOND_CLICKS`, by name."""
         return {name: getattr(self, name) for name in BEYOND_CLICKS}
 
@@ -143,7 +143,8 @@ def evaluate(
     start = time.perf_counter()
     rewards_by_user: list[NDArray[np.float64]] = []  # (batch, steps of its longest session) each
     lengths_by_user: list[NDArray[np.int64]] = []  # (batch,) each
-    shown = _ShownItems(env.unwrapped.catalog)  # type: ignore[attr-defined]
+    catalog = getattr(env.unwrapped, "catalog", None)
+    shown = None if catalog is None else _ShownItems(catalog)
     with track(f"evaluating {name}", len(user_seeds), progress) as advance:
         for seeds, count in user_batches(user_seeds, env.num_envs):
             rewards, lengths = [], np.zeros(count, np.int64)
@@ -151,7 +152,8 @@ def evaluate(
                 if moment.rewards is not None:
                     rewards.append(moment.rewards[:count])
                     lengths += moment.playing[:count]
-                    shown.add(moment, count)
+                    if shown is not None:
+                        shown.add(moment, count)
             rewards_by_user.append(np.stack(rewards, axis=1).astype(np.float64))
             lengths_by_user.append(lengths)
             advance(count)
@@ -164,13 +166,15 @@ def evaluate(
         returns=np.concatenate([clicks.sum(axis=1) for clicks in rewards_by_user]),
         clicks_per_step=total / len(user_seeds),
         lengths=np.concatenate(lengths_by_user),
-        **shown.measures(),
+        **(dict.fromkeys(_ShownItems.names) if shown is None else shown.measures()),
         seconds=time.perf_counter() - start,
     )
 
 
 class _ShownItems:
     """Gathers what :class:`Evaluation` says of slates, by sums: memory does not grow."""
+
+    names = ("catalogue_coverage", "intra_slate_diversity", "bored_steps")
 
     def __init__(self, catalog: Catalog) -> None:
         lengths = np.linalg.norm(catalog.item_embeddings, axis=1)
@@ -188,11 +192,8 @@ class _ShownItems:
     def measures(self) -> dict[str, float]:
         """The measures so far, of at least one step."""
         slates, bored, distances = self._sums.tolist()
-        return {
-            "catalogue_coverage": float(self._shown.mean()),
-            "intra_slate_diversity": distances / slates,
-            "bored_steps": bored / slates,
-        }
+        found = (float(self._shown.mean()), distances / slates, bored / slates)
+        return dict(zip(self.names, found, strict=True))
 
 
 @compiled

@@ -147,6 +147,6 @@ def _tests(runs: _Runs) -> _Runs:
 
 
 def _mean_over_worlds(tests: _Runs, measure: str) -> float | None:
-    if not all(measure in one for of_world in tests for one in of_world):
+    if any(one.get(measure) is None for of_world in tests for one in of_world):
         return None
     return float(np.mean([np.mean([one[measure] for one in of_world]) for of_world in tests]))

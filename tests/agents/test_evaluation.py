@@ -1,7 +1,9 @@
 import itertools
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 from scipy import stats
 
 from gems_gym.envs import SlateVectorEnv
@@ -75,6 +77,15 @@ def test_slates_of_one_item_and_of_opposite_items(slate, coverage):
     assert found.intra_slate_diversity == pytest.approx(
         (2 * 2 + 3) / 6 if len(set(slate)) > 1 else 0, abs=1e-6
     )
+
+
+def test_other_environments_have_no_slates_to_measure():
+    env = gymnasium.make_vec(
+        "Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED}
+    )
+    found = evaluate(MemorylessPolicy(lambda _: np.zeros((2, 1), np.float32)), env, [0, 1, 2])
+    assert found.mean_return < 0 and found.lower_decile == found.returns.min()
+    assert found.catalogue_coverage is found.intra_slate_diversity is found.bored_steps is None
 
 
 def test_the_lower_decile_is_the_mean_of_the_tenth_that_clicks_least():
