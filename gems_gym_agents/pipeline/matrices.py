@@ -14,11 +14,14 @@ from gems_gym_agents.pipeline.study import (
     World,
 )
 
-STEPS = 100_000
-"""Interactions of each agent that learns from users: half as many as in the other studies."""
+STEPS = 80_000
+"""Interactions of each agent that learns from users."""
 
-UPDATES = 5_000
-"""Gradient updates of each agent that learns from a dataset."""
+UPDATES = 3_000
+"""Gradient updates of each agent that learns from a dataset. With these numbers a matrix takes a night on two cores;
+docs/comparison.md has the sums."""
+
+_VALIDATED = {"validate_every": 20_000}
 
 _BELIEF = PartRecipe(name="belief_unprivileged", kind="belief/gru", preset="unprivileged")
 
@@ -60,6 +63,7 @@ MATRICES = (
                     agent=agent,
                     ranker=ranker,
                     belief=_BELIEF,
+                    options=_VALIDATED,
                     steps=STEPS,
                 )
                 for agent in LATENT_AGENTS
@@ -71,6 +75,7 @@ MATRICES = (
                     description=f"the agent `{agent}`, which shows slates itself",
                     agent=agent,
                     belief=_BELIEF,
+                    options=_VALIDATED,
                     steps=STEPS,
                 )
                 for agent in SLATE_AGENTS
