@@ -1,7 +1,7 @@
 """Makes docs/comparison.md from results: ``python docs/generate_comparison.py [FOLDER …] [--check]``.
 
 A FOLDER is that of a study, as ``gems-gym compare STUDY`` leaves it: its results are kept as ``comparison_STUDY.json``,
-and its learning curves are drawn. The parts of the page between ``<!-- generated: STUDY -->`` and ``<!-- end -->`` are
+and its pictures are drawn. The parts of the page between ``<!-- generated: STUDY -->`` and ``<!-- end -->`` are
 rewritten from these files; the rest is written by hand.
 """
 
@@ -12,9 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from gems_gym.common.files import read_json, write_json
-from gems_gym_agents.pipeline.pictures import draw_curves
+from gems_gym_agents.pipeline.pictures import draw_curves, draw_trade_off
 from gems_gym_agents.pipeline.results import RESULTS_FILE
 from gems_gym_agents.pipeline.studies import STUDIES
+from gems_gym_agents.pipeline.summary import has_trade_off, summarise
 from gems_gym_agents.pipeline.tables import markdown_section
 from generated_pages import fill_parts, rewrite_page
 
@@ -52,8 +53,11 @@ def keep(folder: Path, docs: Path) -> None:
         before = read_json(path)
         if others := [run for run in before["runs"] if run["variant"] in known - measured]:
             results["command"], results["runs"] = before["command"], others + results["runs"]
+    results["summary"] = summarise(results)
     write_json(path, results)
     draw_curves(results, docs / picture(results["study"]))
+    if has_trade_off(results):
+        draw_trade_off(results, docs / picture(results["study"], "_trade_off"))
 
 
 def filled(text: str, docs: Path) -> str:
@@ -66,12 +70,14 @@ def section(study: str, docs: Path) -> str:
     kept = docs / f"comparison_{study}.json"
     if not kept.is_file():
         return f"Not run yet: `gems-gym compare {study}`."
-    return markdown_section(read_json(kept), picture(study))
+    results = read_json(kept)
+    results["summary"] = summarise(results)  # files of earlier versions have none
+    return markdown_section(results, picture(study), picture(study, "_trade_off"))
 
 
-def picture(study: str) -> str:
-    """Where a study's learning curves are, relative to the documentation."""
-    return f"images/comparison_{study}.png"
+def picture(study: str, of: str = "") -> str:
+    """Where a study's learning curves, or another picture of it, are, relative to the documentation."""
+    return f"images/comparison_{study}{of}.png"
 
 
 if __name__ == "__main__":

@@ -33,9 +33,7 @@ def compare(
     ] = None,
     datasets: Annotated[
         str,
-        typer.Option(
-            help="With the study 'offline': ids of its datasets; {preset} and {level} are filled in."
-        ),
+        typer.Option(help="Of studies of datasets: their ids; {preset} and {level} are filled in."),
     ] = DATASETS,
     worlds: Annotated[
         str | None, typer.Option(help="Run these worlds only, such as focused_mix,focused_divpen.")
@@ -46,6 +44,12 @@ def compare(
     seeds: Annotated[
         str | None, typer.Option(help="Run these seeds, which need not be the study's, such as 0,1.")
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="A trial: two worlds, two seeds, a fifth of the steps and users; in STUDY_quick."
+        ),
+    ] = False,
     jobs: Annotated[Threads, typer.Option(help="Runs at the same time, one thread each.")] = 1,
     executor: ExecutorName = "local",
     ray_address: RayAddress = None,
@@ -64,11 +68,14 @@ def compare(
     r"""Run a study, worlds × variants × seeds, and compare it with trivial policies and published numbers.
 
     Finished runs are not repeated: if interrupted, rerun the same command to resume. The folder gets results.json,
-    table.md and curves.png of all its finished runs. Exit code 1 if a run failed.
+    table.md, curves.png and trade_off.png of all its finished runs. Exit code 1 if a run failed.
+
+    The largest studies, matrix (agents × rankers × worlds) and matrix_offline (agents × datasets of four levels ×
+    worlds), take a night each with --jobs 2 on two cores; with --quick about 20 minutes.
 
     Examples:
         gems-gym compare own --worlds focused_mix --seeds 0,1 --jobs 2
-        gems-gym compare published --catalogue items.npy
+        gems-gym compare matrix --quick --jobs 2
         gems-gym compare study.toml --executor ray --ray-address auto --jobs 64 \
             --out /shared/study
     """
@@ -80,8 +87,10 @@ def compare(
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")
     from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study
+    from gems_gym_agents.pipeline.study import shortened
 
     chosen = STUDIES[study] if study in STUDIES else read_study(Path(study))
+    chosen = shortened(chosen) if quick else chosen
     out = out or Path("runs/compare") / chosen.name
     check_out_folder(out)
     complete = on_this_machine(chosen, catalogue, datasets)
@@ -91,7 +100,7 @@ def compare(
     given = {"catalogue": catalogue and catalogue.name, "datasets": datasets}
     options = [
         f"--{name} {shlex.quote(value)}" for name, value in given.items() if value and value != DATASETS
-    ]
+    ] + ["--quick"] * quick
     with locked_folder(out, f"--out {out}"):
         failures = run_study(selection.of(complete), out, jobs, rerun_stale=rerun_stale, executor=do_jobs)
         results = write_results(complete, out, " ".join(["gems-gym compare", study, *options]))
@@ -103,16 +112,21 @@ def compare(
 
 
 def write_results(study: Any, out: Path, command: str) -> dict[str, Any]:
-    """Write results.json, table.md and curves.png of what is finished in a study's folder; returns the results."""
-    from gems_gym_agents.pipeline.pictures import draw_curves
+    """Write results.json, table.md and the pictures of what is finished in a study's folder; returns the results."""
+    from gems_gym_agents.pipeline.pictures import draw_curves, draw_trade_off
     from gems_gym_agents.pipeline.results import RESULTS_FILE, collect_results
+    from gems_gym_agents.pipeline.summary import has_trade_off, summarise
     from gems_gym_agents.pipeline.tables import markdown_section
 
     results = collect_results(study, out, command)
+    results["summary"] = summarise(results)
     write_json(out / RESULTS_FILE, results)
     draw_curves(results, out / "curves.png")
+    if has_trade_off(results):
+        draw_trade_off(results, out / "trade_off.png")
     with whole_file(out / "table.md") as file:
-        file.write(f"## {results['title']}\n\n{markdown_section(results, 'curves.png')}\n".encode())
+        section = markdown_section(results, "curves.png", "trade_off.png")
+        file.write(f"## {results['title']}\n\n{section}\n".encode())
     return results
 
 
@@ -124,6 +138,6 @@ def _shown(results: dict[str, Any], failures: dict[str, str], out: Path) -> tupl
     from gems_gym_agents.pipeline.tables import terminal_tables
 
     rows: Sequence[Any] = offline_rows_of(results) if is_offline(results) else rows_of(results)
-    named = {key: results[key] for key in ("study", "command", "gems_gym", "test_users")}
+    named = {key: results[key] for key in ("study", "command", "gems_gym", "test_users", "summary")}
     shown = {**named, "rows": [asdict(row) for row in rows], "failures": failures, "directory": str(out)}
     return shown, terminal_tables(results)

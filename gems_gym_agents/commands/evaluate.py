@@ -113,6 +113,7 @@ class _Scored:
             "mean_return": evaluated.mean_return,
             "ci95": evaluated.ci95,
             "mean_length": evaluated.mean_length,
+            **evaluated.beyond_clicks(),
             "normalized_score": references.normalized_score(evaluated.mean_return),
             "random_return": references.random,
             "boredom_aware_oracle_return": references.boredom_aware_oracle,

@@ -1,8 +1,8 @@
-"""Pictures: a study's learning curves, a panel for each world, and clicks at every step of the session."""
+"""Pictures: a study's learning curves, its scores against diversity, and clicks at every step of the session."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,44 @@ def _draw_q(panel: Any, results: dict[str, Any], world: str) -> None:
     panel.axhline(1.0, color="0.4", linestyle=":", label="bound of |Q|")
     panel.set(title=world, xlabel="thousand updates", ylabel="max |Q| / bound", ylim=(0, None))
     panel.grid(alpha=0.3)
+
+
+def draw_trade_off(results: Mapping[str, Any], path: Path) -> None:
+    """Draw scores against the diversity of slates: a point a variant with its interval, a cross a reference.
+
+    Args:
+        results: With the ``summary`` of :func:`gems_gym_agents.pipeline.summary.summarise`; a panel a group of worlds.
+        path: The .png, .pdf or .svg file to write.
+
+    Raises:
+        ImportError: Matplotlib is not installed; the message names the extra.
+    """
+    summaries = results["summary"]
+    figure = new_figure(9, 6 * len(summaries))
+    for panel, summary in zip(figure.subplots(len(summaries), squeeze=False).flat, summaries, strict=True):
+        for kind, marker, colour in (("references", "x", "0.4"), ("variants", "o", "C0")):
+            for one in summary[kind]:
+                _draw_policy(panel, one, marker, colour)
+        panel.set(
+            title=summary["group"],
+            xlabel="diversity of slates",
+            ylabel="normalised score, interquartile mean",
+        )
+        panel.grid(alpha=0.3)
+    save_figure(figure, path, dpi=100)
+
+
+def _draw_policy(panel: Any, policy: Mapping[str, Any], marker: str, colour: str) -> None:
+    """A policy's point, its name and its interval, if its diversity is known."""
+    if (diversity := policy["intra_slate_diversity"]) is None:
+        return
+    score, low, high = policy["iqm"].values()
+    panel.plot(diversity, score, marker, color=colour, markersize=5)
+    if low is not None:
+        panel.plot([diversity] * 2, [low, high], color=colour, alpha=0.5, linewidth=1)
+    panel.annotate(
+        policy["policy"], (diversity, score), (4, 2), textcoords="offset points", fontsize="x-small"
+    )
 
 
 def draw_clicks_per_step(evaluations: Sequence[Evaluation], title: str, path: Path) -> None:

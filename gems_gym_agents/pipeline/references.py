@@ -50,9 +50,9 @@ def measure_references(study: Study, world: World, out: Path) -> str:
     ``planner_true_users`` reads each user's vector as well. The last is no policy: ``upper_bound``, see
     :func:`upper_bound`.
 
-    The record's ``policies`` hold, by name, ``mean_return``, ``ci95`` (over users), ``worst`` (session),
+    The record's ``policies`` hold, by name, what :meth:`~gems_gym_agents.evaluation.Evaluation.describe` says,
     ``privileged``, and ``cpu_seconds`` and ``interactions`` of the search before the test, if there is one; of the best
-    constant slate also its ``slate``. The bound has no ``ci95`` and no ``worst``.
+    constant slate also its ``slate``. The bound has a ``mean_return`` only.
 
     Returns:
         A line for people.
@@ -96,9 +96,7 @@ def _measured(study: Study, world: World) -> dict[str, dict[str, Any]]:
     def play(name: str, policy: Policy, privileged: bool, cpu_seconds: float, interactions: int) -> None:
         found = evaluate(policy, env, users, name=name, progress=True)
         policies[name] = {
-            "mean_return": found.mean_return,
-            "ci95": found.ci95,
-            "worst": float(found.returns.min()),
+            **found.describe(),
             "privileged": privileged,
             "cpu_seconds": cpu_seconds,
             "interactions": interactions,

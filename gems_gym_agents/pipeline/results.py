@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from gems_gym.common.arrays import t_interval
 from gems_gym_agents.evaluation import References
 from gems_gym_agents.pipeline.references import REFERENCES, references_stage
 from gems_gym_agents.pipeline.running import finished_runs
-from gems_gym_agents.pipeline.study import OnlineVariant, PublishedReturn, Study, World
+from gems_gym_agents.pipeline.study import OnlineVariant, PublishedReturn, RecordedWorld, Study, World
 
 RESULTS_FILE = "results.json"
 
@@ -38,11 +38,7 @@ def collect_results(study: Study, out: Path, command: str) -> dict[str, Any]:
         ValueError: A finished run of other settings.
     """
     results = [result for _, result in finished_runs(study, out)]
-    references = {
-        world.name: references_stage(study, world, out).kept()
-        for world in study.worlds
-        if isinstance(world, World)
-    }
+    references = {world.name: _references(study, world, out, results) for world in study.worlds}
     return {
         "study": study.name,
         "title": study.title,
@@ -50,7 +46,10 @@ def collect_results(study: Study, out: Path, command: str) -> dict[str, Any]:
         "gems_gym": __version__,
         "test_users": study.test_users,
         "validation_users": study.validation_users,
-        "worlds": [{"name": world.name, "preset": world.preset} for world in study.worlds],
+        "worlds": [
+            {"name": world.name, "preset": world.preset, "level": getattr(world, "level", None)}
+            for world in study.worlds
+        ],
         "variants": [
             {
                 "name": variant.name,
@@ -61,12 +60,28 @@ def collect_results(study: Study, out: Path, command: str) -> dict[str, Any]:
             for variant in study.variants
         ],
         "published": [asdict(one) for one in study.published],
-        "references": {name: found["policies"] for name, found in references.items() if found is not None},
+        "references": {name: found for name, found in references.items() if found is not None},
         "runs": [{key: result[key] for key in _KEPT if key in result} for result in results],
     }
 
 
-def runs_in(results: dict[str, Any], world: str, variant: str) -> list[dict[str, Any]]:
+def _references(
+    study: Study, world: World | RecordedWorld, out: Path, runs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """What a world's policies stand beside, by name, if it is known."""
+    if isinstance(world, World):
+        measured = references_stage(study, world, out).kept()
+        return None if measured is None else dict(measured["policies"])
+    run = next((run for run in runs if run["world"] == world.name and run.get("references")), None)
+    if run is None:
+        return None
+    clicks = {**run["references"], "behaviour": run["behaviour"]["mean_return"]}
+    return {
+        name: {"mean_return": value, "privileged": name == REFERENCES[-1]} for name, value in clicks.items()
+    }
+
+
+def runs_in(results: Mapping[str, Any], world: str, variant: str) -> list[dict[str, Any]]:
     """The finished runs of a variant in a world, by seed."""
     runs = [run for run in results["runs"] if (run["world"], run["variant"]) == (world, variant)]
     return sorted(runs, key=lambda run: run["seed"])
@@ -179,7 +194,7 @@ def _reference_row(
         ci95=found.get("ci95", math.inf),
         worst=found.get("worst"),
         by_seed=(),
-        normalized_score=_normalized(found["mean_return"], references),
+        normalized_score=normalized(found["mean_return"], references),
         published=published_clicks(published, _PUBLISHED_AS.get(name), world["preset"]),
         interactions=found["interactions"],
         logged_interactions=0.0,
@@ -203,7 +218,7 @@ def _variant_row(
         ci95=t_interval(means),
         worst=_worst(runs),
         by_seed=tuple(means.tolist()),
-        normalized_score=_normalized(float(means.mean()), references) if references else None,
+        normalized_score=normalized(float(means.mean()), references) if references else None,
         published=published_clicks(published, variant["published_as"], world["preset"]),
         interactions=float(np.mean([run["interactions"] for run in runs])),
         logged_interactions=float(np.mean([run["logged_interactions"] for run in runs])),
@@ -259,6 +274,7 @@ def published_clicks(published: Sequence[PublishedReturn], policy: str | None, w
     return next((one.clicks for one in published if (one.policy, one.world) == (policy, world)), None)
 
 
-def _normalized(mean_return: float, references: dict[str, Any]) -> float:
+def normalized(mean_return: float, references: Mapping[str, Any]) -> float:
+    """A return as a normalised score, where a world's references are known."""
     low, high = (references[name]["mean_return"] for name in (REFERENCES[0], REFERENCES[-1]))
     return References(low, high).normalized_score(mean_return)

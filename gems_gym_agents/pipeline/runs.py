@@ -200,11 +200,11 @@ class OnlineRun(Run[World, OnlineVariant]):
     def train_and_test(self) -> dict[str, Any]:
         """Make the result.
 
-        It holds ``test`` (``mean_return``, ``ci95`` over users, ``worst`` session, ``users``), ``interactions``,
-        ``curve`` (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean
-        of late policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker
-        and training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and
-        ``logged_interactions`` that these two, or the agent itself, learned from.
+        It holds ``test`` (see :meth:`~gems_gym_agents.evaluation.Evaluation.describe`), ``interactions``, ``curve``
+        (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean of late
+        policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker and
+        training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and ``logged_interactions``
+        that these two, or the agent itself, learned from.
         """
         parts, variant = self.parts, self.variant
         made = {kind: part.make() for kind, part in parts.items()}
@@ -220,7 +220,7 @@ class OnlineRun(Run[World, OnlineVariant]):
         curve = [one for one in policies if one.get("mean_of", 1) == 1]
         means = [{key: one[key] for key in ("score", "mean_of")} for one in policies if one not in curve]
         return {
-            "test": _described(found),
+            "test": found.describe(),
             "interactions": getattr(agent, "interactions", variant.steps),
             "logged_interactions": getattr(agent, "logged_interactions", 0)
             + sum(one["logged_interactions"] for one in made.values()),
@@ -276,8 +276,8 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
 
         It holds ``test`` (of the policy with the best score on validation users: the peak) and ``final`` (of the last
         one), ``history`` (at every log: ``step``, ``score`` on validation users, ``q_abs_max``, ``q_bound``),
-        ``behaviour`` (mean return of the recorded sessions), ``difference_to_behaviour`` of peak and final, paired by
-        recorded user, and ``cpu_seconds``.
+        ``behaviour`` (mean return of the recorded sessions), ``references`` (mean returns that the dataset's normalised
+        score is between), ``difference_to_behaviour`` of peak and final, paired by recorded user, and ``cpu_seconds``.
         """
         world, dataset = self.dataset()
         agent, training = self.train(dataset, world, dataset=dataset.id)
@@ -292,10 +292,15 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
             paired[name] = {"mean": float(gained.mean()), "ci95": t_interval(gained)}
         behaviour = float(recorded.mean())
         return {
-            "test": _described(found["peak"]),
-            "final": _described(found["final"]),
+            "test": found["peak"].describe(),
+            "final": found["final"].describe(),
             "history": {key: [line.get(key) for line in agent.history] for key in _LOGGED},
             "behaviour": {"users": len(seeds), "mean_return": behaviour, "ci95": t_interval(recorded)},
+            "references": {
+                name: dataset.storage.metadata[key]
+                for name, key in (("random", "ref_min_score"), ("boredom_aware_oracle", "ref_max_score"))
+                if key in dataset.storage.metadata
+            },
             "difference_to_behaviour": paired,
             "cpu_seconds": {"training": training},
         }
@@ -323,13 +328,3 @@ def recorded_returns(dataset: Any, count: int) -> tuple[list[int], NDArray[np.fl
     seeds = [int(one["seed"]) for one in dataset.storage.get_episode_metadata(episodes)]
     returns = [float(episode.rewards.sum()) for episode in dataset.iterate_episodes(episodes)]
     return seeds, np.array(returns)
-
-
-def _described(found: Evaluation) -> dict[str, Any]:
-    """An evaluation in a few numbers."""
-    return {
-        "users": len(found.returns),
-        "mean_return": found.mean_return,
-        "ci95": found.ci95,
-        "worst": float(found.returns.min()),
-    }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gems_gym.registration import LATENT_PRESETS
+from gems_gym_agents.pipeline.matrices import MATRICES
 from gems_gym_agents.pipeline.study import (
     OfflineVariant,
     OnlineVariant,
@@ -227,14 +228,14 @@ _STUDIES = (
         seeds=(0, 1, 2),
     ),
 )
-STUDIES: Mapping[str, Study] = {study.name: study for study in _STUDIES}
+STUDIES: Mapping[str, Study] = {study.name: study for study in (*_STUDIES, *MATRICES)}
 """The studies by name."""
 
 
 def read_study(file: Path) -> Study:
     """A study from a TOML file, see :func:`~gems_gym_agents.pipeline.study.study_of_data`.
 
-    Our variants may be named in it.
+    Our variants may be named in it, but those of the matrices, which are made of names already.
 
     Raises:
         FileNotFoundError: No file.

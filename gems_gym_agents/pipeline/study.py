@@ -259,6 +259,31 @@ class Study:
                     raise ValueError(f"two recipes of the study {self.name!r} are called {recipe.name!r}")
 
 
+def shortened(study: Study) -> Study:
+    """The study as a trial of a few minutes, which shows that everything works; its numbers mean little.
+
+    It has the first two worlds and seeds, and a fifth of each variant's steps, of the users that score it, and of the
+    searches for references. Beliefs and rankers are those of the study.
+    """
+    variants: Any = tuple(replace(variant, steps=_fifth(variant.steps)) for variant in study.variants)
+    return replace(
+        study,
+        name=f"{study.name}_quick",
+        title=f"{study.title}: a trial",
+        worlds=study.worlds[:2],
+        variants=variants,
+        seeds=study.seeds[:2],
+        test_users=_fifth(study.test_users),
+        validation_users=_fifth(study.validation_users),
+        constant_slate_sessions=_fifth(study.constant_slate_sessions),
+        plan_steps=_fifth(study.plan_steps),
+    )
+
+
+def _fifth(count: int) -> int:
+    return max(1, count // 5)
+
+
 def as_data(study: Study) -> dict[str, Any]:
     """A study as JSON types, the inverse of :func:`study_of_data`."""
     data: dict[str, Any] = plain(asdict(study))

@@ -14,6 +14,14 @@ from rich.table import Table
 from gems_gym import plugins
 from gems_gym.commands.output import markdown_table
 from gems_gym_agents.pipeline.results import OfflineRow, Row, is_offline, offline_rows_of, rows_of
+from gems_gym_agents.pipeline.summary import has_trade_off
+from gems_gym_agents.pipeline.summary_tables import (
+    BEYOND_TEXT,
+    PRIVILEGED,
+    beyond_table,
+    score_table,
+    score_text,
+)
 
 _HEADER = [
     "policy",
@@ -29,8 +37,6 @@ _OFFLINE_HEADER = [
     "agent", "peak", "worst session", "final", "behaviour", "peak − behaviour", "max abs(Q) / bound",
     "CPU-minutes", "seed by seed",
 ]  # fmt: skip
-
-_PRIVILEGED = " (privileged)"
 
 
 @dataclass(frozen=True)
@@ -75,32 +81,62 @@ def world_tables(results: dict[str, Any]) -> list[WorldTable]:
 
 
 def terminal_tables(results: dict[str, Any]) -> RenderableType:
-    """The tables for a terminal: without the seeds one by one, which would not fit."""
-    tables = []
-    for one in world_tables(results):
-        title = f"{one.world}, {results['test_users']} test users"
-        table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
-        table.add_column(one.header[0], no_wrap=True)
-        for index, column in enumerate(one.header[1:-1], start=1):
-            # cells stay on a line, headers break between words
-            table.add_column(column, justify="right", min_width=max(len(row[index]) for row in one.rows))
-        for policy, *row in one.rows:
-            table.add_row(policy.replace(_PRIVILEGED, " *"), *row[:-1])
-        tables.append(table)
+    """The tables for a terminal: without the columns that would not fit."""
+    tables = [
+        _terminal_table(
+            f"{one.world}, {results['test_users']} test users",
+            one.header[:-1],
+            [row[:-1] for row in one.rows],
+        )
+        for one in world_tables(results)
+    ]
+    for summary in results.get("summary", ()):
+        group, (header, rows) = summary["group"], score_table(summary)
+        kept = [header.index(column) for column in ("policy", "IQM", "difference", "p")]
+        header, *rows = ([line[index] for index in kept] for line in (header, *rows))
+        title = f"{group}, normalised scores, difference to {summary['baseline']}"
+        tables.append(_terminal_table(title, header, rows))
+        header, rows = beyond_table(summary)
+        if rows:
+            tables.append(_terminal_table(f"{group}, beyond clicks", header, rows))
     if not tables:
         return f"{results['study']}: no run is finished yet"
     return Group(*tables, "* holds privileged information")
 
 
-def markdown_section(results: dict[str, Any], picture: str) -> str:
-    """The section of a page on a study: a table for each world, the picture, and what made them.
+def _terminal_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column(header[0], no_wrap=True)
+    for index, column in enumerate(header[1:], start=1):
+        # cells stay on a line, headers break between words
+        table.add_column(column, justify="right", min_width=max(len(row[index]) for row in rows))
+    for policy, *row in rows:
+        table.add_row(policy.replace(PRIVILEGED, " *"), *row)
+    return table
+
+
+def markdown_section(results: dict[str, Any], picture: str, trade_off: str) -> str:
+    """The section of a page on a study: tables over all worlds and of each world, pictures, and what made them.
 
     Args:
         results: See :func:`gems_gym_agents.pipeline.results.collect_results`.
-        picture: Address of the picture, relative to the page.
+        picture: Address of the learning curves, relative to the page.
+        trade_off: Address of the picture of scores against diversity, which is there if both are known.
     """
     made = _how(results)
     parts = [_descriptions(results)]
+    for summary in results.get("summary", ()):
+        header, rows = score_table(summary)
+        table = markdown_table(header, rows, numbers=True)
+        parts += [f"**{summary['group']}**", table, f"*{score_text(summary)} {made}*"]
+        header, rows = beyond_table(summary)
+        if rows:
+            parts += [markdown_table(header, rows, numbers=True), f"*{BEYOND_TEXT} {made}*"]
+    if has_trade_off(results):
+        parts += [
+            f"![Scores against diversity: {results['title']}]({trade_off})",
+            f"*{_TRADE_OFF_TEXT} {made}*",
+        ]
     for one in world_tables(results):
         parts += [f"**{one.world}**", markdown_table(one.header, one.rows, numbers=True), f"*{made}*"]
     parts += [f"![Learning curves: {results['title']}]({picture})", f"*{_picture_text(results)} {made}*"]
@@ -111,7 +147,7 @@ def markdown_section(results: dict[str, Any], picture: str) -> str:
 
 def _cells(row: Row) -> list[str]:
     return [
-        row.policy + (_PRIVILEGED if row.privileged else ""),
+        row.policy + (PRIVILEGED if row.privileged else ""),
         with_interval(row.mean_return, row.ci95),
         "" if row.normalized_score is None else f"{row.normalized_score:.1f}",
         _whole(row.worst),
@@ -186,6 +222,12 @@ def _picture_text(results: dict[str, Any]) -> str:
     )
     stars = " Stars: the policy whose weights are the mean of the late policies', one more to choose from."
     return text + stars * any(run.get("averaged") for run in results["runs"])
+
+
+_TRADE_OFF_TEXT = (
+    "Normalised score (IQM with its interval) against the diversity of slates, as in the tables above; crosses are "
+    "policies that need no training."
+)
 
 
 def _sources(published: list[dict[str, Any]]) -> str:

@@ -1,9 +1,14 @@
+import itertools
+
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 from scipy import stats
 
 from gems_gym.envs import SlateVectorEnv
-from gems_gym.policies import make_policy
+from gems_gym.policies import MemorylessPolicy, make_policy
+from gems_gym.rollouts import play_sessions
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import (
     References,
@@ -35,6 +40,61 @@ def test_results_do_not_depend_on_how_many_users_play_together(name, world):
     np.testing.assert_array_equal(together.returns, apart.returns)
     np.testing.assert_array_equal(together.lengths, apart.lengths)
     np.testing.assert_allclose(together.clicks_per_step, apart.clicks_per_step)
+    assert together.beyond_clicks() == pytest.approx(apart.beyond_clicks())
+
+
+def mean_distance(slate, embeddings):
+    """1 minus the cosine, over all pairs of different positions, the long way."""
+    unit = [embeddings[item] / np.linalg.norm(embeddings[item]) for item in slate]
+    return np.mean([1 - one @ other for one, other in itertools.combinations(unit, 2)])
+
+
+@pytest.mark.parametrize("world", [{}, {"leave_probability": 0.3, "leave_after": 2}])
+def test_what_is_shown_is_measured_beside_clicks(world):
+    env = SlateVectorEnv(7, episode_length=12, autoreset_mode="disabled", **world)
+    policy, users = make_policy("short_term_oracle", env), user_seeds("test", 3, 7)
+    moments = [moment for moment in play_sessions(env, policy, users) if moment.rewards is not None]
+    slates = np.concatenate([moment.infos["slate"][moment.playing] for moment in moments])
+    bored = np.concatenate([moment.infos["bored"][moment.playing] for moment in moments])
+    found = evaluate(policy, env, users)
+    assert found.catalogue_coverage == len(np.unique(slates)) / 1000
+    assert 0 < found.bored_steps == pytest.approx(bored.any(axis=1).mean())
+    expected = np.mean([mean_distance(slate, env.catalog.item_embeddings) for slate in slates])
+    assert found.intra_slate_diversity == pytest.approx(expected, rel=1e-5)
+    assert len(slates) == found.lengths.sum() and (len(slates) < 84) == bool(world)
+
+
+@pytest.mark.parametrize(("slate", "coverage"), [([5] * 4, 1 / 30), ([5], 1 / 30), ([0, 1, 2, 3], 4 / 30)])
+def test_slates_of_one_item_and_of_opposite_items(slate, coverage):
+    items = np.ones((30, 20))
+    items[1], items[2] = -1, 0  # opposite to the others, and without a direction
+    env = SlateVectorEnv(
+        3, item_embeddings=items, slate_size=len(slate), episode_length=4, autoreset_mode="disabled"
+    )
+    found = evaluate(MemorylessPolicy(lambda _: np.array([slate] * 3)), env, user_seeds("test", 0, 3))
+    assert found.catalogue_coverage == pytest.approx(coverage)
+    # of the pairs of [0, 1, 2, 3] two are opposite, three hold the item without a direction, and two items are alike
+    assert found.intra_slate_diversity == pytest.approx(
+        (2 * 2 + 3) / 6 if len(set(slate)) > 1 else 0, abs=1e-6
+    )
+
+
+def test_other_environments_have_no_slates_to_measure():
+    env = gymnasium.make_vec(
+        "Pendulum-v1", 2, vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED}
+    )
+    found = evaluate(MemorylessPolicy(lambda _: np.zeros((2, 1), np.float32)), env, [0, 1, 2])
+    assert found.mean_return < 0 and found.lower_decile == found.returns.min()
+    assert found.catalogue_coverage is found.intra_slate_diversity is found.bored_steps is None
+
+
+def test_the_lower_decile_is_the_mean_of_the_tenth_that_clicks_least():
+    evaluated = played("random", users=USERS[:21])
+    assert evaluated.lower_decile == np.mean(sorted(evaluated.returns)[:3])
+    described = evaluated.describe()
+    assert described["users"] == 21 and described["worst"] <= described["lower_decile"]
+    alone = played("random", num_envs=1, users=USERS[:1])
+    assert alone.lower_decile == alone.mean_return
 
 
 def test_clicks_per_step_add_up_to_the_return():

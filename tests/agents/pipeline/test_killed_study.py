@@ -151,7 +151,9 @@ def test_results_say_what_made_them(study):
     assert result["parts"]["belief"] == json.loads(belief.read_text())["files"]["belief.safetensors"]
     record = json.loads((study / RUN / "agent.json").read_text())
     assert len(record["code"]) == 12 and record["cpu"] == result["cpu"]
-    shown = markdown_section(collect_results(STUDY, study, "gems-gym compare own"), "picture.png")
+    shown = markdown_section(
+        collect_results(STUDY, study, "gems-gym compare own"), "picture.png", "other.png"
+    )
     assert f"code {result['code']} on {result['processor']} ({result['cpu']})." in shown
 
 
@@ -165,7 +167,7 @@ def test_results_of_other_code_are_marked_and_made_again_on_demand(study, capsys
     assert "code 0123456789ab on" in (study / "table.md").read_text()
     old = {key: value for key, value in results["runs"][0].items() if key not in ("code", "cpu", "processor")}
     assert "code and type of processor not recorded: 1 runs" in markdown_section(
-        {**results, "runs": [*results["runs"], old]}, "picture.png"
+        {**results, "runs": [*results["runs"], old]}, "picture.png", "other.png"
     )
     assert run_study(STUDY, study, rerun_stale=True) == {}
     assert result_in(study)["code"] == result["code"] and result_in(study)["test"] == result["test"]

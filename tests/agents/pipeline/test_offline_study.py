@@ -95,7 +95,7 @@ def test_the_behaviour_is_paired_by_recorded_user(played):
 
 
 def test_the_rows_and_their_table(played):
-    folder, study, _ = played
+    folder, study, dataset = played
     results = write_results(study, folder, "gems-gym compare offline")
     rows = {row.policy: row for row in offline_rows_of(results)}
     both = [result(played, "td3_plus_bc_brief", seed) for seed in (0, 1)]
@@ -108,6 +108,13 @@ def test_the_rows_and_their_table(played):
     largest = max(max(one["history"]["q_abs_max"]) / one["history"]["q_bound"][0] for one in both)
     assert row.q_share == pytest.approx(largest) and 0 < largest < 10
     assert rows["bc_brief"].q_share is None
+    (summary,) = results["summary"]
+    assert summary["group"] == "medium" and summary["baseline"] == "bc_brief"
+    scores = {one["policy"]: one["mean"]["value"] for one in (*summary["references"], *summary["variants"])}
+    assert list(scores) == ["random", "boredom_aware_oracle", "behaviour", "bc_brief", "td3_plus_bc_brief"]
+    low, high = (float(dataset.storage.metadata[f"ref_{end}_score"]) for end in ("min", "max"))
+    assert scores["td3_plus_bc_brief"] == pytest.approx(100 * (row.peak[0] - low) / (high - low))
+    assert (scores["random"], scores["boredom_aware_oracle"]) == (0, 100)
     (table,) = world_tables(results)
     assert len(table.rows) == 2 and all(len(line) == len(table.header) for line in table.rows)
     assert (folder / "curves.png").stat().st_size > 10_000

@@ -187,8 +187,27 @@ def test_tables_have_a_line_for_each_row(results):
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(terminal_tables(results))
     shown = console.export_text()
+    assert "all worlds, normalised scores, difference to gems" in shown and "lower decile" in shown
     assert "boredom_aware_oracle *" in shown and "constant_slate" in shown
     assert f"{table.rows[2][1]} " in shown, "a cell was broken over lines"
+
+
+def test_the_summary_says_what_clicks_are_got_with(study_folder, results):
+    folder, _, _ = study_folder
+    (summary,) = json.loads((folder / "results.json").read_text())["summary"]
+    assert [one["policy"] for one in summary["references"]] == REFERENCES
+    gems, ideal = summary["variants"]
+    assert gems["runs"] == ideal["runs"] == 2 and ideal["privileged"]
+    rows = {row.policy: row for row in rows_of(results)}
+    assert gems["mean"]["value"] == pytest.approx(rows["gems"].normalized_score)
+    tests = [run["test"] for run in results["runs"] if run["variant"] == "ideal"]
+    for measure in ("intra_slate_diversity", "catalogue_coverage", "bored_steps", "lower_decile"):
+        assert ideal[measure] == pytest.approx(np.mean([test[measure] for test in tests])) > 0
+        assert summary["references"][0][measure] > 0 and summary["references"][-1][measure] is None
+    assert ideal["against_baseline"]["p_value"] <= ideal["against_baseline"]["p_holm"]
+    assert (folder / "trade_off.png").stat().st_size > 5_000
+    table = (folder / "table.md").read_text()
+    assert "| ideal (privileged) | 2 |" in table and "(trade_off.png)" in table
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +234,8 @@ def test_the_page_is_made_from_the_results_alone(study_folder, results, generato
     assert "SAC+GeMS diffuse_topdown 12.5" in text
     # every table and every picture is followed by its command
     section = text.split("<!-- generated: own -->")[1].split("<!-- end -->")[0]
-    assert section.count("`gems-gym compare own`") == 2
+    assert section.count("`gems-gym compare own`") == 5
+    assert (tmp_path / "images/comparison_own_trade_off.png").is_file()
     assert generator.filled(text, tmp_path) == text
     assert "Not run yet: `gems-gym compare offline`" in generator.filled(text, tmp_path / "empty")
 

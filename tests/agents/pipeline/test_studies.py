@@ -12,6 +12,13 @@ from gems_gym.config import preset_config
 from gems_gym.pretraining.gems import GEMS_PRESETS
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym_agents.online.options import SACOptions
+from gems_gym_agents.pipeline.matrices import (
+    LATENT_AGENTS,
+    OFFLINE_AGENTS,
+    RANKERS,
+    SLATE_AGENTS,
+    STEPS,
+)
 from gems_gym_agents.pipeline.references import upper_bound
 from gems_gym_agents.pipeline.results import published_clicks
 from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study, runs_of
@@ -26,7 +33,7 @@ from gems_gym_agents.pipeline.studies import (
     STUDIES,
     read_study,
 )
-from gems_gym_agents.pipeline.study import PartRecipe, World, as_data, study_of_data
+from gems_gym_agents.pipeline.study import PartRecipe, World, as_data, shortened, study_of_data
 from gems_gym_agents.user_model.truth import other_forms
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
@@ -224,6 +231,34 @@ def test_the_variations_are_worlds_that_all_their_variants_and_references_can_be
         assert env.unwrapped.config == config != preset_config(world.preset)
         assert other_forms(config) == []
         assert upper_bound(config, catalog) > 0
+
+
+def test_the_matrix_is_every_agent_through_every_ranker(tmp_path):
+    study = STUDIES["matrix"]
+    through = {(one.agent, one.ranker.name) for one in study.variants if one.ranker is not None}
+    assert through == {(agent, ranker) for agent in LATENT_AGENTS for ranker in RANKERS}
+    assert {one.agent for one in study.variants if one.ranker is None} == set(SLATE_AGENTS)
+    assert study.variants[0].name == "sac_gems"  # which all others are compared with
+    runs = runs_of(study, tmp_path)
+    assert len(runs) == 6 * len(study.variants) * 5
+    for run in runs[: len(study.variants)]:
+        assert set(run.settings()) >= {"belief"}  # agents, rankers and beliefs fit together
+    offline = STUDIES["matrix_offline"]
+    assert {(world.preset, world.level) for world in offline.worlds} == {
+        (preset, level) for preset in LATENT_PRESETS for level in ("random", "medium", "expert", "mixed")
+    }
+    assert {one.agent for one in offline.variants} == set(OFFLINE_AGENTS)
+
+
+def test_a_quick_study_is_a_short_one_in_a_folder_of_its_own():
+    study = STUDIES["matrix"]
+    quick = shortened(study)
+    assert quick.name == "matrix_quick" and len(quick.worlds) == len(quick.seeds) == 2
+    assert [one.name for one in quick.variants] == [one.name for one in study.variants]
+    assert {one.steps for one in quick.variants} == {STEPS // 5} and quick.test_users == 100
+    assert shortened(dataclasses.replace(ONLINE, plan_steps=1)).plan_steps == 1
+    offline = shortened(STUDIES["matrix_offline"])
+    assert [world.level for world in offline.worlds] == ["random", "medium"]
 
 
 def test_a_world_has_the_dynamics_of_its_version():
