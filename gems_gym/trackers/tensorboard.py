@@ -9,7 +9,7 @@ from typing import Any
 from gems_gym.errors import require
 
 require("tensorboard")
-require("torch.utils.tensorboard")
+SummaryWriter = require("torch.utils.tensorboard").SummaryWriter
 
 
 class TensorBoard:
@@ -28,8 +28,7 @@ class TensorBoard:
         """Write what was measured."""
         if self._writer is None:
             # hides what an interrupted training wrote after its last save
-            writer = require("torch.utils.tensorboard").SummaryWriter
-            self._writer = writer(str(self._folder), purge_step=step)
+            self._writer = SummaryWriter(str(self._folder), purge_step=step)
         for key, value in values.items():
             self._writer.add_scalar(key if "/" in key else f"{self._name}/{key}", value, step)
         self._writer.flush()

@@ -68,7 +68,6 @@ def evaluate(
         gems-gym evaluate eps_greedy_oracle --env GemsSlate-diffuse_mix-v0 \
             --policy-option epsilon=0.1
         gems-gym evaluate expert-{preset} --env all --episodes 1000
-        gems-gym evaluate runs/sac --checkpoint 50000
         gems-gym evaluate runs/sac --beside random --video side.gif
     """
     users = user_seeds(cast(UserSplit, split), seed, episodes)
@@ -81,12 +80,12 @@ def evaluate(
     # all are opened first: a mistake in the last one is found before the first one is played
     opened = [_Scored.opened(in_world(policy, spec), spec, checkpoint, chosen, count) for spec in worlds]
 
-    def shown(name: str, mode: str, checkpoint: int | None = None, **options: Any) -> _Scored:
+    def shown(name: str, mode: str, checkpoint: int | None, options: dict[str, Any]) -> _Scored:
         return _Scored.opened(in_world(name, worlds[0]), worlds[0], checkpoint, options, 1, mode)
 
-    window = shown(policy, render, checkpoint, **chosen) if render else None
-    films = [shown(policy, "rgb_array", checkpoint, **chosen)] if video else []
-    films += [shown(other, "rgb_array") for other in beside or []]
+    window = shown(policy, render, checkpoint, chosen) if render else None
+    films = [shown(policy, "rgb_array", checkpoint, chosen)] if video else []
+    films += [shown(other, "rgb_array", None, {}) for other in beside or []]
     rows = [{**one.score(users), "split": split, "seed": seed, "episodes": episodes} for one in opened]
     if len(rows) == 1:
         readable = {name: value for name, value in rows[0].items() if value != {}}
@@ -161,8 +160,9 @@ class _Scored:
 
     def pictures(self, user: int) -> list[NDArray[np.uint8]]:
         """One user's session; none where a window shows it as it is played."""
-        moments = [self.acted_in.render() for _ in play_sessions(self.acted_in, self.policy, [user])]
-        self.acted_in.close()
+        env: Any = self.acted_in
+        moments = [env.render() for _ in play_sessions(env, self.policy, [user])]
+        env.close()
         return [frames[0] for frames in moments if frames is not None]
 
 
