@@ -34,7 +34,7 @@ def compare(
     datasets: Annotated[
         str,
         typer.Option(
-            help="With the study 'offline': ids of its datasets; {preset} and {level} are filled in."
+            help="With the studies 'offline' and 'q_values': ids of their datasets; {preset} and {level} are filled in."
         ),
     ] = DATASETS,
     worlds: Annotated[

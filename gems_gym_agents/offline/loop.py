@@ -21,7 +21,7 @@ from gems_gym.common.progress import track
 from gems_gym.trackers import trackers
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.offline.divergence import check_sane
+from gems_gym_agents.offline.divergence import check_finite, check_sane
 
 if TYPE_CHECKING:
     from gems_gym.policies.saved import LatentPolicy
@@ -143,7 +143,9 @@ class TrainingLoop:
         means = {name: float(np.mean(values)) for name, values in progress.losses.items()}
         line: dict[str, float] = {"step": progress.step, **means, **self._largest_q()}
         progress.losses.clear()
-        check_sane([*progress.history, line])
+        check_finite(line)  # JSON, and with it the history, can't hold NaN
+        progress.history.append(line)
+        check_sane(progress.history)
         progress.last = self._agent.export(self._algorithm, self._probe.observations)
         if self._evaluate is None:
             progress.best = progress.last
@@ -153,7 +155,6 @@ class TrainingLoop:
             if line["score"] > progress.best_record.get("best_score", -math.inf):
                 progress.best = progress.last
                 progress.best_record = {"best_step": progress.step, "best_score": line["score"]}
-        progress.history.append(line)
         return line
 
     def _largest_q(self) -> dict[str, float]:
