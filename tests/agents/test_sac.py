@@ -296,7 +296,7 @@ def test_files_and_checkpoints(tmp_path):
     assert curve[1]["file"] == "actor_160.safetensors"
     events = curves(tmp_path / "logs")
     assert events["validation/clicks_per_session"] == [(80, 2.0), (160, 3.0), (240, 1.0), (320, 1.5)]
-    assert "train/q_abs_max" in events
+    assert "rollout/ep_rew_mean" in events
     with (tmp_path / "logs/progress.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["rollout/ep_rew_mean"]) > 1
