@@ -20,7 +20,6 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "h5py": "data",
     "torch": "pretrain",
     "d3rlpy": "offline",
-    "tensorboardX": "offline",
     "stable_baselines3": "online",
     "sb3_contrib": "online",
     "tensorboard": "online",

@@ -47,3 +47,14 @@ def test_sac_by_stable_baselines3(monkeypatch, capsys):
     runpy.run_path(name, run_name="__main__")
     printed = capsys.readouterr().out
     assert [line.split(":")[0] for line in printed.splitlines()] == ["seed 0", "seed 1", "2 seeds"]
+
+
+@pytest.mark.slow
+def test_td3_plus_bc_swings_up_the_pendulum_from_an_experts_sessions_alone(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("stable_baselines3")
+    pytest.importorskip("d3rlpy")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))  # restored after the example has changed it
+    monkeypatch.setattr(sys, "argv", [name := str(EXAMPLES / "04_pendulum_offline.py")])
+    runpy.run_path(name, run_name="__main__")
+    returns = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert float(returns["TD3+BC"].split()[0]) >= -250

@@ -1,4 +1,4 @@
-"""Weights & Biases and SwanLab for real, offline: what they wrote is read back."""
+"""TensorBoard for real, Weights & Biases and SwanLab too, offline: what they wrote is read back."""
 
 import struct
 import time
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gems_gym.trackers import VARIABLE, choose_trackers, chosen_trackers, run_id, trackers
+from tests.event_files import curves
 
 
 def records(path: Path) -> Iterator[bytes]:
@@ -95,6 +96,30 @@ def test_a_resumed_training_goes_on_in_its_run(
     assert found == expected
 
 
+def test_tensorboard_goes_on_where_a_resumed_training_takes_up(tmp_path: Path) -> None:
+    choose_trackers(["tensorboard"])
+    with trackers("belief", tmp_path) as tracked:
+        tracked(10, {"loss": 0.5})
+        tracked(20, {"loss": 0.75})  # not saved
+    assert curves(tmp_path / "tensorboard") == {"belief/loss": [(10, 0.5), (20, 0.75)]}
+    with trackers("belief", tmp_path) as tracked:
+        tracked(20, {"loss": 0.25, "score/mean": 3.0})
+    assert curves(tmp_path / "tensorboard") == {
+        "belief/loss": [(10, 0.5), (20, 0.25)],
+        "score/mean": [(20, 3.0)],
+    }
+
+
+def test_a_training_that_starts_anew(tmp_path: Path) -> None:
+    choose_trackers(["tensorboard"])
+    earlier = run_id(tmp_path, "wandb")
+    for loss, step in ((0.5, 10), (1.0, 15)):
+        with trackers("belief", tmp_path, events="logs", anew=True) as tracked:
+            tracked(step, {"loss": loss})
+    assert curves(tmp_path / "logs") == {"belief/loss": [(15, 1.0)]}
+    assert run_id(tmp_path, "wandb") != earlier
+
+
 def test_ids_differ_by_folder_and_tracker(tmp_path: Path) -> None:
     ids = [run_id(tmp_path / folder, name) for folder in "ab" for name in ("one", "two")]
     assert len(set(ids)) == 4
@@ -113,3 +138,12 @@ def test_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tracked(1, {"loss": 1.0})
     choose_trackers([])
     assert chosen_trackers() == []
+
+
+@pytest.mark.parametrize("missing", [None, "tensorboard", "torch"])
+def test_without_a_choice_tensorboard_is_it_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, missing: str | None
+) -> None:
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.setattr("gems_gym.trackers.find_spec", lambda name: name != missing)
+    assert chosen_trackers() == ([] if missing else ["tensorboard"])

@@ -71,8 +71,8 @@ Trackers = Annotated[
     typer.Option(
         "--tracker",
         metavar="NAME",
-        help="Where learning curves go beside the files: wandb, swanlab or another that is installed; repeatable. "
-        "Settings are the tracker's own environment variables.",
+        help="Where learning curves go instead of TensorBoard's files: tensorboard, wandb, swanlab or another that is "
+        "installed; repeatable. Settings are the tracker's own environment variables.",
     ),
 ]
 
@@ -109,7 +109,7 @@ SaveEvery = Annotated[
 ]
 LogDir = Annotated[
     Path | None,
-    typer.Option(help="Folder for the losses: progress.csv, and TensorBoard's file if it is installed."),
+    typer.Option(help="Folder for the losses: progress.csv, and what trackers write."),
 ]
 Reproduce = Annotated[
     str | None,

@@ -53,6 +53,43 @@ def side_by_side(
     return np.concatenate(columns, axis=1)
 
 
+def check_video(path: Path, option: str = "--video") -> None:
+    """Check that a video can be written, before anything that takes long.
+
+    Args:
+        path: The video's file.
+        option: Where the user gave it, for the message.
+
+    Raises:
+        ValueError: Its suffix is neither .gif nor .mp4.
+        ImportError: Pillow or, for an .mp4, moviepy is not installed; the message names the extra.
+    """
+    if path.suffix.lower() not in (".gif", ".mp4"):
+        raise ValueError(f"{option} {path} must be a video, a file whose name ends in .gif or .mp4")
+    require("PIL.Image", "render")
+    if path.suffix.lower() == ".mp4":
+        require("moviepy", "render")
+
+
+def save_video(path: Path, sessions: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str]) -> None:
+    """Write a video of sessions side by side, as the suffix of the file says; the last picture of a shorter one stays.
+
+    Args:
+        path: The file, see :func:`check_video`; replaced if it is there.
+        sessions: Pictures of each, uint8 ``(height, width, 3)``, all of one size.
+        titles: One for each session.
+
+    Raises:
+        ValueError: As :func:`check_video`; no pictures, or pictures of several sizes.
+        ImportError: As :func:`check_video`.
+    """
+    check_video(path)
+    length = max((len(frames) for frames in sessions), default=0)
+    moments = ([frames[min(step, len(frames) - 1)] for frames in sessions] for step in range(length))
+    save = save_gif if path.suffix.lower() == ".gif" else save_mp4
+    save(path, [side_by_side(frames, titles) for frames in moments])
+
+
 def save_gif(
     path: str | os.PathLike[str],
     frames: Sequence[NDArray[np.uint8]],

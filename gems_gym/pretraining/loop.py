@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -100,9 +98,8 @@ def train(
     log_sha256 = "" if upkeep.unfinished is None else log.sha256()
     position = _resumed_position(trainee, log_sha256, upkeep.unfinished)
     validate_every = max(1, batches // VALIDATIONS)
-    curve = _LearningCurve(trainee.name, upkeep.log_dir, position.rows)
-    tracking = trackers(trainee.name, upkeep.log_dir)
-    with track(f"pretraining {trainee.name}", batches, progress) as advance, curve, tracking as tracked:
+    tracking = trackers(trainee.name, upkeep.log_dir, events=".", anew=position.batch == 0)
+    with track(f"pretraining {trainee.name}", batches, progress) as advance, tracking as tracked:
         advance(position.batch)
         while position.batch < batches:
             trainee.optimizer.param_groups[0]["lr"] = trainee.learning_rate(position.batch)
@@ -114,8 +111,11 @@ def train(
             position.batch += 1
             if position.batch % validate_every == 0 or position.batch == batches:
                 _validate(trainee, position, keep == "best")
-                curve.add(position.rows[-1])
-                tracked(position.batch, position.rows[-1])
+                if upkeep.log_dir is not None:
+                    _write_curve(upkeep.log_dir, position.rows)
+                tracked(
+                    position.batch, {key: value for key, value in position.rows[-1].items() if key != "batch"}
+                )
             if position.batch % upkeep.save_every == 0 or position.batch == batches:
                 _save(trainee, position, log_sha256, upkeep.unfinished)
             advance(1, f"loss {position.shown_loss:.4f}")
@@ -226,50 +226,13 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array).clone()
 
 
-class _LearningCurve:
-    """Writes the learning curve row by row: to a CSV file, and to TensorBoard if it is installed.
-
-    Args:
-        name: What is trained; prefix of the names in TensorBoard.
-        folder: Gets ``progress.csv`` and TensorBoard's file; None writes nothing.
-        rows: The rows before an interruption, "batch" and the losses; empty for a new training.
-    """
-
-    def __init__(self, name: str, folder: Path | None, rows: Iterable[Mapping[str, float]]) -> None:
-        self._name, self._folder = name, folder
-        self._rows = list(rows)
-        self._writer: Any = None
-
-    def __enter__(self) -> _LearningCurve:
-        if self._folder is not None and find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # hides what an interrupted training wrote after its last save
-            first = int(self._rows[-1]["batch"]) + 1 if self._rows else 0
-            self._writer = SummaryWriter(str(self._folder), purge_step=first)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-    def add(self, row: Mapping[str, float]) -> None:
-        """Write another row."""
-        self._rows.append(row)
-        if self._folder is None:
-            return
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(row), lineterminator="\n")
-        table.writeheader()
-        table.writerows(self._rows)
-        with whole_file(self._folder / "progress.csv") as file:
-            file.write(text.getvalue().encode())
-        if self._writer is not None:
-            for name, value in row.items():
-                if name != "batch":
-                    self._writer.add_scalar(f"{self._name}/{name}", value, int(row["batch"]))
+def _write_curve(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    with whole_file(folder / "progress.csv") as file:
+        file.write(text.getvalue().encode())
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class Upkeep:
     Attributes:
         unfinished: Where the state is kept, which an interrupted training resumes from; None: nowhere.
         save_every: Batches from one save to the next, ≥ 1.
-        log_dir: Folder for ``progress.csv`` with the losses, and TensorBoard's file if tensorboard is installed.
+        log_dir: Folder for ``progress.csv`` with the losses, and for the trackers' files.
     """
 
     unfinished: Unfinished | None = None

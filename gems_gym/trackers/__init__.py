@@ -1,7 +1,8 @@
-"""Where learning curves go beside the files: Weights & Biases, SwanLab, and trackers of other packages.
+"""Where learning curves go: TensorBoard, Weights & Biases, SwanLab, and trackers of other packages.
 
-Those that are chosen get the curves of everything that is trained with a folder. A choice holds for this process and
-for those that it starts, so that the runs of a study are tracked as a single training is.
+Those that are chosen get the curves of everything that is trained with a folder; as long as nothing is chosen,
+TensorBoard does where it is installed. A choice holds for this process and for those that it starts, so that the runs
+of a study are tracked as a single training is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +19,8 @@ from gems_gym import plugins
 from gems_gym.common.files import read_json, write_json
 
 VARIABLE = "GEMS_GYM_TRACKERS"
-"""The environment variable that holds the choice: names, separated by commas."""
+"""The environment variable that holds the choice: names, separated by commas; empty: nothing is tracked."""
+_TENSORBOARD = "tensorboard"
 _RUN_IDS = "tracked.json"
 """In a training's folder: by which id each tracker knows it."""
 
@@ -64,7 +67,10 @@ def choose_trackers(names: Sequence[str] | None) -> None:
 
 def chosen_trackers() -> list[str]:
     """Names of the trackers that get the curves."""
-    return [name for name in os.environ.get(VARIABLE, "").split(",") if name]
+    chosen = os.environ.get(VARIABLE)
+    if chosen is None:  # TensorBoard's files are written by torch
+        return [_TENSORBOARD] if find_spec("tensorboard") and find_spec("torch") else []
+    return [name for name in chosen.split(",") if name]
 
 
 def run_id(folder: Path, tracker: str) -> str:
@@ -84,12 +90,16 @@ def run_id(folder: Path, tracker: str) -> str:
 
 
 @contextmanager
-def trackers(name: str, folder: Path | None) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+def trackers(
+    name: str, folder: Path | None, *, events: str = "tensorboard", anew: bool = False
+) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
     """Open the chosen trackers for a training.
 
     Args:
         name: What is trained.
         folder: The training's folder; None: it writes nothing, and nothing is tracked.
+        events: The folder in it for TensorBoard's files.
+        anew: Whether the training starts from scratch: what an earlier one in the folder left is no part of its curves.
 
     Yields:
         A function that hands a step and its numbers to all of them.
@@ -100,10 +110,15 @@ def trackers(name: str, folder: Path | None) -> Iterator[Callable[[int, Mapping[
     """
     with ExitStack() as closing:
         opened = []
-        for one in chosen_trackers() if folder is not None else []:
-            tracker = plugins.load(plugins.TRACKERS, one)(name, folder)
-            closing.callback(tracker.close)
-            opened.append(tracker)
+        if folder is not None:
+            if anew:
+                for earlier in (folder / _RUN_IDS, *(folder / events).glob("events.out.tfevents*")):
+                    earlier.unlink(missing_ok=True)
+            for one in chosen_trackers():
+                its_folder = folder / events if one == _TENSORBOARD else folder
+                tracker = plugins.load(plugins.TRACKERS, one)(name, its_folder)
+                closing.callback(tracker.close)
+                opened.append(tracker)
 
         def add(step: int, values: Mapping[str, float]) -> None:
             for tracker in opened:

@@ -207,8 +207,7 @@ class OfflineAgent(abc.ABC):
             source: A ``minari.MinariDataset`` with beliefs as observations and latents as actions, or a local one's id.
             steps: Gradient updates, ≥ 1.
             seed: Decides everything random.
-            directory: Gets TensorBoard's event file, and ``unfinished/`` until the agent is saved; ``None`` writes
-                nothing.
+            directory: Gets what trackers write, and ``unfinished/`` until the agent is saved; ``None`` writes nothing.
             device: A torch device.
             evaluate: Scores the policy at the end of each epoch; the best one is then the one that is kept.
             progress: Draws a progress bar on stderr.
@@ -242,9 +241,7 @@ class OfflineAgent(abc.ABC):
             arguments = {} if directory is None else self._arguments(buffer, device, evaluate)
             run = UnfinishedTraining(directory, arguments, algorithm, buffer, device, self.policy_class())
             self._progress = now = run.restore()
-            with training_report(
-                type(self).__name__, steps, directory, progress, done=now.step, history=now.history
-            ) as report:
+            with training_report(type(self).__name__, steps, directory, progress, done=now.step) as report:
                 every = save_every or self.options.steps_per_epoch
                 try:
                     loop.run(now, steps, save=run.save, save_every=every, report=report)

@@ -7,7 +7,7 @@ one that stays far beyond it, or keeps growing there, feeds on its own errors.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gems_gym_agents.base import DivergedError
 
@@ -19,6 +19,20 @@ FOR_LONG = 2.0
 
 WARM_UP = 5_000
 """Updates."""
+
+
+def check_finite(line: Mapping[str, float]) -> None:
+    """Stop a training with a measurement that is NaN or infinite.
+
+    Args:
+        line: ``step``, and what was measured there.
+
+    Raises:
+        DivergedError: A number of it is NaN or infinite.
+    """
+    for name, value in line.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"step {line['step']:.0f}: {name} is {value}; training has diverged")
 
 
 def check_sane(history: Sequence[dict[str, float]]) -> None:
@@ -34,9 +48,7 @@ def check_sane(history: Sequence[dict[str, float]]) -> None:
             in every one of them, to twice what it was.
     """
     line = history[-1]
-    for name, value in line.items():
-        if not math.isfinite(value):
-            raise DivergedError(f"step {line['step']:.0f}: {name} is {value}; training has diverged")
+    check_finite(line)
     if "q_bound" not in line:
         return
     steps = [one["step"] for one in history]

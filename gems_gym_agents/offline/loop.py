@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.progress import track
-from gems_gym.errors import require
 from gems_gym.trackers import trackers
 from gems_gym_agents.base import Evaluate
 from gems_gym_agents.library_state import borrowed_global_state
-from gems_gym_agents.offline.divergence import check_sane
+from gems_gym_agents.offline.divergence import check_finite, check_sane
 
 if TYPE_CHECKING:
     from gems_gym.policies.saved import LatentPolicy
@@ -144,7 +143,9 @@ class TrainingLoop:
         means = {name: float(np.mean(values)) for name, values in progress.losses.items()}
         line: dict[str, float] = {"step": progress.step, **means, **self._largest_q()}
         progress.losses.clear()
-        check_sane([*progress.history, line])
+        check_finite(line)  # JSON, and with it the history, can't hold NaN
+        progress.history.append(line)
+        check_sane(progress.history)
         progress.last = self._agent.export(self._algorithm, self._probe.observations)
         if self._evaluate is None:
             progress.best = progress.last
@@ -154,7 +155,6 @@ class TrainingLoop:
             if line["score"] > progress.best_record.get("best_score", -math.inf):
                 progress.best = progress.last
                 progress.best_record = {"best_step": progress.step, "best_score": line["score"]}
-        progress.history.append(line)
         return line
 
     def _largest_q(self) -> dict[str, float]:
@@ -177,50 +177,28 @@ def training_report(
     progress: bool,
     *,
     done: int = 0,
-    history: Sequence[dict[str, float]] = (),
 ) -> Iterator[Callable[[dict[str, float] | None], None]]:
     """Shows and records one training.
 
     Args:
         name: What is trained.
         steps: How many updates there will be.
-        directory: Where TensorBoard's event file goes, under ``tensorboard``, in place of an earlier one; ``None``
-            writes none.
+        directory: The training's folder, for the trackers; ``None``: nothing is written.
         progress: Whether the bar is drawn.
         done: How many of the updates there were before a resumed training.
-        history: What was measured in them; it is recorded again.
 
     Yields:
         A function to be called once per update, with what was measured if an epoch ended there.
     """
-    writer: Any = None
-    if directory is not None:
-        folder = Path(directory) / "tensorboard"
-        for earlier in folder.glob("events.out.tfevents*"):
-            earlier.unlink()
-        writer = require("tensorboardX").SummaryWriter(logdir=str(folder))
+    tracking = trackers("offline", directory, anew=done == 0)
+    with tracking as tracked, track(name, steps, shown=progress) as advance:
+        advance(done)
 
-    def record(line: dict[str, float]) -> None:
-        tracked(int(line["step"]), line)
-        if writer is not None:
-            for key, value in line.items():
-                if key != "step":
-                    writer.add_scalar(f"offline/{key}", value, int(line["step"]))
+        def report(line: dict[str, float] | None) -> None:
+            if line is None:
+                advance(1)
+                return
+            advance(1, "  ".join(text.format(line[key]) for key, text in SHOWN.items() if key in line))
+            tracked(int(line["step"]), {key: value for key, value in line.items() if key != "step"})
 
-    try:
-        with trackers(name, directory) as tracked, track(name, steps, shown=progress) as advance:
-            for line in history:
-                record(line)
-            advance(done)
-
-            def report(line: dict[str, float] | None) -> None:
-                if line is None:
-                    advance(1)
-                    return
-                advance(1, "  ".join(text.format(line[key]) for key, text in SHOWN.items() if key in line))
-                record(line)
-
-            yield report
-    finally:
-        if writer is not None:
-            writer.close()
+        yield report

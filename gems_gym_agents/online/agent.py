@@ -99,7 +99,7 @@ class OnlineAgent(abc.ABC):
             steps: Interactions (users times steps); more than ``learning_starts``, where there is such an option.
             seed: Random seed of everything; on the CPU the same seed gives the same policy, bit for bit.
             directory: Gets ``checkpoints/``, ``best.safetensors``, ``last.safetensors`` and ``logs/`` (CSV,
-                TensorBoard), and ``unfinished/`` until the agent is saved; ``None`` writes nothing.
+                TensorBoard's file), and ``unfinished/`` until the agent is saved; ``None`` writes nothing.
             device: A torch device.
             evaluate: Scores a policy on validation users, higher is better.
             progress: Whether to show a progress bar on stderr.

@@ -152,13 +152,12 @@ class _Tracked(KVWriter):
 
 
 class Curves:
-    """SB3's logger, writing ``logs/progress.csv`` and TensorBoard's files; a resumed run appends to them.
+    """SB3's logger, writing ``logs/progress.csv``; a resumed run appends to it.
 
     Args:
         directory: The run's folder; ``None`` writes nothing.
         tracked: Takes every line too, see :func:`gems_gym.trackers.trackers`.
-        so_far: The CSV file's text when the run that is resumed was interrupted; empty: starts anew, without the
-            files of an earlier run.
+        so_far: The CSV file's text when the run that is resumed was interrupted; empty: starts anew.
 
     Attributes:
         logger: Give it to SB3's ``set_logger``.
@@ -174,10 +173,7 @@ class Curves:
         self._csv: CSVOutputFormat | None = None
         if directory is None:
             return
-        if not so_far:
-            for old in directory.glob("logs/events.out.tfevents*"):
-                old.unlink()
-        self.logger = configure(str(directory / "logs"), ["csv", "tensorboard"])
+        self.logger = configure(str(directory / "logs"), ["csv"])
         self.logger.output_formats.append(_Tracked(tracked))
         self._csv = next(one for one in self.logger.output_formats if isinstance(one, CSVOutputFormat))
         if so_far:  # SB3 has opened the file anew, without its lines

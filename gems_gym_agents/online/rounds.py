@@ -25,6 +25,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from gems_gym import __version__
+from gems_gym.artifacts.unfinished import is_unfinished
 from gems_gym.commands.output import plain
 from gems_gym.common.progress import track
 from gems_gym.trackers import trackers
@@ -75,7 +76,7 @@ def train(
         steps: Interactions (users times steps) of a start that is not dropped, rounded up to complete vector steps or
             rollouts.
         seed: Decides everything random.
-        directory: Curves are written to ``directory/logs`` (CSV and TensorBoard), and what an interrupted run
+        directory: Curves are written to ``directory/logs`` (CSV, and TensorBoard's file), and what an interrupted run
             resumes from to ``directory/unfinished``; ``None``: nowhere.
         device: A torch device.
         progress: Draw a bar on stderr.
@@ -98,7 +99,8 @@ def train(
         steps_at_once=options.steps_at_once,
     )
     dropped = sum(one.dropped for one in rounds)
-    with borrowed_global_state(device), trackers(title, directory) as tracked:
+    anew = directory is None or not is_unfinished(directory)
+    with borrowed_global_state(device), trackers(title, directory, events="logs", anew=anew) as tracked:
         arguments = run_arguments(agent, env, recorder, steps, seed, device)
         run = UnfinishedRounds(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
 

@@ -79,7 +79,8 @@ def _draw_range(panel: Any, curves: list[tuple[list[float], list[float]]], colou
     if not any(steps for steps, _ in curves):
         return
     shared = sorted(set.intersection(*(set(steps) for steps, _ in curves)))
-    values = np.array([[dict(zip(*curve, strict=True))[step] for step in shared] for curve in curves])
+    # of a training that was stopped, the last policy has no score: NaN, which is not drawn
+    values = np.array([[dict(zip(*curve, strict=True))[step] for step in shared] for curve in curves], float)
     thousands = np.array(shared) / 1000
     panel.plot(thousands, values.mean(axis=0), color=colour, label=name)  # values: (num_seeds, num_points)
     panel.fill_between(

@@ -21,7 +21,7 @@ RESULTS_FILE = "results.json"
 
 _KEPT = (
     "world", "variant", "seed", "test", "final", "behaviour", "difference_to_behaviour", "interactions",
-    "logged_interactions", "cpu_seconds", "curve", "averaged", "history", "machine", "gems_gym",
+    "logged_interactions", "cpu_seconds", "curve", "averaged", "history", "diverged", "machine", "gems_gym",
     "processor", "code", "cpu", "parts",
 )  # fmt: skip
 
@@ -143,6 +143,7 @@ class OfflineRow:
         behaviour: Mean return of the recorded sessions; its interval is over users.
         difference: Clicks that the peak gets more than the behaviour, paired by recorded user.
         q_share: The largest |Q| at any log of any seed, as a share of what rewards allow; None without Q-functions.
+        diverged: How many seeds' trainings were stopped since they had diverged.
         cpu_minutes: A mean over seeds.
     """
 
@@ -155,6 +156,7 @@ class OfflineRow:
     behaviour: tuple[float, float]
     difference: tuple[float, float]
     q_share: float | None
+    diverged: int
     cpu_minutes: float
 
 
@@ -240,6 +242,7 @@ def _offline_row(world: dict[str, str], variant: dict[str, Any], runs: list[dict
         behaviour=(runs[0]["behaviour"]["mean_return"], runs[0]["behaviour"]["ci95"]),
         difference=_mean_and_interval(paired),
         q_share=max((share for run in runs for share in q_shares(run)), default=None),
+        diverged=sum(run.get("diverged") is not None for run in runs),
         cpu_minutes=_cpu_minutes(runs),
     )
 

@@ -136,12 +136,14 @@ class Run(abc.ABC, Generic[WorldT, VariantT]):
             "validation_users": self.study.validation_users,
         }
 
-    def train(self, source: Any, world: LatentWorld, **record: Any) -> tuple[Any, float]:
-        """The trained agent, whose folder is the run's, and the seconds of processor time that it took."""
+    def train(
+        self, source: Any, world: LatentWorld, *, may_diverge: bool = False, **record: Any
+    ) -> tuple[Any, float, str | None]:
+        """The trained agent, whose folder is the run's, its seconds of processor time, and why it was stopped early."""
         agent, study = self.agent(), self.study
-        settings = TrainingSettings(self.variant.steps, self.seed, study.validation_users)
+        settings = TrainingSettings(self.variant.steps, self.seed, study.validation_users, may_diverge)
         score = train(agent, self.variant.agent, source, world, self.stage, self.folder, settings, **record)
-        return agent, score.cpu_seconds
+        return agent, score.cpu_seconds, score.diverged
 
     def test(self, policy: Policy, world: LatentWorld) -> Evaluation:
         """Sessions of the study's test users with a policy."""
@@ -212,7 +214,7 @@ class OnlineRun(Run[World, OnlineVariant]):
         belief = load_belief(parts["belief"].file) if "belief" in parts else None
         world = LatentWorld(self.world.spec, ranker, belief)
         shared = replace(self.world, item_embeddings=None).spec  # without a file of this machine
-        agent, training = self.train(world.users(variant.num_envs), world, env_spec=shared.to_json())
+        agent, training, _ = self.train(world.users(variant.num_envs), world, env_spec=shared.to_json())
         cpu_seconds = {kind: one["cpu_seconds"] for kind, one in made.items()} | {"training": training}
         # what it acts on from now on, if it has learned one of its own
         found = self.test(agent.policy, replace(world, belief=getattr(agent, "belief", None) or belief))
@@ -277,10 +279,11 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
         It holds ``test`` (of the policy with the best score on validation users: the peak) and ``final`` (of the last
         one), ``history`` (at every log: ``step``, ``score`` on validation users, ``q_abs_max``, ``q_bound``),
         ``behaviour`` (mean return of the recorded sessions), ``references`` (mean returns that the dataset's normalised
-        score is between), ``difference_to_behaviour`` of peak and final, paired by recorded user, and ``cpu_seconds``.
+        score is between), ``difference_to_behaviour`` of peak and final, paired by recorded user, ``diverged`` (why the
+        training was stopped before its end, else None), and ``cpu_seconds``.
         """
         world, dataset = self.dataset()
-        agent, training = self.train(dataset, world, dataset=dataset.id)
+        agent, training, diverged = self.train(dataset, world, may_diverge=True, dataset=dataset.id)
         policies: dict[str, Policy] = {"peak": agent.policy, "final": getattr(agent, "last", agent.policy)}
         found = {name: self.test(policy, world) for name, policy in policies.items()}
         seeds, recorded = recorded_returns(dataset, self.study.test_users)
@@ -302,6 +305,7 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
                 if key in dataset.storage.metadata
             },
             "difference_to_behaviour": paired,
+            "diverged": diverged,
             "cpu_seconds": {"training": training},
         }
 

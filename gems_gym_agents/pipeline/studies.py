@@ -180,6 +180,24 @@ _VARIATIONS: dict[str, dict[str, Any]] = {
 }
 """Worlds of the study *variations*: a preset, and what differs from it."""
 
+_REWARDS: dict[str, dict[str, Any]] = {
+    "raw": {"reward_scale": 1.0},
+    "tenth": {"reward_scale": 0.1},
+    "standardised": {"reward_scaler": "standard", "reward_scale": 1.0},
+}
+"""How rewards are scaled in the study *q_values*."""
+
+
+def _td3_plus_bc(gamma: float, alpha: float, rewards: str) -> OfflineVariant:
+    return OfflineVariant(
+        name=f"gamma{100 * gamma:.0f}_alpha{alpha:g}_{rewards}",
+        description=f"TD3+BC with γ {gamma}, α {alpha:g} (a larger one imitates less) and rewards {rewards}",
+        agent="td3_plus_bc",
+        options={"gamma": gamma, "alpha": alpha, **_REWARDS[rewards], **_EVERY_2000},
+        steps=100_000,
+    )
+
+
 _STUDIES = (
     Study(
         name="published",
@@ -226,6 +244,18 @@ _STUDIES = (
             OfflineVariant(name="iql", description="implicit Q-learning", agent="iql", options=_EVERY_2000),
         ),
         seeds=(0, 1, 2),
+    ),
+    Study(
+        name="q_values",
+        title="When Q-values explode: TD3+BC's discount, weight of imitation, and scale of rewards",
+        worlds=(RecordedWorld(name="diffuse_topdown-medium", preset="diffuse_topdown", level="medium"),),
+        variants=tuple(
+            _td3_plus_bc(gamma, alpha, rewards)
+            for gamma in (0.8, 0.95, 0.99)
+            for alpha in (0.5, 2.5, 5.0, 10.0)
+            for rewards in _REWARDS
+        ),
+        seeds=(0,),
     ),
 )
 STUDIES: Mapping[str, Study] = {study.name: study for study in (*_STUDIES, *MATRICES)}

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from gems_gym import plugins
 from gems_gym.commands.output import markdown_table
-from gems_gym_agents.pipeline.results import OfflineRow, Row, is_offline, offline_rows_of, rows_of
+from gems_gym_agents.pipeline.results import OfflineRow, Row, is_offline, offline_rows_of, rows_of, runs_in
 from gems_gym_agents.pipeline.summary import has_trade_off
 from gems_gym_agents.pipeline.summary_tables import (
     BEYOND_TEXT,
@@ -37,6 +38,9 @@ _OFFLINE_HEADER = [
     "agent", "peak", "worst session", "final", "behaviour", "peak − behaviour", "max abs(Q) / bound",
     "CPU-minutes", "seed by seed",
 ]  # fmt: skip
+
+_MARKS = (10_000, 100_000)
+_Q_HEADER = ["agent", *(f"{what} at {step:,}" for step in _MARKS for what in ("abs(Q) / bound", "clicks"))]
 
 
 @dataclass(frozen=True)
@@ -139,10 +143,40 @@ def markdown_section(results: dict[str, Any], picture: str, trade_off: str) -> s
         ]
     for one in world_tables(results):
         parts += [f"**{one.world}**", markdown_table(one.header, one.rows, numbers=True), f"*{made}*"]
+    parts += [markdown_table(one.header, one.rows, numbers=True) for one in q_tables(results)]
     parts += [f"![Learning curves: {results['title']}]({picture})", f"*{_picture_text(results)} {made}*"]
     if results["published"]:
         parts.append(_sources(results["published"]))
     return "\n\n".join(parts)
+
+
+def q_tables(results: dict[str, Any]) -> list[WorldTable]:
+    """|Q| / bound and clicks on validation users after 10,000 and 100,000 updates, means over seeds.
+
+    One table for each world of a study whose agents learn so long from datasets; a cell is empty where a training was
+    stopped before.
+    """
+    tables = []
+    for world in results["worlds"] if is_offline(results) else ():
+        runs = {one["name"]: runs_in(results, world["name"], one["name"]) for one in results["variants"]}
+        reached = {step for some in runs.values() for run in some for step in run["history"]["step"]}
+        if reached >= set(_MARKS):
+            rows = [
+                [name, *(cell for step in _MARKS for cell in _at(some, step))] for name, some in runs.items()
+            ]
+            tables.append(WorldTable(world["name"], _Q_HEADER, [row for row in rows if any(row[1:])]))
+    return tables
+
+
+def _at(runs: Sequence[dict[str, Any]], step: int) -> tuple[str, str]:
+    """|Q| / bound and clicks at an update."""
+    keys = ("step", "score", "q_abs_max", "q_bound")
+    lines = [line for run in runs for line in zip(*(run["history"][key] for key in keys), strict=True)]
+    found = [(q / bound, score) for at, score, q, bound in lines if at == step and None not in (q, score)]
+    if not found:
+        return "", ""
+    share, clicks = np.mean(found, axis=0)
+    return f"{share:.2f}", f"{clicks:.1f}"
 
 
 def _cells(row: Row) -> list[str]:
@@ -166,10 +200,16 @@ def _offline_cells(row: OfflineRow) -> list[str]:
         with_interval(*row.final),
         with_interval(*row.behaviour),
         with_interval(*row.difference, sign="+"),
-        "" if row.q_share is None else f"{row.q_share:.2f}",
+        _q_share(row),
         f"{row.cpu_minutes:.1f}",
         _one_by_one(row.by_seed),
     ]
+
+
+def _q_share(row: OfflineRow) -> str:
+    if row.q_share is None:
+        return ""
+    return f"{row.q_share:.2f}" + (f" ({row.diverged} of {len(row.by_seed)} stopped)" if row.diverged else "")
 
 
 def with_interval(mean: float, ci95: float, sign: str = "") -> str:

@@ -23,6 +23,7 @@ from gems_gym.pretraining.recipes import Recipe, follow, metrics_of, modules_of
 from gems_gym.simulator import Catalog
 from gems_gym.trained_agents import save_trained_agent
 from gems_gym.user_splits import user_seeds
+from gems_gym_agents.base import DivergedError
 from gems_gym_agents.evaluation import ValidationScore
 from gems_gym_agents.pipeline.stages import Stage
 
@@ -46,11 +47,13 @@ class TrainingSettings:
         steps: Interactions, or gradient updates.
         seed: Decides everything random, and which validation users there are.
         validation_users: Users that policies are picked on.
+        may_diverge: Whether a training that diverges counts with what it had learned by then.
     """
 
     steps: int
     seed: int
     validation_users: int
+    may_diverge: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,14 +128,28 @@ def fit(
 
     Returns:
         What the agent's policies were scored with.
+
+    Raises:
+        DivergedError: The training has diverged, unless it may.
     """
     stage.resume_in(directory)
     users = user_seeds("validation", settings.seed, settings.validation_users)
     score = WatchedScore(partial(world.users, autoreset_mode="disabled"), users, directory)
-    with score.keeping_time():
-        agent.fit(
-            source, steps=settings.steps, seed=settings.seed, directory=directory, evaluate=score, **options
-        )
+    try:
+        with score.keeping_time():
+            agent.fit(
+                source,
+                steps=settings.steps,
+                seed=settings.seed,
+                directory=directory,
+                evaluate=score,
+                **options,
+            )
+    except DivergedError as error:
+        scored = any("score" in line for line in agent.history)
+        if not (settings.may_diverge and scored):
+            raise
+        score.diverged = str(error)
     return score
 
 
@@ -174,6 +191,9 @@ class WatchedScore(ValidationScore):
         make_env: Makes the users' environment.
         user_seeds: The users.
         directory: The training's. Where the agent resumes an interrupted training, so does the clock.
+
+    Attributes:
+        diverged: Why the training was stopped before its end; None if it was not.
     """
 
     def __init__(
@@ -183,6 +203,7 @@ class WatchedScore(ValidationScore):
         earlier = read_json_object(self._clock_file, ["seconds"]) if is_unfinished(directory) else None
         self._before = float(earlier["seconds"]) if earlier else 0.0
         self._start = time.process_time()
+        self.diverged: str | None = None
         super().__init__(make_env, user_seeds)
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from gymnasium.vector import VectorEnv
 
 from gems_gym import __version__
-from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
+from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, is_unfinished
 from gems_gym.commands.output import plain
 from gems_gym.common.checks import Count, Discount, Units, check_fields, checked_arguments
 from gems_gym.common.progress import track
@@ -127,7 +127,8 @@ class SessionAgent(SlateAgent[Options, ItsPolicy]):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self._policy, self._seed, self._finished = None, seed, False
-        with borrowed_global_state(), trackers(self.name, directory) as tracked:
+        anew = directory is None or not is_unfinished(Path(directory))
+        with borrowed_global_state(), trackers(self.name, directory, anew=anew) as tracked:
             made_by = {"agent": self.name, "seed": seed, "steps": steps}
             training = Training(self._learner(source, seed, made_by), run, self.policy_class.load)
             self.history = training.history

@@ -132,16 +132,17 @@ class PlanningAgent(SlateAgent[Options, PlanningPolicy]):
             header = model.header()
             run.save(tensors, header)
         first, spread = policy_class.search_start(model)
+        kept = SearchState.kept_in(tensors, header)
         start = SearchState.start(first, spread, np.random.default_rng(streams[2]))
         folder = None if run.folder is None else run.folder.parent
-        with trackers(self.name, folder) as tracked:
+        with trackers(self.name, folder, anew=kept is None) as tracked:
             plan = search_plan(
                 policy_class,
                 model,
                 users,
                 seed=seed,
                 steps=steps,
-                state=SearchState.kept_in(tensors, header) or start,
+                state=kept or start,
                 keep=lambda reached: reached.keep(run, tensors, header),
                 measured=tracked,
                 progress=progress,

@@ -12,6 +12,7 @@ pytest.importorskip("stable_baselines3")
 
 import gymnasium
 import minari
+from PIL import Image
 
 from gems_gym.beliefs import GruBelief
 from gems_gym.commands.worlds import changed_parameters, chosen_world
@@ -79,8 +80,9 @@ def test_the_world_goes_with_the_agent_and_its_data(run, agent, tiny_env):
     folder = agent("sac")
     assert changed_parameters(recorded_world(open_trained_agent(folder))) == CHANGES
     few = ("--episodes", 8)
-    code, own, err = run("evaluate", folder, *few)
+    code, own, err = run("evaluate", folder, *few, "--beside", "random", "--video", "side.gif")
     assert code == 0, err
+    assert Image.open("side.gif").n_frames == 7  # the opening and 6 steps
     assert (own["env"], own["env_options"]) == (tiny_env, CHANGES)
     given = run("evaluate", folder, *few, "--env", tiny_env, *OPTIONS)[1]
     assert given["mean_return"] == own["mean_return"]

@@ -18,6 +18,7 @@ import torch
 
 from gems_gym import plugins
 from gems_gym.policies.actor import Actor
+from gems_gym.trackers import choose_trackers
 from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.offline import (
     AWACAgent,
@@ -39,6 +40,7 @@ from gems_gym_agents.offline.agent import OfflineAgent
 from gems_gym_agents.offline.replay_buffer import SessionReplayBuffer
 from tests.agents.offline_agents import AGENTS, WITHOUT_Q, act_once, warmed_up
 from tests.datasets.small_world import LENGTH, collect_latents, collect_slates
+from tests.event_files import curves
 
 SMALL = {"hidden_units": (16, 16), "batch_size": 32}
 BELIEFS = np.random.default_rng(0).uniform(-1, 1, (50, 4)).astype(np.float32)
@@ -281,11 +283,12 @@ def test_best_policy_is_kept(dataset, tmp_path: Path) -> None:
         torch.rand(10), np.random.random(10)  # what it draws must not reach the training  # noqa: NPY002
         return scores[len(seen) - 1]
 
+    choose_trackers(["tensorboard"])
     agent = TD3PlusBCAgent(**SMALL, steps_per_epoch=10)
     agent.fit(dataset, steps=30, seed=0, evaluate=evaluate, directory=tmp_path, progress=False)
     np.testing.assert_array_equal(agent.policy(BELIEFS), seen[1])
     assert [line["score"] for line in agent.history] == scores
-    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert curves(tmp_path / "tensorboard")["offline/score"] == [(10, 1.0), (20, 3.0), (30, 2.0)]
     unwatched = fitted(dataset, steps=30, steps_per_epoch=10)
     np.testing.assert_array_equal(unwatched.policy(BELIEFS), seen[2])
 

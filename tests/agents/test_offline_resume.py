@@ -18,6 +18,7 @@ import torch
 
 from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym.policies import Policy
+from gems_gym.trackers import choose_trackers
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.offline import (
     BCAgent,
@@ -30,6 +31,7 @@ from gems_gym_agents.offline import (
 from gems_gym_agents.offline.agent import OfflineAgent
 from tests.agents.offline_agents import AGENTS, act_once, warmed_up
 from tests.datasets.small_world import collect_latents
+from tests.event_files import curves
 
 SMALL: dict[str, Any] = {"hidden_units": (16, 16), "batch_size": 32, "steps_per_epoch": 10}
 STEPS = 35
@@ -127,16 +129,17 @@ def test_states_within_epochs(
 def test_the_curves_of_a_resumed_training_are_those_of_one(
     dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    choose_trackers(["tensorboard"])
     with monkeypatch.context() as patched:
         interrupt(patched, update=15)
         with pytest.raises(KeyboardInterrupt):
             fit(dataset, tmp_path)
     agent = fit(dataset, tmp_path)
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    curve = [(one.step, one.value) for one in events.Scalars("offline/score")]
+    curve = curves(tmp_path / "tensorboard")["offline/score"]
     assert curve == [(line["step"], pytest.approx(line["score"])) for line in agent.history]
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+    discard_unfinished(tmp_path)
+    fit(dataset, tmp_path, steps_per_epoch=15)
+    assert [step for step, _ in curves(tmp_path / "tensorboard")["offline/score"]] == [15, 30, 35]
 
 
 @pytest.fixture(scope="module")

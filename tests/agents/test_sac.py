@@ -20,6 +20,7 @@ from torch import nn
 
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
+from gems_gym.trackers import choose_trackers
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
@@ -31,6 +32,7 @@ from gems_gym_agents.online.sac import SACAgent
 from gems_gym_agents.online.vec_env import GymnasiumVecEnv
 from tests.agents.tiny_env import TargetVectorEnv
 from tests.agents.tiny_sac import OBSERVATIONS, SMALL, closeness, fitted
+from tests.event_files import curves
 
 
 def test_learns():
@@ -272,6 +274,7 @@ def test_global_state_is_left_as_it_was():
 
 def test_files_and_checkpoints(tmp_path):
     scores = iter([2.0, 3.0, 1.0, 1.5])
+    choose_trackers(["tensorboard"])
     agent = SACAgent(**SMALL, validate_every=80, averaged_share=0.0)
     agent.fit(
         TargetVectorEnv(8),
@@ -291,7 +294,9 @@ def test_files_and_checkpoints(tmp_path):
     curve = json.loads((tmp_path / "checkpoints/checkpoints.json").read_text())
     assert curve[1]["score"] == 3.0
     assert curve[1]["file"] == "actor_160.safetensors"
-    assert list((tmp_path / "logs").glob("events.out.tfevents*"))
+    events = curves(tmp_path / "logs")
+    assert events["validation/clicks_per_session"] == [(80, 2.0), (160, 3.0), (240, 1.0), (320, 1.5)]
+    assert "rollout/ep_rew_mean" in events
     with (tmp_path / "logs/progress.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["rollout/ep_rew_mean"]) > 1

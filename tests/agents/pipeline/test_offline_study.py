@@ -1,6 +1,7 @@
 """A tiny study of agents that learn from a dataset: final, peak, behaviour, |Q|."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from gems_gym.commands import program as cli
 from gems_gym.datasets import collect
 from gems_gym_agents.commands.compare import write_results
 from gems_gym_agents.evaluation import evaluate
+from gems_gym_agents.offline import divergence, loop
 from gems_gym_agents.pipeline import training
 from gems_gym_agents.pipeline.results import offline_rows_of
 from gems_gym_agents.pipeline.running import run_study, runs_of
 from gems_gym_agents.pipeline.runs import OfflineRun, recorded_returns
 from gems_gym_agents.pipeline.studies import STUDIES
-from gems_gym_agents.pipeline.tables import world_tables
+from gems_gym_agents.pipeline.tables import q_tables, world_tables
 from gems_gym_agents.training_world import dataset_world
 from tests.agents.tiny_study import offline_study
 from tests.datasets.small_world import NoisyLatents, collect_latents
@@ -119,6 +121,36 @@ def test_the_rows_and_their_table(played):
     assert len(table.rows) == 2 and all(len(line) == len(table.header) for line in table.rows)
     assert (folder / "curves.png").stat().st_size > 10_000
     assert "| bc_brief |" in (folder / "table.md").read_text()
+
+    assert q_tables(results) == []  # of studies that are long enough
+    for run in results["runs"]:
+        run["history"]["step"] = [10_000, 50_000, 100_000]
+    first, *_, last = zip(
+        *(both[0]["history"][key] for key in ("q_abs_max", "q_bound", "score")), strict=True
+    )
+    results["runs"] = [run for run in results["runs"] if run["seed"] == 0]
+    ((name, *cells),) = q_tables(results)[0].rows
+    assert name == "td3_plus_bc_brief"
+    expected = [text for q, bound, score in (first, last) for text in (f"{q / bound:.2f}", f"{score:.1f}")]
+    assert cells == expected
+
+
+def test_what_a_training_had_learned_before_it_diverged_counts(played, tmp_path, monkeypatch):
+    def stopped_at_20(history):
+        if history[-1]["step"] == 20:
+            divergence._stop(history[-1], "for long over")
+
+    monkeypatch.setattr(loop, "check_sane", stopped_at_20)
+    study = replace(offline_study(DATASET, ("td3_plus_bc",)), seeds=(0,))
+    (run,) = runs_of(study, tmp_path)
+    run.play()
+    found, whole = run.result(), result(played, "td3_plus_bc_brief")
+    assert found["diverged"].startswith("step 20: |Q| reaches") and whole["diverged"] is None
+    assert found["history"]["q_abs_max"] == whole["history"]["q_abs_max"][:2]
+    assert found["history"]["score"] == [whole["history"]["score"][0], None]
+    (row,) = offline_rows_of(write_results(study, tmp_path, "gems-gym compare offline"))
+    assert row.diverged == 1
+    assert f"{row.q_share:.2f} (1 of 1 stopped)" in (tmp_path / "table.md").read_text()
 
 
 def test_a_dataset_of_another_world_or_of_slates_is_refused(played, tmp_path):

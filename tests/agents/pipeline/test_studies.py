@@ -1,6 +1,7 @@
 """Studies as data: complete, and said to be wrong before anything runs."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from gems_gym.config import preset_config
 from gems_gym.pretraining.gems import GEMS_PRESETS
 from gems_gym.registration import LATENT_PRESETS
+from gems_gym_agents.offline.td3 import TD3PlusBCOptions
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.pipeline.matrices import (
     LATENT_AGENTS,
@@ -36,6 +38,8 @@ from gems_gym_agents.pipeline.studies import (
 from gems_gym_agents.pipeline.study import PartRecipe, World, as_data, shortened, study_of_data
 from gems_gym_agents.user_model.truth import other_forms
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
+
+VARIED = ("gamma", "alpha", "reward_scaler", "reward_scale")
 
 
 def test_the_published_numbers_are_those_of_the_paper():
@@ -118,6 +122,19 @@ def test_the_catalogue_is_asked_for_and_checked(tmp_path):
         on_this_machine(STUDIES["own"], file)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         on_this_machine(STUDIES["published"], tmp_path / "nothing.npy")
+
+
+def test_q_values_are_studied_over_discount_weight_of_imitation_and_rewards():
+    study = STUDIES["q_values"]
+    found = [tuple(vars(TD3PlusBCOptions(**one.options))[key] for key in VARIED) for one in study.variants]
+    rewards = [("scale", 1.0), ("scale", 0.1), ("standard", 1.0)]
+    assert found == [
+        (gamma, alpha, *how)
+        for gamma, alpha, how in itertools.product((0.8, 0.95, 0.99), (0.5, 2.5, 5.0, 10.0), rewards)
+    ]
+    (ours,) = (one for one in study.variants if one.name == "gamma80_alpha0.5_tenth")
+    assert TD3PlusBCOptions(**ours.options) == TD3PlusBCOptions(steps_per_epoch=2_000)
+    assert {one.steps for one in study.variants} == {100_000}
 
 
 def test_datasets_are_named_by_a_pattern(tmp_path, monkeypatch):
