@@ -1,7 +1,8 @@
 """Online agents: algorithms of stable-baselines3 and sb3-contrib on the wrapped vector environment.
 
 - :mod:`~gems_gym_agents.online.sac`, :mod:`~gems_gym_agents.online.td3`, :mod:`~gems_gym_agents.online.tqc`,
-  :mod:`~gems_gym_agents.online.crossq`: off policy; :mod:`~gems_gym_agents.online.ppo`: on policy;
+  :mod:`~gems_gym_agents.online.crossq`: off policy; :mod:`~gems_gym_agents.online.dqn`, too, over candidate slates;
+  :mod:`~gems_gym_agents.online.ppo`: on policy;
   :mod:`~gems_gym_agents.online.end_to_end` (``sac_end_to_end``), :mod:`~gems_gym_agents.online.recurrent_ppo`: those
   that learn their belief.
 - :mod:`~gems_gym_agents.online.agent`: what they share; :mod:`~gems_gym_agents.online.options`: so do these settings;
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gems_gym_agents.online.crossq import CrossQAgent
+    from gems_gym_agents.online.dqn import DQNAgent
     from gems_gym_agents.online.end_to_end import EndToEndSACAgent
     from gems_gym_agents.online.model import LayerNormSACPolicy
     from gems_gym_agents.online.ppo import PPOAgent
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CrossQAgent",
+    "DQNAgent",
     "EndToEndSACAgent",
     "GymnasiumVecEnv",
     "LayerNormSACPolicy",
@@ -46,6 +49,7 @@ __all__ = [
 
 _MODULES = {
     "CrossQAgent": "crossq",
+    "DQNAgent": "dqn",
     "EndToEndSACAgent": "end_to_end",
     "GymnasiumVecEnv": "vec_env",
     "LayerNormSACPolicy": "model",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -11,13 +10,12 @@ from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, checked
 from gems_gym.common.networks import FeedForward, dense, tanh
-from gems_gym.policies.base import Observed, Shown
-from gems_gym.policies.saved import SavedPolicy
+from gems_gym.policies.saved import MemorylessSlates
 from gems_gym.rankers.kernels import best_of_each, draw_items
 from gems_gym_agents.slates.search import SEARCHES, SlateSearch
 
 
-class ItemPolicy(SavedPolicy):
+class ItemPolicy(MemorylessSlates):
     """Scores items by dot products of their embeddings with vectors that networks make of a belief, and a bias.
 
     It is deterministic and remembers nothing. A user's slate has the same bits whoever is served beside.
@@ -33,8 +31,6 @@ class ItemPolicy(SavedPolicy):
         kind: Of its files.
         roles: Names of its networks.
         settings: Further arguments, which its file's header holds.
-        observes: "beliefs".
-        actions: "slates".
         networks: What was given.
         slate_size: Likewise.
         metadata: Likewise.
@@ -47,8 +43,6 @@ class ItemPolicy(SavedPolicy):
 
     roles: ClassVar[tuple[str, ...]]
     settings: ClassVar[tuple[str, ...]] = ()
-    observes: Observed = "beliefs"
-    actions: Shown = "slates"
 
     def __init__(
         self,
@@ -73,17 +67,6 @@ class ItemPolicy(SavedPolicy):
             stored |= network.to_tensors(role)
         self.tensors = stored
         self._items = np.ascontiguousarray(items.T)  # (embedding_size, num_items)
-
-    def open(self, seeds: Sequence[int]) -> None:
-        """Begin new sessions; there is nothing to remember and nothing to draw."""
-
-    def act(self, state: None, observations: NDArray[np.float32]) -> tuple[NDArray[np.int64], None]:
-        """Choose every user's slate, int64 ``(num_users, slate_size)``, by beliefs ``(num_users, belief_size)``."""
-        return self.slates(observations), None
-
-    @abc.abstractmethod
-    def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
-        """What :meth:`act` shows."""
 
     def _scores(self, role: str, beliefs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of every item, float32 ``(num_users, num_items)``."""
