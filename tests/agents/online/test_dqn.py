@@ -20,8 +20,7 @@ from gems_gym.latent_world import LatentWorld
 from gems_gym.pretraining.session_log import collect_session_log
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online import DQNAgent
-from gems_gym_agents.online.candidate_slates import CandidateSlates
-from gems_gym_agents.online.dqn import DQNOptions, candidate_slates
+from gems_gym_agents.online.candidate_slates import CandidateSlates, candidate_slates
 from tests.agents.online.test_algorithms import hashes
 from tests.agents.slates.tiny_feed import INTEREST, MOODS, TinyFeed, values
 
@@ -99,10 +98,10 @@ def test_candidates_are_logged_slates_of_every_kind():
     env = feed()
     env.single_action_space = gymnasium.spaces.MultiDiscrete([40] * 3)
     env.encoder.tensors["item_embeddings"] = items
-    found = candidate_slates(env, DQNOptions(candidates=8), 0)
+    found = candidate_slates(env, 8, None, 0)
     kinds = (found >= 20).sum(axis=1).tolist()  # of eight centres others were empty
     assert len(set(kinds)) == len(kinds) >= 3
-    assert (found == candidate_slates(env, DQNOptions(candidates=8), 0)).all()
+    assert (found == candidate_slates(env, 8, None, 0)).all()
 
 
 def test_a_log_of_slates(tiny_world: dict[str, Any], tiny_belief: GruBelief, tmp_path):
@@ -111,20 +110,18 @@ def test_a_log_of_slates(tiny_world: dict[str, Any], tiny_belief: GruBelief, tmp
     config, items = env.unwrapped.config, env.unwrapped.catalog.item_embeddings
     log = collect_session_log(config, {"random": 1.0}, 8, 0, item_embeddings=items, progress=False)
     log.save(tmp_path / "log.npz")
-    found = candidate_slates(env, DQNOptions(candidates=5, log=str(tmp_path / "log.npz")), 0)
+    found = candidate_slates(env, 5, str(tmp_path / "log.npz"), 0)
     logged = {tuple(slate) for slate in log.slates.reshape(-1, 5).tolist()}
     assert 3 <= len(found) <= 5 and {tuple(slate) for slate in found.tolist()} <= logged
-    for options, words in (
-        ({"candidates": 1_000}, f"at most the number of different slates logged, {len(logged)}; got 1000"),
-        ({"log": str(tmp_path / "none.npz")}, "none.npz"),
-    ):
-        with pytest.raises((ValueError, FileNotFoundError), match=words):
-            candidate_slates(env, DQNOptions(**{"log": str(tmp_path / "log.npz"), **options}), 0)
+    with pytest.raises(ValueError, match=f"number of different slates logged, {len(logged)}; got 1000"):
+        candidate_slates(env, 1_000, str(tmp_path / "log.npz"), 0)
+    with pytest.raises(FileNotFoundError, match="none.npz"):
+        candidate_slates(env, 5, str(tmp_path / "none.npz"), 0)
     replace(log, catalog_hash="other").save(tmp_path / "log.npz")
     with pytest.raises(
         ValueError, match="holds slates of 5 of the catalogue other; slates of 5 of .* were expected"
     ):
-        candidate_slates(env, DQNOptions(log=str(tmp_path / "log.npz")), 0)
+        candidate_slates(env, 5, str(tmp_path / "log.npz"), 0)
 
 
 def test_what_it_cannot_learn_in_is_refused():
