@@ -111,6 +111,27 @@ class TopItemsPolicy(ItemPolicy):
         return slates
 
 
+class HyperActionPolicy(TopItemsPolicy):
+    """Shows the items that are closest to a hyper-action; see :mod:`gems_gym_agents.slates.hac`.
+
+    Args:
+        networks: ``query``, from beliefs to hyper-actions; the other arguments are those of :class:`ItemPolicy`.
+        tensors: See there.
+        slate_size: Likewise.
+        metadata: Likewise.
+    """
+
+    kind = "policy/hac"
+
+    def noisy_slates(
+        self, beliefs: NDArray[np.float32], noise: float, rngs: Sequence[np.random.Generator]
+    ) -> NDArray[np.int64]:
+        """Those of hyper-actions with normal noise of a standard deviation, each user's by a generator of its own."""
+        queries = self.networks["query"](beliefs)
+        drawn = np.stack([rng.standard_normal(queries.shape[1]) for rng in rngs])
+        return self._best((queries + noise * drawn).astype(np.float32))
+
+
 class PlackettLucePolicy(TopItemsPolicy):
     """Shows the most likely slate of a Plackett–Luce distribution over slates: the items of the highest scores.
 

@@ -33,6 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "decision_transformer": {**OFFLINE, "context": 3},
     "dqn": {**ONLINE, "candidates": 10},
     "gfn4rec": {**SESSIONS, "embedding_size": 4, "updates": 4},
+    "hac": {**SESSIONS, "embedding_size": 4, "updates": 4},
     "planner": {
         "steps": 256, "random_sessions": 128, "random_length": 6,
         "exploration_sessions": 64, "exploration_length": 6, "atoms": 16,
