@@ -2,6 +2,7 @@
 
 - :mod:`~gems_gym_agents.online.sac`, :mod:`~gems_gym_agents.online.td3`, :mod:`~gems_gym_agents.online.tqc`,
   :mod:`~gems_gym_agents.online.crossq`: off policy; :mod:`~gems_gym_agents.online.dqn`, too, over candidate slates;
+  :mod:`~gems_gym_agents.online.wolpertinger_sac`, among near items;
   :mod:`~gems_gym_agents.online.ppo`: on policy;
   :mod:`~gems_gym_agents.online.end_to_end` (``sac_end_to_end``), :mod:`~gems_gym_agents.online.recurrent_ppo`: those
   that learn their belief.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gems_gym_agents.online.td3 import TD3Agent
     from gems_gym_agents.online.tqc import TQCAgent
     from gems_gym_agents.online.vec_env import GymnasiumVecEnv
+    from gems_gym_agents.online.wolpertinger_sac import WolpertingerSACAgent
 
 __all__ = [
     "CrossQAgent",
@@ -45,6 +47,7 @@ __all__ = [
     "SACAgent",
     "TD3Agent",
     "TQCAgent",
+    "WolpertingerSACAgent",
 ]
 
 _MODULES = {
@@ -58,6 +61,7 @@ _MODULES = {
     "SACAgent": "sac",
     "TD3Agent": "td3",
     "TQCAgent": "tqc",
+    "WolpertingerSACAgent": "wolpertinger_sac",
 }
 
 

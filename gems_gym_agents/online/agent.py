@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class OnlineAgent(abc.ABC):
-    """Learns latent actions online with an algorithm of stable-baselines3 or sb3-contrib, many users in lockstep.
+    """Learns online with an algorithm of stable-baselines3 or sb3-contrib, many users in lockstep.
 
     Args:
         **options: See ``options_class``.
@@ -55,6 +55,7 @@ class OnlineAgent(abc.ABC):
     learns_from: ClassVar[Literal["dataset", "environment"]] = "environment"
     actions: ClassVar[Shown] = "latents"
     policy_class: ClassVar[type[SavedPolicy]] = Actor
+    """Of its policies."""
     options_class: ClassVar[type[OnlineOptions]]
     options: Any
     library: ClassVar[str] = "stable_baselines3"
@@ -160,6 +161,9 @@ class OnlineAgent(abc.ABC):
         Args:
             model: Of this agent.
             metadata: JSON-able values to keep with it.
+
+        Returns:
+            One of :attr:`policy_class`.
         """
         from gems_gym_agents.online.model import export_actor
 
