@@ -51,6 +51,9 @@ class Agent(Protocol):
     or "slates") say what the agent sees and chooses there, as those of its policy do; beliefs and latents if they are
     not given: Box observations, and actions in Box(-1, 1).
 
+    A class attribute ``ranker_kind``, if there is one, is the name of the only rankers (``gems_gym.rankers``) through
+    which the agent can act, made of item embeddings.
+
     Options are keyword arguments with the recipe's defaults; an unknown one is a ``ValueError`` that names the nearest.
     A class attribute ``presets``, if there is one, maps the name of a world's preset to a dataclass of all options:
     ``gems-gym train`` takes them from there.

@@ -83,6 +83,24 @@ class SavedPolicy(Policy, abc.ABC):
         return policy
 
 
+class MemorylessSlates(SavedPolicy):
+    """One that shows slates, which follow from the belief alone."""
+
+    observes: Observed = "beliefs"
+    actions: Shown = "slates"
+
+    def open(self, seeds: Sequence[int]) -> None:
+        """Begin new sessions; there is nothing to remember and nothing to draw."""
+
+    def act(self, state: None, observations: NDArray[np.float32]) -> tuple[NDArray[np.int64], None]:
+        """Choose every user's slate, as for every policy: what :meth:`slates` gives."""
+        return self.slates(observations), None
+
+    @abc.abstractmethod
+    def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Every user's slate, int64 ``(num_users, slate_size)``, by beliefs ``(num_users, belief_size)``."""
+
+
 class LatentPolicy(SavedPolicy):
     """One that acts on beliefs in latents.
 

@@ -16,10 +16,11 @@ import numpy as np
 
 from gems_gym import plugins
 from gems_gym.beliefs import GruBelief
+from gems_gym.embeddings.base import EmbeddingTable
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.policies.random_latents import RandomLatents
-from gems_gym.rankers import GemsRanker
+from gems_gym.rankers import GemsRanker, Ranker, make_ranker
 from gems_gym.testing.asserting import assert_refused, is_same
 from gems_gym.testing.policies import SMALL_WORLD, assert_is_policy, assert_plays, small_spec
 from gems_gym.trained_agents import open_trained_agent, save_trained_agent
@@ -99,11 +100,12 @@ def _world_of(kind: type[Any]) -> LatentWorld:
     }
     latents = getattr(kind, "actions", "latents") == "latents"
     beliefs = getattr(kind, "observes", "beliefs") == "beliefs"
-    return LatentWorld(
-        plain.spec,
-        GemsRanker.random(latent_size=_LATENT_SIZE, **sizes) if latents else None,
-        GruBelief.random(size=_BELIEF_SIZE, **sizes) if beliefs else None,
-    )
+    belief = GruBelief.random(size=_BELIEF_SIZE, **sizes)
+    ranker: Ranker = GemsRanker.random(latent_size=_LATENT_SIZE, **sizes)
+    if (name := getattr(kind, "ranker_kind", None)) is not None:
+        items = EmbeddingTable(belief.tensors["item_embeddings"], "embeddings/random", belief.catalog_hash)
+        ranker = make_ranker(name, items, belief.slate_size)
+    return LatentWorld(plain.spec, ranker if latents else None, belief if beliefs else None)
 
 
 @contextlib.contextmanager

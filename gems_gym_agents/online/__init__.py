@@ -1,7 +1,9 @@
 """Online agents: algorithms of stable-baselines3 and sb3-contrib on the wrapped vector environment.
 
 - :mod:`~gems_gym_agents.online.sac`, :mod:`~gems_gym_agents.online.td3`, :mod:`~gems_gym_agents.online.tqc`,
-  :mod:`~gems_gym_agents.online.crossq`: off policy; :mod:`~gems_gym_agents.online.ppo`: on policy;
+  :mod:`~gems_gym_agents.online.crossq`: off policy; :mod:`~gems_gym_agents.online.dqn`, too, over candidate slates;
+  :mod:`~gems_gym_agents.online.wolpertinger_sac`, among near items;
+  :mod:`~gems_gym_agents.online.ppo`: on policy;
   :mod:`~gems_gym_agents.online.end_to_end` (``sac_end_to_end``), :mod:`~gems_gym_agents.online.recurrent_ppo`: those
   that learn their belief.
 - :mod:`~gems_gym_agents.online.agent`: what they share; :mod:`~gems_gym_agents.online.options`: so do these settings;
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gems_gym_agents.online.crossq import CrossQAgent
+    from gems_gym_agents.online.dqn import DQNAgent
     from gems_gym_agents.online.end_to_end import EndToEndSACAgent
     from gems_gym_agents.online.model import LayerNormSACPolicy
     from gems_gym_agents.online.ppo import PPOAgent
@@ -31,9 +34,11 @@ if TYPE_CHECKING:
     from gems_gym_agents.online.td3 import TD3Agent
     from gems_gym_agents.online.tqc import TQCAgent
     from gems_gym_agents.online.vec_env import GymnasiumVecEnv
+    from gems_gym_agents.online.wolpertinger_sac import WolpertingerSACAgent
 
 __all__ = [
     "CrossQAgent",
+    "DQNAgent",
     "EndToEndSACAgent",
     "GymnasiumVecEnv",
     "LayerNormSACPolicy",
@@ -42,10 +47,12 @@ __all__ = [
     "SACAgent",
     "TD3Agent",
     "TQCAgent",
+    "WolpertingerSACAgent",
 ]
 
 _MODULES = {
     "CrossQAgent": "crossq",
+    "DQNAgent": "dqn",
     "EndToEndSACAgent": "end_to_end",
     "GymnasiumVecEnv": "vec_env",
     "LayerNormSACPolicy": "model",
@@ -54,6 +61,7 @@ _MODULES = {
     "SACAgent": "sac",
     "TD3Agent": "td3",
     "TQCAgent": "tqc",
+    "WolpertingerSACAgent": "wolpertinger_sac",
 }
 
 

@@ -27,6 +27,8 @@ from gems_gym.common.checks import (
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.policies.actor import Actor
+from gems_gym.policies.base import Shown
+from gems_gym.policies.saved import SavedPolicy
 from gems_gym_agents.base import POLICY_FILE, Evaluate
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class OnlineAgent(abc.ABC):
-    """Learns latent actions online with an algorithm of stable-baselines3 or sb3-contrib, many users in lockstep.
+    """Learns online with an algorithm of stable-baselines3 or sb3-contrib, many users in lockstep.
 
     Args:
         **options: See ``options_class``.
@@ -51,6 +53,9 @@ class OnlineAgent(abc.ABC):
     """
 
     learns_from: ClassVar[Literal["dataset", "environment"]] = "environment"
+    actions: ClassVar[Shown] = "latents"
+    policy_class: ClassVar[type[SavedPolicy]] = Actor
+    """Of its policies."""
     options_class: ClassVar[type[OnlineOptions]]
     options: Any
     library: ClassVar[str] = "stable_baselines3"
@@ -94,8 +99,8 @@ class OnlineAgent(abc.ABC):
         the CPU it ends with the same policies, bit for bit, and the same curve.
 
         Args:
-            source: A vector environment with Box observations, Box(-1, 1) actions and autoreset SAME_STEP; it is reset
-                with users of the training split.
+            source: A vector environment with Box observations, actions in Box(-1, 1), or slates where the agent shows
+                slates, and autoreset SAME_STEP; it is reset with users of the training split.
             steps: Interactions (users times steps); more than ``learning_starts``, where there is such an option.
             seed: Random seed of everything; on the CPU the same seed gives the same policy, bit for bit.
             directory: Gets ``checkpoints/``, ``best.safetensors``, ``last.safetensors`` and ``logs/`` (CSV,
@@ -121,7 +126,8 @@ class OnlineAgent(abc.ABC):
         import_library(self.library)
         from gems_gym_agents.online.rounds import train
 
-        recorder = CheckpointRecorder(evaluate, None if directory is None else Path(directory))
+        folder = None if directory is None else Path(directory)
+        recorder = CheckpointRecorder(evaluate, folder, self.policy_class)
         self.checkpoints, self._seed, self._finished = recorder.checkpoints, seed, False
         try:
             train(
@@ -130,7 +136,7 @@ class OnlineAgent(abc.ABC):
                 recorder,
                 steps=steps,
                 seed=seed,
-                directory=recorder.directory,
+                directory=folder,
                 device=device,
                 progress=progress,
                 keep_growth=keep_growth,
@@ -149,12 +155,15 @@ class OnlineAgent(abc.ABC):
             device: A torch device.
         """
 
-    def export_actor(self, model: Any, metadata: dict[str, Any]) -> Actor:
+    def export_actor(self, model: Any, metadata: dict[str, Any]) -> SavedPolicy:
         """Copy a model's deterministic policy into NumPy; by default the mean of a squashed Gaussian.
 
         Args:
             model: Of this agent.
             metadata: JSON-able values to keep with it.
+
+        Returns:
+            One of :attr:`policy_class`.
         """
         from gems_gym_agents.online.model import export_actor
 
@@ -165,7 +174,7 @@ class OnlineAgent(abc.ABC):
         return None
 
     @property
-    def policy(self) -> Actor:
+    def policy(self) -> SavedPolicy:
         """The policy the agent acts with.
 
         Raises:
@@ -212,9 +221,9 @@ class OnlineAgent(abc.ABC):
 
     @classmethod
     @checked_arguments
-    def load(cls, directory: Path) -> Actor:
+    def load(cls, directory: Path) -> SavedPolicy:
         """Reads the policy that ``save`` wrote; needs neither torch nor stable-baselines3."""
-        return Actor.load(Path(directory) / POLICY_FILE)
+        return cls.policy_class.load(Path(directory) / POLICY_FILE)
 
     @classmethod
     def load_checkpoints(cls, directory: Path) -> list[Checkpoint]:
@@ -224,4 +233,4 @@ class OnlineAgent(abc.ABC):
             FileNotFoundError: ``fit`` was not given this folder, or a policy's file is missing.
             gems_gym.artifacts.ArtifactError: A policy's file was altered.
         """
-        return read_checkpoints(Path(directory))
+        return read_checkpoints(Path(directory), cls.policy_class)

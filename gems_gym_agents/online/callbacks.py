@@ -28,8 +28,12 @@ def mean_training_return(model: Any) -> float | None:
     return float(np.mean([session["r"] for session in sessions])) if sessions else None
 
 
-def critic_values(given: tuple[torch.Tensor, ...] | torch.Tensor) -> torch.Tensor:
-    """What critics return as values, ``(num_users, n_critics)``: those of TQC return quantiles."""
+def critic_values(model: Any, observations: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """What a model expects, ``(num_users, …)``: of actions by each critic, or of every action if it knows them all."""
+    if hasattr(model, "q_net"):
+        values: torch.Tensor = model.q_net(observations)
+        return values
+    given = model.critic(observations, actions)  # those of TQC return quantiles
     return given.mean(dim=2) if isinstance(given, torch.Tensor) else torch.cat(given, dim=1)
 
 
@@ -62,7 +66,7 @@ class QBoundCallback(BaseCallback):
         observations = torch.as_tensor(model._last_obs, device=model.device)
         actions = torch.as_tensor(self.locals["buffer_actions"], device=model.device)
         with torch.no_grad():
-            values = critic_values(model.critic(observations, actions)).abs()  # (num_users, n_critics)
+            values = critic_values(model, observations, actions).abs()
         largest = float(values.max())
         self.logger.record("train/q_abs_mean", float(values.mean()))
         self.logger.record("train/q_abs_max", largest)

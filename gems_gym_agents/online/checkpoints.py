@@ -20,8 +20,8 @@ import numpy as np
 from gems_gym.beliefs import load_belief
 from gems_gym.beliefs.trained import TrainedBelief
 from gems_gym.common.files import read_json, write_json
-from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
+from gems_gym.policies.saved import SavedPolicy
 from gems_gym_agents.base import Evaluate
 
 _BEST_FILE, _LAST_FILE = "best.safetensors", "last.safetensors"
@@ -45,7 +45,7 @@ class Checkpoint:
     interactions: int
     training_return: float | None
     score: float | None
-    actor: Actor
+    actor: SavedPolicy
     belief: TrainedBelief | None = None
     mean_of: int = 1
 
@@ -69,15 +69,22 @@ class CheckpointRecorder:
     Args:
         evaluate: Scores a policy, higher is better; ``None``: nothing is scored and there is no best policy.
         directory: Where to write; ``None`` writes nothing.
+        policy_class: Of the policies.
 
     Attributes:
         checkpoints: The policies, in order.
         dropped: Interactions of other starts, whose policies are not kept.
     """
 
-    def __init__(self, evaluate: Evaluate | None, directory: Path | None) -> None:
+    def __init__(
+        self,
+        evaluate: Evaluate | None,
+        directory: Path | None,
+        policy_class: type[SavedPolicy] = Actor,
+    ) -> None:
         self.evaluate = evaluate
         self.directory = directory
+        self.policy_class = policy_class
         self.checkpoints: list[Checkpoint] = []
         self.dropped = 0
 
@@ -113,7 +120,7 @@ class CheckpointRecorder:
         if self.directory is None:
             return
         folder = self.directory / _FOLDER
-        self.checkpoints += [_read(folder, entry) for entry in curve]
+        self.checkpoints += [_read(folder, entry, self.policy_class) for entry in curve]
         kept = {file for one in self.checkpoints for file in _files(folder, one).values()}
         others = set(folder.glob("*")) - kept  # half-written ones of a killed process too
         for file in (*others, self.directory / _BEST_FILE, self.directory / _LAST_FILE):
@@ -124,7 +131,7 @@ class CheckpointRecorder:
         self,
         interactions: int,
         training_return: float | None,
-        actor: Actor,
+        actor: SavedPolicy,
         belief: TrainedBelief | None = None,
         *,
         score: bool = True,
@@ -147,7 +154,7 @@ class CheckpointRecorder:
         late = [one for one in self.checkpoints if one.interactions >= first]
         if len(late) < 2:
             return None
-        actor = mean_actor([one.actor for one in late])
+        actor = mean_policy([one.actor for one in late])
         beliefs = [one.belief for one in late if one.belief is not None]
         belief = mean_belief(beliefs) if beliefs else None
         mean = Checkpoint(
@@ -161,7 +168,7 @@ class CheckpointRecorder:
         self.take([mean])
         return mean
 
-    def _scored(self, actor: Actor, belief: TrainedBelief | None) -> float | None:
+    def _scored(self, actor: SavedPolicy, belief: TrainedBelief | None) -> float | None:
         if self.evaluate is None:
             return None
         return float(self.evaluate(actor) if belief is None else self.evaluate(actor, belief))
@@ -185,22 +192,22 @@ class CheckpointRecorder:
             write_json(directory / _FOLDER / _CURVE_FILE, self.curve)
 
 
-def read_checkpoints(directory: Path) -> list[Checkpoint]:
-    """The policies that a run left in its folder, in order.
+def read_checkpoints(directory: Path, policy_class: type[SavedPolicy] = Actor) -> list[Checkpoint]:
+    """The policies of a class that a run left in its folder, in order.
 
     Raises:
         FileNotFoundError: There was no run, or a policy's file is missing.
         gems_gym.artifacts.ArtifactError: A policy's file was altered.
     """
     folder = directory / _FOLDER
-    return [_read(folder, entry) for entry in read_json(folder / _CURVE_FILE)]
+    return [_read(folder, entry, policy_class) for entry in read_json(folder / _CURVE_FILE)]
 
 
-def _read(folder: Path, entry: Mapping[str, Any]) -> Checkpoint:
+def _read(folder: Path, entry: Mapping[str, Any], policy_class: type[SavedPolicy]) -> Checkpoint:
     """One entry of a curve with its files."""
     belief = _read_belief(folder / entry["belief_file"]) if "belief_file" in entry else None
     numbers = {name: entry[name] for name in ("interactions", "training_return", "score", "mean_of")}
-    return Checkpoint(**numbers, actor=Actor.load(folder / entry["file"]), belief=belief)
+    return Checkpoint(**numbers, actor=policy_class.load(folder / entry["file"]), belief=belief)
 
 
 def _read_belief(file: Path) -> TrainedBelief:
@@ -219,19 +226,18 @@ def _files(folder: Path, checkpoint: Checkpoint) -> dict[str, Path]:
     return files
 
 
-def mean_actor(actors: Sequence[Actor]) -> Actor:
-    """The actor whose weights are the means of others'.
+def mean_policy(policies: Sequence[SavedPolicy]) -> SavedPolicy:
+    """The policy whose weights are the means of others'.
 
     Args:
-        actors: Of the same layers, at least one.
+        policies: Of one class and the same layers, at least one; what is no weight in them is the same in all.
 
     Returns:
-        An actor with the metadata of the last one, and ``mean_of``, their number.
+        A policy with the metadata of the last one, and ``mean_of``, their number.
     """
-    last = actors[-1]
-    tensors = _means([actor.network.to_tensors("actor") for actor in actors])
-    network = FeedForward.from_tensors(tensors, "actor", last.network.spec)
-    return Actor(network, {**last.metadata, "mean_of": len(actors)})
+    tensors, headers = zip(*(policy.to_parts() for policy in policies), strict=True)
+    metadata = {**headers[-1]["metadata"], "mean_of": len(policies)}
+    return policies[-1].from_parts(_means(tensors), {**headers[-1], "metadata": metadata})
 
 
 def mean_belief(beliefs: Sequence[TrainedBelief]) -> TrainedBelief:
@@ -250,6 +256,6 @@ def mean_belief(beliefs: Sequence[TrainedBelief]) -> TrainedBelief:
 
 def _means(weights: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {
-        name: np.stack([one[name] for one in weights]).mean(axis=0, dtype=np.float64).astype(np.float32)
-        for name in weights[0]
+        name: np.stack([one[name] for one in weights]).mean(axis=0, dtype=np.float64).astype(array.dtype)
+        for name, array in weights[0].items()
     }

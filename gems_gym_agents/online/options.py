@@ -35,7 +35,7 @@ class OnlineOptions:
             an agent ends depends much on what it finds early. The interactions of dropped starts count as well.
         averaged_share: Share of the training, at its end, whose policies are averaged, in [0, 1]. The mean of their
             weights is kept as one more policy, the last one
-            (:func:`gems_gym_agents.online.checkpoints.mean_actor`). With 0 there is none.
+            (:func:`gems_gym_agents.online.checkpoints.mean_policy`). With 0 there is none.
     """
 
     agent: ClassVar[str]

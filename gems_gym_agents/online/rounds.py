@@ -42,7 +42,7 @@ from gems_gym_agents.online.callbacks import (
 )
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.online.resume import UnfinishedRounds
-from gems_gym_agents.online.settings import check_spaces
+from gems_gym_agents.slates.sessions import check_users
 
 if TYPE_CHECKING:
     from gems_gym_agents.online.agent import OnlineAgent
@@ -71,7 +71,7 @@ def train(
 
     Args:
         agent: Makes the models, and knows their settings.
-        env: Box observations (observation_size,), actions Box(-1, 1, (action_size,)), autoreset SAME_STEP.
+        env: Box observations (observation_size,), actions as the agent's, autoreset SAME_STEP.
         recorder: Gets the policies of the best start; the last one unscored if training is interrupted.
         steps: Interactions (users times steps) of a start that is not dropped, rounded up to complete vector steps or
             rollouts.
@@ -89,7 +89,7 @@ def train(
         KeyboardInterrupt: Ctrl-C, passed on once the last policy is recorded.
         DivergedError: The critics have left their bound.
     """
-    check_spaces(env)
+    check_users(env, agent.actions)
     options, title = agent.options, type(agent).__name__.removesuffix("Agent")
     rounds = plan_rounds(
         env,

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
@@ -186,7 +187,7 @@ class ScaledReplayBuffer(ReplayBuffer):
         reward_scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        numbers = 2 * spaces.flatdim(observation_space) + spaces.flatdim(action_space) + 3
+        numbers = 2 * spaces.flatdim(observation_space) + get_action_dim(action_space) + 3
         check_fits_memory(f"buffer_size={buffer_size}", 4 * numbers * buffer_size)
         super().__init__(buffer_size, observation_space, action_space, *args, **kwargs)
         self.reward_scale = reward_scale
@@ -202,27 +203,3 @@ class ScaledReplayBuffer(ReplayBuffer):
     ) -> None:
         """Stores one step of all users; ``reward`` (num_users,) comes unscaled."""
         super().add(obs, next_obs, action, reward * self.reward_scale, done, infos)
-
-
-def check_spaces(env: VectorEnv) -> None:
-    """Refuses what the online agents cannot learn from, and says which wrapper is missing.
-
-    Raises:
-        TypeError: Not a vector environment.
-        ValueError: Observations that are no flat Box, or actions other than Box(-1, 1, (n,)).
-    """
-    if not isinstance(env, VectorEnv):
-        raise TypeError(
-            f"source={env!r} is a {type(env).__name__}; a gymnasium.vector.VectorEnv was expected"
-        )
-    observation, action = env.single_observation_space, env.single_action_space
-    if not (isinstance(observation, spaces.Box) and len(observation.shape) == 1):
-        raise ValueError(
-            f"source has the observation space {observation}; a flat Box was expected: "
-            "wrap it in VectorBeliefObservation"
-        )
-    in_unit_box = isinstance(action, spaces.Box) and np.all(action.low == -1.0) and np.all(action.high == 1.0)
-    if not in_unit_box or len(action.shape or ()) != 1:
-        raise ValueError(
-            f"source has the action space {action}; Box(-1, 1, (n,)) was expected: wrap it in VectorLatentAction"
-        )

@@ -249,6 +249,7 @@ def make_levels(training: Training, out: Path, runs: Path) -> dict[str, shipped.
     entries = {}
     for level, one in chosen.items():
         name = f"{level}-{training.world.preset}"
+        assert isinstance(one.actor, Actor)  # SAC's are
         actor, stored = _as_stored(one.actor, training)
         metrics = {
             "interactions": one.interactions,

@@ -6,14 +6,23 @@ import abc
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
+from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 
 from gems_gym import __version__
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, is_unfinished
 from gems_gym.commands.output import plain
-from gems_gym.common.checks import Count, Discount, Units, check_fields, checked_arguments
+from gems_gym.common.checks import (
+    Count,
+    Discount,
+    Probability,
+    Units,
+    WholeNumber,
+    check_fields,
+    checked_arguments,
+)
 from gems_gym.common.progress import track
 from gems_gym.errors import require
 from gems_gym.policies.base import Observed
@@ -52,6 +61,42 @@ class SessionOptions:
     def __post_init__(self) -> None:
         """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
         check_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayOptions(SessionOptions):
+    """Settings of agents that learn from the sessions of earlier rounds again.
+
+    Attributes:
+        embedding_size: Numbers in an item embedding.
+        updates: Gradient updates after each round.
+        kept_rounds: Rounds before the last one that are learned from again. One of 100 sessions of 100 steps takes
+            about 3 MB.
+    """
+
+    embedding_size: Units = 32
+    updates: Count = 400
+    kept_rounds: WholeNumber = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueOptions(ReplayOptions):
+    """Settings of agents that learn values of slates, and explore by random items.
+
+    Attributes:
+        epsilon: Share of positions that get a random item, at the end of ``exploring_share``.
+        exploring_share: Share of the training over which that share falls, from 1.
+        tau: Polyak coefficient of the copies that targets are taken from, in (0, 1].
+    """
+
+    epsilon: Probability = 0.05
+    exploring_share: Probability = 0.2
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
+
+    def random_share(self, done: float) -> float:
+        """Share of positions that get a random item when the share ``done`` of the training is over."""
+        fallen = min(done / self.exploring_share, 1.0) if self.exploring_share else 1.0
+        return 1.0 + (self.epsilon - 1.0) * fallen
 
 
 Options = TypeVar("Options", bound=SessionOptions)

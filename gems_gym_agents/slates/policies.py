@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,13 +10,12 @@ from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, checked
 from gems_gym.common.networks import FeedForward, dense, tanh
-from gems_gym.policies.base import Observed, Shown
-from gems_gym.policies.saved import SavedPolicy
+from gems_gym.policies.saved import MemorylessSlates
 from gems_gym.rankers.kernels import best_of_each, draw_items
 from gems_gym_agents.slates.search import SEARCHES, SlateSearch
 
 
-class ItemPolicy(SavedPolicy):
+class ItemPolicy(MemorylessSlates):
     """Scores items by dot products of their embeddings with vectors that networks make of a belief, and a bias.
 
     It is deterministic and remembers nothing. A user's slate has the same bits whoever is served beside.
@@ -33,8 +31,6 @@ class ItemPolicy(SavedPolicy):
         kind: Of its files.
         roles: Names of its networks.
         settings: Further arguments, which its file's header holds.
-        observes: "beliefs".
-        actions: "slates".
         networks: What was given.
         slate_size: Likewise.
         metadata: Likewise.
@@ -47,8 +43,6 @@ class ItemPolicy(SavedPolicy):
 
     roles: ClassVar[tuple[str, ...]]
     settings: ClassVar[tuple[str, ...]] = ()
-    observes: Observed = "beliefs"
-    actions: Shown = "slates"
 
     def __init__(
         self,
@@ -74,17 +68,6 @@ class ItemPolicy(SavedPolicy):
         self.tensors = stored
         self._items = np.ascontiguousarray(items.T)  # (embedding_size, num_items)
 
-    def open(self, seeds: Sequence[int]) -> None:
-        """Begin new sessions; there is nothing to remember and nothing to draw."""
-
-    def act(self, state: None, observations: NDArray[np.float32]) -> tuple[NDArray[np.int64], None]:
-        """Choose every user's slate, int64 ``(num_users, slate_size)``, by beliefs ``(num_users, belief_size)``."""
-        return self.slates(observations), None
-
-    @abc.abstractmethod
-    def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
-        """What :meth:`act` shows."""
-
     def _scores(self, role: str, beliefs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Of every item, float32 ``(num_users, num_items)``."""
         scores: NDArray[np.float32] = dense(self.networks[role](beliefs), self._items, self._biases[role])
@@ -107,7 +90,49 @@ class ItemPolicy(SavedPolicy):
         return cls(networks, tensors, header["slate_size"], header["metadata"], **settings)
 
 
-class PlackettLucePolicy(ItemPolicy):
+class TopItemsPolicy(ItemPolicy):
+    """Shows the items of the highest scores, best first.
+
+    Args:
+        networks: ``query``; the other arguments are those of :class:`ItemPolicy`.
+        tensors: See there.
+        slate_size: Likewise.
+        metadata: Likewise.
+    """
+
+    roles = ("query",)
+
+    def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The best items, int64 ``(num_users, slate_size)``."""
+        return self._best(self.networks["query"](beliefs))
+
+    def _best(self, queries: NDArray[np.float32]) -> NDArray[np.int64]:
+        slates: NDArray[np.int64] = best_of_each(queries, self._items, self._biases["query"], self.slate_size)
+        return slates
+
+
+class HyperActionPolicy(TopItemsPolicy):
+    """Shows the items that are closest to a hyper-action; see :mod:`gems_gym_agents.slates.hac`.
+
+    Args:
+        networks: ``query``, from beliefs to hyper-actions; the other arguments are those of :class:`ItemPolicy`.
+        tensors: See there.
+        slate_size: Likewise.
+        metadata: Likewise.
+    """
+
+    kind = "policy/hac"
+
+    def noisy_slates(
+        self, beliefs: NDArray[np.float32], noise: float, rngs: Sequence[np.random.Generator]
+    ) -> NDArray[np.int64]:
+        """Those of hyper-actions with normal noise of a standard deviation, each user's by a generator of its own."""
+        queries = self.networks["query"](beliefs)
+        drawn = np.stack([rng.standard_normal(queries.shape[1]) for rng in rngs])
+        return self._best((queries + noise * drawn).astype(np.float32))
+
+
+class PlackettLucePolicy(TopItemsPolicy):
     """Shows the most likely slate of a Plackett–Luce distribution over slates: the items of the highest scores.
 
     Slates are drawn from it item by item, each from the softmax of the scores of those that are left.
@@ -120,13 +145,6 @@ class PlackettLucePolicy(ItemPolicy):
     """
 
     kind = "policy/reinforce_softmax"
-    roles = ("query",)
-
-    def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
-        """The most likely slates, int64 ``(num_users, slate_size)``."""
-        queries = self.networks["query"](beliefs)
-        slates: NDArray[np.int64] = best_of_each(queries, self._items, self._biases["query"], self.slate_size)
-        return slates
 
     def draw(self, beliefs: NDArray[np.float32], rngs: Sequence[np.random.Generator]) -> NDArray[np.int64]:
         """Draw slates, int64 ``(num_users, slate_size)``, each user's by a generator of its own."""
@@ -136,6 +154,64 @@ class PlackettLucePolicy(ItemPolicy):
             queries, self._items, self._biases["query"], 1.0, uniforms, False
         )
         return drawn
+
+
+class ItemByItemPolicy(ItemPolicy):
+    """Fills a slate position by position, by scores that depend on the belief and the items before.
+
+    Slates are drawn, or shown as they are likely, each item from the softmax of the scores of those that are left.
+
+    Args:
+        networks: ``query``, from a belief and the embeddings of the slate so far, zero where nothing stands yet; the
+            other arguments are those of :class:`ItemPolicy`.
+        tensors: See there.
+        slate_size: Likewise.
+        metadata: Likewise.
+    """
+
+    kind = "policy/gfn4rec"
+    roles = ("query",)
+
+    def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The most likely item at each position, int64 ``(num_users, slate_size)``."""
+
+        def best(queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+            found: NDArray[np.int64] = best_of_each(queries, self._items, self._biases["query"], count)
+            return found
+
+        return self._filled(beliefs, best)
+
+    def draw(self, beliefs: NDArray[np.float32], rngs: Sequence[np.random.Generator]) -> NDArray[np.int64]:
+        """Draw slates, int64 ``(num_users, slate_size)``, each user's by a generator of its own."""
+
+        def drawn(queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+            uniforms = np.stack([rng.random(count) for rng in rngs])
+            found: NDArray[np.int64] = draw_items(
+                queries, self._items, self._biases["query"], 1.0, uniforms, False
+            )
+            return found
+
+        return self._filled(beliefs, drawn)
+
+    def _filled(
+        self,
+        beliefs: NDArray[np.float32],
+        choose: Callable[[NDArray[np.float32], int], NDArray[np.int64]],
+    ) -> NDArray[np.int64]:
+        """Slates of the first new item at each position, among as many different ones as are needed to have one.
+
+        Drawn without replacement, the first new one is from the softmax of those that are left.
+        """
+        users, items = np.arange(len(beliefs)), self.tensors["items"]
+        slates = np.empty((len(users), self.slate_size), np.int64)
+        shown = np.zeros((len(users), self.slate_size, items.shape[1]), np.float32)
+        for position in range(self.slate_size):
+            beginnings = np.concatenate([beliefs, shown.reshape(len(users), -1)], axis=1)
+            found = choose(self.networks["query"](beginnings), position + 1)  # (num_users, position + 1)
+            used = (found[:, :, None] == slates[:, None, :position]).any(axis=2)
+            slates[:, position] = found[users, used.argmin(axis=1)]
+            shown[:, position] = items[slates[:, position]]
+        return slates
 
 
 class SlateQPolicy(ItemPolicy):

@@ -123,6 +123,23 @@ def _filled_up(array: NDArray[Any], missing: int) -> NDArray[Any]:
     return np.pad(array, [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2))
 
 
+def with_random_items(
+    slates: NDArray[np.int64], share: float, num_items: int, rngs: Sequence[np.random.Generator]
+) -> NDArray[np.int64]:
+    """Slates some of whose items are replaced by random ones: ε-greedy exploration, position by position.
+
+    Args:
+        slates: int64 ``(num_users, slate_size)``.
+        share: Of positions, in [0, 1].
+        num_items: Items to draw from; what is drawn may stand in the slate already.
+        rngs: A generator for each user.
+    """
+    slate_size = slates.shape[1]
+    drawn = [(rng.random(slate_size), rng.integers(num_items, size=slate_size)) for rng in rngs]
+    chances, items = (np.stack(one) for one in zip(*drawn, strict=True))
+    return np.where(chances < share, items, slates)
+
+
 def check_users(env: VectorEnv[Any, Any, Any], chosen: Shown) -> None:
     """Raise a clear error unless an agent can learn from an environment.
 

@@ -26,49 +26,33 @@ Nothing is known beforehand but the belief. Item embeddings are learned by the c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-from annotated_types import Interval
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
-from gems_gym.common.checks import Count, Positive, Probability, Units, WholeNumber
-from gems_gym_agents.slates.agent import SessionAgent, SessionOptions
+from gems_gym.common.checks import Positive
+from gems_gym_agents.slates.agent import SessionAgent, ValueOptions
 from gems_gym_agents.slates.policies import SlateQPolicy
 from gems_gym_agents.slates.search import SlateSearch
 from gems_gym_agents.slates.training import Learner
 
 
 @dataclass(frozen=True, kw_only=True)
-class SlateQOptions(SessionOptions):
+class SlateQOptions(ValueOptions):
     """Settings of SlateQ.
 
     Attributes:
         target: What the target takes to follow: ``"q_learning"``, the best slate; ``"sarsa"``, the one that did.
         slate_search: How the best slate is found, see :mod:`gems_gym_agents.slates.search`; all ways find one of the
             same value.
-        embedding_size: Numbers in an item embedding.
         learning_rate: Of all networks, > 0.
-        updates: Gradient updates after each round.
-        kept_rounds: Rounds before the last one that are learned from again. One of 100 sessions of 100 steps takes
-            about 3 MB.
-        epsilon: Share of positions that get a random item, at the end of ``exploring_share``.
-        exploring_share: Share of the training over which that share falls, from 1.
-        tau: Polyak coefficient of the copies that targets are taken from, in (0, 1].
     """
 
     target: Literal["q_learning", "sarsa"] = "q_learning"
     slate_search: SlateSearch = "top_k"
-    embedding_size: Units = 32
     learning_rate: Positive = 1e-3
-    updates: Count = 400
-    kept_rounds: WholeNumber = 30
-    epsilon: Probability = 0.05
-    exploring_share: Probability = 0.2
-    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
 
 
 class SlateQAgent(SessionAgent[SlateQOptions, SlateQPolicy]):
@@ -91,20 +75,3 @@ class SlateQAgent(SessionAgent[SlateQOptions, SlateQPolicy]):
         from gems_gym_agents.slates.slateq_learner import SlateQLearner
 
         return SlateQLearner(self.options, env, seed, made_by)
-
-
-def with_random_items(
-    slates: NDArray[np.int64], share: float, num_items: int, rngs: Sequence[np.random.Generator]
-) -> NDArray[np.int64]:
-    """Slates some of whose items are replaced by random ones: ε-greedy exploration, position by position.
-
-    Args:
-        slates: int64 ``(num_users, slate_size)``.
-        share: Of positions, in [0, 1].
-        num_items: Items to draw from; what is drawn may stand in the slate already.
-        rngs: A generator for each user.
-    """
-    slate_size = slates.shape[1]
-    drawn = [(rng.random(slate_size), rng.integers(num_items, size=slate_size)) for rng in rngs]
-    chances, items = (np.stack(one) for one in zip(*drawn, strict=True))
-    return np.where(chances < share, items, slates)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gems_gym_agents.actors import network_from_modules
 from gems_gym_agents.slates.networks import belief_size, initialise, numpy_of, perceptron, scores_of
 from gems_gym_agents.slates.policies import SlateQPolicy
-from gems_gym_agents.slates.sessions import Chooser, Sessions
-from gems_gym_agents.slates.slateq import SlateQOptions, with_random_items
-from gems_gym_agents.torch_state import tensor_of
+from gems_gym_agents.slates.replay_learner import ReplayLearner, descend, follow
+from gems_gym_agents.slates.sessions import Chooser, with_random_items
+from gems_gym_agents.slates.slateq import SlateQOptions
 
 _LEAST = 1e-6
 """The smallest probability that the click model gives to what happens."""
@@ -76,7 +74,7 @@ class SlateQNetwork(nn.Module):
         return self.no_click_value(beliefs) + worth.topk(len(propensities), dim=1).values @ propensities
 
 
-class SlateQLearner:
+class SlateQLearner(ReplayLearner):
     """See :class:`~gems_gym_agents.slates.training.Learner`.
 
     Args:
@@ -89,10 +87,9 @@ class SlateQLearner:
     def __init__(
         self, options: SlateQOptions, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]
     ) -> None:
-        self.options, self.kept_rounds, self._made_by = options, options.kept_rounds, made_by
-        items: Any = env.single_action_space
-        self._num_items, self._slate_size = int(items.nvec[0]), len(items.nvec)
-        self.network = SlateQNetwork(belief_size(env), self._num_items, self._slate_size, options)
+        super().__init__(options, env, made_by)
+        self.options: SlateQOptions = options
+        self.network = SlateQNetwork(belief_size(env), self.num_items, self.slate_size, options)
         initialise(self.network, seed)
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.learning_rate, fused=True)
@@ -102,28 +99,15 @@ class SlateQLearner:
 
     def chooser(self, done: float) -> Chooser:
         """Shows the best slates, with random items among them, fewer as the training goes on."""
-        options, policy = self.options, self.policy()
-        fallen = min(done / options.exploring_share, 1.0) if options.exploring_share else 1.0
-        share = 1.0 + (options.epsilon - 1.0) * fallen
-        return lambda beliefs, rngs: with_random_items(policy.slates(beliefs), share, self._num_items, rngs)
+        policy, share = self.policy(), self.options.random_share(done)
+        return lambda beliefs, rngs: with_random_items(policy.slates(beliefs), share, self.num_items, rngs)
 
-    def learn(self, rounds: Sequence[Sessions], rng: np.random.Generator) -> dict[str, float]:
-        """Update click model and values; returns the mean losses."""
-        transitions = _transitions(rounds)
-        losses = np.zeros((self.options.updates, 2))
-        for update in range(self.options.updates):
-            rows = rng.integers(len(transitions["rewards"]), size=self.options.batch_size)
-            batch = {name: tensor_of(array[rows]) for name, array in transitions.items()}
-            click_loss, value_loss = self.losses(**batch)
-            self.optimizer.zero_grad()
-            (click_loss + value_loss).backward()
-            self.optimizer.step()
-            with torch.no_grad():
-                for slow, fast in zip(self.target.parameters(), self.network.parameters(), strict=True):
-                    slow.lerp_(fast, self.options.tau)
-            losses[update] = click_loss.item(), value_loss.item()
-        click_mean, value_mean = losses.mean(axis=0).tolist()
-        return {"click_loss": click_mean, "value_loss": value_mean}
+    def update(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
+        """Of click model and values."""
+        click_loss, value_loss = self.losses(**batch)
+        descend(self.optimizer, click_loss + value_loss)
+        follow(self.target, self.network, self.options.tau)
+        return {"click_loss": click_loss.item(), "value_loss": value_loss.item()}
 
     def losses(
         self,
@@ -159,24 +143,7 @@ class SlateQLearner:
                 value_bias=network.value_bias,
                 propensities=network.propensities,
             ),
-            self._slate_size,
-            self._made_by,
+            self.slate_size,
+            self.made_by,
             self.options.slate_search,
         )
-
-
-def _transitions(rounds: Sequence[Sessions]) -> dict[str, NDArray[Any]]:
-    """All steps that count, a row each, by the names of :meth:`SlateQLearner.losses`."""
-    arrays = [
-        {
-            "beliefs": one.beliefs[:, :-1][one.playing],
-            "slates": one.actions[:, :-1][one.playing],
-            "clicks": one.clicks[one.playing].astype(np.float32),
-            "rewards": one.rewards[one.playing],
-            "continues": one.continues[one.playing].astype(np.float32),
-            "next_beliefs": one.beliefs[:, 1:][one.playing],
-            "next_slates": one.actions[:, 1:][one.playing],
-        }
-        for one in rounds
-    ]
-    return {name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]}

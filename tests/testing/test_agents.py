@@ -32,6 +32,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "d3rlpy": {**OFFLINE, "config": "TD3PlusBC"},
     "decision_diffuser": {**OFFLINE, "horizon": 4, "sampling_steps": 2},
     "decision_transformer": {**OFFLINE, "context": 3},
+    "dqn": {**ONLINE, "candidates": 10},
+    "gfn4rec": {**SESSIONS, "embedding_size": 4, "updates": 4},
+    "hac": {**SESSIONS, "embedding_size": 4, "updates": 4},
     "planner": {
         "steps": 256, "random_sessions": 128, "random_length": 6,
         "exploration_sessions": 64, "exploration_length": 6, "atoms": 16,
@@ -46,6 +49,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "slateq": {**SESSIONS, "embedding_size": 4, "updates": 4},
     "td3": ONLINE,
     "tqc": ONLINE,
+    "wolpertinger_sac": ONLINE,
     "world_model_planner": {
         "steps": 256, "embedding_size": 4, "random_sessions": 128, "random_length": 6, "exploration_sessions": 300,
         "exploration_length": 20, "grouping_updates": 2, "updates": 2, "atoms": 256,

@@ -16,7 +16,8 @@ import torch
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
 from gems_gym_agents.slates.policies import SlateQPolicy
-from gems_gym_agents.slates.slateq import SlateQAgent, with_random_items
+from gems_gym_agents.slates.sessions import with_random_items
+from gems_gym_agents.slates.slateq import SlateQAgent
 from gems_gym_agents.slates.slateq_learner import SlateQLearner, SlateQNetwork
 
 SMALL: dict[str, Any] = {

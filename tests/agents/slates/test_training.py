@@ -18,6 +18,8 @@ from gems_gym.beliefs import GruBelief
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import GemsRanker
 from gems_gym_agents.base import DivergedError
+from gems_gym_agents.slates.gfn4rec import GFN4RecAgent
+from gems_gym_agents.slates.hac import HACAgent
 from gems_gym_agents.slates.reinforce import ReinforceLatentAgent, ReinforceSoftmaxAgent
 from gems_gym_agents.slates.slateq import SlateQAgent
 from tests.agents.slates.tiny_feed import TinyFeed
@@ -25,6 +27,8 @@ from tests.agents.slates.tiny_feed import TinyFeed
 SMALL: dict[str, Any] = {"sessions": 4, "hidden_units": (8,), "batch_size": 16, "validate_every": 30}
 AGENTS: dict[str, Callable[[], Any]] = {
     "slateq": lambda: SlateQAgent(**SMALL, embedding_size=4, updates=5, kept_rounds=2),
+    "gfn4rec": lambda: GFN4RecAgent(**SMALL, embedding_size=4, updates=5, kept_rounds=2),
+    "hac": lambda: HACAgent(**SMALL, embedding_size=4, updates=5, kept_rounds=2),
     "reinforce_softmax": lambda: ReinforceSoftmaxAgent(**SMALL, embedding_size=4),
     "reinforce_latent": lambda: ReinforceLatentAgent(**SMALL),
 }
@@ -143,6 +147,8 @@ def test_other_seeds_learn_otherwise(users: Users, tmp_path: Path) -> None:
 
 def test_wrong_options_are_refused() -> None:
     for kind, options, words in (
+        (HACAgent, {"hyper_weight": -1}, "hyper_weight must be a finite number ≥ 0, got -1"),
+        (GFN4RecAgent, {"reward_smoothing": 0}, "reward_smoothing must be a finite number > 0, got 0"),
         (SlateQAgent, {"slate_search": "topk"}, "slate_search.*did you mean 'top_k'"),
         (SlateQAgent, {"target": "td"}, "target.*q_learning"),
         (SlateQAgent, {"epsilon": 1.5}, "epsilon must be a number in .0, 1., got 1.5"),

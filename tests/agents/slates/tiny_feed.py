@@ -29,11 +29,12 @@ def chances(slates: np.ndarray, bad: np.ndarray) -> np.ndarray:
 
 
 def values(gamma: float, policy: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
-    """What follows the two moods, ``(2,)``, under the best slates or under a slate for each mood."""
+    """What follows the two moods, ``(2,)``, under the best of all slates, or of those for each mood."""
+    slates = [SLATES if policy is None else np.atleast_2d(policy[mood]) for mood in range(2)]
     found = np.zeros(2)
     for _ in range(200):
         found = np.array([
-            max(slate_value(found, gamma, mood, slate) for slate in (SLATES if policy is None else [policy[mood]]))
+            max(slate_value(found, gamma, mood, slate) for slate in slates[mood])
             for mood in range(2)
         ])  # fmt: skip
     return found

@@ -1,0 +1,74 @@
+"""GFN4Rec (Liu et al., 2023, arXiv 2306.02239): slates as likely as they are rewarded, by a generative flow network.
+
+A slate A is built item by item. Each of its beginnings A_k, of k items, has a flow F(s, A_k) > 0, which splits among
+the items that may come next, with probability P(i | s, A_k); as every beginning can be reached in one way only,
+nothing else flows into it. In *detailed balance* what flows out of a beginning arrives at the next one, and what
+arrives at complete slates is their reward R, the clicks. Then slates are drawn as often as they are rewarded. What is
+minimised are the mean squares of
+
+    log F(s, A_{k−1}) + log(P(i_k | s, A_{k−1}) + b_f) + Z − log F(s, A_k)    for k = 1 … K
+    log F(s, A_K) + Z − log(R + b_r)
+
+``forward_offset`` b_f keeps unlikely items from having a say without bounds, ``reward_smoothing`` b_r slates without a
+click; ``flow_offset`` is Z. With b_f = 0 and Z = 0 it is detailed balance as in Bengio et al. (2023, arXiv 2111.09266),
+and slates have probabilities proportional to R + b_r. The paper calls this variant DB; the numbers of its equations
+were not looked up, nor where exactly Z stands in them: here it stands in both.
+
+Sessions are played by draws from P; the policy shows at each position the item of the highest probability. Nothing is
+known beforehand but the belief; item embeddings are learned. In the paper R is what a slate itself earns, so ``gamma``
+is 0. With a larger one, clicks on later slates of the session count, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gymnasium.vector import VectorEnv
+
+from gems_gym.common.checks import Discount, NonNegative, Positive
+from gems_gym_agents.slates.agent import ReplayOptions, SessionAgent
+from gems_gym_agents.slates.policies import ItemByItemPolicy
+from gems_gym_agents.slates.training import Learner
+
+
+@dataclass(frozen=True, kw_only=True)
+class GFN4RecOptions(ReplayOptions):
+    """Settings of GFN4Rec.
+
+    Attributes:
+        gamma: Discount factor of the clicks on later slates that count for a slate, in [0, 1).
+        learning_rate: Of all networks, > 0.
+        reward_smoothing: b_r, what is added to rewards, > 0.
+        forward_offset: b_f, what is added to probabilities, ≥ 0.
+        flow_offset: Z, what is added to logarithms of flows.
+    """
+
+    gamma: Discount = 0.0
+    learning_rate: Positive = 1e-4
+    reward_smoothing: Positive = 0.4
+    forward_offset: NonNegative = 0.5
+    flow_offset: float = 1.0
+
+
+class GFN4RecAgent(SessionAgent[GFN4RecOptions, ItemByItemPolicy]):
+    """GFN4Rec by detailed balance.
+
+    Args:
+        **options: See :class:`GFN4RecOptions`.
+
+    Examples:
+        >>> agent = GFN4RecAgent(forward_offset=0.1)
+        >>> agent.fit(vector_env, steps=200_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
+        >>> slates, _ = agent.policy.act(None, beliefs)  # doctest: +SKIP
+    """
+
+    name: ClassVar[str] = "gfn4rec"
+    options_class: ClassVar[type[GFN4RecOptions]] = GFN4RecOptions
+    policy_class: ClassVar[type[ItemByItemPolicy]] = ItemByItemPolicy
+
+    def _learner(self, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]) -> Learner:
+        from gems_gym_agents.slates.gfn4rec_learner import GFN4RecLearner
+
+        return GFN4RecLearner(self.options, env, seed, made_by)

@@ -1,0 +1,73 @@
+"""HAC, hyper-actor critic (Liu et al., 2023, arXiv 2302.03431): a slate as a vector that an actor and a critic share.
+
+The actor answers a belief s with a *hyper-action*, a vector z = μ(s). The *effect-action* A is the slate that it comes
+to: the items whose embeddings φ(i) have the largest dot products with z. The mean of their embeddings, ẑ = mean of
+φ(i) over A, is a hyper-action again, of what was shown. One critic values both: it learns from slates that were shown,
+and the actor follows it at z.
+
+    critic     (r + γ Q'(s', ẑ'(μ'(s'))) − Q(s, ẑ(A)))²           ' marks copies that follow slowly
+    actor      −Q(s, μ(s)) + ``hyper_weight`` · mean (ẑ(μ(s)) − μ(s))²
+    behaviour  −Σ_{i in A} [c_i log σ(φ(i)ᵀ μ(s)) + (1 − c_i) log(1 − σ(φ(i)ᵀ μ(s)))], the mean, with clicks c
+
+The second part of the actor's loss keeps the two kinds of action together; the third loss is supervision by clicks.
+Each has an optimiser of its own; actor and behaviour move both μ and φ, which nothing else teaches. The paper calls
+the parts critic, alignment and supervision; the numbers of its equations were not looked up. Unlike there, the
+targets' hyper-actions are those of slates as well, which the critic has learned about.
+
+Sessions are played with normal noise on hyper-actions and random items in slates, fewer as the training goes on.
+Nothing is known beforehand but the belief.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gymnasium.vector import VectorEnv
+
+from gems_gym.common.checks import NonNegative, Positive
+from gems_gym_agents.slates.agent import SessionAgent, ValueOptions
+from gems_gym_agents.slates.policies import HyperActionPolicy
+from gems_gym_agents.slates.training import Learner
+
+
+@dataclass(frozen=True, kw_only=True)
+class HACOptions(ValueOptions):
+    """Settings of HAC; ``embedding_size`` is that of hyper-actions, too.
+
+    Attributes:
+        critic_learning_rate: Of the critic, > 0.
+        actor_learning_rate: Of the actor and the item embeddings, by the critic, > 0.
+        behaviour_learning_rate: Of the same, by clicks, > 0.
+        hyper_weight: Of the distance between a hyper-action and that of its slate, ≥ 0.
+        hyper_noise: Standard deviation of the noise on hyper-actions in training, ≥ 0.
+    """
+
+    critic_learning_rate: Positive = 1e-3
+    actor_learning_rate: Positive = 3e-4
+    behaviour_learning_rate: Positive = 3e-5
+    hyper_weight: NonNegative = 0.1
+    hyper_noise: NonNegative = 0.1
+
+
+class HACAgent(SessionAgent[HACOptions, HyperActionPolicy]):
+    """HAC with item embeddings that are learned beside it.
+
+    Args:
+        **options: See :class:`HACOptions`.
+
+    Examples:
+        >>> agent = HACAgent(gamma=0.9)
+        >>> agent.fit(vector_env, steps=200_000, seed=0, evaluate=on_validation_users)  # doctest: +SKIP
+        >>> slates, _ = agent.policy.act(None, beliefs)  # doctest: +SKIP
+    """
+
+    name: ClassVar[str] = "hac"
+    options_class: ClassVar[type[HACOptions]] = HACOptions
+    policy_class: ClassVar[type[HyperActionPolicy]] = HyperActionPolicy
+
+    def _learner(self, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]) -> Learner:
+        from gems_gym_agents.slates.hac_learner import HACLearner
+
+        return HACLearner(self.options, env, seed, made_by)

@@ -1,0 +1,145 @@
+"""DQN over candidate slates: which candidates, that it learns the best of them, and its policy's file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("stable_baselines3")
+
+import gymnasium
+
+from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.beliefs import GruBelief
+from gems_gym.latent_world import LatentWorld
+from gems_gym.pretraining.session_log import collect_session_log
+from gems_gym_agents.library_state import borrowed_global_state
+from gems_gym_agents.online import DQNAgent
+from gems_gym_agents.online.candidate_slates import CandidateSlates, candidate_slates
+from tests.agents.online.test_algorithms import hashes
+from tests.agents.slates.tiny_feed import INTEREST, MOODS, TinyFeed, values
+
+SMALL: dict[str, Any] = {
+    "candidates": 10, "net_arch": (16,), "batch_size": 64, "learning_starts": 400, "buffer_size": 4_000,
+    "learning_rate": 5e-3, "validate_every": 400, "tau": 0.05,
+}  # fmt: skip
+
+
+def feed(num_envs: int = 40) -> TinyFeed:
+    """The tiny feed, seen through a belief that has learned that all items are different."""
+    env = TinyFeed(num_envs)
+    env.encoder = SimpleNamespace(tensors={"item_embeddings": np.eye(len(INTEREST))}, sha256=None)
+    return env
+
+
+def fitted(env: Any = None, folder: Path | None = None, steps: int = 4_000, **options: Any) -> DQNAgent:
+    agent = DQNAgent(**SMALL | options)
+    agent.fit(env or feed(), steps=steps, seed=0, directory=folder, progress=False)
+    return agent
+
+
+def worth(policy: CandidateSlates) -> float:
+    slates = policy.slates(MOODS)
+    return values(0.8, (slates[0], slates[1]))[0]
+
+
+def test_it_learns_the_best_candidates():
+    policy = fitted().policy
+    best = values(0.8, (policy.candidates, policy.candidates))[0]
+    assert worth(policy) >= 0.93 * best
+    assert worth(fitted(steps=480, learning_rate=1e-12).policy) < 0.75 * best
+
+
+def test_the_policy_is_the_librarys():
+    agent = DQNAgent(**SMALL)
+    with borrowed_global_state():
+        model = agent.make_model(feed(), seed=0, device="cpu")
+        model.env.seed(range(40))
+        model.set_env(model.env)
+        model.learn(800)
+        beliefs = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
+        expected, _ = model.predict(beliefs, deterministic=True)
+    policy = agent.export_actor(model, {"kept": 1})
+    assert len(set(expected.tolist())) > 1
+    assert (policy.act(None, beliefs)[0] == policy.candidates[expected]).all()
+
+
+def test_interrupted_it_is_resumed_to_the_same_bits(tmp_path):
+    options: dict[str, Any] = {"steps": 1_600, "averaged_share": 0.7}
+    whole = fitted(folder=tmp_path / "whole", **options)
+    env = feed()
+    env.steps = 0
+
+    def interrupted(actions: Any) -> Any:
+        env.steps += 1
+        if env.steps == 35:
+            raise KeyboardInterrupt
+        return TinyFeed.step(env, actions)
+
+    env.step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        fitted(env, tmp_path / "run", **options)
+    fitted(folder=tmp_path / "run", **options)
+    assert hashes(tmp_path / "run") == hashes(tmp_path / "whole")
+    *_, last, mean = DQNAgent.load_checkpoints(tmp_path / "run")
+    assert mean.mean_of == 3 and (mean.actor.candidates == last.actor.candidates).all()
+    whole.save(tmp_path / "whole")
+    assert (DQNAgent.load(tmp_path / "whole").slates(MOODS) == whole.policy.slates(MOODS)).all()
+
+
+def test_candidates_are_logged_slates_of_every_kind():
+    items = np.zeros((40, 2))
+    items[20:] = [5.0, 0.0]
+    env = feed()
+    env.single_action_space = gymnasium.spaces.MultiDiscrete([40] * 3)
+    env.encoder.tensors["item_embeddings"] = items
+    found = candidate_slates(env, 8, None, 0)
+    kinds = (found >= 20).sum(axis=1).tolist()  # of eight centres others were empty
+    assert len(set(kinds)) == len(kinds) >= 3
+    assert (found == candidate_slates(env, 8, None, 0)).all()
+
+
+def test_a_log_of_slates(tiny_world: dict[str, Any], tiny_belief: GruBelief, tmp_path):
+    world = LatentWorld(gymnasium.spec("GemsSlate-diffuse_topdown-v0"), None, tiny_belief)
+    env = world.users(2, **tiny_world)
+    config, items = env.unwrapped.config, env.unwrapped.catalog.item_embeddings
+    log = collect_session_log(config, {"random": 1.0}, 8, 0, item_embeddings=items, progress=False)
+    log.save(tmp_path / "log.npz")
+    found = candidate_slates(env, 5, str(tmp_path / "log.npz"), 0)
+    logged = {tuple(slate) for slate in log.slates.reshape(-1, 5).tolist()}
+    assert 3 <= len(found) <= 5 and {tuple(slate) for slate in found.tolist()} <= logged
+    with pytest.raises(ValueError, match=f"number of different slates logged, {len(logged)}; got 1000"):
+        candidate_slates(env, 1_000, str(tmp_path / "log.npz"), 0)
+    with pytest.raises(FileNotFoundError, match="none.npz"):
+        candidate_slates(env, 5, str(tmp_path / "none.npz"), 0)
+    replace(log, catalog_hash="other").save(tmp_path / "log.npz")
+    with pytest.raises(
+        ValueError, match="holds slates of 5 of the catalogue other; slates of 5 of .* were expected"
+    ):
+        candidate_slates(env, 5, str(tmp_path / "log.npz"), 0)
+
+
+def test_what_it_cannot_learn_in_is_refused():
+    with pytest.raises(ValueError, match="compares slates by the belief's item embeddings"):
+        fitted(TinyFeed(4))
+    with pytest.raises(ValueError, match="slates, a MultiDiscrete, were expected"):
+        fitted(TinyFeed(4, latents=True))
+    with pytest.raises(ValueError, match="unknown option of dqn 'candidate': did you mean 'candidates'"):
+        DQNAgent(candidate=3)
+
+
+def test_a_wrong_file_is_refused(tmp_path):
+    policy = fitted(steps=480).policy
+    policy.save(tmp_path / "policy.safetensors")
+    stored = load_artifact(tmp_path / "policy.safetensors", CandidateSlates.kind)
+    for wrong in (stored.tensors["candidates"][1:], -1 - stored.tensors["candidates"]):
+        save_artifact(
+            tmp_path / "wrong.safetensors", stored.kind, stored.tensors | {"candidates": wrong}, stored.header
+        )
+        with pytest.raises(ArtifactError, match="not a readable policy/dqn: candidates must hold item ids"):
+            CandidateSlates.load(tmp_path / "wrong.safetensors")
