@@ -295,11 +295,10 @@ def _readable(report: "DatasetReport") -> dict[str, str]:
             ]
         ),
     }
-    rows |= (
-        {"slates": "no infos" if report.env else "see its import report"}
-        if report.slates is None
-        else _readable_slates(report.slates)
-    )
+    if report.slates is not None:
+        rows |= _readable_slates(report.slates)
+    else:
+        rows["slates"] = "no infos" if report.env else "see its import report"
     for name, coverage in (("beliefs", report.states), ("latents", report.actions)):
         if coverage is not None:
             rows[name] = _readable_coverage(coverage)

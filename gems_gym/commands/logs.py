@@ -37,8 +37,8 @@ def import_file(
     session_gap: Annotated[
         str | None,
         typer.Option(
-            help="A user who is away for longer begins a new session, such as 30m; if not given, sessions are the log's, or "
-            "30m apart where it has none."
+            help="A user who is away for longer begins a new session, such as 30m; if not given, sessions are the "
+            "log's, or 30m apart where it has none."
         ),
     ] = None,
     time_unit: Annotated[
@@ -60,8 +60,8 @@ def import_file(
 ) -> None:
     r"""Make a dataset of sessions of an impression log, and report what came in and what was left out, and why.
 
-    The dataset holds slates, clicks and masks, and, where the log has them, propensities. Beside it are the maps of items
-    and users, and the report. Memory does not grow with the file.
+    The dataset holds slates, clicks and masks, and, where the log has them, propensities. Beside it are the maps of
+    items and users, and the report. Memory does not grow with the file.
 
     Examples:
         gems-gym logs import log.parquet --out my/log-v0
@@ -114,8 +114,9 @@ def read_columns(text: str | None) -> dict[str, str]:
 
 def _readable(report: "ImportReport", drawn: dict[str, str]) -> Group:
     lengths, sizes, spread = report.session_lengths, report.slate_sizes, report.concentration
+    lost = report.rows_read - report.rows_kept
     rows: dict[str, Any] = {
-        "rows": f"{report.rows_read:,} read, {report.rows_kept:,} kept, {report.rows_read - report.rows_kept:,} left out",
+        "rows": f"{report.rows_read:,} read, {report.rows_kept:,} kept, {lost:,} left out",
         "impressions": f"{report.impressions:,}, {report.out_of_order:,} of them were out of order",
         "sessions": f"{report.sessions:,} of {lengths.mean:.1f} impressions, median {lengths.quantiles['0.5']:.0f}, "
         f"longest {lengths.maximum:.0f}",
@@ -143,8 +144,8 @@ def _propensities(report: "ImportReport") -> str:
     if found is None:
         return "none"
     return (
-        f"from {found.smallest:.2g}, mean {found.mean:.3g}, of 1 / propensity {found.mean_inverse:.1f}; effective share "
-        f"{found.effective_share:.1%}"
+        f"from {found.smallest:.2g}, mean {found.mean:.3g}, of 1 / propensity {found.mean_inverse:.1f}; effective "
+        f"share {found.effective_share:.1%}"
     )
 
 

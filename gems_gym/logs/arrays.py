@@ -58,8 +58,8 @@ class FlatLists:
 def observation_space(num_items: int, slate_size: int) -> gymnasium.Space[Any]:
     """The slate shown last, what was clicked, and which of its slots are known to have shown something.
 
-    It is ``slate`` int32, ``clicks`` int8 and ``mask`` int8, ``(slate_size,)`` each; where the mask is 0, the slate holds
-    item 0.
+    It is ``slate`` int32, ``clicks`` int8 and ``mask`` int8, ``(slate_size,)`` each; where the mask is 0, the slate
+    holds item 0.
     """
     return gymnasium.spaces.Dict(
         {

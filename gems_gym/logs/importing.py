@@ -1,7 +1,7 @@
 """Imports an impression log as a Minari dataset, in three passes over pieces that fit into memory.
 
-The first reads the file, puts its rows into one form and into buckets on disk, by user. The second makes impressions and
-sessions of each bucket, and measures them. The third writes the sessions.
+The first reads the file, puts its rows into one form and into buckets on disk, by user. The second makes impressions
+and sessions of each bucket, and measures them. The third writes the sessions.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def import_log(
         What came in and what did not.
 
     Raises:
-        ValueError: A bad argument, a column that is missing or of a wrong kind, a damaged file, or no impression is left.
+        ValueError: A bad argument, a column that is missing or of a wrong kind, a damaged file, or no impression is
+            left.
         FileNotFoundError: No such file.
         ImportError: Polars or Minari is not installed; the message names the extra.
     """
@@ -151,7 +152,7 @@ class _Log:
     progress: bool
 
     def read(self) -> _Read:
-        """Puts rows into one form, with numbers for ids, and into buckets; drops those that belong to no user's time."""
+        """Puts rows into one form, with numbers for ids, and into buckets, but for those of no user or time."""
         polars = require("polars")
         read = _Read(Buckets(self.scratch / "rows", self._num_buckets()), {}, 0, Ids(), Ids(), Dropped())
         if self.table is not None:

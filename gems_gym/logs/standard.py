@@ -1,9 +1,9 @@
 """Rows of any form of log in one form, each with the first thing that is wrong with it.
 
-A row of the standard form has ``row``, ``user`` and ``session`` (texts), ``time`` (milliseconds since 1970) and ``reason``
-(null, or what is wrong: ``"time: is missing"``); and, of the layout "rows", ``impression``, ``position``, ``item``,
-``click`` and ``propensity``, or of the layout "lists" the lists ``items``, ``clicks`` and ``propensity``. What the log has
-no column for is null in all rows.
+A row of the standard form has ``row``, ``user`` and ``session`` (texts), ``time`` (milliseconds since 1970) and
+``reason`` (null, or what is wrong: ``"time: is missing"``); and, of the layout "rows", ``impression``, ``position``,
+``item``, ``click`` and ``propensity``, or of the layout "lists" the lists ``items``, ``clicks`` and ``propensity``.
+What the log has no column for is null in all rows.
 """
 
 from __future__ import annotations
@@ -265,8 +265,8 @@ def _list(batch: polars.DataFrame, preset: Preset, meaning: str) -> Any:
         raise ValueError(f"column {column!r} ({meaning}) must hold lists of ids or numbers, got {dtype}")
     if meaning in ("items", "clicked") and dtype.inner.is_float():
         raise ValueError(
-            f"column {column!r} ({meaning}) holds lists of decimal numbers: ids must be integers or texts, and 1.0 is not "
-            "taken for 1"
+            f"column {column!r} ({meaning}) holds lists of decimal numbers: ids must be integers or texts, and 1.0 is "
+            "not taken for 1"
         )
     return polars.col(column).cast(texts)
 
