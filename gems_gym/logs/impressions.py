@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 DUPLICATE = "row: is a duplicate of another one"
 
-_OF_AN_IMPRESSION = ("user", "session", "time", "impression")
+_PENDING_BYTES = 2**27
+"""Bytes of rows that are held in memory until they are written into their buckets."""
 
 
 @dataclass
@@ -78,23 +79,33 @@ class Buckets:
 
     def __init__(self, folder: Path, count: int) -> None:
         self._folder, self.count, self._files = folder, count, 0
+        self._pending: list[polars.DataFrame] = []
         for bucket in range(count):
             (folder / str(bucket)).mkdir(parents=True)
 
     def add(self, rows: polars.DataFrame) -> None:
         """Adds rows, each to the bucket of its ``user``, a number."""
-        col = require("polars").col
+        self._pending.append(rows)
+        if sum(one.estimated_size() for one in self._pending) >= _PENDING_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        polars = require("polars")
+        rows = polars.concat(self._pending)
         for bucket in range(self.count):
-            some = rows.filter(col("user") % self.count == bucket)
+            some = rows.filter(polars.col("user") % self.count == bucket)
             if len(some):
                 some.write_parquet(
                     self._folder / str(bucket) / f"{self._files:07d}.parquet", compression="lz4"
                 )
         self._files += 1
+        self._pending = []
 
     def read(self) -> Iterator[polars.DataFrame]:
         """Yields each bucket that holds anything, rows in the order in which they were added."""
         polars = require("polars")
+        if self._pending:
+            self._flush()
         for bucket in range(self.count):
             if files := sorted((self._folder / str(bucket)).iterdir()):
                 yield polars.concat([polars.read_parquet(file, glob=False) for file in files])
@@ -127,28 +138,34 @@ def impressions_of(bucket: polars.DataFrame, preset: Preset, dropped: Dropped) -
     """
     polars = require("polars")
     col = polars.col
-    if preset.layout == "rows":
-        content = [name for name in bucket.columns if name not in ("row", "reason")]
-        bucket = _once(bucket, content, dropped)
-        bucket = (
-            bucket.sort("position", "row", nulls_last=True)
-            .group_by(_OF_AN_IMPRESSION)
-            .agg(
-                col("row").min(), rows=polars.len().cast(polars.Int64), items=col("item"), clicks=col("click"),
-                propensity=col("propensity"), slot=col("position").min(),
-                reason=col("reason").drop_nulls().first(),
-            )
-        )  # fmt: skip
-        bucket = _without(bucket, dropped).sort("row")
-        if preset.keep_slots:
-            bucket = bucket.with_columns(
-                polars.concat_list(polars.lit(value, kind).repeat_by(col("slot") - 1), name).alias(name)
-                for name, value, kind in _unknown_slot()
-            )
-    else:
-        bucket = bucket.with_columns(rows=polars.lit(1, polars.Int64))
-    content = ["user", "session", "time", "items", "clicks", "propensity"]
-    return _once(bucket, content, dropped) if preset.layout == "lists" else bucket
+    bucket = _once(bucket, dropped)
+    if preset.layout == "lists":
+        return bucket.with_columns(rows=polars.lit(1, polars.Int64))
+    of_one = ("user", "session", "time", "impression")
+    whole = (
+        bucket.sort("position", "row", nulls_last=True)
+        .group_by(of_one)
+        .agg(
+            col("row").min(), rows=polars.len().cast(polars.Int64), items=col("item"), clicks=col("click"),
+            propensity=col("propensity"), slot=col("position").min(), reason=col("reason").drop_nulls().first(),
+        )
+        .sort("row")
+    )  # fmt: skip
+    wrong = whole.filter(col("reason").is_not_null())
+    if len(wrong):
+        dropped.add(wrong["reason"], wrong["rows"])
+    whole = whole.filter(col("reason").is_null())
+    if preset.keep_slots:
+        unknown = {
+            "items": (None, polars.UInt32),
+            "clicks": (0, polars.Int8),
+            "propensity": (None, polars.Float32),
+        }
+        whole = whole.with_columns(
+            polars.concat_list(polars.lit(value, kind).repeat_by(col("slot") - 1), name).alias(name)
+            for name, (value, kind) in unknown.items()
+        )
+    return whole
 
 
 def in_sessions(impressions: polars.DataFrame, rules: SessionRules) -> polars.DataFrame:
@@ -182,26 +199,13 @@ def backwards(impressions: polars.DataFrame) -> int:
     return int(((np.diff(time) < 0) & (np.diff(user.astype(np.int64)) == 0)).sum())
 
 
-def _unknown_slot() -> list[tuple[str, Any, Any]]:
-    """What stands in a slot that the log does not know: the list's name, the value and its kind."""
+def _once(rows: polars.DataFrame, dropped: Dropped) -> polars.DataFrame:
+    """Rows that differ in anything but their number, the first of each."""
     polars = require("polars")
-    return [("items", None, polars.UInt32), ("clicks", 0, polars.Int8), ("propensity", None, polars.Float32)]
-
-
-def _once(rows: polars.DataFrame, content: list[str], dropped: Dropped) -> polars.DataFrame:
-    polars = require("polars")
+    content = [name for name in rows.columns if name not in ("row", "reason")]
     first = rows.select(polars.struct(content).is_first_distinct()).to_series()
     again = rows.filter(~first)
     if len(again):
         dropped.note(DUPLICATE, int(again["row"].to_numpy().min()), "")
         dropped.add(polars.repeat(DUPLICATE, len(again), eager=True))
     return rows.filter(first)
-
-
-def _without(rows: polars.DataFrame, dropped: Dropped) -> polars.DataFrame:
-    """The rows with nothing wrong."""
-    col = require("polars").col
-    wrong = rows.filter(col("reason").is_not_null())
-    if len(wrong):
-        dropped.add(wrong["reason"], wrong["rows"])
-    return rows.filter(col("reason").is_null())

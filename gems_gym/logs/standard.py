@@ -27,6 +27,8 @@ LATEST = 7_258_118_400_000
 
 MISSING = "is missing"
 
+_IDS = "ids must be integers or texts, and 1.0 is not taken for 1"
+_TOO_WIDE = "row: has more columns than the header"
 _CLICKS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1}
 _ISO = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 _IN_LISTS = r"""[^\s,;|\[\]()'"]+"""
@@ -46,9 +48,8 @@ def standardised(batch: polars.DataFrame, preset: Preset) -> polars.DataFrame:
     Raises:
         ValueError: A column is of a kind that its meaning can't have; it is named.
     """
-    if preset.layout == "rows":
-        return _rows(batch, preset)
-    return _lists(batch, preset)
+    log = _Columns(batch, preset)
+    return _rows(log) if preset.layout == "rows" else _lists(log)
 
 
 def offending_value(batch: polars.DataFrame, preset: Preset, row: int, reason: str) -> str:
@@ -58,117 +59,177 @@ def offending_value(batch: polars.DataFrame, preset: Preset, row: int, reason: s
     return f"{value!r:.80}"
 
 
-_TOO_WIDE = "row: has more columns than the header"
+class _Columns:
+    """The columns of a batch by their meanings, under names that no column of the standard form has.
+
+    Args:
+        batch: As read.
+        preset: The log's form.
+    """
+
+    def __init__(self, batch: polars.DataFrame, preset: Preset) -> None:
+        self.preset = preset
+        self._column = {name: one for name, one in preset.columns.items() if one in batch.columns}
+        polars = require("polars")
+        self.frame = batch.select(
+            row=polars.col(ROW).cast(polars.Int64),
+            **{f"log {name}": polars.col(one) for name, one in self._column.items()},
+            **({BEYOND: polars.col(BEYOND)} if BEYOND in batch.columns else {}),
+        )
+
+    def __contains__(self, meaning: str) -> bool:
+        return meaning in self._column
+
+    def dtype(self, meaning: str) -> Any:
+        return self.frame.schema[f"log {meaning}"]
+
+    def value(self, meaning: str) -> Any:
+        return require("polars").col(f"log {meaning}")
+
+    def text(self, meaning: str) -> Any:
+        """Texts that are ids, empty ones as null; all null if the log has none."""
+        polars = require("polars")
+        if meaning not in self:
+            return polars.lit(None, polars.String)
+        self._refuse(meaning, self.dtype(meaning).is_float(), _IDS)
+        return self.single(meaning).cast(polars.String).replace("", None)
+
+    def number(self, meaning: str) -> Any:
+        """Decimal numbers, null where there are none."""
+        polars = require("polars")
+        if meaning not in self:
+            return polars.lit(None, polars.Float64)
+        return self.single(meaning).cast(polars.Float64, strict=False)
+
+    def single(self, meaning: str) -> Any:
+        """Values as they are, of a column that is there."""
+        dtype = self.dtype(meaning)
+        wrong = dtype.is_nested() or dtype == require("polars").Binary
+        self._refuse(meaning, wrong, "single values were expected")
+        return self.value(meaning)
+
+    def list(self, meaning: str) -> tuple[Any, Any]:
+        """Lists as they are, null where there are none, and what is in them: texts if they are written as text."""
+        polars = require("polars")
+        if meaning not in self:
+            return polars.lit(None, polars.List(polars.String)), polars.String
+        dtype = self.dtype(meaning)
+        if dtype == polars.String:
+            return self.value(meaning).str.extract_all(_IN_LISTS), polars.String
+        is_list = isinstance(dtype, polars.List | polars.Array) and not dtype.inner.is_nested()
+        self._refuse(meaning, not is_list, "lists of ids or numbers were expected")
+        return self.value(meaning).cast(polars.List(dtype.inner)), dtype.inner
+
+    def texts(self, meaning: str) -> Any:
+        """Lists of texts that are ids, empty ones as null."""
+        polars = require("polars")
+        lists, inner = self.list(meaning)
+        self._refuse(meaning, inner.is_float(), _IDS)
+        if inner == polars.String:
+            return lists.list.eval(polars.element().replace("", None))
+        return lists.cast(polars.List(polars.String))
+
+    def _refuse(self, meaning: str, wrong: bool, right: str) -> None:
+        if wrong:
+            raise ValueError(
+                f"column {self._column[meaning]!r} ({meaning}) holds {self.dtype(meaning)}: {right}"
+            )
 
 
-def _rows(batch: polars.DataFrame, preset: Preset) -> polars.DataFrame:
+def _rows(log: _Columns) -> polars.DataFrame:
     polars = require("polars")
     col = polars.col
+    standard = _with_all(log).with_columns(
+        impression=log.text("impression"),
+        position=log.number("position"),
+        item=log.text("item"),
+        click=_as_click(log.single("click"), log.dtype("click")),
+        propensity=log.number("propensity"),
+    )
     checks = [
-        *_checks_of_all(batch),
+        *_checks_of_all(log),
         ("item", MISSING, col("item").is_null()),
-        ("click", MISSING, col("_click").is_null()),
+        ("click", MISSING, log.value("click").is_null()),
         ("click", "is not 0 or 1", col("click").is_null()),
     ]
-    if preset.columns.get("position") in batch.columns:
-        checks += [
-            ("position", "is no number", col("position").is_null()),
-            ("position", f"is not from 1 to {LARGEST_SLATE}", ~col("position").is_between(1, LARGEST_SLATE)),
-        ][: 2 if preset.keep_slots else 1]
-    if preset.columns.get("propensity") in batch.columns:
+    if "position" in log:
+        checks.append(("position", "is no number", ~col("position").is_finite().fill_null(False)))
+    if log.preset.keep_slots:
+        slot = col("position").is_between(1, LARGEST_SLATE) & (col("position") == col("position").round())
+        checks.append(("position", f"is no slot from 1 to {LARGEST_SLATE}", ~slot))
+    if "propensity" in log:
         checks.append(("propensity", "is not in (0, 1]", _no_probability(col("propensity"))))
-    standard = _all(batch, preset).with_columns(
-        impression=_text(batch, preset, "impression"),
-        position=_number(batch, preset, "position"),
-        item=_text(batch, preset, "item"),
-        _click=_text(batch, preset, "click"),
-        propensity=_number(batch, preset, "propensity").cast(polars.Float32),
-    )
-    standard = standard.with_columns(click=_as_click(col("_click")))
     return _with_reason(standard, checks).select(
-        "row", "user", "session", "time", "impression", "position", "item", "click", "propensity", "reason"
-    )
-
-
-def _lists(batch: polars.DataFrame, preset: Preset) -> polars.DataFrame:
-    polars = require("polars")
-    col = polars.col
-    pairs = "pairs" in preset.columns
-    named = "pairs" if pairs else "items"
-    standard = _all(batch, preset).with_columns(
-        items=_list(batch, preset, named), propensity=_list(batch, preset, "propensity")
-    )
-    checks = [
-        *_checks_of_all(batch),
-        (named, MISSING, col("items").is_null()),
-        (named, "is empty", col("items").list.len() == 0),
-        (named, f"has more than {LARGEST_SLATE} items", col("items").list.len() > LARGEST_SLATE),
-        (named, "lacks an item", col("items").list.eval(polars.element().is_null()).list.any()),
-    ]
-    if pairs:
-        split = col("items").list.eval(polars.element().str.extract_groups(r"^(.+)-([^-]+)$"))
-        standard = standard.with_columns(
-            items=split.list.eval(polars.element().struct.field("1")),
-            clicks=split.list.eval(_as_click(polars.element().struct.field("2"))),
-        )
-        checks[-1] = (named, "is not ITEM-0 or ITEM-1", _lacks_click())
-    elif "clicked" in preset.columns:
-        standard = _with_clicks(standard.with_columns(clicked=_list(batch, preset, "clicked")))
-        checks += [
-            ("clicked", MISSING, col("clicked").is_null()),
-            ("clicked", "was not shown", col("_not_shown")),
-        ]
-    else:
-        clicks = _list(batch, preset, "clicks").list.eval(_as_click(polars.element()))
-        standard = standard.with_columns(clicks=clicks)
-        checks += [
-            ("clicks", MISSING, col("clicks").is_null()),
-            ("clicks", "are not as many as the items", col("clicks").list.len() != col("items").list.len()),
-            ("clicks", "are not 0 or 1", _lacks_click()),
-        ]
-    if preset.columns.get("propensity") in batch.columns:
-        numbers = col("propensity").list.eval(
-            _no_probability(polars.element().cast(polars.Float64, strict=False))
-        )
-        checks += [
-            ("propensity", MISSING, col("propensity").is_null()),
-            (
-                "propensity",
-                "are not as many as the items",
-                col("propensity").list.len() != col("items").list.len(),
-            ),
-            ("propensity", "is not in (0, 1]", numbers.list.any()),
-        ]
-    standard = _with_reason(standard, checks)
-    return standard.select(
-        "row", "user", "session", "time", "items", "clicks",
-        col("propensity").cast(polars.List(polars.Float32), strict=False), "reason",
+        "row", "user", "session", "time", "impression", "position", "item", "click",
+        col("propensity").cast(polars.Float32), "reason",
     )  # fmt: skip
 
 
-def _all(batch: polars.DataFrame, preset: Preset) -> polars.DataFrame:
-    """The columns that both layouts have, beside those of the file; a log without users has one in each row."""
+def _lists(log: _Columns) -> polars.DataFrame:
     polars = require("polars")
-    no_user = "user" not in preset.columns
-    user = polars.col(ROW).cast(polars.String) if no_user else _text(batch, preset, "user")
-    return batch.with_columns(
-        row=polars.col(ROW).cast(polars.Int64),
-        user=user,
-        session=_text(batch, preset, "session"),
-        time=_time(batch, preset),
-        _time=_text(batch, preset, "time", of_ids=False),
+    col, element = polars.col, polars.element()
+    named = "pairs" if "pairs" in log else "items"
+    propensities = log.list("propensity")[0].cast(polars.List(polars.Float64), strict=False)
+    standard = _with_all(log).with_columns(items=log.texts(named), propensity=propensities)
+    checks = [
+        *_checks_of_all(log),
+        (named, MISSING, col("items").is_null()),
+        (named, "is empty", col("items").list.len() == 0),
+        (named, f"has more than {LARGEST_SLATE} items", col("items").list.len() > LARGEST_SLATE),
+    ]
+    lacks_click = col("clicks").list.eval(element.is_null()).list.any()
+    if named == "pairs":
+        standard = _with_pairs(standard)
+        checks.append((named, "is not ITEM-0 or ITEM-1", lacks_click))
+    else:
+        checks.append((named, "lacks an item", col("items").list.eval(element.is_null()).list.any()))
+    if "clicked" in log:
+        standard = _with_clicks(standard.with_columns(clicked=log.texts("clicked")))
+        checks += [
+            ("clicked", MISSING, col("clicked").is_null()),
+            ("clicked", "was not shown", col("not_shown")),
+        ]
+    elif "clicks" in log:
+        clicks, inner = log.list("clicks")
+        standard = standard.with_columns(clicks=clicks.list.eval(_as_click(element, inner)))
+        checks += [*_checks_of_list("clicks", "clicks"), ("clicks", "are not 0 or 1", lacks_click)]
+    if "propensity" in log:
+        wrong = col("propensity").list.eval(_no_probability(element)).list.any()
+        checks += [*_checks_of_list("propensity", "propensity"), ("propensity", "is not in (0, 1]", wrong)]
+    return _with_reason(standard, checks).select(
+        "row", "user", "session", "time", "items", "clicks",
+        col("propensity").cast(polars.List(polars.Float32)), "reason",
+    )  # fmt: skip
+
+
+def _with_all(log: _Columns) -> polars.DataFrame:
+    """The batch with the columns that both layouts have; a log without users has one in each row."""
+    polars = require("polars")
+    return log.frame.with_columns(
+        user=log.text("user") if "user" in log else polars.col("row").cast(polars.String),
+        session=log.text("session"),
+        time=_time(log),
     )
 
 
-def _checks_of_all(batch: polars.DataFrame) -> _Checks:
+def _checks_of_all(log: _Columns) -> _Checks:
     col = require("polars").col
-    beyond: _Checks = [("row", _TOO_WIDE.partition(": ")[2], col(BEYOND).is_not_null())]
+    name, _, what = _TOO_WIDE.partition(": ")
+    beyond: _Checks = [(name, what, col(BEYOND).is_not_null())] if BEYOND in log.frame.columns else []
     return [
-        *(beyond if BEYOND in batch.columns else []),
+        *beyond,
         ("user", MISSING, col("user").is_null()),
-        ("time", MISSING, col("_time").is_null()),
+        ("time", MISSING, log.value("time").is_null()),
         ("time", "is no time", col("time").is_null()),
         ("time", "is before 1970 or after 2200", ~col("time").is_between(0, LATEST)),
+    ]
+
+
+def _checks_of_list(meaning: str, name: str) -> _Checks:
+    col = require("polars").col
+    return [
+        (meaning, MISSING, col(name).is_null()),
+        (meaning, "are not as many as the items", col(name).list.len() != col("items").list.len()),
     ]
 
 
@@ -178,103 +239,54 @@ def _with_reason(standard: polars.DataFrame, checks: _Checks) -> polars.DataFram
     return standard.with_columns(reason=polars.coalesce(reasons))
 
 
-def _lacks_click() -> Any:
-    return require("polars").col("clicks").list.eval(require("polars").element().is_null()).list.any()
-
-
 def _no_probability(number: Any) -> Any:
     return number.is_null() | ~((number > 0) & (number <= 1))  # NaN is larger than all numbers to Polars
 
 
-def _as_click(value: Any) -> Any:
+def _as_click(value: Any, dtype: Any) -> Any:
+    """0 or 1, null where it is neither."""
     polars = require("polars")
+    if dtype == polars.Boolean or dtype.is_numeric():
+        number = value.cast(polars.Int8) if dtype == polars.Boolean else value
+        return polars.when((number == 0) | (number == 1)).then(number).cast(polars.Int8)
     return value.cast(polars.String).replace_strict(_CLICKS, default=None, return_dtype=polars.Int8)
 
 
-def _column(batch: polars.DataFrame, preset: Preset, meaning: str) -> str | None:
-    """The column of a meaning, if the log has it."""
-    column = preset.columns.get(meaning)
-    return column if column in batch.columns else None
-
-
-def _text(batch: polars.DataFrame, preset: Preset, meaning: str, *, of_ids: bool = True) -> Any:
-    """A column as texts, empty ones as null; all null if the log has none."""
-    polars = require("polars")
-    column = _column(batch, preset, meaning)
-    if column is None:
-        return polars.lit(None, polars.String)
-    dtype = batch.schema[column]
-    if dtype.is_nested() or dtype == polars.Binary:
-        raise ValueError(f"column {column!r} ({meaning}) must hold single values, got {dtype}")
-    if of_ids and meaning != "click" and dtype.is_float():
-        raise ValueError(
-            f"column {column!r} ({meaning}) holds decimal numbers ({dtype}): ids must be integers or texts, and 1.0 is "
-            "not taken for 1"
-        )
-    return polars.col(column).cast(polars.String).replace("", None)
-
-
-def _number(batch: polars.DataFrame, preset: Preset, meaning: str) -> Any:
-    polars = require("polars")
-    column = _column(batch, preset, meaning)
-    if column is None:
-        return polars.lit(None, polars.Float64)
-    return polars.col(column).cast(polars.Float64, strict=False)
-
-
-def _time(batch: polars.DataFrame, preset: Preset) -> Any:
+def _time(log: _Columns) -> Any:
     """Milliseconds since 1970, null where that can't be read."""
     polars = require("polars")
-    column = _column(batch, preset, "time")
-    if column is None:
-        return polars.lit(0, polars.Int64)
-    dtype, value = batch.schema[column], polars.col(column)
+    dtype, value = log.dtype("time"), log.single("time")
     if dtype in (polars.Datetime, polars.Date):
         return value.cast(polars.Datetime("ms")).dt.epoch("ms")
-    scale = MILLISECONDS[preset.time_unit]
-    if dtype.is_integer() and isinstance(scale, int):
-        return value.cast(polars.Int64) * scale
-    number = (value.cast(polars.Float64, strict=False) * scale).round()
-    number = (
-        polars.when(number.is_between(-LATEST, 1000 * LATEST)).then(number).cast(polars.Int64, strict=False)
-    )
+    number = value.cast(polars.Float64, strict=False) * MILLISECONDS[log.preset.time_unit]
+    time = polars.when(number.abs() < 2**53).then(number.round()).cast(polars.Int64)
     if dtype != polars.String:
-        return number
-    if preset.time_format is not None:
-        return polars.coalesce(_moment(value, preset.time_format), number)
+        return time
+    if log.preset.time_format is not None:
+        return polars.coalesce(_moment(value, log.preset.time_format), time)
     iso = value.str.replace("T", " ", literal=True).str.replace(r"(Z| ?UTC)$", "")
-    return polars.coalesce(number, *(_moment(iso, form) for form in _ISO))
+    return polars.coalesce(time, *(_moment(iso, form) for form in _ISO))
 
 
 def _moment(text: Any, form: str) -> Any:
-    moment = text.str.to_datetime(form, time_unit="ms", strict=False)
-    return moment.dt.epoch("ms")
+    return text.str.to_datetime(form, time_unit="ms", strict=False).dt.epoch("ms")
 
 
-def _list(batch: polars.DataFrame, preset: Preset, meaning: str) -> Any:
-    """A column of lists of texts, null where there is none."""
+def _with_pairs(standard: polars.DataFrame) -> polars.DataFrame:
+    """``items`` and ``clicks`` from items with a click behind a hyphen."""
     polars = require("polars")
-    column = _column(batch, preset, meaning)
-    texts = polars.List(polars.String)
-    if column is None:
-        return polars.lit(None, texts)
-    dtype = batch.schema[column]
-    if dtype == polars.String:
-        return polars.col(column).str.extract_all(_IN_LISTS)
-    if not isinstance(dtype, polars.List | polars.Array) or dtype.inner.is_nested():
-        raise ValueError(f"column {column!r} ({meaning}) must hold lists of ids or numbers, got {dtype}")
-    if meaning in ("items", "clicked") and dtype.inner.is_float():
-        raise ValueError(
-            f"column {column!r} ({meaning}) holds lists of decimal numbers: ids must be integers or texts, and 1.0 is "
-            "not taken for 1"
-        )
-    return polars.col(column).cast(texts)
+    element = polars.element()
+    pairs = polars.col("items").list.eval(element.str.extract_groups(r"^(.+)-([^-]+)$"))
+    return standard.with_columns(
+        items=pairs.list.eval(element.struct.field("1")),
+        clicks=pairs.list.eval(_as_click(element.struct.field("2"), polars.String)),
+    )
 
 
 def _with_clicks(standard: polars.DataFrame) -> polars.DataFrame:
     """Adds ``clicks`` from the items that were ``clicked``: of an item that is shown twice the first slot.
 
-    ``_not_shown`` says where a clicked item was not shown.
+    ``not_shown`` says where a clicked item was not shown.
     """
     polars = require("polars")
     rows = standard.select(polars.int_range(polars.len()).alias("at"), "items", "clicked")
@@ -287,7 +299,7 @@ def _with_clicks(standard: polars.DataFrame) -> polars.DataFrame:
     not_shown = np.zeros(len(standard), np.bool_)
     not_shown[found.filter(polars.col("slot").is_null())["at"].to_numpy()] = True
     lengths = standard["items"].list.len().fill_null(0).to_numpy()
-    return standard.with_columns(clicks=lists_of(clicks, lengths), _not_shown=not_shown)
+    return standard.with_columns(clicks=lists_of(clicks, lengths), not_shown=not_shown)
 
 
 def _elements(rows: polars.DataFrame, name: str) -> polars.DataFrame:

@@ -176,6 +176,6 @@ def test_obd(tmp_path: Path) -> None:
         ("1", [(start, [None, None, "14"], [0, 0, 0])]),
         ("2", [(start + 1_000, ["4"], [1])]),
     ]
-    assert left_out(report) == {"position: is not from 1 to 1000": 1}
+    assert left_out(report) == {"position: is no slot from 1 to 1000": 1}
     assert report.propensities is not None and report.propensities.mean_inverse == pytest.approx(80)
     assert [slot.shown for slot in report.slots] == [1, 0, 1]
