@@ -179,7 +179,7 @@ class DatasetWriter:
             count: How many these are.
             nbytes: Bytes of all their arrays.
         """
-        # hdf5 adds 6 kB to the numbers of a session, for the names and forms of its arrays
+        # hdf5 adds 4 kB to the numbers of a session, for the names and forms of its arrays
         self._check_room(2 * nbytes + 2**14 * count)
         session_bytes = nbytes // max(count, 1)
         for episode in episodes:

@@ -18,7 +18,7 @@ from gems_gym.logs.presets import Preset
 if TYPE_CHECKING:
     import polars
 
-BATCH_ROWS = 100_000
+BATCH_ROWS = 50_000
 """Rows of a file that are read at once."""
 
 ROW = "__row__"
@@ -106,7 +106,9 @@ def read_batches(source: Any, preset: Preset) -> Iterator[polars.DataFrame]:
         FileNotFoundError: No such file.
     """
     if isinstance(source, str | Path) and Path(source).suffix == ".npz":
-        yield from _read_finn(Path(source))
+        for batch in _read_finn(Path(source)):
+            _columns_in(batch.columns, preset)
+            yield batch
         return
     rows = scan_table(source, preset)
     with naming_damage(source):
@@ -145,10 +147,10 @@ def _columns_in(names: list[str], preset: Preset) -> dict[str, str]:
 
 def _table_in_memory(table: Any) -> Any:
     polars = require("polars")
-    if isinstance(table, polars.LazyFrame | polars.DataFrame):
+    if isinstance(table, polars.LazyFrame):
         return table
     try:
-        return polars.from_dataframe(table)
+        return polars.DataFrame(table)
     except Exception as error:  # whatever a foreign table raises
         raise TypeError(
             f"log must be a file or a table of polars, pandas or pyarrow, got {type(table).__name__} ({error})"

@@ -128,6 +128,12 @@ def _rules(form: Preset, columns: Mapping[str, str], gap_ms: int | None) -> Sess
     return SessionRules(gap_ms if has_sessions or gap_ms is not None else read_gap(DEFAULT_GAP), has_sessions)
 
 
+class _Writer(DatasetWriter):
+    """Opens the file for more sessions at once: those of logs are short, and their bytes are bounded in any case."""
+
+    chunk_episodes = 8192
+
+
 @dataclass
 class _Read:
     """What the first pass found."""
@@ -166,22 +172,25 @@ class _Log:
                 rows = standardised(batch, self.form)
                 rows = rows.with_columns(*_encoded(rows, read))
                 if self.table is not None:
-                    rows = rows.with_columns(reason=_unknown_item(rows, len(self.table)))
-                wrong = rows.filter(polars.col("reason").is_not_null())
-                for reason, row in wrong.group_by("reason").agg(polars.col("row").min()).iter_rows():
-                    if reason not in read.dropped.first:
-                        value = offending_value(batch, self.form, row, reason)
-                        read.dropped.note(reason, row, value)
-                lost = self.form.layout == "lists" or polars.any_horizontal(
-                    polars.col("user", "time").is_null()
-                )
-                out = rows.filter(polars.col("reason").is_not_null() & lost)
-                read.dropped.add(out["reason"])
-                read.buckets.add(rows.filter(~(polars.col("reason").is_not_null() & lost)))
+                    rows = rows.with_columns(reason=_unknown_item(rows, self.form, len(self.table)))
+                self._note_first(batch, rows, read.dropped)
+                lost = polars.col("reason").is_not_null()
+                if self.form.layout == "rows":  # the others belong to an impression, which is lost with them
+                    lost &= polars.any_horizontal(polars.col("user", "time").is_null())
+                read.dropped.add(rows.filter(lost)["reason"])
+                read.buckets.add(rows.filter(~lost))
                 advance(len(batch))
         if not read.rows:
             raise ValueError(f"{self.name} has no rows")
         return read
+
+    def _note_first(self, batch: polars.DataFrame, rows: polars.DataFrame, dropped: Dropped) -> None:
+        """Keeps the first row with each thing that is wrong."""
+        col = require("polars").col
+        wrong = rows.filter(col("reason").is_not_null())
+        for reason, row in wrong.group_by("reason").agg(col("row").min()).iter_rows():
+            if reason not in dropped.first:
+                dropped.note(reason, row, offending_value(batch, self.form, row, reason))
 
     def cut(self, read: _Read, rules: SessionRules) -> LogMeasures:
         """Makes sessions of each bucket, measures them and keeps them in the order in which they are written."""
@@ -228,7 +237,7 @@ class _Log:
         size = measures.slate_size
         spaces = observation_space(len(items), size), action_space(len(items), size)
         with (
-            DatasetWriter(dataset_id, *spaces, None, files, overwrite=overwrite) as writer,
+            _Writer(dataset_id, *spaces, None, files, overwrite=overwrite) as writer,
             track(f"writing {dataset_id}", report.sessions, shown=self.progress) as advance,
         ):
             for file in sorted(self.scratch.glob("sessions-*.parquet")):
@@ -291,12 +300,12 @@ def _encoded(rows: polars.DataFrame, read: _Read) -> list[Any]:
     return [read.users.encode("user"), read.items.encode(item, lists=item == "items")]
 
 
-def _unknown_item(rows: polars.DataFrame, known: int) -> Any:
+def _unknown_item(rows: polars.DataFrame, form: Preset, known: int) -> Any:
     """The reason of each row, where none was found yet that an item is not in the table."""
     polars = require("polars")
-    name = "items" if "items" in rows.columns else "item"
-    largest = polars.col(name).list.max() if name == "items" else polars.col(name)
-    unknown = polars.when(largest >= known).then(polars.lit(f"{name}: {_UNKNOWN_ITEM}"))
+    largest = polars.col("items").list.max() if "items" in rows.columns else polars.col("item")
+    meaning = next(name for name in ("item", "items", "pairs") if name in form.columns)
+    unknown = polars.when(largest >= known).then(polars.lit(f"{meaning}: {_UNKNOWN_ITEM}"))
     return polars.coalesce("reason", unknown)
 
 

@@ -209,6 +209,21 @@ def test_log_datasets_have_no_world() -> None:
         subset(ID, dataset_id="my/part-v0", episodes=1)
 
 
+def test_an_interrupted_import_leaves_nothing(
+    datasets_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importing, "chunks_of_sessions", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        imported(log())
+    assert list(datasets_root.rglob("*")) == []
+    assert list(tmp_path.glob("gems-gym-*")) == []
+
+
 def test_changed_maps_are_refused(datasets_root: Path) -> None:
     imported(log())
     (datasets_root / ID / "data" / "artifacts" / "users.parquet").write_bytes(b"")
