@@ -72,7 +72,7 @@ def observation_space(num_items: int, slate_size: int) -> gymnasium.Space[Any]:
 
 def action_space(num_items: int, slate_size: int) -> gymnasium.spaces.MultiDiscrete:
     """A slate: an item in each slot, int32 ``(slate_size,)``."""
-    return gymnasium.spaces.MultiDiscrete([num_items] * slate_size, dtype=np.int32)
+    return gymnasium.spaces.MultiDiscrete([num_items] * slate_size, dtype=np.int32)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class EpisodeArrays:
         total = len(begins) + int(begins.sum())
         at, known = (np.repeat(rows, flat.lengths), flat.slots), flat.items >= 0
         shown = tuple(index[known] for index in at)
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "slate": np.zeros((total, slate_size), np.int32),
             "clicks": np.zeros((total, slate_size), np.int8),
             "mask": np.zeros((total, slate_size), np.int8),

@@ -33,6 +33,11 @@ _NO_CLICK_ITEM = 1  # of FINN.no
 _FINN_ARRAYS = ("userId", "slate", "click", "slate_lengths")
 
 
+def name_of(source: Any) -> str:
+    """What a log is called: the name of its file, or what kind of table it is."""
+    return Path(source).name if isinstance(source, str | Path) else type(source).__name__
+
+
 @contextmanager
 def naming_damage(file: object) -> Iterator[None]:
     """Raises a ValueError that names a file for what Polars raises for a damaged one."""
@@ -57,37 +62,44 @@ def scan_table(source: Any, preset: Preset) -> polars.LazyFrame:
         ValueError: Another suffix, an empty file, or one that is damaged.
         TypeError: No table.
     """
-    polars = require("polars")
     if not isinstance(source, str | Path):
-        return _table_in_memory(source).lazy().with_row_index(ROW, offset=1)
+        return _table_in_memory(source)
     file = Path(source)
     if not file.is_file():
         raise FileNotFoundError(f"{file} is no file")
+    if not file.name.endswith((".parquet", *TEXT_SUFFIXES)):
+        raise ValueError(f"{file} must be a file whose name ends in .parquet, {', '.join(TEXT_SUFFIXES)}")
+    rows: polars.LazyFrame
     with naming_damage(file):
         if file.name.endswith(".parquet"):
-            return polars.scan_parquet(file, glob=False, row_index_name=ROW, row_index_offset=1)
-        if not file.name.endswith(TEXT_SUFFIXES):
-            raise ValueError(f"{file} must be a file whose name ends in .parquet, {', '.join(TEXT_SUFFIXES)}")
-        separator = "\t" if ".tsv" in file.suffixes else preset.separator
-        names = (
-            preset.header
-            or polars.scan_csv(file, separator=separator, n_rows=0, infer_schema=False, glob=False)
-            .collect_schema()
-            .names()
-        )
-        return polars.scan_csv(
-            file,
-            separator=separator,
-            has_header=False,
-            skip_rows=0 if preset.header else 1,
-            schema=dict.fromkeys((*names, BEYOND), polars.String),
-            truncate_ragged_lines=True,  # BEYOND shows it
-            missing_columns="insert",
-            quote_char=None if separator == "\t" else '"',
-            glob=False,
-            row_index_name=ROW,
-            row_index_offset=1,
-        )
+            rows = require("polars").scan_parquet(file, glob=False, row_index_name=ROW, row_index_offset=1)
+        else:
+            rows = _scan_text(file, preset)
+    return rows
+
+
+def _scan_text(file: Path, preset: Preset) -> Any:
+    polars = require("polars")
+    separator = "\t" if ".tsv" in file.suffixes else preset.separator
+    names = (
+        preset.header
+        or polars.scan_csv(
+            file, separator=separator, n_rows=0, infer_schema=False, glob=False
+        ).collect_schema()
+    )
+    return polars.scan_csv(
+        file,
+        separator=separator,
+        has_header=False,
+        skip_rows=0 if preset.header else 1,
+        schema=dict.fromkeys((*names, BEYOND), polars.String),
+        truncate_ragged_lines=True,  # BEYOND shows it
+        missing_columns="insert",
+        quote_char=None if separator == "\t" else '"',
+        glob=False,
+        row_index_name=ROW,
+        row_index_offset=1,
+    )
 
 
 def read_batches(source: Any, preset: Preset) -> Iterator[polars.DataFrame]:
@@ -111,7 +123,7 @@ def read_batches(source: Any, preset: Preset) -> Iterator[polars.DataFrame]:
             yield batch
         return
     rows = scan_table(source, preset)
-    with naming_damage(source):
+    with naming_damage(name_of(source)):
         names = rows.collect_schema().names()
         columns = [*_columns_in(names, preset).values(), *(one for one in (ROW, BEYOND) if one in names)]
         yield from rows.select(list(dict.fromkeys(columns))).collect_batches(
@@ -124,7 +136,7 @@ def count_rows(source: Any, preset: Preset) -> int | None:
     if isinstance(source, str | Path) and Path(source).name.endswith((".npz", ".gz")):
         return None
     rows = scan_table(source, preset)
-    with naming_damage(source):
+    with naming_damage(name_of(source)):
         return int(rows.select(require("polars").len()).collect().item())
 
 
@@ -145,16 +157,16 @@ def _columns_in(names: list[str], preset: Preset) -> dict[str, str]:
     return found
 
 
-def _table_in_memory(table: Any) -> Any:
-    polars = require("polars")
-    if isinstance(table, polars.LazyFrame):
-        return table
+def _table_in_memory(table: Any) -> polars.LazyFrame:
+    pl = require("polars")
     try:
-        return polars.DataFrame(table)
+        lazy = table if isinstance(table, pl.LazyFrame) else pl.DataFrame(table).lazy()
+        rows: polars.LazyFrame = lazy.with_row_index(ROW, offset=1)
     except Exception as error:  # whatever a foreign table raises
         raise TypeError(
             f"log must be a file or a table of polars, pandas or pyarrow, got {type(table).__name__} ({error})"
         ) from error
+    return rows
 
 
 def _read_finn(file: Path) -> Iterator[polars.DataFrame]:
@@ -193,15 +205,14 @@ def _read_finn(file: Path) -> Iterator[polars.DataFrame]:
 
 def lists_of(values: NDArray[Any], lengths: NDArray[Any]) -> polars.Series:
     """A column of lists: numbers behind one another, and how many each list has."""
-    polars = require("polars")
+    pl = require("polars")
     groups = np.repeat(np.arange(len(lengths)), lengths)
-    filled = (
-        polars.DataFrame({"at": groups, "value": values}).group_by("at", maintain_order=True).agg("value")
-    )
-    every = polars.DataFrame({"at": np.arange(len(lengths))})
+    filled = pl.DataFrame({"at": groups, "value": values}).group_by("at", maintain_order=True).agg("value")
+    every = pl.DataFrame({"at": np.arange(len(lengths))})
     joined = every.join(filled, on="at", how="left", maintain_order="left")
-    empty = polars.lit([], dtype=filled.schema["value"])
-    return joined.select(polars.col("value").fill_null(empty)).to_series()
+    empty = pl.lit([], dtype=filled.schema["value"])
+    lists: polars.Series = joined.select(pl.col("value").fill_null(empty)).to_series()
+    return lists
 
 
 class _Member:

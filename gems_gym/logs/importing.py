@@ -24,7 +24,7 @@ from gems_gym.datasets.reader import LOG
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.errors import require
 from gems_gym.logs.arrays import EpisodeArrays, action_space, chunks_of_sessions, observation_space
-from gems_gym.logs.files import count_rows, read_batches
+from gems_gym.logs.files import count_rows, name_of, read_batches
 from gems_gym.logs.impressions import Buckets, Dropped, Ids, SessionRules, impressions_of, in_sessions
 from gems_gym.logs.items import item_map, read_item_table
 from gems_gym.logs.maps import ITEMS_FILE, REPORT_FILE, USERS_FILE
@@ -88,9 +88,8 @@ def import_log(
     check_new_dataset_id(dataset_id, overwrite=overwrite)
     require("polars")
     table = None if items is None else read_item_table(items, item_column)
-    name = Path(source).name if isinstance(source, str | Path) else type(source).__name__
     with scratch_folder() as scratch:
-        log = _Log(source, name, form, table, scratch, progress)
+        log = _Log(source, name_of(source), form, table, scratch, progress)
         read = log.read()
         rules = _rules(form, read.columns, gap_ms)
         measures = log.cut(read, rules)

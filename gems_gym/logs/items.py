@@ -75,29 +75,22 @@ def item_map(
         clicked: How often it was clicked.
 
     Returns:
-        ``item``, ``shown``, ``clicked``, the table's columns, and ``number``, the number in the log.
+        ``number`` (the number in the log), ``item``, ``shown``, ``clicked``, and the table's columns.
     """
-    polars = require("polars")
-    counted = polars.DataFrame({"item": texts, "shown": shown, "clicked": clicked}).with_row_index("number")
-    if table is None:
-        return (
-            counted.filter(polars.col("shown") > 0).sort("item").select("item", "shown", "clicked", "number")
-        )
-    counted = counted[: len(table)]
-    return polars.concat(
-        [counted.select("item", "shown", "clicked"), table.drop("item"), counted.select("number")],
-        how="horizontal",
-    )
+    pl = require("polars")
+    counted = pl.DataFrame({"item": texts, "shown": shown, "clicked": clicked}).with_row_index("number")
+    found: polars.DataFrame = counted.filter(pl.col("shown") > 0).sort("item")
+    if table is not None:
+        found = pl.concat([counted[: len(table)], table.drop("item")], how="horizontal")
+    return found
 
 
 def _check_ids(ids: polars.Series, column: str) -> None:
     if ids.null_count():
-        raise ValueError(
-            f"column {column!r} of the item table has no id in row {ids.is_null().arg_max() + 1}"
-        )
+        raise ValueError(f"column {column!r} of the item table has no id in row {_first(ids.is_null()) + 1}")
     again = ~ids.is_first_distinct()
     if again.any():
-        row = again.arg_max()
+        row = _first(again)
         raise ValueError(
             f"column {column!r} of the item table has {ids[row]!r} twice, again in row {row + 1}"
         )
@@ -111,15 +104,20 @@ def _check_lists(values: polars.Series) -> None:
     lists = values.cast(polars.List(polars.Float64))
     lengths = lists.list.len().fill_null(0)
     if lengths.n_unique() > 1:
-        row = (lengths != lengths[0]).arg_max()
+        row = _first(lengths != lengths[0])
         raise ValueError(
             f"column {values.name!r} of the item table has lists of unequal lengths: {lengths[0]} numbers in row 1, "
             f"{lengths[row]} in row {row + 1}"
         )
-    finite = lists.list.eval(polars.element().is_finite()).list.all()
-    if not finite.all():
-        row = (~finite).fill_null(True).arg_max()
+    wrong = ~lists.list.eval(polars.element().is_finite().fill_null(False)).list.all()
+    if wrong.any():
+        row = _first(wrong)
         raise ValueError(
             f"column {values.name!r} of the item table has a number that is not finite in row {row + 1}: "
             f"{values[row].to_list()!r:.80}"
         )
+
+
+def _first(wrong: polars.Series) -> int:
+    """Where the first true value stands."""
+    return int(wrong.fill_null(False).to_numpy().argmax())

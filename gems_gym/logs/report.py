@@ -174,7 +174,7 @@ class LogMeasures:
     @property
     def slate_size(self) -> int:
         """Slots of the largest slate."""
-        return self._slots.shape[1]
+        return int(self._slots.shape[1])
 
     def add(self, impressions: polars.DataFrame) -> None:
         """Takes in all impressions of some users, in sessions."""

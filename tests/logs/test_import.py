@@ -42,7 +42,7 @@ IMPRESSIONS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(IMPRESSIONS, st.integers(1, 3))
 def test_what_was_kept_is_read_back(
     monkeypatch: pytest.MonkeyPatch, impressions: list[tuple[str, int, list[tuple[str, int]]]], buckets: int
