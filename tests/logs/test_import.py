@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gems_gym.datasets import subset
+from gems_gym.datasets import EpisodeBatch, report_dataset, subset
 from gems_gym.logs import importing, read_items, read_users
 from gems_gym.logs.importing import read_gap
 from tests.logs.reading_back import ID, imported, left_out, sessions
@@ -201,6 +201,16 @@ def test_poor_logs_are_warned_of() -> None:
         assert part in warned
 
 
+def test_sessions_as_one_batch() -> None:
+    imported(log(user=["a", "a"]))
+    batch = EpisodeBatch.from_minari(ID, progress=False)
+    assert batch.filled.tolist() == [[True, True]] and batch.terminated.tolist() == [[False, True]]
+    assert batch.slates.tolist() == [[[0, 0], [0, 1], [1, 0]]]
+    assert batch.observations["mask"].tolist() == [[[0, 0], [1, 1], [1, 0]]]  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="a log says neither which items"):
+        batch.available_items()
+
+
 def test_log_datasets_have_no_world() -> None:
     imported(log())
     with pytest.raises(
@@ -237,8 +247,6 @@ def test_longest_session_of_others_metadata_is_checked(datasets_root: Path) -> N
     metadata = json.loads(file.read_text())
     metadata["log"]["longest_session"] = 10**12
     file.write_text(json.dumps(metadata))
-    from gems_gym.datasets import report_dataset
-
     with pytest.raises(ValueError, match="longest_session .* must be an integer from 1 to 2"):
         report_dataset(ID, progress=False)
 
