@@ -29,6 +29,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "moviepy": "render",
     "ray": "cluster",
     "optuna": "tune",
+    "polars": "logs",
     "wandb": "wandb",
     "swanlab": "swanlab",
 }

@@ -16,12 +16,13 @@ import gems_gym
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gems_gym", "gems_gym_agents")
-HEAVY = ("torch", "d3rlpy", "stable_baselines3", "sb3_contrib", "minari", "matplotlib")
+HEAVY = ("torch", "d3rlpy", "stable_baselines3", "sb3_contrib", "minari", "matplotlib", "polars")
 
 # What a public package could be asked about: which modules may name a heavy library outside functions.
 MAY_IMPORT = {
     "torch": ("gems_gym.pretraining", "gems_gym_agents"),
     "minari": ("gems_gym.datasets", "gems_gym_agents"),
+    "polars": (),
     "d3rlpy": ("gems_gym_agents.offline",),
     "stable_baselines3": ("gems_gym_agents.online",),
     "sb3_contrib": ("gems_gym_agents.online",),

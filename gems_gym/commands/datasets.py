@@ -39,10 +39,10 @@ def report(
     """
     from gems_gym.common.pictures import check_picture
     from gems_gym.datasets import draw_report, report_dataset
-    from gems_gym.datasets.reader import open_recording
+    from gems_gym.datasets.reader import open_sessions
 
     check_picture(out)
-    opened = [open_recording(identifier) for identifier in dict.fromkeys(identifiers)]
+    opened = [open_sessions(identifier) for identifier in dict.fromkeys(identifiers)]
     reports = [report_dataset(one) for one in opened]
     if out is not None:
         draw_report(reports, out)
@@ -283,7 +283,7 @@ def _readable(report: "DatasetReport") -> dict[str, str]:
     score = "" if report.normalized_score is None else f", normalised score {report.normalized_score:.1f}"
     left = f", {report.left:,} sessions ended as the user left" if report.left else ""
     rows = {
-        "environment": report.env,
+        "environment": report.env or "none: a log of another recommender",
         "policy": str(report.policy),
         "sessions": f"{report.episodes:,}, {report.transitions:,} transitions{left}",
         "clicks per session": f"{returns.mean:.1f} ± {returns.ci95:.1f} (95 %), sd {returns.sd:.1f}{score}",
@@ -295,7 +295,10 @@ def _readable(report: "DatasetReport") -> dict[str, str]:
             ]
         ),
     }
-    rows |= {"slates": "no infos"} if report.slates is None else _readable_slates(report.slates)
+    if report.slates is not None:
+        rows |= _readable_slates(report.slates)
+    else:
+        rows["slates"] = "no infos" if report.env else "see its import report"
     for name, coverage in (("beliefs", report.states), ("latents", report.actions)):
         if coverage is not None:
             rows[name] = _readable_coverage(coverage)

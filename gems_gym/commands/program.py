@@ -54,6 +54,11 @@ OWN_COMMANDS = (
         "gems_gym.commands.datasets:dataset",
     ),
     LazyCommand(
+        "logs",
+        "Import impression logs of a running recommender as datasets.",
+        "gems_gym.commands.logs:logs",
+    ),
+    LazyCommand(
         "collect",
         "Play sessions with a policy and write them as a Minari dataset.",
         "gems_gym.commands.collect:collect",

@@ -49,12 +49,12 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def track(description: str, total: float, shown: bool = True) -> Iterator[Callable[..., None]]:
+def track(description: str, total: float | None, shown: bool = True) -> Iterator[Callable[..., None]]:
     """Show a progress bar while the block runs.
 
     Args:
         description: What is being done.
-        total: How much of it there is.
+        total: How much of it there is; None if nobody knows.
         shown: Whether to show anything.
 
     Yields:
@@ -74,6 +74,6 @@ def track(description: str, total: float, shown: bool = True) -> Iterator[Callab
                 bar.update(task, note=note)
             if shown and listener is not None:
                 now = bar.tasks[0]
-                listener(description, now.completed, total, now.fields["note"])
+                listener(description, now.completed, total or now.completed, now.fields["note"])
 
         yield advance

@@ -37,12 +37,12 @@ def running_command() -> str | None:
     return shlex.join(["gems-gym", *sys.argv[1:]]) if is_ours else None
 
 
-def write_card(directory: Path, spec: EnvSpec, metadata: Mapping[str, Any]) -> None:
+def write_card(directory: Path, spec: EnvSpec | None, metadata: Mapping[str, Any]) -> None:
     """Writes a dataset's card.
 
     Args:
         directory: The dataset's directory, with its folder ``data``.
-        spec: Spec of the environment that the sessions were played in.
+        spec: Spec of the environment that the sessions were played in; None for a log of another recommender.
         metadata: The dataset's metadata, as Minari's storage has them.
     """
     files = [file for file in (directory / "data").rglob("*") if file.is_file()]
@@ -60,7 +60,7 @@ def write_card(directory: Path, spec: EnvSpec, metadata: Mapping[str, Any]) -> N
     (directory / CARD).write_text("\n\n".join(part for part in parts if part), "utf-8")
 
 
-def _rows(spec: EnvSpec, metadata: Mapping[str, Any], megabytes: float) -> dict[str, str]:
+def _rows(spec: EnvSpec | None, metadata: Mapping[str, Any], megabytes: float) -> dict[str, str]:
     """What the card says, in Markdown; an empty text where nothing is known."""
 
     def code(name: str) -> str:
@@ -73,7 +73,9 @@ def _rows(spec: EnvSpec, metadata: Mapping[str, Any], megabytes: float) -> dict[
     sources = [str(one.get("dataset_id", "?")) for one in derived.get("sources", [])]
     origin = ", ".join(_code(one) for one in sources or [derived.get("file", "?")])
     return {
-        "world": f"{_code(spec.id)}, {_code(spec.kwargs)}",
+        "world": "none: a log of another recommender"
+        if spec is None
+        else f"{_code(spec.id)}, {_code(spec.kwargs)}",
         "policy": _plain(metadata.get("policy", "")),
         "level": _plain(metadata.get("level", "")),
         "users": f"{_plain(metadata['user_split'])}{users}" if metadata.get("user_split") else "",
@@ -97,9 +99,9 @@ def _rows(spec: EnvSpec, metadata: Mapping[str, Any], megabytes: float) -> dict[
     }
 
 
-def _licence(spec: EnvSpec, metadata: Mapping[str, Any]) -> str:
+def _licence(spec: EnvSpec | None, metadata: Mapping[str, Any]) -> str:
     derived = metadata.get("derived_from") or {}
-    if derived.get("by") == "import" and not derived.get("sources"):
+    if spec is None or (derived.get("by") == "import" and not derived.get("sources")):
         return "that of the file it was imported from"
     if spec.kwargs.get("item_embeddings") is not None:
         return "that of the catalogue it was recorded on; the recording itself adds no condition"

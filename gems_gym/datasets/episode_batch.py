@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.config import SlateConfig
-from gems_gym.datasets.reader import dataset_world, open_recording, read_sessions
+from gems_gym.datasets.reader import dataset_world, is_log, open_sessions, read_sessions
 from gems_gym.datasets.sessions import Observations, Sessions
 from gems_gym.errors import unknown_name
 
@@ -30,7 +30,7 @@ class EpisodeBatch:
     narrow as the catalogue allows.
 
     Attributes:
-        config: The world that the sessions were played in; None if it is not known.
+        config: The world that the sessions were played in; None if it is not known, as of a log of another recommender.
         lengths: Steps of each session, int64 ``(B,)`` in [1, T].
         left: Whose users left, bool ``(B,)``: these sessions end terminated, the others truncated.
         observations: ``(B, T + 1, ...)``, or a dict of such arrays.
@@ -72,8 +72,8 @@ class EpisodeBatch:
                 end as those of its world do.
             ImportError: Minari is not installed; the message names the extra.
         """
-        opened = open_recording(dataset)
-        config = dataset_world(opened).config
+        opened = open_sessions(dataset)
+        config = None if is_log(opened) else dataset_world(opened).config
         arrays: dict[str, NDArray[Any]] = {}
         done = 0
         for sessions in read_sessions(opened, f"reading {opened.id}", progress=progress):
@@ -87,12 +87,12 @@ class EpisodeBatch:
         return cls.of_sessions(Sessions.of_arrays(arrays), config)
 
     @classmethod
-    def of_sessions(cls, sessions: Sessions, config: SlateConfig) -> EpisodeBatch:
+    def of_sessions(cls, sessions: Sessions, config: SlateConfig | None) -> EpisodeBatch:
         """A batch of sessions that are in memory; arrays are shared, not copied.
 
         Args:
             sessions: At least one.
-            config: The world that they were played in.
+            config: The world that they were played in; None for a log of another recommender.
         """
         whole = cls(
             config,
@@ -205,11 +205,11 @@ class EpisodeBatch:
             bool ``(B, T, num_items)``.
 
         Raises:
-            ValueError: Users click each item once, and the batch holds no slates and clicks; or the world is not known.
+            ValueError: Users click each item once, and the batch holds no slates and clicks; or it is a log's, which
+                does not say what could have been shown.
         """
-        world = self._world()
-        available = np.ones((*self.rewards.shape, world.num_items), np.bool_)
-        if world.click_only_once:
+        available = np.ones((*self.rewards.shape, self._world.num_items), np.bool_)
+        if self._world.click_only_once:
             session, row, position = np.nonzero(self.clicks[:, :-1])
             available[session, row, self.slates[session, row, position]] = False
             np.logical_and.accumulate(available, axis=1, out=available)
@@ -224,22 +224,24 @@ class EpisodeBatch:
         Raises:
             ValueError: The batch does not hold this info, or the world is not known.
         """
-        world, preferences = self._world(), self._info("user_state")[:, :-1]
-        blocks = preferences.reshape(*preferences.shape[:2], world.num_topics, world.topic_size)
+        preferences = self._info("user_state")[:, :-1]
+        sizes = self._world.num_topics, self._world.topic_size
+        blocks = preferences.reshape(*preferences.shape[:2], *sizes)
         found: NDArray[np.int64] = np.square(blocks).sum(axis=3).argmax(axis=2)
         return found
+
+    @property
+    def _world(self) -> SlateConfig:
+        if self.config is None:
+            raise ValueError(
+                "the batch does not say in which world its sessions were played, as a log does not: its config is None"
+            )
+        return self.config
 
     def _shown(self, name: str) -> NDArray[Any]:
         if isinstance(self.observations, dict) and name in self.observations:
             return self.observations[name]
         return self._info(name)
-
-    def _world(self) -> SlateConfig:
-        if self.config is None:
-            raise ValueError(
-                "the batch does not say which world its sessions were played in: its config is None"
-            )
-        return self.config
 
     def _info(self, name: str) -> NDArray[Any]:
         if name not in self.infos:
@@ -262,8 +264,8 @@ def _kept(sessions: Sessions, infos: Sequence[str] | None) -> dict[str, NDArray[
     return arrays
 
 
-def _dtype(name: str, values: NDArray[Any], config: SlateConfig) -> np.dtype[Any]:
+def _dtype(name: str, values: NDArray[Any], config: SlateConfig | None) -> np.dtype[Any]:
     """Item ids of slate environments are 64 bits wide, more than any catalogue needs."""
-    if name in ("actions", "observations/slate") and values.dtype.kind == "i":
+    if config is not None and name in ("actions", "observations/slate") and values.dtype.kind == "i":
         return np.dtype(np.int16 if config.num_items <= 2**15 else np.int32)
     return values.dtype

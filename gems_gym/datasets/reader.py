@@ -30,6 +30,7 @@ from gems_gym.datasets.sessions import (
     DATA_FILE,
     NO_SEED,
     ContentHash,
+    SessionEnds,
     Sessions,
     check_end,
     sessions_at_once,
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 
 LARGEST_SPACE = 10**6
 """Numbers in one observation or action."""
+
+LOG = "log"
+"""Entry of the metadata that says what a dataset was imported from, a dict; others have none."""
 
 _SPACES = ("observation_space", "action_space")
 _REQUIRED: dict[str, type] = {
@@ -115,8 +119,13 @@ def environment_of(dataset: minari.MinariDataset) -> EnvSpec:
     return spec
 
 
-def open_recording(dataset: Dataset) -> minari.MinariDataset:
-    """Opens a dataset that gems-gym wrote.
+def is_log(dataset: minari.MinariDataset) -> bool:
+    """Whether an opened dataset was imported from a log of another recommender: it has no environment."""
+    return isinstance(dataset.storage.metadata.get(LOG), dict) and dataset.env_spec is None
+
+
+def open_sessions(dataset: Dataset) -> minari.MinariDataset:
+    """Opens a dataset that gems-gym wrote, recorded in a world or imported from a log.
 
     Args:
         dataset: The dataset, or the id of a local one.
@@ -125,13 +134,50 @@ def open_recording(dataset: Dataset) -> minari.MinariDataset:
         ValueError: As :func:`~gems_gym.datasets.open_dataset`, and if it is not gems-gym's, or holds no sessions.
     """
     opened = open_dataset(dataset)
-    if "catalog_hash" not in opened.storage.metadata or opened.env_spec is None:
+    recorded = "catalog_hash" in opened.storage.metadata and opened.env_spec is not None
+    if not recorded and not is_log(opened):
         raise ValueError(
             f"dataset {opened.id!r} is not gems-gym's: its metadata name no catalogue; 'gems-gym collect' makes one"
         )
     if opened.total_episodes == 0:
         raise ValueError(f"dataset {opened.id!r} holds no sessions")
     return opened
+
+
+def open_recording(dataset: Dataset) -> minari.MinariDataset:
+    """Opens a dataset whose sessions were recorded in a world of gems-gym.
+
+    Args:
+        dataset: The dataset, or the id of a local one.
+
+    Raises:
+        ValueError: As :func:`open_sessions`, and if it was imported from a log.
+    """
+    opened = open_sessions(dataset)
+    if is_log(opened):
+        raise ValueError(
+            f"dataset {opened.id!r} was imported from a log of another recommender: it has no environment, which "
+            "this requires"
+        )
+    return opened
+
+
+def session_ends(dataset: minari.MinariDataset) -> SessionEnds:
+    """How long the sessions of a dataset are and how they end.
+
+    Raises:
+        ValueError: The metadata of a log do not say it, or more steps than the dataset has.
+    """
+    if not is_log(dataset):
+        return SessionEnds.of_world(world_config(environment_of(dataset)))
+    metadata = dataset.storage.metadata
+    longest, most = metadata[LOG].get("longest_session"), metadata["total_steps"]
+    if not isinstance(longest, int) or not 1 <= longest <= most:
+        raise ValueError(
+            f"dataset {dataset.id!r}: longest_session of the log in its metadata must be an integer from 1 to {most}, "
+            f"got {longest!r:.200}"
+        )
+    return SessionEnds(longest, users_leave=True)
 
 
 def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -> Iterator[Sessions]:
@@ -149,16 +195,16 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
         ValueError: If a session does not end as those of its world do.
     """
     storage, indices = dataset.storage, dataset.episode_indices
-    config = world_config(environment_of(dataset))
+    ends = session_ends(dataset)
 
     def read(some: Any) -> Sessions:
         episodes = list(read_episodes(storage, some))
         for episode in episodes:
             try:
-                check_end(episode, config)
+                check_end(episode, ends)
             except ValueError as error:
                 raise ValueError(f"dataset {dataset.id!r}, episode {episode['id']}: {error}") from error
-        return Sessions.of_episodes(episodes, config.episode_length)
+        return Sessions.of_episodes(episodes, ends.longest)
 
     at_once = sessions_at_once(read(indices[:1]).nbytes, CHUNK_SESSIONS)
     with track(task, len(indices), shown=progress) as advance:

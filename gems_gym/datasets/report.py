@@ -17,7 +17,7 @@ from gems_gym.datasets.measures import (
     SlateMeasures,
     Slates,
 )
-from gems_gym.datasets.reader import dataset_world, open_recording, read_sessions
+from gems_gym.datasets.reader import dataset_world, is_log, open_sessions, read_sessions
 
 if TYPE_CHECKING:
     from gems_gym.datasets.reader import Dataset
@@ -29,7 +29,7 @@ class DatasetReport:
 
     Attributes:
         dataset_id: Its id.
-        env: Id of its environment.
+        env: Id of its environment; None for a log of another recommender.
         policy: Who played, as its metadata say.
         content_hash: Of its numbers.
         episodes: Sessions.
@@ -37,13 +37,14 @@ class DatasetReport:
         left: Sessions that ended before their time since the user left.
         returns: Clicks per session.
         normalized_score: Minari's normalised score of the mean return, in per cent; None without reference scores.
-        slates: What was shown and clicked; None where there are no infos (a dataset that came from an npz file).
+        slates: What was shown and clicked; None where there are no infos (a dataset that came from an npz file), and
+            for a log, whose import report has it.
         states: How the beliefs that were acted on fill their box; None where observations are slates.
         actions: How the latents fill theirs; None where actions are slates.
     """
 
     dataset_id: str
-    env: str
+    env: str | None
     policy: str | None
     content_hash: str | None
     episodes: int
@@ -73,13 +74,13 @@ def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
             now than when it was recorded.
         ImportError: If Minari is not installed; it names the extra.
     """
-    opened = open_recording(dataset)
-    metadata, world = opened.storage.metadata, dataset_world(opened)
+    opened = open_sessions(dataset)
+    metadata, world = opened.storage.metadata, None if is_log(opened) else dataset_world(opened)
     returns = ReturnMeasures()
     states, actions = _coverage(opened.observation_space), _coverage(opened.action_space)
-    slates: SlateMeasures | None = SlateMeasures(
-        world.catalog.item_topics, world.config.num_topics, world.config.slate_size
-    )
+    slates = None
+    if world is not None:
+        slates = SlateMeasures(world.catalog.item_topics, world.config.num_topics, world.config.slate_size)
     left = 0
     for sessions in read_sessions(opened, f"reading {opened.id}", progress=progress):
         left += int(sessions.left.sum())
@@ -95,7 +96,7 @@ def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
     has_scores = low is not None and high is not None and low != high
     return DatasetReport(
         dataset_id=opened.id,
-        env=opened.env_spec.id,
+        env=None if world is None else opened.env_spec.id,
         policy=metadata.get("policy"),
         content_hash=metadata.get("content_hash"),
         episodes=int(opened.total_episodes),

@@ -82,6 +82,13 @@ class Sessions:
         """Some of the sessions."""
         return Sessions.of_arrays({name: values[rows] for name, values in self.arrays().items()})
 
+    @property
+    def shown(self) -> dict[str, np.ndarray]:
+        """What users saw and did, ``"slate"`` and ``"clicks"``, from the infos or else the observations, if known."""
+        seen = self.observations if isinstance(self.observations, dict) else {}
+        known = {**seen, **self.infos}
+        return {name: known[name] for name in ("slate", "clicks") if name in known}
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name, ``seeds`` (int64) among them; nested names with a slash: ``infos/slate``."""
         left = {} if self.left_after is None else {"left_after": self.left_after}
@@ -276,24 +283,42 @@ def first_of(wrong: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(index) for index in np.unravel_index(int(wrong.argmax()), wrong.shape))
 
 
-def check_end(episode: Mapping[str, Any], config: SlateConfig) -> None:
-    """Checks that an episode ends as sessions of a world do: by time at its last step, unless its user has left.
+@dataclass(frozen=True)
+class SessionEnds:
+    """How long sessions are, and how they end.
+
+    Attributes:
+        longest: Steps after which time ends a session.
+        users_leave: Whether users may leave before; in a log of another recommender all do.
+    """
+
+    longest: int
+    users_leave: bool
+
+    @classmethod
+    def of_world(cls, config: SlateConfig) -> SessionEnds:
+        """Those of a simulated world."""
+        return cls(config.episode_length, config.users_leave)
+
+
+def check_end(episode: Mapping[str, Any], ends: SessionEnds) -> None:
+    """Checks that an episode ends as it must: by time at its last step, unless its user has left.
 
     Args:
         episode: As :meth:`Sessions.episodes` yields it.
-        config: The world.
+        ends: How sessions of its dataset end.
 
     Raises:
         ValueError: If it has another length, or ends otherwise.
     """
-    steps, length = len(episode["rewards"]), config.episode_length
+    steps, length = len(episode["rewards"]), ends.longest
     last = np.arange(1, steps + 1) == steps  # (steps,)
-    left = config.users_leave and np.array_equal(episode["terminations"], last)
+    left = ends.users_leave and np.array_equal(episode["terminations"], last)
     if steps != length and not (left and 0 < steps < length):
         raise ValueError(f"it has {steps} steps, the environment's have {length}")
-    ends = {"terminations": last & left, "truncations": last & ~left}
-    if not all(np.array_equal(episode[name], expected) for name, expected in ends.items()):
-        otherwise = ", or terminated as its user left," if config.users_leave else ""
+    expected = {"terminations": last & left, "truncations": last & ~left}
+    if not all(np.array_equal(episode[name], values) for name, values in expected.items()):
+        otherwise = ", or terminated as its user left," if ends.users_leave else ""
         raise ValueError(f"it does not end truncated{otherwise} at its last step, as sessions of gems-gym do")
 
 

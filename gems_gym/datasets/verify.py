@@ -14,7 +14,8 @@ from gems_gym.datasets.reader import (
     dataset_belief,
     dataset_ranker,
     dataset_world,
-    open_recording,
+    is_log,
+    open_sessions,
     read_episodes,
 )
 from gems_gym.datasets.sessions import (
@@ -90,7 +91,7 @@ def verify_dataset(dataset: Dataset, *, progress: bool = True) -> Verification:
         data_folder(dataset)  # there is nothing to verify if there is none
     findings, opened = _Findings(), None
     with findings.check("opens"):
-        opened = open_recording(dataset)
+        opened = open_sessions(dataset)
     if opened is None:
         return findings.result(dataset if isinstance(dataset, str) else dataset.id, 0, 0, None)
     checks = _checks_of(opened, findings)
@@ -105,7 +106,10 @@ def verify_dataset(dataset: Dataset, *, progress: bool = True) -> Verification:
             _check_episodes(first, episodes, checks, findings)
     found_hash = None if findings.failed("readable") else content.hexdigest()
     _check_recorded(opened.storage.metadata, found_hash, transitions, findings)
-    _check_users(opened.storage.metadata, seeds, findings)
+    if is_log(opened):
+        findings.cannot("users", "users of a log may have several sessions")
+    else:
+        _check_users(opened.storage.metadata, seeds, findings)
     return findings.result(opened.id, len(seeds), transitions, found_hash)
 
 
@@ -172,8 +176,9 @@ def _read(storage: Any, findings: _Findings) -> Iterator[tuple[int, list[dict[st
 def _checks_of(dataset: minari.MinariDataset, findings: _Findings) -> SessionChecks:
     """What sessions are checked against, as far as it is in order."""
     metadata, found = dataset.storage.metadata, dict[str, Any](world=None, ranker=None, belief=None)
-    with findings.check("world"):
-        found["world"] = dataset_world(dataset)
+    if not is_log(dataset):
+        with findings.check("world"):
+            found["world"] = dataset_world(dataset)
     for name, load in (("ranker", dataset_ranker), ("belief", dataset_belief)):
         if metadata.get(f"{name}_sha256") is None:
             findings.cannot(name, "none is recorded")
@@ -195,7 +200,7 @@ def _check_episodes(
     if not sound:
         return
     try:
-        sessions = Sessions.of_episodes(list(sound.values()), checks.config.episode_length)
+        sessions = Sessions.of_episodes(list(sound.values()), checks.ends.longest)
     except ValueError as error:
         findings.holds(
             "lengths", False, f"sessions {min(sound)} to {max(sound)} are not of one form: {error}"

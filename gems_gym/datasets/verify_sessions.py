@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
 from gems_gym.datasets.derive import encoded, ranked, recomputed_beliefs
-from gems_gym.datasets.reader import environment_of
+from gems_gym.datasets.reader import is_log, session_ends
 from gems_gym.datasets.sessions import (
+    SessionEnds,
     Sessions,
     check_end,
     check_form,
@@ -21,7 +21,6 @@ from gems_gym.datasets.sessions import (
     first_of,
     observed_arrays,
 )
-from gems_gym.envs.recorded_spec import world_config
 
 if TYPE_CHECKING:
     import minari
@@ -49,9 +48,9 @@ class SessionChecks:
     belief: Any
 
     @cached_property
-    def config(self) -> SlateConfig:
-        """The world's parameters, as the dataset records them."""
-        return world_config(environment_of(self.dataset))
+    def ends(self) -> SessionEnds:
+        """How long sessions are and how they end, as the dataset records it."""
+        return session_ends(self.dataset)
 
     @property
     def is_latent(self) -> bool:
@@ -61,7 +60,7 @@ class SessionChecks:
     def form(self, episode: dict[str, Any]) -> None:
         """One session's lengths, shapes, dtypes and end."""
         steps = len(episode["rewards"])
-        check_end(episode, self.config)
+        check_end(episode, self.ends)
         check_form("actions", episode["actions"], (steps,), self.dataset.action_space)
         for name, values, space in observed_arrays(episode["observations"], self.dataset.observation_space):
             check_form(name, values, (steps + 1,), space)
@@ -73,8 +72,11 @@ class SessionChecks:
 
     def of_numbers(self, sessions: Sessions) -> Iterator[tuple[str, _Check, str | None]]:
         """Yields each check's name, the check, and why it can't be made, or None."""
-        no_infos = None if {"slate", "clicks"} <= set(sessions.infos) else "there are no infos"
+        no_infos = None if len(sessions.shown) == 2 else "there are no infos"
         no_world = None if self.world is not None else "the world can't be made"
+        if is_log(self.dataset):
+            no_world = "a log has no world"
+            yield "masks", self.masks, None
         no_ranker = no_belief = None
         if self.is_latent and self.ranker is None:
             no_ranker = "its ranker is missing or damaged"
@@ -105,18 +107,28 @@ class SessionChecks:
 
     def clicks(self, sessions: Sessions) -> None:
         """Clicks are 0 or 1."""
-        clicks = sessions.infos["clicks"]
+        clicks = sessions.shown["clicks"]
         _refuse(clicks, ~np.isin(clicks, (0, 1)), "clicks", "must be 0 or 1")
 
     def rewards(self, sessions: Sessions) -> None:
         """A reward is the number of clicks on the slate that its action showed."""
-        clicks = sessions.infos["clicks"][:, 1:].sum(axis=2)  # (num_sessions, num_steps)
+        clicks = sessions.shown["clicks"][:, 1:].sum(axis=2)  # (num_sessions, num_steps)
         wrong = sessions.rewards != clicks
         if wrong.any():
             where = first_of(wrong)
             raise ValueError(
                 f"rewards[{where[1]}] is {sessions.rewards[where]}, but its slate got {clicks[where]} clicks"
             )
+
+    def masks(self, sessions: Sessions) -> None:
+        """Of a log: slots that showed nothing hold item 0, without a click."""
+        seen = sessions.observations
+        if not isinstance(seen, dict) or not seen.keys() >= {"slate", "clicks", "mask"}:
+            raise ValueError("a log's observations must have a slate, clicks and a mask")
+        empty = seen["mask"] == 0
+        for name in ("slate", "clicks"):
+            values = seen[name]
+            _refuse(values, empty & (values != 0), f"observations[{name!r}]", "must be 0 where the mask is")
 
     def rewards_alone(self, sessions: Sessions) -> None:
         """Without infos: rewards are numbers of clicks that a slate can get."""
@@ -126,14 +138,14 @@ class SessionChecks:
 
     def slates(self, sessions: Sessions) -> None:
         """Slates hold items of the catalogue."""
-        slates, most = sessions.infos["slate"], self.world.config.num_items
+        slates, most = sessions.shown["slate"], self.world.config.num_items
         _refuse(slates, (slates < 0) | (slates >= most), "slate", f"must be an item, from 0 to {most - 1}")
 
     def shown(self, sessions: Sessions) -> None:
         """An action's slate is the one that its session shows next."""
-        slates = sessions.infos["slate"][:, 1:]  # (num_sessions, num_steps, slate_size)
+        slates = sessions.shown["slate"][:, 1:]  # (num_sessions, num_steps, slate_size)
         if self.is_latent and was_made_by(self.dataset.storage.metadata, "relabel"):
-            actions = encoded(slates, sessions.infos["clicks"][:, 1:], self.ranker)
+            actions = encoded(slates, sessions.shown["clicks"][:, 1:], self.ranker)
             wrong = (np.abs(actions - sessions.actions) > TOLERANCE).any(axis=2) & sessions.filled
             if wrong.any():
                 raise ValueError(f"actions[{first_of(wrong)[1]}] is not what the ranker encodes its slate as")
@@ -152,7 +164,7 @@ class SessionChecks:
         seen = sessions.observations
         if isinstance(seen, dict):
             for key in {"slate", "clicks"} & set(seen):
-                wrong = seen[key] != sessions.infos[key]
+                wrong = seen[key] != sessions.shown[key]
                 _refuse(seen[key], wrong, f"observations[{key!r}]", "is not the info")
             return
         expected = recomputed_beliefs(sessions, self.belief)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym.common.dataset_folders import ARTIFACTS
 from gems_gym.common.files import naming_file, refuse_link
 from gems_gym.datasets.card import AUTHOR, running_command, write_card
+from gems_gym.datasets.episode_file import append_episodes
 from gems_gym.datasets.hidden_folder import (
     DATASET_ID,
     NEW,
@@ -92,8 +94,10 @@ class DatasetWriter:
         observation_space: Space of one observation as written.
         action_space: Space of one action as written.
         env_spec: Spec of the environment that the sessions were played in. With artifacts, the latent environment
-            around it is recorded (:func:`~gems_gym.envs.recorded_spec.recorded_spec`).
-        artifacts: The ranker's and the belief's file by the name of the copy that is stored with the data, or nothing.
+            around it is recorded (:func:`~gems_gym.envs.recorded_spec.recorded_spec`). None for a log of another
+            recommender.
+        artifacts: Files by the name of the copy that is stored with the data, or nothing: the ranker's and the
+            belief's, or what belongs to a log.
         overwrite: Replaces a dataset of this id, once the new one is finished.
 
     Attributes:
@@ -118,7 +122,7 @@ class DatasetWriter:
         dataset_id: str,
         observation_space: gymnasium.Space[Any],
         action_space: gymnasium.Space[Any],
-        env_spec: EnvSpec,
+        env_spec: EnvSpec | None,
         artifacts: dict[str, Path] | None = None,
         *,
         overwrite: bool = False,
@@ -127,12 +131,12 @@ class DatasetWriter:
         self.observation_space = observation_space
         self.action_space = action_space
         self._artifacts = dict(artifacts or {})
-        self._env_spec = recorded_spec(env_spec, self._artifacts, dataset_id)
+        self._env_spec = None if env_spec is None else recorded_spec(env_spec, self._artifacts, dataset_id)
         self._overwrite = overwrite
         self._path = check_new_dataset_id(dataset_id, overwrite=overwrite)
         self._held = ExitStack()
         self._storage: Any = None
-        self._pending: list[Any] = []
+        self._pending: list[Mapping[str, Any]] = []
         self._pending_bytes = 0
         self._content = ContentHash()
         self.num_episodes = 0
@@ -165,13 +169,22 @@ class DatasetWriter:
             OSError: If the disk is full, or the file can't be written for another reason.
         """
         sessions.check(self.observation_space, self.action_space)
-        # hdf5 adds 27 kB to the numbers of a session, for all the names and chunks of its arrays
-        self._check_room(2 * sessions.nbytes + 2**16 * len(sessions))
-        episode_buffer = require("minari.data_collector").EpisodeBuffer
-        session_bytes = sessions.nbytes // max(len(sessions), 1)
-        for episode in sessions.episodes():
+        self.append_checked(sessions.episodes(), len(sessions), sessions.nbytes)
+
+    def append_checked(self, episodes: Iterable[Mapping[str, Any]], count: int, nbytes: int) -> None:
+        """Adds sessions at the end that are known to fit the spaces; errors as of :meth:`append`.
+
+        Args:
+            episodes: As :meth:`~gems_gym.datasets.sessions.Sessions.episodes` yields them.
+            count: How many these are.
+            nbytes: Bytes of all their arrays.
+        """
+        # hdf5 adds 4 kB to the numbers of a session, for the names and forms of its arrays
+        self._check_room(2 * nbytes + 2**14 * count)
+        session_bytes = nbytes // max(count, 1)
+        for episode in episodes:
             self._content.add(episode)
-            self._pending.append(episode_buffer(**episode))
+            self._pending.append(episode)
             self._pending_bytes += session_bytes
             self.num_episodes += 1
             self.num_transitions += len(episode["rewards"])
@@ -264,7 +277,15 @@ class DatasetWriter:
         if not self._pending:
             return
         try:
-            self._storage.update_episodes(self._pending)
+            first = self.num_episodes - len(self._pending)
+            append_episodes(self.directory / NEW / "data" / DATA_FILE, first, self._pending)
+            self._storage.update_metadata(
+                {
+                    "total_episodes": self.num_episodes,
+                    "total_steps": self.num_transitions,
+                    "dataset_size": self._storage.get_size(),
+                }
+            )
         except (
             OSError,
             RuntimeError,

@@ -25,8 +25,8 @@ def pytest_terminal_summary(terminalreporter, config):
 def rate(benchmark, request):
     """Runs something, and notes how many units of work it does a second (median over rounds)."""
 
-    def measure(work, units, unit, rounds=20, **options):
-        benchmark.pedantic(work, rounds=rounds, warmup_rounds=1, **options)
+    def measure(work, units, unit, rounds=20, warmup_rounds=1, **options):
+        benchmark.pedantic(work, rounds=rounds, warmup_rounds=warmup_rounds, **options)
         rate = units / benchmark.stats.stats.median
         benchmark.extra_info[f"{unit} per second"] = round(rate)
         request.config.rates.append((request.node.name, rate, unit))

@@ -126,7 +126,7 @@ def collect_until_in(name: str, chunks: int, root: Path) -> None:
     ("function", "chunks"),
     [
         ("_savez", 4),  # writing the fifth
-        ("update_episodes", 3),  # writing the sessions of the third into the dataset
+        ("append_episodes", 3),  # writing the sessions of the third into the dataset
         ("write_json", 0),
         ("_make_namespace", 9),
         ("move_into_place", 9),

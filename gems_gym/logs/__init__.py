@@ -1,0 +1,19 @@
+"""Impression logs of running recommenders: imported as Minari datasets of sessions.
+
+Importing this package imports neither Polars nor Minari; its functions do, when they are called.
+"""
+
+from gems_gym.logs.importing import import_log
+from gems_gym.logs.maps import read_import_report, read_items, read_users
+from gems_gym.logs.presets import PRESETS, Preset
+from gems_gym.logs.report import ImportReport
+
+__all__ = [
+    "PRESETS",
+    "ImportReport",
+    "Preset",
+    "import_log",
+    "read_import_report",
+    "read_items",
+    "read_users",
+]

@@ -1,0 +1,48 @@
+"""An import report as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from gems_gym.common.pictures import new_figure, save_figure
+from gems_gym.logs.report import ImportReport
+
+
+def draw_import_report(report: ImportReport, path: Path) -> None:
+    """Draws what was left out, the lengths of sessions, clicks by slot and the concentration of items.
+
+    Args:
+        report: The report.
+        path: The .png, .pdf or .svg file to write.
+
+    Raises:
+        ValueError: Another suffix.
+        ImportError: Matplotlib is not installed; the message names the extra.
+    """
+    figure = new_figure(13, 7.5)
+    rows, lengths, slots, items = figure.subplots(2, 2).ravel()
+    figure.suptitle(f"{report.dataset_id}: {report.impressions:,} impressions from {report.source}")
+
+    names = ["kept", *report.dropped]
+    rows.barh(names, [report.rows_kept, *(one["rows"] for one in report.dropped.values())])
+    rows.invert_yaxis()
+    rows.set(xlabel="rows of the log", title=f"{report.rows_read:,} rows")
+
+    spread = report.session_lengths
+    shares = [float(share) for share in spread.quantiles]
+    lengths.plot([*shares, 1.0], [*spread.quantiles.values(), spread.maximum], marker=".")
+    lengths.set(xlabel="share of the sessions", ylabel="impressions, at most", yscale="log")
+    lengths.set_title(f"{report.sessions:,} sessions, mean {spread.mean:.1f}")
+    lengths.grid(alpha=0.3)
+
+    slots.bar(range(1, len(report.slots) + 1), [100 * slot.ctr for slot in report.slots])
+    slots.set(xlabel="slot", ylabel="clicks per item shown, %", title=f"{report.clicks:,} clicks")
+
+    items.plot(np.linspace(0, 100, len(report.item_curve)), report.item_curve)
+    items.plot([0, 100], [0, 1], color="grey", linewidth=1, linestyle=":")
+    items.set(xlabel="most shown items, % of the item map", ylabel="share of what was shown")
+    items.set_title(f"{report.concentration.effective_number:.0f} effective of {report.items:,} items")
+    items.grid(alpha=0.3)
+    save_figure(figure, path)

@@ -1,0 +1,257 @@
+"""What an import makes of logs that are strange, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import minari
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gems_gym.datasets import EpisodeBatch, report_dataset, subset
+from gems_gym.logs import importing, read_items, read_users
+from gems_gym.logs.importing import read_gap
+from tests.logs.reading_back import ID, imported, left_out, sessions
+
+LOG: dict[str, list[Any]] = {
+    "user": ["a", "b"],
+    "timestamp": [1, 2],
+    "items": [[1, 2], [2]],
+    "clicks": [[0, 1], [0]],
+}
+
+
+def log(**columns: Any) -> pl.DataFrame:
+    return pl.DataFrame({**LOG, **columns})
+
+
+IMPRESSIONS = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.integers(0, 30),
+        st.lists(st.tuples(st.sampled_from("wxyz"), st.integers(0, 1)), min_size=1, max_size=4),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(IMPRESSIONS, st.integers(1, 3))
+def test_what_was_kept_is_read_back(
+    monkeypatch: pytest.MonkeyPatch, impressions: list[tuple[str, int, list[tuple[str, int]]]], buckets: int
+) -> None:
+    monkeypatch.setattr(importing._Log, "_num_buckets", lambda self: buckets)
+    rows = [
+        {
+            "user": user,
+            "timestamp": minute * 60,
+            "items": [item for item, _ in slate],
+            "clicks": [c for _, c in slate],
+        }
+        for user, minute, slate in impressions
+    ]
+    report = imported(pl.DataFrame(rows), session_gap="10m", overwrite=True)
+    expected: dict[str, list[tuple[int, list[str], list[int]]]] = {}
+    for row in rows:
+        one = (row["timestamp"] * 1000, row["items"], row["clicks"])
+        if one not in expected.setdefault(row["user"], []):
+            expected[row["user"]].append(one)
+    found: dict[str, list[Any]] = {}
+    for user, session in sessions():
+        times = [time for time, *_ in session]
+        assert all(later - time <= 600_000 for time, later in pairwise(times))
+        if user in found:
+            assert times[0] - found[user][-1][0] > 600_000
+        found.setdefault(user, []).extend(session)
+    assert found == {user: sorted(of, key=lambda one: one[0]) for user, of in expected.items()}
+    assert report.rows_kept == sum(map(len, found.values())) == report.impressions
+    left_out(report)
+
+
+def test_columns_are_not_mixed_up_with_meanings() -> None:
+    rows = pl.DataFrame({"user": ["1 2"], "time": ["u"], "items": [7], "row": ["0 1"]})
+    imported(rows, columns={"user": "time", "time": "items", "items": "user", "clicks": "row"})
+    assert sessions() == [("u", [(7_000, ["1", "2"], [0, 1])])]
+
+
+def test_columns_time_unit_and_gap() -> None:
+    rows = pl.DataFrame({"uid": [1, 1], "ts": [0, 3000], "seen": ["5 6", "[7]"], "hit": [["6"], []]})
+    rows = rows.with_columns(pl.col("hit").cast(pl.List(pl.String)))
+    columns = {"user": "uid", "time": "ts", "items": "seen", "clicked": "hit"}
+    imported(rows, columns=columns, time_unit="ms", session_gap="2s")
+    assert sessions() == [("1", [(0, ["5", "6"], [0, 1])]), ("1", [(3_000, ["7"], [0])])]
+
+
+def test_item_table_is_the_catalogue() -> None:
+    table = pl.DataFrame(
+        {"id": [3, 2, 1], "title": ["c", "=b()", "a"], "embedding": [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]}
+    )
+    report = imported(log(items=[[1, 2], [4]]), items=table, item_column="id")
+    assert left_out(report) == {"items: is not in the item table": 1}
+    assert read_items(ID).to_dict(as_series=False) == {
+        "item": ["3", "2", "1"], "shown": [0, 1, 1], "clicked": [0, 1, 0], "title": ["c", "=b()", "a"],
+        "embedding": [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]],
+    }  # fmt: skip
+    assert minari.load_dataset(ID)[0].actions.tolist() == [[2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"id": [1, 2]}, "unknown column of the item table 'item': "),
+        ({"item": [1, None]}, "has no id in row 2"),
+        ({"item": [1, 1]}, "'1' twice, again in row 2"),
+        (
+            {"item": [1, 2], "e": [[1.0], [1.0, 2.0]]},
+            "column 'e' .* unequal lengths: 1 numbers in row 1, 2 in row 2",
+        ),
+        ({"item": [1, 2], "e": [[1.0], [float("nan")]]}, "column 'e' .* not finite in row 2"),
+        ({"item": [1, 2], "shown": [1, 2]}, "a column 'shown', which the item map makes"),
+    ],
+)
+def test_bad_item_tables_are_refused(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        imported(log(), items=pl.DataFrame(table))
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (
+            log().rename({"user": "usr"}),
+            {},
+            "lacks the user of each row: unknown column 'user': did you mean 'usr'",
+        ),
+        (log(), {"columns": {"usr": "user"}}, "unknown meaning .* 'usr': did you mean 'user'"),
+        (log(), {"columns": {"session": "sid"}}, "lacks the session of each row: unknown column 'sid'"),
+        (log(), {"preset": "list"}, "unknown preset of logs 'list': did you mean 'lists'"),
+        (log(), {"session_gap": "30"}, "session_gap must be a number and a unit"),
+        (log(), {"time_unit": "min"}, "time_unit must be one of s, ms, us"),
+        (log(user=[1.0, 2.0]), {}, r"column 'user' \(user\) holds Float64: ids must be"),
+        (
+            log(items=[[[1]], [[2]]]),
+            {},
+            r"column 'items' \(items\) holds .* lists of ids or numbers were expected",
+        ),
+        (log(items=[1, 2]), {}, r"column 'items' \(items\) holds .* lists of ids or numbers were expected"),
+        (log(user=[[1], [2]]), {}, r"column 'user' \(user\) holds List\(Int64\): single values"),
+        (log()[:0], {}, "has no rows"),
+        (
+            log(timestamp=[10**12, 10**12]),
+            {},
+            "no impression is left of 2 rows. 2 of them: time: is before 1970",
+        ),
+    ],
+)
+def test_what_cannot_be_imported_is_refused(
+    rows: pl.DataFrame, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        imported(rows, **options)
+    assert minari.list_local_datasets() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.parquet", b"PAR1 no parquet", "can't be read"),
+        ("log.csv", b"", "can't be read|empty"),
+        ("log.csv", b"user,timestamp,items,clicks\n", "has no rows"),
+        ("log.xlsx", b"", "must be a file whose name ends in"),
+        ("log.npz", b"", "no log of FINN.no's form"),
+        ("log.csv", b"user,timestamp,items,clicks\n\xff\xfe,1,2,0\n", "can't be read"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        imported(tmp_path / name)
+    assert name in str(error.value)
+
+
+def test_a_pickle_in_an_npz_is_not_read(tmp_path: Path) -> None:
+    arrays = dict.fromkeys(("slate", "click", "slate_lengths"), np.ones((1, 1, 1), int))
+    np.savez(tmp_path / "log.npz", userId=np.array([{}], dtype=object), **arrays)
+    with pytest.raises(ValueError, match="userId must hold integers"):
+        imported(tmp_path / "log.npz", preset="finn")
+
+
+def test_broken_rows_are_counted_each_by_its_reason() -> None:
+    rows = log(user=["a", ""], timestamp=[1, None], items=[[], [1]], clicks=[[], [1]])
+    good = log(user=["c", "d"])
+    report = imported(
+        pl.concat([good, rows, log(items=[[1, None], [1]], clicks=[[0, 0], [None]])], how="vertical_relaxed")
+    )
+    assert left_out(report) == {
+        "items: is empty": 1, "user: is missing": 1, "items: lacks an item": 1, "clicks: are not 0 or 1": 1,
+    }  # fmt: skip
+
+
+def test_poor_logs_are_warned_of() -> None:
+    report = imported(log(user=["a", "a"], timestamp=[1, 10_000], items=[[1], [1]], clicks=[[0], [0]]))
+    warned = "\n".join(report.warnings)
+    for part in ("no clicks at all", "one user", "one item", "a bandit is enough"):
+        assert part in warned
+
+
+def test_sessions_as_one_batch() -> None:
+    imported(log(user=["a", "a"]))
+    batch = EpisodeBatch.from_minari(ID, progress=False)
+    assert batch.filled.tolist() == [[True, True]] and batch.terminated.tolist() == [[False, True]]
+    assert batch.slates.tolist() == [[[0, 0], [0, 1], [1, 0]]]
+    assert batch.observations["mask"].tolist() == [[[0, 0], [1, 1], [1, 0]]]  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="a log says neither which items"):
+        batch.available_items()
+
+
+def test_log_datasets_have_no_world() -> None:
+    imported(log())
+    with pytest.raises(
+        ValueError, match="was imported from a log of another recommender: it has no environment"
+    ):
+        subset(ID, dataset_id="my/part-v0", episodes=1)
+
+
+def test_an_interrupted_import_leaves_nothing(
+    datasets_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importing, "chunks_of_sessions", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        imported(log())
+    assert list(datasets_root.rglob("*")) == []
+    assert list(tmp_path.glob("gems-gym-*")) == []
+
+
+def test_changed_maps_are_refused(datasets_root: Path) -> None:
+    imported(log())
+    (datasets_root / ID / "data" / "artifacts" / "users.parquet").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"users\.parquet is not the file that dataset"):
+        read_users(ID)
+
+
+def test_longest_session_of_others_metadata_is_checked(datasets_root: Path) -> None:
+    imported(log())
+    file = datasets_root / ID / "data" / "metadata.json"
+    metadata = json.loads(file.read_text())
+    metadata["log"]["longest_session"] = 10**12
+    file.write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match="longest_session .* must be an integer from 1 to 2"):
+        report_dataset(ID, progress=False)
+
+
+@pytest.mark.parametrize("text", ["", "m", "0m", "-1h", "1 h", "1w"])
+def test_bad_gaps(text: str) -> None:
+    with pytest.raises(ValueError, match="session_gap must be"):
+        read_gap(text)

@@ -1,0 +1,40 @@
+"""docs/logs.md: its commands have these options, its presets and columns are the code's, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gems_gym.logs import PRESETS
+from gems_gym.logs.standard import LARGEST_SLATE
+
+PAGE = (Path(__file__).parent.parent / "docs" / "logs.md").read_text()
+
+
+def test_its_commands_have_these_options(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    help_page = program("logs", "import", "--help")[1]
+    lines = [
+        line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(lines) == 4
+    for line in lines:
+        assert line.startswith("gems-gym logs import ")
+        assert all(word in help_page for word in shlex.split(line) if word.startswith("--")), line
+    assert all(name in help_page for name in PRESETS)
+
+
+def test_its_presets_are_those_of_the_code() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", PAGE.partition("## Rules")[0], re.MULTILINE))
+    assert rows.keys() == PRESETS.keys()
+    for name, preset in PRESETS.items():
+        columns = preset.columns.values() if name not in ("finn", "mind") else ()
+        assert all(f"`{column}`" in rows[name] for column in columns), name
+    assert f"more than {LARGEST_SLATE:,} items" in PAGE
+
+
+def test_its_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", PAGE):
+        assert (Path(__file__).parent.parent / "docs" / target).exists(), target
