@@ -13,6 +13,7 @@ from gems_gym.beliefs import GruBelief
 from gems_gym.commands import program as cli
 from gems_gym.envs import SlateEnv
 from gems_gym.rankers import GemsRanker
+from tests import forked
 from tests.plugins.installing import install
 
 TINY_WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 4}
@@ -20,20 +21,45 @@ TINY_WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5,
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """``-n 2`` gives each process files as a whole, so that what a file's tests share is made once."""
+    """``-n 2`` gives each process files as a whole, so that what a file's tests share is made once.
+
+    They come in the order of collection, which has the long ones first: no process waits for another in the end.
+    """
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "loadfile"
-        if config.option.markexpr == "slow":
-            config.option.loadscopereorder = False
+        config.option.loadscopereorder = False
+
+
+_TOGETHER = ("tests/agents/pipeline/", "tests/agents/user_model/", "tests/agents/world_model/")
+"""Folders whose files share what takes long: a server that runs are forked from, logs, a fitted model."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A folder of :data:`_TOGETHER` is given to a process like a file."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            folder = next(filter(nodeid.startswith, _TOGETHER), None)
+            return folder or super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.option.dist == "loadfile" else None
 
 
 _LONGEST = ("test_quickstart_seeds.py", "test_killed_commands.py")
-"""Files of slow tests that take minutes: they begin first, so that no process waits for another in the end."""
+"""Files of slow tests that take minutes: they begin first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of the longest files before all others."""
     items.sort(key=lambda item: item.path.name not in _LONGEST)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Most slow tests need the process that :mod:`tests.forked` forks from."""
+    if session.config.option.markexpr == "slow" and session.items:
+        forked.prepare()
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +13,13 @@ import numpy as np
 import pytest
 
 from gems_gym.datasets import compute_content_hash, open_dataset
+from tests.forked import finish, kill, said, start
 
 pytestmark = pytest.mark.slow
 
 KILLS = 4
 """For each of the ten commands."""
 
-_LIMIT = 300  # seconds that a command may take
 _ENV = "GemsSlate-diffuse_topdown-v0"
 _SIZES = ("num_items=60", "slate_size=5", "num_topics=5", "episode_length=10")
 _WORLD = ["--env", _ENV, *(f"--env-option={one}" for one in _SIZES)]
@@ -90,7 +87,7 @@ COMMANDS = {
         ["train", "iql", *_OFFLINE, "--out", "iql"], _bytes("iql/policy.safetensors", "iql/training.json")
     ),
     "collect": Killed(
-        ["collect", *_WORLD, "--policy", "random", "--episodes", "4000", "--dataset-id", "killed/random-v0"],
+        ["collect", *_WORLD, "--policy", "random", "--episodes", "1600", "--dataset-id", "killed/random-v0"],
         _content("killed/random-v0"),
     ),
     "subset": Killed(
@@ -113,44 +110,27 @@ COMMANDS = {
 }  # fmt: skip
 
 
-def _command(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "gems_gym", *arguments],
-        cwd=folder,
-        env=os.environ | {"MINARI_DATASETS_PATH": str(folder / "datasets")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-def _finish(folder: Path, *arguments: str) -> None:
-    process = _command(folder, *arguments)
-    output = process.communicate(timeout=_LIMIT)[0]
-    assert process.returncode == 0, output.decode(errors="replace")[-2000:]
-
-
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a ranker, a belief, an agent, three datasets and an exported file."""
     folder = tmp_path_factory.mktemp("workshop")
     short = ["--sessions", "100", "--batches", "40"]
-    _finish(folder, "pretrain", "belief", *_WORLD, *short, "--out", "belief.safetensors")
+    finish(folder, "pretrain", "belief", *_WORLD, *short, "--out", "belief.safetensors")
     for name, seed in (("ranker", "0"), ("r2", "1")):
-        _finish(folder, "pretrain", "ranker", *_WORLD, *short, "--seed", seed, "--out", f"{name}.safetensors")
-    _finish(
+        finish(folder, "pretrain", "ranker", *_WORLD, *short, "--seed", seed, "--out", f"{name}.safetensors")
+    finish(
         folder, "train", "sac", *_WORLD, *_PARTS, *_SAC,
         "--steps", "400", "--num-envs", "20", *_USERS, "--out", "agent",
     )  # fmt: skip
-    for name, seed, episodes in (("agent", 0, 2000), ("more", 1, 1000), ("own", 2, 2000)):
-        _finish(
+    for name, seed, episodes in (("agent", 0, 800), ("more", 1, 400), ("own", 2, 800)):
+        finish(
             folder, "collect", *_WORLD, "--policy", "agent", "--seed", str(seed), "--episodes", str(episodes),
             "--dataset-id", f"killed/{name}-v0",
         )  # fmt: skip
-    _finish(
+    finish(
         folder, "dataset", "merge", "killed/agent-v0", "killed/more-v0", "--dataset-id", "killed/merged-v0"
     )
-    _finish(folder, "dataset", "export", "killed/agent-v0", "--out", "export.npz")
+    finish(folder, "dataset", "export", "killed/agent-v0", "--out", "export.npz")
     return folder
 
 
@@ -161,24 +141,22 @@ def test_a_killed_command_loses_nothing(
     killed, generator = COMMANDS[name], np.random.default_rng(list(name.encode()))
     quiet, folder = tmp_path / "quiet", tmp_path / "killed"
     for one in (quiet, folder):
-        subprocess.run(["cp", "-r", str(workshop), str(one)], check=True)
+        shutil.copytree(workshop, one)
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(quiet / "datasets"))
-    start = time.monotonic()
-    _finish(quiet, *killed.arguments)
-    seconds = time.monotonic() - start
+    begun = time.monotonic()
+    finish(quiet, *killed.arguments)
+    seconds = time.monotonic() - begun
     expected = killed.result(quiet)
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder / "datasets"))
     for share in generator.uniform(0.3, 0.95, KILLS):
-        process = _command(folder, *killed.arguments)
-        try:
-            output = process.communicate(timeout=share * seconds)[0]
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        process = start(folder, *killed.arguments)
+        process.join(share * seconds)
+        if process.exitcode is None:
+            kill(process)
         else:  # it resumed near its end, or was refused: what is there must be finished, then
-            assert process.returncode in (0, 2), output.decode(errors="replace")[-2000:]
+            assert process.exitcode in (0, 2), said(folder)
             assert killed.result(folder) == expected
         if killed.kept is not None:
             assert open_dataset(killed.kept).total_episodes > 0
@@ -187,7 +165,7 @@ def test_a_killed_command_loses_nothing(
     except (OSError, ValueError):
         finished = False
     if not finished:
-        _finish(folder, *killed.arguments)
+        finish(folder, *killed.arguments)
         # What a process leaves that was killed after its dataset was in place goes with the next one that writes.
         leftovers = [one.name for one in (folder / "datasets").glob(".unfinished-*") if any(one.iterdir())]
         assert not leftovers

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from gems_gym.beliefs.trained import RecurrentBelief, observation_shapes
+from gems_gym.common.arrays import copy_into
 from gems_gym.common.checks import WholeNumber, as_array, checked_arguments
 from gems_gym.common.compilation import compiled_with
 
@@ -109,7 +110,7 @@ def _gru_update(
     from_belief = np.empty(gates, dtype=np.float32)
     for user in range(belief.shape[0]):
         from_input = observed[user]
-        from_belief[:] = bias_hh
+        copy_into(from_belief, bias_hh)
         for unit in range(size):
             for gate in range(gates):
                 from_belief[gate] += belief[user, unit] * hidden_table[unit, gate]

@@ -17,6 +17,7 @@ from gems_gym.artifacts import (
     load_artifact,
 )
 from gems_gym.beliefs.base import State
+from gems_gym.common.arrays import copy_into
 from gems_gym.common.checks import Count, Seed, Units, as_array, checked_arguments
 from gems_gym.common.compilation import compiled_with
 
@@ -289,7 +290,7 @@ def _sum_rows(
     num_users, slate_size = slates.shape
     num_items, outputs = table.shape[1], table.shape[3]
     for user in range(num_users):
-        observed[user] = bias
+        copy_into(observed[user], bias)
         for slot in range(slate_size):
             item, click = slates[user, slot], clicks[user, slot]
             if item < 0 or item >= num_items or click < 0 or click > 1:

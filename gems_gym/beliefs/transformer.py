@@ -14,6 +14,7 @@ import numpy as np
 
 from gems_gym.artifacts import LARGEST_TABLE
 from gems_gym.beliefs.trained import TrainedBelief, observation_shapes
+from gems_gym.common.arrays import copy_into
 from gems_gym.common.checks import Count, Seed, Units, WholeNumber, checked_arguments
 from gems_gym.common.compilation import compiled_with
 from gems_gym.common.networks import FeedForward
@@ -242,8 +243,8 @@ def _attend(
         place = seen[user] % context
         count = min(seen[user] + 1, context)
         query = projected[user, :width]
-        keys[user, layer, :, place] = projected[user, width : 2 * width]
-        values[user, layer, place] = projected[user, 2 * width :]
+        copy_into(keys[user, layer, :, place], projected[user, width : 2 * width])
+        copy_into(values[user, layer, place], projected[user, 2 * width :])
         for head in range(heads):
             weights[:count] = np.float32(0.0)
             for d in range(head * part, (head + 1) * part):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from gems_gym.common.compilation import compiled, compiled_with
+from gems_gym.common.compilation import compiled, compiled_with, inlined
 
 
 def t_interval(values: NDArray[np.float64], confidence: float = 0.95) -> float:
@@ -17,6 +17,13 @@ def t_interval(values: NDArray[np.float64], confidence: float = 0.95) -> float:
     standard_error = float(values.std(ddof=1)) / count**0.5
     found: float = float(stdtrit(count - 1, 0.5 + confidence / 2)) * standard_error
     return found
+
+
+@inlined
+def copy_into(target: NDArray[Any], source: NDArray[Any]) -> None:
+    """``target[:] = source``, both ``(n,)``: compiling that takes two seconds, most of them for its error's text."""
+    for index in range(target.shape[0]):
+        target[index] = source[index]
 
 
 @compiled

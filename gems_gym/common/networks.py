@@ -16,6 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from gems_gym.common.arrays import copy_into
 from gems_gym.common.compilation import compiled_with
 from gems_gym.errors import unknown_name
 
@@ -198,7 +199,7 @@ def dense(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     for first in range(0, num_rows, 16):
         last = min(first + 16, num_rows)
         for row in range(first, last):
-            result[row] = bias
+            copy_into(result[row], bias)
         for k in range(0, whole, 8):
             w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
             w4, w5, w6, w7 = weight[k + 4], weight[k + 5], weight[k + 6], weight[k + 7]

@@ -4,12 +4,12 @@ Everything about a user is computed from that user's row alone and in a fixed or
 bits however many users are stepped together. Numbers are float64 inside and float32 where they are shown.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.arrays import best_items
+from gems_gym.common.arrays import best_items, copy_into
 from gems_gym.common.compilation import compiled, inlined
 from gems_gym.simulator.state import Dynamics, Shown, Users
 
@@ -230,12 +230,6 @@ def _scratch(dynamics: Dynamics) -> Scratch:
     )
 
 
-@inlined
-def _copy_row(source: NDArray[Any], source_row: int, target: NDArray[Any], row: int) -> None:
-    for column in range(source.shape[1]):
-        target[row, column] = source[source_row, column]
-
-
 @compiled
 def open_sessions(
     dynamics: Dynamics,
@@ -270,16 +264,15 @@ def open_sessions(
         users.left[u] = False
         for item in range(users.clicked_items.shape[1]):
             users.clicked_items[u, item] = False
-        for d in range(users.preference.shape[1]):  # no boredom and no short-term boost yet
-            scratch.preference[d] = users.preference[u, d]
+        copy_into(scratch.preference, users.preference[u])  # no boredom and no short-term boost yet
         _show(dynamics, users, u, row, first_slates, uniforms, row, 0, shown, scratch)
         _log_clicks(dynamics, users, u, row, shown)
         last = _last_click(shown, row)
         users.short_term_topic[u] = (
             dynamics.item_topics[first_slates[row, last]] if last >= 0 else drawn_topics[row]
         )
-        _copy_row(users.bored, u, shown.bored, row)
-        _copy_row(users.preference, u, shown.user_state, row)
+        copy_into(shown.bored[row], users.bored[u])
+        copy_into(shown.user_state[row], users.preference[u])
 
 
 @compiled
@@ -340,8 +333,8 @@ def step_users(
         if dynamics.leave_probability > 0.0:
             users.empty_slates[u] = 0 if last >= 0 else users.empty_slates[u] + 1
             _decide_to_leave(dynamics, users, u, uniforms[u, now, slates.shape[1]])
-        _copy_row(users.bored, u, shown.bored, row)
-        _copy_row(users.preference, u, shown.user_state, row)
+        copy_into(shown.bored[row], users.bored[u])
+        copy_into(shown.user_state[row], users.preference[u])
     return -1
 
 

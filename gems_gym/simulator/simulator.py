@@ -218,6 +218,7 @@ class SlateSimulator:
         shape = (len(rows), self.config.slate_size)
         if type(slates) is not np.ndarray or slates.dtype != _INT64 or slates.shape != shape:
             slates = check_slates(slates, shape, name="slates")
+        slates = np.ascontiguousarray(slates)  # the kernel is compiled for one layout
         if uniforms is None:
             uniforms = self._uniforms.block(self.users.step, rows)
         else:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.arrays import copy_into
 from gems_gym.common.compilation import compiled, compiled_with, inlined
 from gems_gym_agents.user_model.axes import block_norms
 from gems_gym_agents.user_model.dynamics import (
@@ -283,8 +284,9 @@ def _draw(
     """Draw one user's particles anew where few hold most of the weight or their number changes."""
     sources = np.empty(drawn.shape[0], np.int64)
     if not drawn_anew(np.exp(log_weights), sources):
-        drawn[:] = particles
-        drawn_weights[:] = log_weights
+        for p in range(drawn.shape[0]):
+            copy_into(drawn[p], particles[p])
+        copy_into(drawn_weights, log_weights)
         return
     drawn_weights[:] = 0.0
     for p in range(drawn.shape[0]):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.compilation import compiled
+from gems_gym.common.compilation import compiled, inlined
 from gems_gym_agents.user_model.logs import Log
 
 _KEPT_PER_STEP = np.array([0.5, 0.8, 0.95])
@@ -77,7 +77,7 @@ def _collect(
         shown = np.zeros(num_items)
         before = 0
         for t in range(length):
-            above, most = 0, recent.sum(axis=1).max()
+            above, most = 0, _most(recent)
             for s in range(slate_size):
                 item = slates[n, t, s]
                 topic = topics[item]
@@ -110,9 +110,28 @@ def _collect(
             for s in range(slate_size):
                 item, clicked = slates[n, t, s], clicks[n, t, s]
                 topic = topics[item]
-                vectors[clicked] += unit[item]
-                of_topics[clicked, :, topic] += 1.0
+                _add_item(vectors[clicked], unit[item], of_topics[clicked], topic)
                 shown[item] += 1.0
                 if clicked:
                     recent[topic, t % _RECENT] += 1.0
                     topic_clicked[topic] = item_clicked[item] = t
+
+
+@inlined
+def _most(recent: NDArray[np.float64]) -> float:
+    """The largest sum of a row; numba takes 2 seconds to compile ``recent.sum(axis=1).max()``."""
+    most = 0.0
+    for topic in range(recent.shape[0]):
+        most = max(most, recent[topic].sum())
+    return most
+
+
+@inlined
+def _add_item(
+    vectors: NDArray[np.float64], vector: NDArray[np.float64], of_topics: NDArray[np.float64], topic: int
+) -> None:
+    """Add an item to the sums of every span."""
+    for span in range(vectors.shape[0]):
+        of_topics[span, topic] += 1.0
+        for d in range(vectors.shape[1]):
+            vectors[span, d] += vector[d]

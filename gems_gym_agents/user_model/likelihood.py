@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.arrays import copy_into
 from gems_gym.common.compilation import compiled_with, inlined
 from gems_gym_agents.user_model.dynamics import (
     THRESHOLD,
@@ -118,7 +119,7 @@ def pass_over(
     counts = np.zeros(dynamics.num_topics, np.int64)
     sessions = empty_sessions(dynamics, 1)
     for n in range(slates.shape[0]):
-        user[:] = start
+        copy_into(user, start)
         forget_session(dynamics, sessions, 0)
         total = 0
         for t in range(slates.shape[1]):

@@ -101,5 +101,6 @@ def _evidence(
             else:
                 likelihood *= 1.0 - chances[which[u], s]
             if s % FACTORS == FACTORS - 1 or s == slate_size - 1:
-                found[u] += np.log(likelihood)
+                for atom in range(num_atoms):
+                    found[u, atom] += np.log(likelihood[atom])
     return found

@@ -203,7 +203,7 @@ def _fill_slates(
     scores = np.empty(num_items, np.float32)
     relevance = np.empty(num_items, np.float32)
     value = np.empty(num_items, np.float32)
-    best = np.empty((num_topics, catalogue.most), np.int64)  # items of each topic, best first
+    best = np.empty((num_topics, catalogue.most), np.int64)  # items of each topic, by place in it, best first
     num_best = np.empty(num_topics, np.int64)
     taken = np.empty(num_topics, np.int64)
     chances = np.empty((num_topics, num_counts))  # probability that a topic has 0, 1, ... clicks in memory
@@ -225,7 +225,6 @@ def _fill_slates(
         for topic in range(num_topics):
             start = catalogue.starts[topic]
             num_best[topic] = best_items(value[start : catalogue.starts[topic + 1]], best[topic])
-            best[topic] += start  # what stands behind the last one found is never read
         # the clicks in memory are known; those on the slate's items, added below, are expected
         chances[:] = 0.0
         taken[:] = 0
@@ -242,12 +241,12 @@ def _fill_slates(
             largest = -np.inf
             for topic in range(num_topics):
                 if taken[topic] < num_best[topic]:
-                    i = best[topic, taken[topic]]
+                    i = catalogue.starts[topic] + best[topic, taken[topic]]
                     worth = value[i] - relevance[i] * increases[topic]
                     if worth > largest:
                         chosen = topic
                         largest = worth
-            i = best[chosen, taken[chosen]]
+            i = catalogue.starts[chosen] + best[chosen, taken[chosen]]
             slates[u, s] = catalogue.ids[i]
             taken[chosen] += 1
             clicked = propensities[s] * relevance[i]

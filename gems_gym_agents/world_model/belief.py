@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.arrays import copy_into
 from gems_gym.common.compilation import compiled, inlined
 from gems_gym_agents.user_model.particles import ATOMS_A_PARTICLE, Schedule, drawn_anew, particles_by, weighed
 from gems_gym_agents.world_model.model import WorldModel
@@ -152,7 +153,8 @@ class ParticleBelief:
 @inlined
 def query_of_user(numbers: Numbers, tired: NDArray[np.float64], query: NDArray[np.float64]) -> None:
     """Write the matrix that turns a state into a query, by how tired the user is of each group."""
-    query[:] = numbers.query
+    for j in range(query.shape[0]):
+        copy_into(query[j], numbers.query[j])
     for group in range(tired.shape[0]):
         share = 1.0 - np.exp(-tired[group])
         if share > _NOT_TIRED:
@@ -165,7 +167,7 @@ def query_of_user(numbers: Numbers, tired: NDArray[np.float64], query: NDArray[n
 def ask(query: NDArray[np.float64], state: NDArray[np.float64], asked: NDArray[np.float64]) -> None:
     """Write ``(state, 1) @ query``."""
     size = state.shape[0]
-    asked[:] = query[size]
+    copy_into(asked, query[size])
     for d in range(size):
         for k in range(size + 1):
             asked[k] += state[d] * query[d, k]
@@ -288,22 +290,27 @@ def _draw(
 
     A single particle is the mean of those before.
     """
-    weights = np.exp(log_weights - log_weights.max())
+    below_largest = log_weights - log_weights.max()
+    weights = np.exp(below_largest)
     drawn_weights[:] = 0.0
     if drawn.shape[0] == 1:
         total = weights.sum()
         for p in range(particles.shape[0]):
-            drawn[0] += weights[p] / total * particles[p]
+            share = weights[p] / total
+            for d in range(particles.shape[1]):
+                drawn[0, d] += share * particles[p, d]
         return
     sources = np.empty(drawn.shape[0], np.int64)
     if not drawn_anew(weights, sources):
-        drawn[:] = particles
-        drawn_weights[:] = log_weights - log_weights.max()
+        for p in range(drawn.shape[0]):
+            copy_into(drawn[p], particles[p])
+        copy_into(drawn_weights, below_largest)
         return
     for p in range(drawn.shape[0]):
-        drawn[p] = particles[sources[p]]
+        copy_into(drawn[p], particles[sources[p]])
         if p > 0 and sources[p] == sources[p - 1]:
-            drawn[p] += noise[p]
+            for d in range(particles.shape[1]):
+                drawn[p, d] += noise[p, d]
 
 
 @inlined
@@ -315,15 +322,19 @@ def _detect(
     tired: NDArray[np.float64],
 ) -> None:
     """Look for patterns in the recent clicks of one user, and write how tired of each group they make the user."""
-    for ago in range(detected.shape[0] - 1, 0, -1):
-        detected[ago] = detected[ago - 1]
-    detected[0] = numbers.detection
+    for group in range(detected.shape[1]):
+        for ago in range(detected.shape[0] - 1, 0, -1):
+            copy_into(detected[ago, group], detected[ago - 1, group])
+        copy_into(detected[0, group], numbers.detection)
     for n in range(recent.shape[0]):
         if recent[n] < 0:
             break
-        detected[0, recent[n]] += numbers.patterns[n, min(ages[n], numbers.patterns.shape[1] - 1)]
-    detected[0] = 1.0 / (1.0 + np.exp(-detected[0]))
+        age = min(ages[n], numbers.patterns.shape[1] - 1)
+        for c in range(detected.shape[2]):
+            detected[0, recent[n], c] += numbers.patterns[n, age, c]
     for group in range(detected.shape[1]):
+        for c in range(detected.shape[2]):
+            detected[0, group, c] = 1.0 / (1.0 + np.exp(-detected[0, group, c]))
         tired[group] = 0.0
         for ago in range(detected.shape[0]):
             for c in range(detected.shape[2]):

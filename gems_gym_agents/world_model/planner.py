@@ -18,7 +18,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.arrays import best_items
+from gems_gym.common.arrays import best_items, copy_into
 from gems_gym.common.compilation import compiled_with, inlined
 from gems_gym_agents.user_model.particles import Schedule
 from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
@@ -159,7 +159,8 @@ def _fill_slates(
         _costs_of_clicks(numbers, worths.costs[plan], recent[u], ages[u], detected[u], worthless, costs)
         chances[:] = 0.0
         chances[:, 0] = 1.0
-        increases[:] = costs[:, 1] - costs[:, 0]
+        for group in range(num_groups):
+            increases[group] = costs[group, 1] - costs[group, 0]
         taken[:] = 0
         total = 0.0  # value of the slate so far, uncrowded
         for s in order:
@@ -292,8 +293,8 @@ def _look_ahead(
 ) -> None:
     """Write what detectors will see of a group's clicks so far, after one slate and after two, as logits."""
     num_recent, last_age = recent.shape[0], numbers.patterns.shape[1] - 1
-    one[:] = numbers.detection
-    two[:] = numbers.detection
+    copy_into(one, numbers.detection)
+    copy_into(two, numbers.detection)
     for n in range(num_recent):
         if recent[n] == group:
             one += numbers.patterns[min(n + pushed, num_recent), min(ages[n] + 1, last_age)]
@@ -338,7 +339,8 @@ def _costs_of_clicks(
             costs[group] = 0.0
             continue
         _look_ahead(numbers, group, recent, ages, pushed, odds[0], odds[1])
-        odds[:] = np.exp(-odds)
+        for c in range(detectors):
+            odds[0, c], odds[1, c] = np.exp(-odds[0, c]), np.exp(-odds[1, c])
         tired_one = tired_two = 0.0  # by what was detected before
         for ago in range(detected.shape[0] - 1):
             for c in range(detectors):

@@ -1,13 +1,8 @@
-"""Trains offline agents in processes that are killed at random moments; run by ``test_offline_resume.py``.
-
-Usage: killed_offline_training.py FOLDER KILLS SEED AGENT. The folder is left, and the printed number means, as in
-``killed_training.py``.
-"""
+"""Trains offline agents in processes that are killed at random moments, for ``test_offline_resume.py``."""
 
 from __future__ import annotations
 
 import os
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -45,11 +40,10 @@ def train(name: str, steps: int, folder: Path) -> None:
     agent.save(folder)
 
 
-if __name__ == "__main__":
-    root = Path(sys.argv[1])
-    os.environ["MINARI_DATASETS_PATH"] = str(root / "minari")
+def survive_offline(agent: str, folder: Path, kills: int, seed: int) -> None:
+    """Kill trainings of an agent, see :func:`survive`; leaves in ``resumed.txt`` what that returns."""
+    os.environ["MINARI_DATASETS_PATH"] = str(folder / "minari")
     import_library("d3rlpy")  # loaded before the processes split
     collect_latents("killed/latent-v0")
-    kills, seed, agent = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     run = partial(train, agent, (kills + 1) * UPDATES_A_KILL)
-    sys.stdout.write(str(survive(run, root, kills, seed)))
+    (folder / "resumed.txt").write_text(str(survive(run, folder, kills, seed)))

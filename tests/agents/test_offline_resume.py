@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from gems_gym_agents.offline.agent import OfflineAgent
 from tests.agents.offline_agents import AGENTS, act_once, warmed_up
 from tests.datasets.small_world import collect_latents
 from tests.event_files import curves
+from tests.forked import begin
 
 SMALL: dict[str, Any] = {"hidden_units": (16, 16), "batch_size": 32, "steps_per_epoch": 10}
 STEPS = 35
@@ -245,12 +244,12 @@ def test_save_every_is_checked(dataset: Any, value: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", AGENTS)
 def test_killed_at_random_moments_training_ends_with_the_same_bytes(agent: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.agents.killed_offline_training", str(tmp_path), "4", "1", agent],
-        capture_output=True, text=True, timeout=1_800, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "4"  # the first started anew
+    from tests.agents.killed_offline_training import survive_offline  # imports what takes seconds
+
+    process = begin(survive_offline, agent, tmp_path, 4, 1)
+    process.join(1_800)
+    assert process.exitcode == 0
+    assert (tmp_path / "resumed.txt").read_text() == "4"  # the first started anew
     whole, survived = tmp_path / "whole", tmp_path / "killed"
     for name in ("policy.safetensors", "training.json"):
         assert (survived / name).read_bytes() == (whole / name).read_bytes(), name

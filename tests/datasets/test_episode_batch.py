@@ -91,9 +91,9 @@ def test_the_topic_of_interest() -> None:
     with pytest.raises(ValueError, match=r"holds no infos\['slate'\]"):
         bare.slates  # noqa: B018
     unknown = EpisodeBatch(**{**vars(batch), "config": None})
-    with pytest.raises(ValueError, match="does not say which world"):
+    with pytest.raises(ValueError, match="does not say in which world"):
         unknown.subgoals  # noqa: B018
-    with pytest.raises(ValueError, match="does not say which world"):
+    with pytest.raises(ValueError, match="does not say in which world"):
         unknown.available_items()
 
 

@@ -207,7 +207,7 @@ def test_sessions_as_one_batch() -> None:
     assert batch.filled.tolist() == [[True, True]] and batch.terminated.tolist() == [[False, True]]
     assert batch.slates.tolist() == [[[0, 0], [0, 1], [1, 0]]]
     assert batch.observations["mask"].tolist() == [[[0, 0], [1, 1], [1, 0]]]  # type: ignore[call-overload]
-    with pytest.raises(ValueError, match="a log says neither which items"):
+    with pytest.raises(ValueError, match="does not say in which world"):
         batch.available_items()
 
 

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import functools
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from gems_gym.pretraining.trainers import Upkeep
 from gems_gym.pretraining.transformer import TransformerSettings, pretrain_transformer
 from gems_gym.trackers import choose_trackers
 from tests.event_files import curves
+from tests.forked import finish, kill, said, start
 from tests.pretraining.test_gru import ITEMS, make_log
 
 BATCHES, SAVE_EVERY = 9, 2
@@ -289,16 +289,14 @@ COMMANDS = {
 }
 
 
-def command(kind: str, out: Path, *options: str) -> list[str]:
-    program = "import sys; from gems_gym.commands.program import main; sys.argv[0] = 'gems-gym'; main()"
-    arguments = ["pretrain", kind, "--env", ENV, *COMMANDS[kind], "--save-every", "5", "--out", str(out)]
-    return [sys.executable, "-c", program, *arguments, *options]
+def command(kind: str, out: Path) -> list[str]:
+    return ["pretrain", kind, "--env", ENV, *COMMANDS[kind], "--save-every", "5", "--out", str(out)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(COMMANDS))
 def test_killed_five_times_it_ends_with_the_same_bytes(kind: str, tmp_path: Path) -> None:
-    subprocess.run(command(kind, tmp_path / "whole"), check=True, capture_output=True)
+    finish(tmp_path, *command(kind, tmp_path / "whole"))
     out, moments = tmp_path / "out", np.random.default_rng(0)
     state = tmp_path / ".out.unfinished" / "state.safetensors"
 
@@ -309,18 +307,17 @@ def test_killed_five_times_it_ends_with_the_same_bytes(kind: str, tmp_path: Path
 
     for _ in range(5):
         before = saved_at()
-        process = subprocess.Popen(command(kind, out), stderr=subprocess.PIPE)
+        process = start(tmp_path, *command(kind, out))
         while saved_at() == before:
-            assert process.poll() is None, process.stderr.read().decode()  # type: ignore[union-attr]
+            assert process.is_alive(), said(tmp_path)
             time.sleep(0.002)
         time.sleep(moments.uniform(0.0, 0.1))
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        kill(process)
         assert not out.exists()
-    done = subprocess.run(command(kind, out), check=True, capture_output=True, text=True)
-    assert "resuming the unfinished run" in " ".join(done.stderr.split())
+    finish(tmp_path, *command(kind, out))
+    assert "resuming the unfinished run" in " ".join(said(tmp_path).split())
     assert out.read_bytes() == (tmp_path / "whole").read_bytes()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "whole"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "said.txt", "whole"]
 
 
 @pytest.mark.slow
@@ -328,11 +325,19 @@ def test_the_number_of_cores_decides_nothing(tmp_path: Path) -> None:
     files = set()
     for threads, cores in (("1", "0"), ("2", "0-1"), ("2", "0")):
         environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        for kind in COMMANDS:
-            out = tmp_path / f"{kind}_{threads}_{cores}"
-            bound = ["taskset", "-c", cores] if Path("/usr/bin/taskset").exists() else []
-            subprocess.run(
-                [*bound, *command(kind, out), "--json"], check=True, capture_output=True, env=environment
-            )
-            files.add((kind, out.read_bytes()))
+        outs = {kind: tmp_path / f"{kind}_{threads}_{cores}" for kind in COMMANDS}
+        bound = ["taskset", "-c", cores] if Path("/usr/bin/taskset").exists() else []
+        program = f"""if True:
+            import sys
+            from gems_gym.commands.program import main
+            for arguments in {[command(kind, out) for kind, out in outs.items()]!r}:
+                sys.argv = ["gems-gym", *arguments]
+                try:
+                    main()
+                except SystemExit as ended:
+                    assert not ended.code"""
+        subprocess.run(
+            [*bound, sys.executable, "-c", program], check=True, capture_output=True, env=environment
+        )
+        files |= {(kind, out.read_bytes()) for kind, out in outs.items()}
     assert len(files) == len(COMMANDS)
