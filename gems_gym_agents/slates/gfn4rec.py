@@ -40,9 +40,9 @@ class GFN4RecOptions(ReplayOptions):
     Attributes:
         gamma: Discount factor of the clicks on later slates that count for a slate, in [0, 1).
         learning_rate: Of all networks, > 0.
-        reward_smoothing: b_r, what is added to rewards, > 0.
-        forward_offset: b_f, what is added to probabilities, ≥ 0.
-        flow_offset: Z, what is added to logarithms of flows.
+        reward_smoothing: What is added to rewards, b_r, > 0.
+        forward_offset: What is added to probabilities, b_f, ≥ 0.
+        flow_offset: What is added to logarithms of flows, Z.
     """
 
     gamma: Discount = 0.0

@@ -8,6 +8,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers.vector import TransformAction
 
 pytest.importorskip("stable_baselines3")
 
@@ -18,6 +21,7 @@ from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online import WolpertingerSACAgent
 from gems_gym_agents.online.refined_latents import RefinedLatents, refined
 from tests.agents.online.test_algorithms import hashes
+from tests.agents.slates.tiny_feed import INTEREST, MOODS, TinyFeed, values
 
 SMALL: dict[str, Any] = {
     "net_arch": (16,), "batch_size": 32, "learning_starts": 32, "buffer_size": 400, "validate_every": 64,
@@ -103,6 +107,25 @@ def test_resumed_to_the_same_bits_and_read_without_the_library(users: Any, tmp_p
         read.ranker.tensors["item_embeddings"].tolist()
         == whole.policy.ranker.tensors["item_embeddings"].tolist()
     )
+
+
+def worth(steps: int, **options: Any) -> float:
+    """What the slates that it has learned are worth in the tiny feed, as a share of the best."""
+    ranker = WknnRanker(np.random.default_rng(1).normal(size=(len(INTEREST), 2)), 2, "none", k=3)
+    feed, pointed = TinyFeed(40), spaces.Box(-1.0, 1.0, (ranker.action_size,), np.float32)
+    env: Any = TransformAction(feed, ranker.rank, batch_space(pointed, feed.num_envs), pointed)
+    env.ranker = ranker
+    agent = WolpertingerSACAgent(
+        net_arch=(32,), batch_size=64, learning_starts=800, buffer_size=8_000, validate_every=4_000, **options
+    )
+    agent.fit(env, steps=steps, seed=0, progress=False)
+    good, bad = ranker.rank(agent.policy(MOODS))
+    return float(values(0.8, (good, bad))[0] / values(0.8)[0])
+
+
+def test_it_learns_good_items() -> None:
+    assert worth(4_000, learning_rate=5e-3) > 0.75
+    assert worth(840, learning_rate=1e-12) < 0.6
 
 
 def test_another_ranker_is_refused(
