@@ -17,7 +17,7 @@ from gems_gym_agents.pipeline.study import (
 STEPS = 80_000
 """Interactions of each agent that learns from users."""
 
-UPDATES = 3_000
+UPDATES = 2_000
 """Gradient updates of each agent that learns from a dataset. With these numbers a matrix takes a night on two cores;
 docs/comparison.md has the sums."""
 
