@@ -225,7 +225,7 @@ def collect_within(bytes_per_file: int, message: Any) -> None:
 
 @pytest.mark.parametrize(
     ("room", "kept", "file"),
-    [(6_000, 0, "chunks/0000000-0000004.npz"), (300_000, 3, "dataset/data/main_data.hdf5")],
+    [(6_000, 0, "chunks/0000000-0000004.npz"), (100_000, 3, "dataset/data/main_data.hdf5")],
 )
 def test_a_full_disk_is_told_and_what_is_there_is_kept(
     datasets_root: Path, room: int, kept: int, file: str, capfd: pytest.CaptureFixture[str]
