@@ -14,6 +14,7 @@ from gymnasium.vector import VectorEnv
 from gems_gym.artifacts import shipped
 from gems_gym.policies import Policy
 from gems_gym.policies.actor import NoisyActor
+from gems_gym.policies.believing import BelievingPolicy
 from gems_gym.trained_agents import open_trained_agent
 
 
@@ -77,5 +78,7 @@ def make_trained_policy(
     env: VectorEnv[Any, Any, Any], policy: str, checkpoint: int | None, noise: float | None
 ) -> Policy:
     """What :func:`trained_policy` describes, for any environment."""
-    found = open_trained_agent(policy, checkpoint).policy
-    return found if noise is None else NoisyActor(found, noise)
+    agent = open_trained_agent(policy, checkpoint)
+    if noise is not None:
+        return NoisyActor(agent.policy, noise)
+    return agent.policy if agent.belief is None else BelievingPolicy(agent.policy, agent.belief)

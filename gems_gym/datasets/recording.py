@@ -197,6 +197,11 @@ def _as_policy(policy: str | Policy | MakePolicy, env: VectorEnv[Any, Any, Any],
             f"policy {name_of(policy)!r} acts in latents, and there is no ranker to turn them into slates: give ranker "
             "and belief, or a GemsSlateLatent-* environment"
         )
+    if not latent and player.observes == "beliefs":
+        raise ValueError(
+            f"policy {name_of(policy)!r} sees beliefs, and a slate environment shows slates and clicks: give "
+            "gems_gym.policies.believing.BelievingPolicy(policy, belief)"
+        )
     return player
 
 

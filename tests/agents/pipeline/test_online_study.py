@@ -202,7 +202,8 @@ def test_the_summary_says_what_clicks_are_got_with(study_folder, results):
     assert gems["mean"]["value"] == pytest.approx(rows["gems"].normalized_score)
     tests = [run["test"] for run in results["runs"] if run["variant"] == "ideal"]
     for measure in ("intra_slate_diversity", "catalogue_coverage", "bored_steps", "lower_decile"):
-        assert ideal[measure] == pytest.approx(np.mean([test[measure] for test in tests])) > 0
+        assert ideal[measure] > 0 or measure == "bored_steps"  # sessions are too short to be bored
+        assert ideal[measure] == pytest.approx(np.mean([test[measure] for test in tests]))
         assert summary["references"][0][measure] > 0 and summary["references"][-1][measure] is None
     assert ideal["against_baseline"]["p_value"] <= ideal["against_baseline"]["p_holm"]
     assert (folder / "trade_off.png").stat().st_size > 5_000

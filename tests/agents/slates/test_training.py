@@ -15,9 +15,14 @@ pytest.importorskip("torch")
 
 from gems_gym.artifacts.unfinished import is_unfinished
 from gems_gym.beliefs import GruBelief
+from gems_gym.datasets import collect
+from gems_gym.datasets.described_policies import trained_policy
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import GemsRanker
+from gems_gym.trained_agents import save_trained_agent
+from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import DivergedError
+from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.slates.gfn4rec import GFN4RecAgent
 from gems_gym_agents.slates.hac import HACAgent
 from gems_gym_agents.slates.reinforce import ReinforceLatentAgent, ReinforceSoftmaxAgent
@@ -178,3 +183,30 @@ def test_an_interrupted_agent_acts_with_what_it_has(users: Users) -> None:
         agent.fit(users(agent, 4), steps=STEPS, seed=0, evaluate=Scores([1.0]), progress=False)
     beliefs = np.zeros((3, 20), np.float32)
     assert agent.policy.act(None, beliefs)[0].shape == (3, 5)
+
+
+def test_its_sessions_are_collected_as_it_plays_them(
+    tiny_world: dict[str, Any], tiny_belief: GruBelief, users: Users, tmp_path: Path, monkeypatch: Any
+) -> None:
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    agent, env = ReinforceSoftmaxAgent(**SMALL, embedding_size=4), "GemsSlate-diffuse_topdown-v0"
+    agent.fit(users(agent, 4), steps=STEPS, seed=0, progress=False)
+    save_trained_agent(tmp_path / "agent", agent, agent.name, None, tiny_belief, {"env": env})
+    world = LatentWorld(gymnasium.spec(env), None, tiny_belief)
+    expected = evaluate(
+        agent.policy, world.users(2, autoreset_mode="disabled", **tiny_world), user_seeds("logging", 0, 6)
+    )
+    sessions = {"episodes": 6, "seed": 0, "env_kwargs": tiny_world, "reference_scores": (0, 1), "num_envs": 3}
+    with pytest.raises(ValueError, match="sees beliefs, and a slate environment shows slates and clicks"):
+        collect(env, agent.policy, dataset_id="my/refused-v0", **sessions)
+    for workers in (1, 2):
+        made = collect(
+            env,
+            trained_policy(str(tmp_path / "agent"), None),
+            dataset_id=f"my/collected{workers}-v0",
+            workers=workers,
+            progress=False,
+            **sessions,
+        )
+        assert [one.rewards.sum() for one in made] == list(expected.returns)
