@@ -71,7 +71,7 @@ def compare(
     table.md, curves.png and trade_off.png of all its finished runs. Exit code 1 if a run failed.
 
     The largest studies, matrix (agents × rankers × worlds) and matrix_offline (agents × datasets of four levels ×
-    worlds), take a night each with --jobs 2 on two cores; with --quick about 20 minutes.
+    worlds), take up to a night with --jobs 2 on two cores; with --quick up to 20 minutes.
 
     Examples:
         gems-gym compare own --worlds focused_mix --seeds 0,1 --jobs 2
