@@ -96,7 +96,7 @@ def test_killed_at_random_moments_it_goes_on(datasets_root: Path, uninterrupted:
     finally:
         sys.setprofile(None)
     minari.delete_dataset("small/counted-v0")
-    moments = np.random.default_rng(5).integers(calls // 20, calls, size=8).tolist()
+    moments = np.random.default_rng(5).integers(calls // 4, calls // 2, size=8).tolist()
     kept, killed = [], 0
     for moment in [*moments, 0]:
         process = in_another_process(collect_until, moment)
