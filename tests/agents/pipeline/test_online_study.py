@@ -201,8 +201,8 @@ def test_the_summary_says_what_clicks_are_got_with(study_folder, results):
     rows = {row.policy: row for row in rows_of(results)}
     assert gems["mean"]["value"] == pytest.approx(rows["gems"].normalized_score)
     tests = [run["test"] for run in results["runs"] if run["variant"] == "ideal"]
+    assert ideal["intra_slate_diversity"] > 0 and ideal["catalogue_coverage"] > 0
     for measure in ("intra_slate_diversity", "catalogue_coverage", "bored_steps", "lower_decile"):
-        assert ideal[measure] > 0 or measure == "bored_steps"  # sessions are too short to be bored
         assert ideal[measure] == pytest.approx(np.mean([test[measure] for test in tests]))
         assert summary["references"][0][measure] > 0 and summary["references"][-1][measure] is None
     assert ideal["against_baseline"]["p_value"] <= ideal["against_baseline"]["p_holm"]
