@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from gems_gym.common.checks import NonNegative, checked
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies.base import Observed, Policy, Shown, as_policy, policy_rng, tell_rewards
-from gems_gym.policies.saved import MemorylessPolicy
+from gems_gym.policies.saved import MemorylessLatents
 
 KIND = "policy/actor"
 _PREFIX = "actor"
 
 
-class Actor(MemorylessPolicy):
+class Actor(MemorylessLatents):
     """A deterministic policy without memory: a feed-forward network that ends in tanh or a clip to the box.
 
     Agents export it after training, so that collecting and evaluating need neither torch nor the library that the
@@ -56,7 +56,7 @@ class Actor(MemorylessPolicy):
         self.action_size = network.output_size
 
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Chooses the action of each user; see :class:`~gems_gym.policies.saved.MemorylessPolicy`."""
+        """Chooses the action of each user; see :class:`~gems_gym.policies.saved.MemorylessLatents`."""
         return self.network(self.checked_observations(observations))
 
     def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

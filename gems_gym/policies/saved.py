@@ -156,7 +156,7 @@ class LatentPolicy(SavedPolicy):
         return observations
 
 
-class MemorylessPolicy(LatentPolicy):
+class MemorylessLatents(LatentPolicy):
     """One whose action follows from the belief alone."""
 
     def open(self, seeds: Sequence[int]) -> None:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.networks import FeedForward
-from gems_gym.policies.saved import MemorylessPolicy
+from gems_gym.policies.saved import MemorylessLatents
 
 
-class CandidatesPolicy(MemorylessPolicy):
+class CandidatesPolicy(MemorylessLatents):
     """Chooses among the same few decoded latents for every belief, by a critic.
 
     A user's action has the same bits whatever the number of users beside it.
@@ -50,7 +50,7 @@ class CandidatesPolicy(MemorylessPolicy):
             raise ValueError(f"the networks have the inputs and outputs {found}; {expected} were expected")
 
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Chooses the action of each user; see :class:`~gems_gym.policies.saved.MemorylessPolicy`."""
+        """Chooses the action of each user; see :class:`~gems_gym.policies.saved.MemorylessLatents`."""
         actions, values = self.candidates(observations)
         best: NDArray[np.float32] = actions[np.arange(len(actions)), values.argmax(axis=1)]
         return best

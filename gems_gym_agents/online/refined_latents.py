@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.networks import FeedForward
-from gems_gym.policies.saved import MemorylessPolicy
+from gems_gym.policies.saved import MemorylessLatents
 from gems_gym.rankers import WknnRanker
 
 Values = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
@@ -39,7 +39,7 @@ def refined(
     return ranker.encode(slates, np.zeros_like(slates))
 
 
-class RefinedLatents(MemorylessPolicy):
+class RefinedLatents(MemorylessLatents):
     """An actor's latents, refined by its critics; the lower of two values counts.
 
     A user's action has the same bits whatever the number of users beside it.
@@ -75,7 +75,7 @@ class RefinedLatents(MemorylessPolicy):
             )
 
     def __call__(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Chooses the action of each user; see :class:`~gems_gym.policies.saved.MemorylessPolicy`."""
+        """Chooses the action of each user; see :class:`~gems_gym.policies.saved.MemorylessLatents`."""
         beliefs = self.checked_observations(observations).astype(np.float32)
         return refined(self.ranker, beliefs, self.networks["actor"](beliefs), self._least_values)
 
