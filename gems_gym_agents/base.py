@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from gems_gym.policies import Policy
-from gems_gym.policies.base import Observed, Shown
 
 POLICY_FILE = "policy.safetensors"
 """Where our agents save their policy, in the folder that they are saved to."""
@@ -22,18 +21,6 @@ A second argument, a :class:`gems_gym.beliefs.BeliefEncoder`, is the belief that
 
 class DivergedError(RuntimeError):
     """Training produced values that can't be right: |Q| far beyond its bound, or NaN."""
-
-
-def observed_by(agent_class: Any) -> Observed:
-    """What an agent sees, see :class:`Agent`."""
-    observed: Observed = getattr(agent_class, "observes", "beliefs")
-    return observed
-
-
-def chosen_by(agent_class: Any) -> Shown:
-    """What an agent chooses, see :class:`Agent`."""
-    chosen: Shown = getattr(agent_class, "actions", "latents")
-    return chosen
 
 
 def world_options(agent_class: Any, preset: str | None) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from gems_gym.commands.worlds import chosen_world
 from gems_gym.datasets import dataset_belief, dataset_ranker, open_dataset
 from gems_gym.datasets.reader import environment_of
 from gems_gym.latent_world import LatentWorld
+from gems_gym.policies.base import chosen_by, observed_by
 from gems_gym.rankers import load_ranker
 from gems_gym.registration import is_latent, slate_spec
-from gems_gym_agents.base import chosen_by, observed_by
 
 if TYPE_CHECKING:
     from minari import MinariDataset

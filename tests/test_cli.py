@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,7 +55,15 @@ def test_list_names_environments_and_parts(run):
     assert ENV in listed["environments"] and len(listed["environments"]) >= 6
     assert {"td3_plus_bc", "bc", "iql", "cql", "awac", "sac"} <= {one["name"] for one in listed["agent"]}
     readable = run("list")[1]
-    assert readable.count("(negative control)") == 3 and "offline_td3 (negative control)" in readable
+    agents = {one["name"]: (one["learns_from"], one["observes"], one["actions"]) for one in listed["agent"]}
+    assert agents["bc"] == ("dataset", "beliefs", "latents") and agents["slateq"][1:] == ("beliefs", "slates")
+    assert agents["planner"] == ("environment", "slates", "slates")
+    controls = readable[readable.index("negative control") : readable.index("click model")]
+    assert re.findall(r"(\w+) +dataset: beliefs to latents", controls) == [
+        "offline_reinforce",
+        "offline_sac",
+        "offline_td3",
+    ]
     assert "boredom_aware_oracle" in readable and "searched_slates" in readable
 
 

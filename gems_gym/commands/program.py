@@ -19,6 +19,7 @@ from gems_gym.commands.options import EnvOptions, Json
 from gems_gym.commands.output import key_value_table, note, show_result
 from gems_gym.commands.terminals import print_anywhere
 from gems_gym.commands.worlds import chosen_world
+from gems_gym.policies.base import chosen_by, observed_by
 from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
 
 
@@ -106,7 +107,8 @@ def program(
 def list_parts(as_json: Json = False) -> None:
     """List environments, and the rankers, beliefs, policies and agents that are installed.
 
-    Agents that are expected to fail, in modules called negative_controls, are marked.
+    Of agents it says what they learn from, what they see and what they choose. Those that are expected to fail, in
+    modules called negative_controls, stand apart.
 
     Examples:
         gems-gym list
@@ -116,18 +118,33 @@ def list_parts(as_json: Json = False) -> None:
     parts = {
         kind: [asdict(info) for info in plugins.describe(group)] for group, kind in plugins.GROUPS.items()
     }
-    readable = key_value_table(
-        {
-            "environments": "\n".join(environments),
-            **{kind: "\n".join(map(_shown, found)) for kind, found in parts.items() if found},
-        }
-    )
+    parts["agent"] = [part | _agent(part["name"]) for part in parts["agent"]]
+    rows: dict[str, list[str]] = {"environments": environments}
+    for kind, found in parts.items():
+        for part in found:
+            control = part["target"].partition(":")[0].endswith(".negative_controls")
+            rows.setdefault("negative control" if control else kind, []).append(_shown(part))
+    readable = key_value_table({kind: "\n".join(lines) for kind, lines in rows.items()})
     show_result({"environments": environments, **parts}, readable, as_json)
 
 
+def _agent(name: str) -> dict[str, str]:
+    """What an agent learns from, sees and chooses; or why it can't be imported."""
+    try:
+        agent = plugins.load(plugins.AGENTS, name)
+    except plugins.PluginError as error:
+        return {"error": str(error)}
+    return {
+        "learns_from": getattr(agent, "learns_from", ""),
+        "observes": observed_by(agent),
+        "actions": chosen_by(agent),
+    }
+
+
 def _shown(part: dict[str, str]) -> str:
-    control = part["target"].partition(":")[0].endswith(".negative_controls")
-    return part["name"] + (" (negative control)" if control else "")
+    if "observes" not in part:
+        return part["name"]
+    return f"{part['name']:<20} {part['learns_from']}: {part['observes']} to {part['actions']}"
 
 
 @app.command(cls=Command)

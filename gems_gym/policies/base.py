@@ -83,6 +83,18 @@ class Policy(Protocol):
         ...
 
 
+def observed_by(agent_class: Any) -> Observed:
+    """What an agent sees: its class attribute ``observes``, beliefs if it has none."""
+    observed: Observed = getattr(agent_class, "observes", "beliefs")
+    return observed
+
+
+def chosen_by(agent_class: Any) -> Shown:
+    """What an agent chooses: its class attribute ``actions``, latents if it has none."""
+    chosen: Shown = getattr(agent_class, "actions", "latents")
+    return chosen
+
+
 def tell_rewards(policy: Policy, state: Any, rewards: NDArray[Any]) -> Any:
     """Tell a policy what the actions of its last step earned, if it is one that remembers that.
 

@@ -18,9 +18,10 @@ from gems_gym.common.arrays import t_interval
 from gems_gym.common.dataset_folders import local_dataset_ids
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
+from gems_gym.policies.base import chosen_by, observed_by
 from gems_gym.rankers import load_ranker
 from gems_gym.user_splits import user_seeds
-from gems_gym_agents.base import chosen_by, observed_by, world_options
+from gems_gym_agents.base import world_options
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate
 from gems_gym_agents.pipeline.stages import Stage
 from gems_gym_agents.pipeline.study import (

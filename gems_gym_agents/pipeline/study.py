@@ -16,10 +16,10 @@ from gems_gym.commands.output import plain
 from gems_gym.common.checks import Count, Seed, check_fields, make_checked
 from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
+from gems_gym.policies.base import observed_by
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
 from gems_gym.registration import Version, environment_id
 from gems_gym.simulator import Catalog, resolve_world
-from gems_gym_agents.base import observed_by
 from gems_gym_agents.user_model.options import SEARCH_STEPS
 
 _T = TypeVar("_T")
