@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import polars
 
 DEFAULT_GAP = "30m"
-"""Session gap of a log that has no sessions."""
+"""Session gap of impressions that the log gives no session."""
 
 _BUCKET_BYTES = 2**26
 _GAP = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
@@ -124,7 +124,8 @@ def _form(preset: str, columns: Mapping[str, str] | None, time_unit: str | None)
 
 def _rules(form: Preset, columns: Mapping[str, str], gap_ms: int | None) -> SessionRules:
     has_sessions = "session" in columns
-    return SessionRules(gap_ms if has_sessions or gap_ms is not None else read_gap(DEFAULT_GAP), has_sessions)
+    cuts_ids = gap_ms is not None or not has_sessions
+    return SessionRules(read_gap(DEFAULT_GAP) if gap_ms is None else gap_ms, has_sessions, cuts_ids)
 
 
 class _Writer(DatasetWriter):
@@ -257,7 +258,7 @@ class _Log:
                 "source": report.source,
                 "preset": report.preset,
                 "columns": report.columns,
-                "session_gap_s": None if rules.gap_ms is None else rules.gap_ms / 1000,
+                "sessions": dataclasses.asdict(rules),
                 "longest_session": int(report.session_lengths.maximum),
                 "rows_read": report.rows_read,
                 "rows_kept": report.rows_kept,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gems_gym.common.checks import Positive
 from gems_gym.errors import require
 from gems_gym.logs.presets import Preset
 
@@ -116,12 +115,14 @@ class SessionRules:
     """How impressions are cut into sessions.
 
     Attributes:
-        gap_ms: A user who was away for longer begins a new session; None: only where the log says so.
+        gap_ms: A user who was away for longer begins a new session.
         by_id: Whether the log has sessions; another id is another session.
+        cuts_ids: Whether the gap cuts sessions of one id, too, and not only impressions without one.
     """
 
-    gap_ms: Positive | None
+    gap_ms: int
     by_id: bool
+    cuts_ids: bool
 
 
 def impressions_of(bucket: polars.DataFrame, preset: Preset, dropped: Dropped) -> polars.DataFrame:
@@ -187,8 +188,8 @@ def in_sessions(impressions: polars.DataFrame, rules: SessionRules) -> polars.Da
     begins = polars.lit(False)
     for name in by:
         begins = begins | col(name).ne_missing(col(name).shift(1))
-    if rules.gap_ms is not None:
-        begins = begins | (col("time").diff() > rules.gap_ms).fill_null(True)
+    away = (col("time").diff() > rules.gap_ms).fill_null(True)
+    begins = begins | (away if rules.cuts_ids else away & col("session").is_null())
     return ordered.with_columns(begins=begins | (polars.int_range(polars.len()) == 0))
 
 

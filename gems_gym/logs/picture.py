@@ -23,7 +23,12 @@ def draw_import_report(report: ImportReport, path: Path) -> None:
     """
     figure = new_figure(13, 7.5)
     rows, lengths, slots, items = figure.subplots(2, 2).ravel()
-    figure.suptitle(f"{report.dataset_id}: {report.impressions:,} impressions from {report.source}")
+    title = f"{report.dataset_id}: {report.impressions:,} impressions from {report.source}"
+    if (found := report.propensities) is not None:
+        title += (
+            f"\n1 / propensity: mean {found.mean_inverse:.1f}, effective share {found.effective_share:.1%}"
+        )
+    figure.suptitle(title)
 
     names = ["kept", *report.dropped]
     rows.barh(names, [report.rows_kept, *(one["rows"] for one in report.dropped.values())])
@@ -32,9 +37,10 @@ def draw_import_report(report: ImportReport, path: Path) -> None:
 
     spread = report.session_lengths
     shares = [float(share) for share in spread.quantiles]
-    lengths.plot([*shares, 1.0], [*spread.quantiles.values(), spread.maximum], marker=".")
-    lengths.set(xlabel="share of the sessions", ylabel="impressions, at most", yscale="log")
-    lengths.set_title(f"{report.sessions:,} sessions, mean {spread.mean:.1f}")
+    lengths.plot(shares, list(spread.quantiles.values()), marker=".")
+    lengths.set(xlabel="share of the sessions", ylabel="impressions, at most", xlim=(0, 1))
+    lengths.set_ylim(bottom=0)
+    lengths.set_title(f"{report.sessions:,} sessions, mean {spread.mean:.1f}, longest {spread.maximum:,.0f}")
     lengths.grid(alpha=0.3)
 
     slots.bar(range(1, len(report.slots) + 1), [100 * slot.ctr for slot in report.slots])

@@ -89,6 +89,20 @@ def test_columns_time_unit_and_gap() -> None:
     assert sessions() == [("1", [(0, ["5", "6"], [0, 1])]), ("1", [(3_000, ["7"], [0])])]
 
 
+def test_without_a_session_id_the_gap_cuts() -> None:
+    rows = pl.DataFrame(
+        {
+            "user": ["a"] * 5, "session": ["s", "s", None, None, None], "timestamp": [0, 9_000, 1, 2, 9_001],
+            "items": [[1]] * 5, "clicks": [[0], [1], [0], [1], [1]],
+        }
+    )  # fmt: skip
+    imported(rows)
+    times = [[time for time, *_ in session] for _, session in sessions()]
+    assert times == [[0, 9_000_000], [1_000, 2_000], [9_001_000]]
+    imported(rows, session_gap="30m", overwrite=True)
+    assert len(sessions()) == 4
+
+
 def test_item_table_is_the_catalogue() -> None:
     table = pl.DataFrame(
         {"id": [3, 2, 1], "title": ["c", "=b()", "a"], "embedding": [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]}
