@@ -242,6 +242,9 @@ def _end(running: Sequence[_Running]) -> None:
         if one.process.is_alive():
             one.process.kill()
         one.pool.shutdown()
+        # the pool's thread waits for the process too: it may be the one that was given the exit code, and about to keep it
+        while one.process.exitcode is None and time.monotonic() < deadline + _PATIENCE:
+            time.sleep(0.001)
 
 
 def _cause(exit_code: int | None) -> str:
