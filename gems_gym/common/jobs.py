@@ -242,7 +242,7 @@ def _end(running: Sequence[_Running]) -> None:
         if one.process.is_alive():
             one.process.kill()
         one.pool.shutdown()
-        # the pool's thread waits for the process too: it may be the one that was given the exit code, and about to keep it
+        # the pool's thread waits for the process too: it may have been given the exit code, and be about to keep it
         while one.process.exitcode is None and time.monotonic() < deadline + _PATIENCE:
             time.sleep(0.001)
 
