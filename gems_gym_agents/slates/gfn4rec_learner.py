@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gems_gym_agents.actors import network_from_modules
 from gems_gym_agents.slates.gfn4rec import GFN4RecOptions
-from gems_gym_agents.slates.networks import belief_size, initialise, numpy_of, perceptron
+from gems_gym_agents.slates.networks import initialise, numpy_of, perceptron
 from gems_gym_agents.slates.policies import ItemByItemPolicy
 from gems_gym_agents.slates.replay_learner import ReplayLearner, descend
 from gems_gym_agents.slates.sessions import Chooser, Sessions
@@ -52,25 +51,17 @@ class FlowNetwork(nn.Module):
         return logs.gather(2, slates[..., None]).squeeze(2), self.flow(beginnings).squeeze(2)
 
 
-class GFN4RecLearner(ReplayLearner):
-    """See :class:`~gems_gym_agents.slates.training.Learner`.
+class GFN4RecLearner(ReplayLearner[GFN4RecOptions]):
+    """See :class:`~gems_gym_agents.slates.replay_learner.ReplayLearner`."""
 
-    Args:
-        options: The settings.
-        env: Its world.
-        seed: Of the weights that learning starts from.
-        made_by: For the policies' files.
-    """
-
-    def __init__(
-        self, options: GFN4RecOptions, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]
-    ) -> None:
-        super().__init__(options, env, made_by)
-        self.options: GFN4RecOptions = options
-        self.network = FlowNetwork(belief_size(env), self.num_items, self.slate_size, options)
+    def make(self, seed: int) -> Mapping[str, Any]:
+        """The network of flows and probabilities."""
+        self.network = FlowNetwork(self.belief_size, self.num_items, self.slate_size, self.options)
         initialise(self.network, seed)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.learning_rate, fused=True)
-        self.parts: Mapping[str, Any] = {"network": self.network, "optimizer": self.optimizer}
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=self.options.learning_rate, fused=True
+        )
+        return {"network": self.network, "optimizer": self.optimizer}
 
     def chooser(self, done: float) -> Chooser:
         """Draws slates."""

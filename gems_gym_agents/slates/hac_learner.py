@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gems_gym_agents.actors import network_from_modules
 from gems_gym_agents.slates.hac import HACOptions
-from gems_gym_agents.slates.networks import belief_size, initialise, numpy_of, perceptron
+from gems_gym_agents.slates.networks import initialise, numpy_of, perceptron
 from gems_gym_agents.slates.policies import HyperActionPolicy
 from gems_gym_agents.slates.replay_learner import ReplayLearner, descend, follow
 from gems_gym_agents.slates.sessions import Chooser, with_random_items
@@ -44,34 +43,24 @@ class HyperActor(nn.Module):
         return self.items[slates].mean(1)
 
 
-class HACLearner(ReplayLearner):
-    """See :class:`~gems_gym_agents.slates.training.Learner`.
+class HACLearner(ReplayLearner[HACOptions]):
+    """See :class:`~gems_gym_agents.slates.replay_learner.ReplayLearner`."""
 
-    Args:
-        options: The settings.
-        env: Its world.
-        seed: Of the weights that learning starts from.
-        made_by: For the policies' files.
-    """
-
-    def __init__(
-        self, options: HACOptions, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]
-    ) -> None:
-        super().__init__(options, env, made_by)
-        self.options: HACOptions = options
-        self.actor = HyperActor(belief_size(env), self.num_items, self.slate_size, options)
-        self.critic = perceptron(belief_size(env) + options.embedding_size, options.hidden_units, 1)
+    def make(self, seed: int) -> Mapping[str, Any]:
+        """Actor and critic, and their slow copies."""
+        self.actor = HyperActor(self.belief_size, self.num_items, self.slate_size, self.options)
+        self.critic = perceptron(self.belief_size + self.options.embedding_size, self.options.hidden_units, 1)
         initialise(nn.ModuleList([self.actor, self.critic]), seed)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         learned = {"critic": self.critic, "actor": self.actor, "behaviour": self.actor}
         self.optimizers = {
             name: torch.optim.Adam(
-                module.parameters(), lr=getattr(options, f"{name}_learning_rate"), fused=True
+                module.parameters(), lr=getattr(self.options, f"{name}_learning_rate"), fused=True
             )
             for name, module in learned.items()
         }
-        self.parts: Mapping[str, Any] = {
+        return {
             "actor": self.actor,
             "critic": self.critic,
             "target_actor": self.target_actor,

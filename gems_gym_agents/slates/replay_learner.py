@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,30 +13,43 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gems_gym_agents.slates.agent import ReplayOptions
+from gems_gym_agents.slates.networks import belief_size
 from gems_gym_agents.slates.sessions import Sessions
 from gems_gym_agents.torch_state import tensor_of
 
+Settings = TypeVar("Settings", bound=ReplayOptions)
 
-class ReplayLearner(abc.ABC):
+
+class ReplayLearner(abc.ABC, Generic[Settings]):
     """Most of a :class:`~gems_gym_agents.slates.training.Learner` that shows slates.
 
     Args:
         options: The settings.
         env: Its world.
+        seed: Of the weights that learning starts from.
         made_by: For the policies' files.
 
     Attributes:
+        options: What was given.
+        made_by: What was given.
+        belief_size: Numbers in a belief.
         num_items: Items of the world.
         slate_size: Items in a slate.
-        made_by: What was given.
+        parts: See :class:`~gems_gym_agents.slates.training.Learner`.
     """
 
     def __init__(
-        self, options: ReplayOptions, env: VectorEnv[Any, Any, Any], made_by: Mapping[str, Any]
+        self, options: Settings, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]
     ) -> None:
         self.options, self.kept_rounds, self.made_by = options, options.kept_rounds, made_by
         items: Any = env.single_action_space
         self.num_items, self.slate_size = int(items.nvec[0]), len(items.nvec)
+        self.belief_size = belief_size(env)
+        self.parts: Mapping[str, Any] = self.make(seed)
+
+    @abc.abstractmethod
+    def make(self, seed: int) -> Mapping[str, Any]:
+        """Make the networks, with random weights, and their optimisers; returns the :attr:`parts`."""
 
     def learn(self, rounds: Sequence[Sessions], rng: np.random.Generator) -> dict[str, float]:
         """Update as often as the options say; returns the mean losses."""

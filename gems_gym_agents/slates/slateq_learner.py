@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gems_gym_agents.actors import network_from_modules
-from gems_gym_agents.slates.networks import belief_size, initialise, numpy_of, perceptron, scores_of
+from gems_gym_agents.slates.networks import initialise, numpy_of, perceptron, scores_of
 from gems_gym_agents.slates.policies import SlateQPolicy
 from gems_gym_agents.slates.replay_learner import ReplayLearner, descend, follow
 from gems_gym_agents.slates.sessions import Chooser, with_random_items
@@ -74,26 +73,18 @@ class SlateQNetwork(nn.Module):
         return self.no_click_value(beliefs) + worth.topk(len(propensities), dim=1).values @ propensities
 
 
-class SlateQLearner(ReplayLearner):
-    """See :class:`~gems_gym_agents.slates.training.Learner`.
+class SlateQLearner(ReplayLearner[SlateQOptions]):
+    """See :class:`~gems_gym_agents.slates.replay_learner.ReplayLearner`."""
 
-    Args:
-        options: The settings.
-        env: Its world.
-        seed: Of the weights that learning starts from.
-        made_by: For the policies' files.
-    """
-
-    def __init__(
-        self, options: SlateQOptions, env: VectorEnv[Any, Any, Any], seed: int, made_by: Mapping[str, Any]
-    ) -> None:
-        super().__init__(options, env, made_by)
-        self.options: SlateQOptions = options
-        self.network = SlateQNetwork(belief_size(env), self.num_items, self.slate_size, options)
+    def make(self, seed: int) -> Mapping[str, Any]:
+        """The network and its slow copy."""
+        self.network = SlateQNetwork(self.belief_size, self.num_items, self.slate_size, self.options)
         initialise(self.network, seed)
         self.target = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.learning_rate, fused=True)
-        self.parts: Mapping[str, Any] = {
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=self.options.learning_rate, fused=True
+        )
+        return {
             "network": self.network, "target": self.target, "optimizer": self.optimizer,
         }  # fmt: skip
 
