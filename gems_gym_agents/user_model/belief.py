@@ -31,7 +31,8 @@ from gems_gym_agents.user_model.particles import (
     ATOMS_A_PARTICLE,
     FACTORS,
     Schedule,
-    drawn_anew,
+    draw_by_weight,
+    more_effective,
     particles_by,
     weighed,
 )
@@ -44,7 +45,7 @@ _WITHIN_TOPICS = 0.7
 _NOISE_ROWS = 8192
 _STRIDE = 7919
 _PRIOR_NOISE = 0.5
-"""Of the copies of the prior's vectors that are made where there are too few."""
+"""Of the copies of the prior's vectors that are made where there are too few, or silence leaves too few."""
 
 
 class BeliefState(NamedTuple):
@@ -57,6 +58,7 @@ class BeliefState(NamedTuple):
     log_weights: NDArray[np.float64]  # (num_users, most of counts), the largest 0
     step: int  # slates seen, the first slate included
     of_prior: NDArray[np.float64]  # (users without a click, num_atoms), log weights of the prior's vectors
+    unclicked: NDArray[np.int64]  # (users without a click, slates seen, slate_size), all that they were shown
 
 
 class ParticleBelief:
@@ -84,6 +86,7 @@ class ParticleBelief:
             copies = np.resize(model.prior, factors.shape) * factors
             copies /= block_norms(copies, model.topic_size).sum(axis=1, keepdims=True)
             self._prior = np.concatenate([model.prior, copies])
+        self._others = np.exp(_PRIOR_NOISE * np.resize(self._noise, self._prior.shape))
 
     def initial(self, num_users: int) -> BeliefState:
         """What is thought of users before the first slate: the prior."""
@@ -97,6 +100,7 @@ class ParticleBelief:
             zeros,
             0,
             zeros,
+            np.empty((num_users, 0, self.model.slate_size), np.int64),
         )
 
     def update(self, state: BeliefState, slates: NDArray[np.int64], clicks: NDArray[np.int64]) -> BeliefState:
@@ -111,6 +115,7 @@ class ParticleBelief:
         items, dynamics, step = self.model.items, self.model.dynamics, state.step
         log_weights, of_prior = state.log_weights.copy(), state.of_prior
         num_clicks = state.num_clicks + clicks.sum(axis=1)
+        silent = state.num_clicks == 0
         if self._schedule is None:
             counts, particles = state.counts, state.particles.copy()
             _weigh_all(items, dynamics, sessions.bored, particles, log_weights, slates, clicks)
@@ -118,7 +123,6 @@ class ParticleBelief:
             counts = particles_by(self._schedule, step, num_clicks)
             scale = _LASTING_NOISE + _FIRST_NOISE * np.exp(-step / _NOISE_STEPS)
             places = (_STRIDE * step + np.arange(counts.max())) % _NOISE_ROWS
-            silent = state.num_clicks == 0
             of_prior = weighed(
                 state.of_prior,
                 slates[silent],
@@ -135,12 +139,16 @@ class ParticleBelief:
                 log_weights,
                 counts,
                 np.exp(scale * self._noise[places]),
+                np.roll(self._others, step, axis=0),
                 slates,
                 clicks,
             )
             of_prior = of_prior[num_clicks[silent] == 0]
+        unclicked = np.concatenate([state.unclicked, slates[silent, None]], axis=1)[num_clicks[silent] == 0]
         _advance(items, dynamics, sessions, step, counts, particles, slates, clicks)
-        return BeliefState(sessions, num_clicks, counts, particles, log_weights, step + 1, of_prior)
+        return BeliefState(
+            sessions, num_clicks, counts, particles, log_weights, step + 1, of_prior, unclicked
+        )
 
 
 # fastmath: see likelihood.py
@@ -233,6 +241,7 @@ def _followed(
     log_weights: NDArray[np.float64],
     counts: NDArray[np.int64],
     factors: NDArray[np.float64],
+    others: NDArray[np.float64],
     slates: NDArray[np.int64],
     clicks: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -248,6 +257,7 @@ def _followed(
         log_weights: Those of particles.
         counts: How many particles each user has from now on.
         factors: ``(most of counts, size)``: each particle drawn is multiplied by its row.
+        others: ``(num_atoms, size)``: the same of vectors that are made where silence leaves few of the prior's.
         slates: ``(num_users, slate_size)``.
         clicks: Same shape.
 
@@ -258,22 +268,30 @@ def _followed(
     most = factors.shape[0]
     drawn = np.zeros((num_users, most, size))
     drawn_weights = np.full((num_users, most), -np.inf)
+    none = np.zeros(slates.shape[1], np.int64)
     silent = 0
     for u in range(num_users):
         n = counts[u]
         if state.num_clicks[u] == 0:
-            _draw(prior, of_prior[silent], factors, dynamics.topic_size, drawn[u, :n], drawn_weights[u, :n])
+            atoms, weights = prior, of_prior[silent]
+            if not more_effective(np.exp(weights), n):
+                atoms, weights = np.empty_like(prior), np.zeros(len(prior))
+                _draw(prior, np.exp(of_prior[silent]), others, dynamics.topic_size, atoms)
+                for earlier in state.unclicked[silent]:
+                    _weigh(items, dynamics, bored[u], atoms, weights, earlier, none)
+                _weigh(items, dynamics, bored[u], atoms, weights, slates[u], clicks[u])
+            _draw_anew(atoms, weights, factors, dynamics.topic_size, drawn[u, :n], drawn_weights[u, :n])
             silent += 1
         else:
             before = state.counts[u]
             particles, weights = state.particles[u, :before], log_weights[u, :before]
             _weigh(items, dynamics, bored[u], particles, weights, slates[u], clicks[u])
-            _draw(particles, weights, factors, dynamics.topic_size, drawn[u, :n], drawn_weights[u, :n])
+            _draw_anew(particles, weights, factors, dynamics.topic_size, drawn[u, :n], drawn_weights[u, :n])
     return drawn, drawn_weights
 
 
 @inlined
-def _draw(
+def _draw_anew(
     particles: NDArray[np.float64],
     log_weights: NDArray[np.float64],
     factors: NDArray[np.float64],
@@ -282,14 +300,28 @@ def _draw(
     drawn_weights: NDArray[np.float64],
 ) -> None:
     """Draw one user's particles anew where few hold most of the weight or their number changes."""
-    sources = np.empty(drawn.shape[0], np.int64)
-    if not drawn_anew(np.exp(log_weights), sources):
-        for p in range(drawn.shape[0]):
+    weights = np.exp(log_weights)
+    if len(drawn) == len(particles) and more_effective(weights, 0.5 * len(drawn)):
+        for p in range(len(drawn)):
             copy_into(drawn[p], particles[p])
         copy_into(drawn_weights, log_weights)
-        return
-    drawn_weights[:] = 0.0
-    for p in range(drawn.shape[0]):
+    else:
+        _draw(particles, weights, factors, topic_size, drawn)
+        drawn_weights[:] = 0.0
+
+
+@inlined
+def _draw(
+    particles: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    factors: NDArray[np.float64],
+    topic_size: int,
+    drawn: NDArray[np.float64],
+) -> None:
+    """Draw particles by weight, and multiply each by its row of factors."""
+    sources = np.empty(len(drawn), np.int64)
+    draw_by_weight(weights, sources)
+    for p in range(len(drawn)):
         for d in range(particles.shape[1]):
             drawn[p, d] = particles[sources[p], d] * factors[p, d]
         normalise(drawn[p], topic_size)

@@ -1,7 +1,8 @@
 """What beliefs by particles share: how many there are, drawing them anew, and users who have not clicked yet.
 
-Until the first click each user is one of many that are expected, all of whom are weighed by what was not clicked. If
-there were but a handful of them, silence could prove all of them wrong, and such a user would never be found.
+Until the first click each user is one of many that are expected, all of whom are weighed by what was not clicked. Were
+there but a handful of them, silence could prove all of them wrong, and such a user would never be found. So where
+silence leaves few, others like them are made and weighed by all that was not clicked.
 """
 
 from collections.abc import Callable
@@ -36,20 +37,14 @@ def particles_by(schedule: Schedule, num_slates: int, num_clicks: NDArray[np.int
 
 
 @inlined
-def drawn_anew(weights: NDArray[np.float64], sources: NDArray[np.int64]) -> bool:
+def draw_by_weight(weights: NDArray[np.float64], sources: NDArray[np.int64]) -> None:
     """Draw particles by weight, systematically: write which one each of the new ones is a copy of, in rising order.
 
     Args:
         weights: Of those there are, ≥ 0.
         sources: The result is written here; as many as there will be.
-
-    Returns:
-        Whether to draw: not if their number stays and more than half of it is effective.
     """
-    before, after = weights.shape[0], sources.shape[0]
-    total = weights.sum()
-    if before == after and total * total > 0.5 * after * (weights * weights).sum():
-        return False
+    before, after, total = weights.shape[0], sources.shape[0], weights.sum()
     reached = 0.0
     source = -1
     for p in range(after):
@@ -57,7 +52,14 @@ def drawn_anew(weights: NDArray[np.float64], sources: NDArray[np.int64]) -> bool
             source += 1
             reached += weights[source] / total
         sources[p] = source
-    return True
+
+
+@inlined
+def more_effective(weights: NDArray[np.float64], number: float) -> bool:
+    """Whether the effective number of some weights, (Σw)² / Σw², is greater than a number."""
+    total = weights.sum()
+    more: bool = total * total > number * (weights * weights).sum()
+    return more
 
 
 def weighed(

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from gems_gym.common.arrays import copy_into
 from gems_gym.common.compilation import compiled, inlined
-from gems_gym_agents.user_model.particles import ATOMS_A_PARTICLE, Schedule, drawn_anew, particles_by, weighed
+from gems_gym_agents.user_model.particles import (
+    ATOMS_A_PARTICLE,
+    Schedule,
+    draw_by_weight,
+    more_effective,
+    particles_by,
+    weighed,
+)
 from gems_gym_agents.world_model.model import WorldModel
 
 _LEAST = 0.02
@@ -20,7 +27,7 @@ _NOT_TIRED = 0.005
 _JITTER, _FIRST_JITTER, _JITTER_STEPS = 0.03, 0.3, 8.0
 """By how much copies of a particle are moved, in standard deviations of the atoms; more in the first steps."""
 _ATOMS_JITTER = 0.3
-"""The same of copies of the atoms that are made where there are too few."""
+"""The same of copies of the atoms that are made where there are too few, or silence leaves too few."""
 
 
 class Numbers(NamedTuple):
@@ -78,6 +85,7 @@ class BeliefState(NamedTuple):
     log_weights: NDArray[np.float64]  # (num_users, most of counts)
     memory: Memory
     of_atoms: NDArray[np.float64]  # (users without a click, num_atoms), log weights of first states
+    unclicked: NDArray[np.int64]  # (users without a click, slates seen, slate_size), all that they were shown
 
 
 class ParticleBelief:
@@ -98,7 +106,8 @@ class ParticleBelief:
         values, vectors = np.linalg.eigh(covariance)
         noise = noise * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
         self._noise = noise[: schedule[0][1]]
-        copies = np.resize(model.atoms, noise.shape) + _ATOMS_JITTER * noise
+        self._others = _ATOMS_JITTER * noise
+        copies = np.resize(model.atoms, noise.shape) + self._others
         self._atoms = np.concatenate([model.atoms, copies[len(model.atoms) :]])
 
     def initial(self, num_users: int) -> BeliefState:
@@ -118,6 +127,7 @@ class ParticleBelief:
                 np.zeros((num_users, model.num_groups)),
             ),
             np.zeros((num_users, len(self._atoms))),
+            np.empty((num_users, 0, len(model.examination)), np.int64),
         )
 
     def update(self, state: BeliefState, slates: NDArray[np.int64], clicks: NDArray[np.int64]) -> BeliefState:
@@ -142,11 +152,28 @@ class ParticleBelief:
         jitter = _JITTER + _FIRST_JITTER * np.exp(-step / _JITTER_STEPS)
         noise = np.roll(self._noise, step, axis=0)[: counts.max()] * jitter
         particles, log_weights = _followed(
-            self.numbers, self._atoms, state, of_atoms, counts, noise, slates, clicks
+            self.numbers,
+            self._atoms,
+            state,
+            of_atoms,
+            counts,
+            noise,
+            np.roll(self._others, step, axis=0),
+            slates,
+            clicks,
         )
+        unclicked = np.concatenate([state.unclicked, slates[silent, None]], axis=1)
         _take_in(self.numbers, counts, particles, memory, slates, clicks)
+        still = num_clicks[silent] == 0
         return BeliefState(
-            step + 1, num_clicks, counts, particles, log_weights, memory, of_atoms[num_clicks[silent] == 0]
+            step + 1,
+            num_clicks,
+            counts,
+            particles,
+            log_weights,
+            memory,
+            of_atoms[still],
+            unclicked[still],
         )
 
 
@@ -233,6 +260,7 @@ def _followed(
     of_atoms: NDArray[np.float64],
     counts: NDArray[np.int64],
     noise: NDArray[np.float64],
+    others: NDArray[np.float64],
     slates: NDArray[np.int64],
     clicks: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -245,6 +273,7 @@ def _followed(
         of_atoms: Log weights of atoms, after this slate, for users who had not clicked before it.
         counts: How many particles each user has from now on.
         noise: ``(most of counts, size)``: what copies of a particle are moved by.
+        others: ``(num_atoms, size)``: the same of copies of atoms that are made where silence leaves few of them.
         slates: Item ids, ``(num_users, slate_size)``.
         clicks: 0 or 1, same shape.
 
@@ -254,32 +283,52 @@ def _followed(
     num_users, size, most = slates.shape[0], atoms.shape[1], noise.shape[0]
     drawn = np.zeros((num_users, most, size))
     drawn_weights = np.full((num_users, most), -np.inf)
+    none = np.zeros(slates.shape[1], np.int64)
     query = np.empty((size + 1, size + 1))
-    asked = np.empty(size + 1)
-    in_group = np.zeros(state.memory.tired.shape[1], np.int64)
     silent = 0
     for u in range(num_users):
-        n, before = counts[u], state.counts[u]
+        n, before, tired = counts[u], state.counts[u], state.memory.tired[u]
         if state.num_clicks[u] == 0:
-            _draw(atoms, of_atoms[silent], noise, drawn[u, :n], drawn_weights[u, :n])
+            particles, log_weights = atoms, of_atoms[silent]
+            if not more_effective(np.exp(log_weights), n):
+                particles, log_weights = np.empty_like(atoms), np.zeros(len(atoms))
+                _draw(atoms, np.exp(of_atoms[silent]), others, particles)
+                query_of_user(numbers, tired, query)
+                for earlier in state.unclicked[silent]:
+                    _weigh(numbers, query, tired, particles, log_weights, earlier, none)
+                _weigh(numbers, query, tired, particles, log_weights, slates[u], clicks[u])
             silent += 1
-            continue
-        particles, log_weights = state.particles[u, :before], state.log_weights[u, :before]
-        if before > 1:  # the weight of a single one says nothing
-            tired = state.memory.tired[u]
-            query_of_user(numbers, tired, query)
-            uncrowded = _uncrowded(numbers, slates[u], in_group)
-            for p in range(before):
-                ask(query, particles[p], asked)
-                for s in range(slates.shape[1]):
-                    chance = _chance(numbers, asked, tired, slates[u, s], s, uncrowded)
-                    log_weights[p] += np.log(chance) if clicks[u, s] else np.log(1.0 - chance)
-        _draw(particles, log_weights, noise, drawn[u, :n], drawn_weights[u, :n])
+        else:
+            particles, log_weights = state.particles[u, :before], state.log_weights[u, :before]
+            if before > 1:  # the weight of a single one says nothing
+                query_of_user(numbers, tired, query)
+                _weigh(numbers, query, tired, particles, log_weights, slates[u], clicks[u])
+        _draw_anew(particles, log_weights, noise, drawn[u, :n], drawn_weights[u, :n])
     return drawn, drawn_weights
 
 
 @inlined
-def _draw(
+def _weigh(
+    numbers: Numbers,
+    query: NDArray[np.float64],
+    tired: NDArray[np.float64],
+    particles: NDArray[np.float64],
+    log_weights: NDArray[np.float64],
+    slate: NDArray[np.int64],
+    clicks: NDArray[np.int64],
+) -> None:
+    """Weigh the particles of one user by the clicks on a slate; ``query`` is what :func:`query_of_user` wrote."""
+    asked = np.empty(particles.shape[1] + 1)
+    uncrowded = _uncrowded(numbers, slate, np.zeros(tired.shape[0], np.int64))
+    for p in range(len(particles)):
+        ask(query, particles[p], asked)
+        for s in range(len(slate)):
+            chance = _chance(numbers, asked, tired, slate[s], s, uncrowded)
+            log_weights[p] += np.log(chance) if clicks[s] else np.log(1.0 - chance)
+
+
+@inlined
+def _draw_anew(
     particles: NDArray[np.float64],
     log_weights: NDArray[np.float64],
     noise: NDArray[np.float64],
@@ -293,20 +342,31 @@ def _draw(
     below_largest = log_weights - log_weights.max()
     weights = np.exp(below_largest)
     drawn_weights[:] = 0.0
-    if drawn.shape[0] == 1:
+    if len(drawn) == 1:
         total = weights.sum()
-        for p in range(particles.shape[0]):
+        for p in range(len(particles)):
             share = weights[p] / total
             for d in range(particles.shape[1]):
                 drawn[0, d] += share * particles[p, d]
-        return
-    sources = np.empty(drawn.shape[0], np.int64)
-    if not drawn_anew(weights, sources):
-        for p in range(drawn.shape[0]):
+    elif len(drawn) == len(particles) and more_effective(weights, 0.5 * len(drawn)):
+        for p in range(len(drawn)):
             copy_into(drawn[p], particles[p])
         copy_into(drawn_weights, below_largest)
-        return
-    for p in range(drawn.shape[0]):
+    else:
+        _draw(particles, weights, noise, drawn)
+
+
+@inlined
+def _draw(
+    particles: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    drawn: NDArray[np.float64],
+) -> None:
+    """Draw particles by weight; all but the first copy of each are moved."""
+    sources = np.empty(len(drawn), np.int64)
+    draw_by_weight(weights, sources)
+    for p in range(len(drawn)):
         copy_into(drawn[p], particles[sources[p]])
         if p > 0 and sources[p] == sources[p - 1]:
             for d in range(particles.shape[1]):

@@ -80,6 +80,26 @@ def test_until_the_first_click_a_user_is_one_of_the_priors() -> None:
     assert (scores > 0.25).all()
 
 
+def test_where_silence_leaves_few_vectors_others_are_made() -> None:
+    """They are weighed by all that was shown, and explain it better than any of the prior's."""
+    model = true_model()
+    belief = ParticleBelief(model, ((0, 64),), np.random.default_rng(0))
+    state, rng = belief.initial(1), np.random.default_rng(1)
+    for _ in range(30):
+        state = belief.update(state, rng.permutation(90)[None, :10], np.zeros((1, 10), np.int64))
+
+    def likelihood(vectors: np.ndarray) -> np.ndarray:
+        relevance = 0.02 + 0.96 / (1 + np.exp(-(vectors @ model.items.T - 0.28) * model.slope))
+        return np.log(1 - relevance[:, state.unclicked[0]] * model.propensities).sum(axis=(1, 2))
+
+    weights = np.exp(state.of_prior[0])
+    assert weights.sum() ** 2 / (weights**2).sum() < 3
+    assert np.median(likelihood(state.particles[0])) > likelihood(belief._prior).max() + 1
+    assert len(np.unique(state.particles[0].round(1), axis=0)) > 10
+    state = belief.update(state, np.arange(90, 100)[None], np.ones((1, 10), np.int64))
+    assert state.unclicked.shape == (0, 31, 10)
+
+
 def test_the_prior_is_filled_up_with_copies() -> None:
     belief = ParticleBelief(true_model(), PlannerPolicy.acting, np.random.default_rng(0))
     assert belief.initial(1).of_prior.shape == (1, 4096)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from gems_gym_agents.world_model.belief import ParticleBelief
+from gems_gym_agents.world_model.belief import ParticleBelief, _chances
 from gems_gym_agents.world_model.fitting import first_groups, held_out_likelihood
 from gems_gym_agents.world_model.network import Batch
 from tests.agents.user_model.small_world import log, truth
@@ -54,6 +54,24 @@ def test_the_compiled_belief_computes_what_the_network_does() -> None:
         state = belief.update(state, slates, clicks)
         np.testing.assert_allclose(state.particles[:, 0], states[:, step], atol=1e-4)
         np.testing.assert_allclose(state.memory.tired, tired[:, step], rtol=1e-3, atol=1e-4)
+
+
+def test_where_silence_leaves_few_first_states_others_are_made() -> None:
+    """They are weighed by all that was shown, and explain it better than any that there were."""
+    belief = ParticleBelief(small_model(), ((0, 64),))
+    state, rng = belief.initial(1), np.random.default_rng(1)
+    for _ in range(30):
+        state = belief.update(state, rng.permutation(90)[None, :10], np.zeros((1, 10), np.int64))
+    weights = np.exp(state.of_atoms[0])
+    assert weights.sum() ** 2 / (weights**2).sum() < 64
+
+    def likelihood(states: np.ndarray) -> np.ndarray:
+        chances = _chances(belief.numbers, states, state.memory.tired[0], state.unclicked[0])
+        return np.log(1 - chances).sum(axis=(0, 1))
+
+    assert likelihood(state.particles[0]).max() > likelihood(belief._atoms).max() + 1
+    state = belief.update(state, np.arange(90, 100)[None], np.ones((1, 10), np.int64))
+    assert state.unclicked.shape == (0, 31, 10)
 
 
 def test_memory_of_clicks_does_not_look_ahead() -> None:
