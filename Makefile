@@ -8,7 +8,7 @@ CHECKED := gems_gym gems_gym_agents
 # `make test CONSTRAINTS=` installs the newest versions that setup.cfg allows.
 CONSTRAINTS := -c constraints.txt
 
-.PHONY: help quickstart test test-slow coverage lint types format benchmark clean
+.PHONY: help quickstart test test-slow coverage lint types format benchmark docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,8 +42,12 @@ format: $(VENV)/.installed-dev ## rewrite the files in the house's style
 benchmark: $(VENV)/.installed-dev ## speed of the hot paths
 	$(BIN)/python -m pytest -n 0 -o python_functions="bench_*" tests/benchmarks/bench_*.py
 
+docs: $(VENV)/.installed-dev ## the site, in docs/_build; a warning is an error
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 clean: ## remove the environment, the builds and the caches, but not runs/
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage htmlcov
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage htmlcov docs/_build docs/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on the path proves nothing (version managers leave shims): each candidate has to run and tell its version.

@@ -1,0 +1,243 @@
+"""Pages of the site that are made from the registries: one for each world, agent and public package.
+
+They are written into ``docs/generated`` when Sphinx starts (see conf.py), and are not kept.
+"""
+
+import importlib
+import inspect
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from gems_gym import PRESETS, SlateConfig, plugins
+from gems_gym.commands.output import markdown_table
+from gems_gym.common.arrays import t_interval
+from gems_gym.envs.video import save_gif
+from gems_gym.policies import make_policy
+from gems_gym.policies.base import chosen_by, observed_by
+from gems_gym.registration import VERSIONS, environment_id, latent_environment_id
+
+HERE = Path(__file__).parent
+PUBLIC = (
+    "gems_gym",
+    "gems_gym.config",
+    "gems_gym.envs",
+    "gems_gym.wrappers",
+    "gems_gym.simulator",
+    "gems_gym.click_models",
+    "gems_gym.rankers",
+    "gems_gym.beliefs",
+    "gems_gym.embeddings",
+    "gems_gym.policies",
+    "gems_gym.datasets",
+    "gems_gym.logs",
+    "gems_gym.artifacts",
+    "gems_gym.trackers",
+    "gems_gym.latent_world",
+    "gems_gym.trained_agents",
+    "gems_gym.user_splits",
+    "gems_gym.testing",
+    "gems_gym_agents.base",
+    "gems_gym_agents.evaluation",
+    "gems_gym_agents.offline",
+    "gems_gym_agents.online",
+)
+"""What users import, in the order of the site."""
+_GIF_STEPS, _GIF_WIDTH = 30, 480
+
+
+def write(docs: Path) -> None:
+    """Write all generated pages, in place of those that are there.
+
+    Args:
+        docs: The folder of the site's pages.
+    """
+    folder = docs / "generated"
+    shutil.rmtree(folder, ignore_errors=True)
+    results = json.loads((HERE / "comparison_own.json").read_text("utf-8"))
+    pages = {f"worlds/{preset}": world_page(preset, results) for preset in PRESETS}
+    pages["worlds/index"] = index_page("Worlds, one by one", PRESETS)
+    agents = {name: plugins.load(plugins.AGENTS, name) for name in plugins.names(plugins.AGENTS)}
+    pages |= {f"agents/{name}": agent_page(name, agent) for name, agent in agents.items()}
+    pages["agents/index"] = agents_page(agents)
+    pages |= {f"api/{module}": api_page(module) for module in PUBLIC}
+    pages["api/index"] = index_page("Reference", PUBLIC)
+    pages["results"] = results_page(results)
+    for name, text in pages.items():
+        page = folder / f"{name}.md"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(text, "utf-8")
+    for preset in PRESETS:
+        draw_session(environment_id(preset), folder / "worlds" / f"{preset}.gif")
+
+
+def index_page(title: str, names: Iterable[str]) -> str:
+    """A page that lists others of its folder."""
+    return "\n".join([f"# {title}", "", "```{toctree}", ":maxdepth: 1", "", *names, "```", ""])
+
+
+def world_page(preset: str, results: Mapping[str, Any]) -> str:
+    """One world: a session of it, its ids, in what it differs, and who gets how many clicks."""
+    default, config = SlateConfig(), PRESETS[preset]
+    different = [
+        [f"`{field.name}`", f"`{getattr(config, field.name)!r}`", f"`{getattr(default, field.name)!r}`"]
+        for field in fields(SlateConfig)
+        if getattr(config, field.name) != getattr(default, field.name)
+    ]
+    ids = [environment_id(preset, version) for version in VERSIONS] + [latent_environment_id(preset)]
+    parts = [
+        f"# {preset}",
+        f"![A session of {preset} with the boredom-aware oracle]({preset}.gif)",
+        f"A session of {_GIF_STEPS} steps with the boredom-aware oracle, which sees what the user likes.",
+        f'```python\nimport gymnasium, gems_gym\n\nenv = gymnasium.make("{ids[0]}")\n```',
+        f"Ids: {', '.join(f'`{one}`' for one in ids)}.",
+        "All of it: [The environments](../../environments.md), [Latent environments](../../latent_environments.md).",
+    ]
+    if different:
+        parts += ["## Parameters that differ from the defaults"]
+        parts += [markdown_table(["parameter", "here", "default"], different)]
+    parts += ["## Clicks per session", scores(preset, results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def scores(preset: str, results: Mapping[str, Any]) -> str:
+    """The table of all policies in one world, best first."""
+    rows = [row[1:] for row in result_rows(results) if row[0] == preset]
+    command = f"`{results['command']}`, gems-gym {results['gems_gym']}, {results['test_users']} test users"
+    return (
+        markdown_table(RESULT_COLUMNS[1:], rows)
+        + f"\n\n*{command}; what each is: [Comparison](../../comparison.md).*"
+    )
+
+
+RESULT_COLUMNS = ["world", "policy", "clicks", "± 95 %", "normalised", "seeds", "privileged"]
+
+
+def result_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """A study's policies, as rows of :data:`RESULT_COLUMNS`; those of most clicks first in each world."""
+    rows = []
+    privileged = {variant["name"]: variant["privileged"] for variant in results["variants"]}
+    for world in (one["name"] for one in results["worlds"]):
+        references = results["references"][world]
+        low, high = (references[name]["mean_return"] for name in ("random", "boredom_aware_oracle"))
+        found = [
+            (reference["mean_return"], reference.get("ci95"), name, "", reference["privileged"])
+            for name, reference in references.items()
+        ]
+        for variant in privileged:
+            runs = [run for run in results["runs"] if (run["world"], run["variant"]) == (world, variant)]
+            clicks = [run["test"]["mean_return"] for run in runs]
+            if clicks:
+                mean, half_width = float(np.mean(clicks)), t_interval(np.array(clicks))
+                found.append((mean, half_width, variant, str(len(runs)), privileged[variant]))
+        for mean, half_width, name, seeds, sees in sorted(found, key=lambda one: -one[0]):
+            score = 100 * (mean - low) / (high - low)
+            interval = "" if half_width is None else f"{half_width:.1f}"
+            sight = "yes" if sees else ""
+            rows.append([world, name, f"{mean:.1f}", interval, f"{score:.1f}", seeds, sight])
+    return rows
+
+
+def results_page(results: Mapping[str, Any]) -> str:
+    """All policies in all worlds, as a table that sorts by the column that is clicked."""
+    table = markdown_table(RESULT_COLUMNS, result_rows(results))
+    return f"""# Results at a glance
+
+Clicks per session of 100 slates on {results["test_users"]} test users, for each policy and world. Click on a column's
+name to sort. ± is over seeds for agents, over users for policies that need no training. How each was made, every seed,
+and published numbers: [Comparison](../comparison.md).
+
+:::{{container}} sortable
+
+{table}
+
+:::
+
+*`{results["command"]}`, gems-gym {results["gems_gym"]}.*
+"""
+
+
+def agents_page(agents: Mapping[str, Any]) -> str:
+    """All agents: what they learn from, see and choose."""
+    rows = [
+        [
+            f"[{name}]({name}.md)",
+            agent.learns_from,
+            observed_by(agent),
+            chosen_by(agent),
+            first_sentence(agent),
+        ]
+        for name, agent in agents.items()
+    ]
+    table = markdown_table(["agent", "learns from", "sees", "chooses", "in a sentence"], rows)
+    hidden = "\n".join(["```{toctree}", ":hidden:", "", *agents, "```"])
+    return f"""# Agents
+
+Each is trained, evaluated and used for collecting by the same commands. In Python each is a class, found by
+`gems_gym.plugins.load("gems_gym.agents", NAME)`.
+
+:::{{container}} sortable
+
+{table}
+
+:::
+
+{hidden}
+"""
+
+
+def agent_page(name: str, agent: Any) -> str:
+    """One agent: its command, its class, its options."""
+    source = (
+        "--dataset gems-slate/diffuse_mix/medium-v0"
+        if agent.learns_from == "dataset"
+        else "--env GemsSlate-diffuse_mix-v0"
+    )
+    classes = [agent] + ([agent.options_class] if hasattr(agent, "options_class") else [])
+    return (
+        "\n\n".join(
+            [
+                f"# {name}",
+                f"Learns from: {agent.learns_from}. Sees: {observed_by(agent)}. Chooses: {chosen_by(agent)}.",
+                f"```bash\ngems-gym train {name} {source} --out runs/{name}\ngems-gym evaluate runs/{name}\n```",
+                inspect.getdoc(importlib.import_module(agent.__module__)) or "",
+                *(
+                    f"```{{eval-rst}}\n.. autoclass:: {one.__module__}.{one.__qualname__}\n   :no-members:\n```"
+                    for one in classes
+                ),
+            ]
+        )
+        + "\n"
+    )
+
+
+def first_sentence(documented: Any) -> str:
+    """What a class's docstring begins with."""
+    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
+
+
+def api_page(module: str) -> str:
+    """All that a public module exports."""
+    names = getattr(importlib.import_module(module), "__all__", None)
+    members = "" if names is None else f"\n   :members: {', '.join(names)}\n   :imported-members:"
+    return f"# {module}\n\n```{{eval-rst}}\n.. automodule:: {module}{members}\n```\n"
+
+
+def draw_session(env_id: str, file: Path) -> None:
+    """Write a GIF of the first steps of a session with the boredom-aware oracle."""
+    env = gymnasium.make(env_id, render_mode="rgb_array", episode_length=_GIF_STEPS)
+    policy = make_policy("boredom_aware_oracle", env)
+    observation, _ = env.reset(seed=1)
+    state, frames, ended = policy.open([1]), [env.render()], False
+    while not ended:
+        slate, state = policy.act(state, observation)
+        observation, _, terminated, truncated, _ = env.step(slate)
+        frames.append(env.render())
+        ended = terminated or truncated
+    save_gif(file, frames, fps=4, width=_GIF_WIDTH)
