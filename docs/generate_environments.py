@@ -127,9 +127,9 @@ def parameters() -> str:
     return markdown_table(["parameter", "default", "meaning"], rows)
 
 
-def descriptions(documented: type) -> dict[str, str]:
-    """What a class's docstring says about its arguments."""
-    arguments = (inspect.getdoc(documented) or "").split("Args:\n")[1].split("\n\n")[0]
+def descriptions(documented: type, section: str = "Args") -> dict[str, str]:
+    """What a class's docstring says about its arguments, or about what another section lists; empty if it has none."""
+    arguments = (inspect.getdoc(documented) or "").partition(f"{section}:\n")[2].split("\n\n")[0]
     entries = re.split(r"^    (\w+): ", arguments, flags=re.MULTILINE)[1:]
     return {
         name: " ".join(markdown(text).split()) for name, text in zip(entries[::2], entries[1::2], strict=True)

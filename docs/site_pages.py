@@ -8,7 +8,7 @@ import inspect
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from gems_gym.envs.video import save_gif
 from gems_gym.policies import make_policy
 from gems_gym.policies.base import chosen_by, observed_by
 from gems_gym.registration import VERSIONS, environment_id, latent_environment_id
+from generate_environments import descriptions
 
 HERE = Path(__file__).parent
 PUBLIC = (
@@ -97,7 +98,7 @@ def world_page(preset: str, results: Mapping[str, Any]) -> str:
         f"A session of {_GIF_STEPS} steps with the boredom-aware oracle, which sees what the user likes.",
         f'```python\nimport gymnasium, gems_gym\n\nenv = gymnasium.make("{ids[0]}")\n```',
         f"Ids: {', '.join(f'`{one}`' for one in ids)}.",
-        "All of it: [The environments](../../environments.md), [Latent environments](../../latent_environments.md).",
+        "Spaces, rewards and parameters: [The environments](../../environments.md).",
     ]
     if different:
         parts += ["## Parameters that differ from the defaults"]
@@ -116,7 +117,7 @@ def scores(preset: str, results: Mapping[str, Any]) -> str:
     )
 
 
-RESULT_COLUMNS = ["world", "policy", "clicks", "± 95 %", "normalised", "seeds", "privileged"]
+RESULT_COLUMNS = ["world", "policy", "clicks", "±", "score", "seeds", "privileged"]
 
 
 def result_rows(results: Mapping[str, Any]) -> list[list[str]]:
@@ -150,8 +151,9 @@ def results_page(results: Mapping[str, Any]) -> str:
     return f"""# Results at a glance
 
 Clicks per session of 100 slates on {results["test_users"]} test users, for each policy and world. Click on a column's
-name to sort. ± is over seeds for agents, over users for policies that need no training. How each was made, every seed,
-and published numbers: [Comparison](../comparison.md).
+name to sort. ± is the half-width of the 95 % interval: over seeds for agents, over users for policies that need no
+training. The score is 0 for random slates and 100 for the boredom-aware oracle. How each was made, every seed, and
+published numbers: [Comparison](../comparison.md).
 
 :::{{container}} sortable
 
@@ -199,22 +201,35 @@ def agent_page(name: str, agent: Any) -> str:
         if agent.learns_from == "dataset"
         else "--env GemsSlate-diffuse_mix-v0"
     )
-    classes = [agent] + ([agent.options_class] if hasattr(agent, "options_class") else [])
-    return (
-        "\n\n".join(
-            [
-                f"# {name}",
-                f"Learns from: {agent.learns_from}. Sees: {observed_by(agent)}. Chooses: {chosen_by(agent)}.",
-                f"```bash\ngems-gym train {name} {source} --out runs/{name}\ngems-gym evaluate runs/{name}\n```",
-                inspect.getdoc(importlib.import_module(agent.__module__)) or "",
-                *(
-                    f"```{{eval-rst}}\n.. autoclass:: {one.__module__}.{one.__qualname__}\n   :no-members:\n```"
-                    for one in classes
-                ),
-            ]
-        )
-        + "\n"
-    )
+    parts = [
+        f"# {name}",
+        f"Learns from: {agent.learns_from}. Sees: {observed_by(agent)}. Chooses: {chosen_by(agent)}.",
+        f"```bash\ngems-gym train {name} {source} --out runs/{name}\ngems-gym evaluate runs/{name}\n```",
+        f"```{{eval-rst}}\n.. autoclass:: {agent.__module__}.{agent.__qualname__}\n   :no-members:\n```",
+    ]
+    if hasattr(agent, "options_class"):
+        parts += [
+            "## Options",
+            "By `--option NAME=VALUE`, or as keywords of the class.",
+            options(agent.options_class),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def options(documented: type) -> str:
+    """The table of a dataclass's fields, those of its bases included."""
+    described: dict[str, str] = {}
+    for base in reversed(documented.__mro__):
+        described |= descriptions(base, "Attributes")
+    rows = [
+        [
+            f"`{field.name}`",
+            "" if field.default is MISSING else f"`{field.default!r}`",
+            described.get(field.name, ""),
+        ]
+        for field in fields(documented)
+    ]
+    return markdown_table(["option", "default", "meaning"], rows)
 
 
 def first_sentence(documented: Any) -> str:
