@@ -82,7 +82,9 @@ class PositionBased:
     def of_positions(cls, sessions: LoggedSessions) -> PositionBased:
         """The click rate of each position, whatever is shown there."""
         shown, clicks = sessions.shown.sum(axis=0), sessions.clicks.sum(axis=0)
-        return cls(_smoothed(clicks.astype(np.float64), shown.astype(np.float64)), np.ones(sessions.num_items))
+        return cls(
+            _smoothed(clicks.astype(np.float64), shown.astype(np.float64)), np.ones(sessions.num_items)
+        )
 
     @classmethod
     def of_clicks(cls, sessions: LoggedSessions) -> PositionBased:

@@ -112,7 +112,7 @@ def test_every_weight_gets_a_gradient() -> None:
     log = make_log()
     slates = torch.from_numpy(log.slates.astype(np.int64)).transpose(0, 1)
     clicks = torch.from_numpy(log.clicks.astype(np.float32)).transpose(0, 1)
-    click_loss(model(slates, clicks), clicks[1:]).backward()
+    click_loss(model(slates, clicks), clicks[1:], slates[1:] >= 0).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
