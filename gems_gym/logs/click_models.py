@@ -53,15 +53,15 @@ class PositionBased:
 
     @classmethod
     def fit(cls, sessions: LoggedSessions) -> PositionBased:
-        """Fit to sessions; all that counts is how often each item was shown and clicked at each position."""
+        """Fit to sessions with a click: what counts is how often each item was shown and clicked at each position."""
         positions, items, shown, clicks = _cells(sessions)
         num_positions, num_items = sessions.slates.shape[1], sessions.num_items
 
         def by_position(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.bincount(positions, values, num_positions)
+            return _sums(positions, values, num_positions)
 
         def by_item(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.bincount(items, values, num_items)
+            return _sums(items, values, num_items)
 
         shown_at, shown_of = by_position(shown), by_item(shown)
         # where all begin at 1, the step below leaves them there
@@ -120,19 +120,19 @@ class Cascade:
 
     @classmethod
     def fit(cls, sessions: LoggedSessions) -> Cascade:
-        """Fit to sessions: what is not known is who looked on after the last click on a slate."""
+        """Fit to sessions with a click: what is not known is who looked on after the last click on a slate."""
         view, slates, num_items = _Viewed.of(sessions), sessions.slates, sessions.num_items
-        clicked = np.bincount(slates[sessions.clicks > 0], minlength=num_items).astype(np.float64)
-        seen = np.bincount(slates[view.seen], minlength=num_items).astype(np.float64)
+        clicked = _sums(slates[sessions.clicks > 0], None, num_items)
+        seen = _sums(slates[view.seen], None, num_items)
         below = slates[view.maybe]  # the items below a last click
         _, slate = np.unique(np.nonzero(view.maybe)[0], return_inverse=True)  # whose slates are numbered
         went_on = float(clicked.sum() - (sessions.clicks > 0).any(axis=1).sum())
         continuation, attractiveness = 0.5, _smoothed(clicked, seen)
         for _ in range(_MOST_STEPS):
             before = continuation
-            on = continuation * np.exp(np.bincount(slate, np.log1p(-attractiveness[below])))
+            on = continuation * np.exp(_sums(slate, np.log1p(-attractiveness[below])))
             looked = on / (1 - continuation + on)  # below the last click, given that nothing is clicked there
-            attractiveness = _smoothed(clicked, seen + np.bincount(below, looked[slate], num_items))
+            attractiveness = _smoothed(clicked, seen + _sums(below, looked[slate], num_items))
             # uniform before any slate is seen
             continuation = float((went_on + looked.sum() + 1) / (went_on + len(looked) + 2))
             if abs(continuation - before) < _TOLERANCE:
@@ -146,7 +146,8 @@ class Cascade:
         found = click_losses(attracted, sessions, view.seen)
         found -= np.maximum(sessions.clicks.sum(axis=1) - 1, 0) * np.log(self.continuation)
         passed = np.exp(np.where(view.maybe, np.log1p(-attracted), 0).sum(axis=1))
-        return found - np.log(1 - self.continuation * (1 - passed))
+        found -= np.log(1 - self.continuation * (1 - passed))
+        return found
 
     def save(self, path: Path, header: dict[str, Any]) -> str:
         """Write an artefact ``click_model/cascade``; returns its sha256."""
@@ -216,17 +217,17 @@ def _cells(
     pairs, cell = np.unique(
         positions * sessions.num_items + sessions.slates[rows, positions], return_inverse=True
     )
-    clicks = np.bincount(cell, sessions.clicks[rows, positions], len(pairs))
-    return (
-        pairs // sessions.num_items,
-        pairs % sessions.num_items,
-        np.bincount(cell).astype(np.float64),
-        clicks,
-    )
+    clicks = _sums(cell, sessions.clicks[rows, positions])
+    return pairs // sessions.num_items, pairs % sessions.num_items, _sums(cell), clicks
+
+
+def _sums(index: NDArray[Any], values: NDArray[Any] | None = None, size: int = 0) -> NDArray[np.float64]:
+    """The sum of the values of each index, or how often it is there; as many as ``size``, or more."""
+    return np.bincount(index, values, size).astype(np.float64, copy=False)
 
 
 def _smoothed(successes: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rates, drawn to the mean of all by :data:`PRIOR` trials."""
-    mean = successes.sum() / trials.sum()
+    mean = min(successes.sum() / trials.sum(), 1 - _LEAST)  # so that nothing is certain
     found: NDArray[np.float64] = (successes + PRIOR * mean) / (trials + PRIOR)
     return found

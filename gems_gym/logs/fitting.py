@@ -21,7 +21,7 @@ from gems_gym.beliefs.base import rows_of
 from gems_gym.common.checks import Count, Seed, Share, checked_arguments
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_out_folder
-from gems_gym.common.progress import note
+from gems_gym.common.progress import track
 from gems_gym.datasets.reader import open_sessions
 from gems_gym.embeddings import EmbeddingTable, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.base import DEFAULT_SIZE
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 REPORT_FILE = "fit.json"
 """The report's name in the folder of what was fitted; it appears last."""
 
-_PROBE_BATCHES = 1_000
+_PROBE_BATCHES, _FEWEST_BATCHES, _PASSES = 1_000, 100, 20
+"""Updates of a click head, at most; and the same for small logs, which it would learn by heart."""
+
 _MEASURED = 2_000
 """Later sessions that embeddings and ranker are scored on, at most."""
 
@@ -125,8 +127,11 @@ class _Fit:
 
     def into(self, out: Path) -> FitReport:
         """Fit everything and move it to its folder."""
-        note("fitting click models")
-        position_based, cascade = PositionBased.fit(self.earlier), Cascade.fit(self.earlier)
+        with track("fitting click models", 2, self.progress) as advance:
+            position_based = PositionBased.fit(self.earlier)
+            advance(1)
+            cascade = Cascade.fit(self.earlier)
+            advance(1)
         embeddings = self._kept("embeddings", self._embeddings, load_embeddings)
         belief = self._kept("belief", self._belief, load_belief)
         ranker = self._kept("ranker", lambda: self._ranker(embeddings), load_ranker)
@@ -250,16 +255,19 @@ class _Fit:
         self, belief: BeliefEncoder, items: NDArray[np.float32]
     ) -> dict[str, NDArray[np.float64]]:
         """Nats of each later session by the same click head, on nothing and on the belief before each slate."""
-        from gems_gym.pretraining.click_prediction import ClickProbe
+        from gems_gym.pretraining.click_prediction import BATCH_SIZE, ClickProbe
 
         found = {}
-        for name, encoder in ((WITHOUT_HISTORY, None), (WITH_HISTORY, belief)):
-            note(f"predicting clicks {name}")
-            known, unseen = (beliefs_before(encoder, sessions) for sessions in (self.earlier, self.later))
-            probe = ClickProbe(items, known.shape[1], self.earlier.slates.shape[1], self.seed)
-            probe.fit(known, self.earlier.slates, self.earlier.clicks, self.batches or _PROBE_BATCHES)
-            predicted = probe.predict(unseen, self.later.slates)
-            found[name] = self.later.totals(click_losses(predicted, self.later))
+        num_slates, slate_size = self.earlier.slates.shape
+        batches = self.batches or min(_PROBE_BATCHES, _FEWEST_BATCHES + _PASSES * num_slates // BATCH_SIZE)
+        with track("comparing with and without history", 2, self.progress) as advance:
+            for name, encoder in ((WITHOUT_HISTORY, None), (WITH_HISTORY, belief)):
+                known, unseen = (beliefs_before(encoder, sessions) for sessions in (self.earlier, self.later))
+                probe = ClickProbe(items, known.shape[1], slate_size, self.seed)
+                probe.fit(known, self.earlier.slates, self.earlier.clicks, batches)
+                predicted = probe.predict(unseen, self.later.slates)
+                found[name] = self.later.totals(click_losses(predicted, self.later))
+                advance(1)
         return found
 
     def _scored(self, losses: dict[str, NDArray[np.float64]]) -> tuple[dict[str, Score], Score | None]:
@@ -327,6 +335,7 @@ def beliefs_before(encoder: BeliefEncoder | None, sessions: LoggedSessions) -> N
 
 def _item_features(model: PositionBased, embeddings: EmbeddingTable | None) -> NDArray[np.float32]:
     """What click heads know of items: the log-odds of their attractiveness, and their embeddings."""
-    odds = np.log(model.attractiveness / (1 - model.attractiveness))
+    attractiveness = np.clip(model.attractiveness, 1e-6, 1 - 1e-6)
+    odds = np.log(attractiveness / (1 - attractiveness))
     parts = [(odds - odds.mean())[:, None], *([] if embeddings is None else [embeddings.vectors])]
     return np.concatenate(parts, axis=1).astype(np.float32)

@@ -65,11 +65,14 @@ class LoggedSessions:
         with track(f"reading {opened.id}", len(indices), shown=progress) as advance:
             for episode in read_episodes(opened.storage, indices):
                 slates, clicks = _shown(episode, opened.id)
-                parts.append((slates[:LONGEST], clicks[:LONGEST]))
+                if len(slates):
+                    parts.append((slates[:LONGEST], clicks[:LONGEST]))
+                    times.append(int(episode["infos"]["time"][0]) if "time" in episode["infos"] else 0)
                 cut += max(0, len(slates) - LONGEST)
-                times.append(int(episode["infos"]["time"][0]) if "time" in episode["infos"] else 0)
                 advance(1)
-        # of equal times, the file's order
+        if not parts:
+            raise ValueError(f"dataset {opened.id!r} has no slate with a known item")
+        # sessions of equal times stay in the file's order
         ordered = [parts[index] for index in np.argsort(times, kind="stable")]
         lengths = [len(slates) for slates, _ in ordered]
         found = cls(

@@ -14,7 +14,7 @@ from torch.nn import functional
 from gems_gym.pretraining.loop import torch_threads
 
 _PREDICTED_TOGETHER = 10_000
-_BATCH_SIZE, _LEARNING_RATE = 1_024, 1e-2
+BATCH_SIZE, _LEARNING_RATE = 1_024, 1e-2
 
 
 class ClickHead(nn.Module):
@@ -133,7 +133,7 @@ class ClickProbe:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches)
         with torch_threads(1):
             for _ in range(batches):
-                rows = torch.randint(len(states), (_BATCH_SIZE,), generator=self._generator)
+                rows = torch.randint(len(states), (BATCH_SIZE,), generator=self._generator)
                 predicted = self._log_probabilities(states[rows], shown[rows])
                 loss = click_loss(predicted, clicked[rows], shown[rows] >= 0)
                 optimizer.zero_grad()
