@@ -94,7 +94,11 @@ class PositionBased:
 
     def losses(self, sessions: LoggedSessions) -> NDArray[np.float64]:
         """Negative log-likelihood of the clicks on each slate, nats, ``(num_slates,)``."""
-        return click_losses(self.propensities * self.attractiveness[sessions.slates], sessions)
+        return click_losses(self.predict(sessions), sessions)
+
+    def predict(self, sessions: LoggedSessions) -> NDArray[np.float64]:
+        """Probabilities of clicks, ``(num_slates, slate_size)``; where nothing was shown they mean nothing."""
+        return self.propensities * self.attractiveness[sessions.slates]
 
     def save(self, path: Path, header: dict[str, Any]) -> str:
         """Write an artefact ``click_model/position_based``; returns its sha256."""

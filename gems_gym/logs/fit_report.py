@@ -45,7 +45,7 @@ class FitReport:
         slates: Slates in both.
         slates_cut: Slates left out, as 100 of their session came before.
         log_loss: Click model -> nats a slot on later sessions: one click rate, that of the position, the two click
-            models, and a click head without and with the belief.
+            models, and mixtures with a click head without and with the belief.
         propensities: How likely users look at each position, if the largest is 1.
         comparable: Positions, counted from 1, in groups that share items: only within a group can propensities be
             compared.

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from gems_gym.artifacts.files import LARGEST_TABLE
 from gems_gym.artifacts.unfinished import Unfinished, making
-from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.beliefs.base import rows_of
+from gems_gym.beliefs import load_belief
 from gems_gym.common.checks import Count, Seed, Share, checked_arguments
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_out_folder
@@ -30,10 +29,10 @@ from gems_gym.logs.click_models import (
     Cascade,
     FittedClickModel,
     PositionBased,
-    click_losses,
     comparable_positions,
 )
 from gems_gym.logs.fit_report import FitReport, Score, resampled, verdict
+from gems_gym.logs.history import WITH_HISTORY, WITHOUT_HISTORY, losses_by_history
 from gems_gym.logs.sessions import LONGEST, LoggedSessions
 from gems_gym.pretraining.trainers import Upkeep, trainer_of
 from gems_gym.rankers import load_ranker
@@ -44,17 +43,11 @@ if TYPE_CHECKING:
 REPORT_FILE = "fit.json"
 """The report's name in the folder of what was fitted; it appears last."""
 
-_PROBE_BATCHES, _FEWEST_BATCHES, _PASSES = 1_000, 100, 20
-"""Updates of a click head, at most; and the same for small logs, which it would learn by heart."""
-
 _MEASURED = 2_000
 """Later sessions that embeddings and ranker are scored on, at most."""
 
 _MOST_CO_CLICKED = 10_000
 """Items whose pairs are counted, which takes the square of it in memory; more are factorised."""
-
-WITHOUT_HISTORY, WITH_HISTORY = "without history", "with history"
-"""Rows of the table: the same click head, on no belief and on the GRU's."""
 
 
 @checked_arguments
@@ -142,7 +135,10 @@ class _Fit:
             "cascade": self._loss(cascade),
         }
         if belief is not None:
-            losses |= self._by_history(belief, _item_features(position_based, embeddings))
+            losses |= losses_by_history(
+                belief, embeddings, self.earlier, self.later,
+                batches=self.batches, seed=self.seed, progress=self.progress,
+            )  # fmt: skip
         log_loss, history = self._scored(losses)
         header = {"catalog_hash": self.earlier.catalog_hash, "log": self._provenance}
         files = {
@@ -251,25 +247,6 @@ class _Fit:
         """Nats of each later session."""
         return self.later.totals(model.losses(self.later))
 
-    def _by_history(
-        self, belief: BeliefEncoder, items: NDArray[np.float32]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Nats of each later session by the same click head, on nothing and on the belief before each slate."""
-        from gems_gym.pretraining.click_prediction import BATCH_SIZE, ClickProbe
-
-        found = {}
-        num_slates, slate_size = self.earlier.slates.shape
-        batches = self.batches or min(_PROBE_BATCHES, _FEWEST_BATCHES + _PASSES * num_slates // BATCH_SIZE)
-        with track("comparing with and without history", 2, self.progress) as advance:
-            for name, encoder in ((WITHOUT_HISTORY, None), (WITH_HISTORY, belief)):
-                known, unseen = (beliefs_before(encoder, sessions) for sessions in (self.earlier, self.later))
-                probe = ClickProbe(items, known.shape[1], slate_size, self.seed)
-                probe.fit(known, self.earlier.slates, self.earlier.clicks, batches)
-                predicted = probe.predict(unseen, self.later.slates)
-                found[name] = self.later.totals(click_losses(predicted, self.later))
-                advance(1)
-        return found
-
     def _scored(self, losses: dict[str, NDArray[np.float64]]) -> tuple[dict[str, Score], Score | None]:
         """Nats a slot of each model, and of history's the difference: all on the same resampled sessions."""
         means, drawn = resampled(
@@ -315,27 +292,3 @@ class _Fit:
             else:
                 (out / file).unlink(missing_ok=True)  # of an earlier call
         write_json(out / REPORT_FILE, report.as_dict())
-
-
-def beliefs_before(encoder: BeliefEncoder | None, sessions: LoggedSessions) -> NDArray[np.float32]:
-    """The belief before each slate, float32 ``(num_slates, size)``; without an encoder a single zero."""
-    if encoder is None:
-        return np.zeros((len(sessions.slates), 1), np.float32)
-    found = np.empty((len(sessions.slates), encoder.size), np.float32)
-    longest_first = np.argsort(-sessions.lengths, kind="stable")
-    state = encoder.initial(len(sessions))
-    for step in range(int(sessions.lengths.max())):
-        last = int((sessions.lengths > step).sum())
-        rows = sessions.starts[longest_first[:last]] + step
-        state = rows_of(state, np.arange(last))
-        found[rows] = encoder.read(state)
-        state = encoder.update(state, sessions.slates[rows], sessions.clicks[rows])
-    return found
-
-
-def _item_features(model: PositionBased, embeddings: EmbeddingTable | None) -> NDArray[np.float32]:
-    """What click heads know of items: the log-odds of their attractiveness, and their embeddings."""
-    attractiveness = np.clip(model.attractiveness, 1e-6, 1 - 1e-6)
-    odds = np.log(attractiveness / (1 - attractiveness))
-    parts = [(odds - odds.mean())[:, None], *([] if embeddings is None else [embeddings.vectors])]
-    return np.concatenate(parts, axis=1).astype(np.float32)

@@ -18,7 +18,7 @@ from gems_gym.datasets import EpisodeBatch, collect
 from gems_gym.embeddings import load_embeddings
 from gems_gym.logs import fit_log, fitting, import_log
 from gems_gym.logs.fit_report import resampled
-from gems_gym.logs.fitting import beliefs_before
+from gems_gym.logs.history import beliefs_before
 from gems_gym.logs.sessions import LoggedSessions
 from gems_gym.rankers import load_ranker
 
