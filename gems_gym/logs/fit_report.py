@@ -106,7 +106,8 @@ def verdict(history: Score | None) -> str:
     """A sentence on log-loss with history less that without; None if no belief could be learned."""
     if history is None:
         return "no belief could be learned, so nothing is known of what history tells: a bandit is enough"
-    measured = f"by {-history.mean:.4f} nats a slot, 95 % interval {-history.high:.4f} to {-history.low:.4f}"
+    gain, low, high = (0.0 - one for one in (history.mean, history.high, history.low))
+    measured = f"by {gain:.4f} nats a slot, 95 % interval {low:.4f} to {high:.4f}"
     if history.high < 0:
         return (
             f"history improves the prediction of clicks ({measured}): there is something to learn from sequences; "
