@@ -46,7 +46,7 @@ REPORT_FILE = "fit.json"
 _MEASURED = 2_000
 """Later sessions that embeddings and ranker are scored on, at most."""
 
-_MOST_CO_CLICKED = 10_000
+_MOST_CO_CLICKED = 5_000
 """Items whose pairs are counted, which takes the square of it in memory; more are factorised."""
 
 
