@@ -150,7 +150,8 @@ def checked_sessions(
             )
     known = (slates >= lowest) & (slates < num_items)
     if not known.all():
-        _raise_bad_row("slates", slates, known, f"item ids in {lowest} … {num_items - 1}")
+        nothing = " or, for nothing, -1" if lowest < 0 else ""
+        _raise_bad_row("slates", slates, known, f"item ids in 0 … {num_items - 1}{nothing}")
     binary = (clicks == 0) | (clicks == 1)
     if not binary.all():
         _raise_bad_row("clicks", clicks, binary, "zeros and ones")
