@@ -78,7 +78,7 @@ def fit_log(
     Raises:
         ValueError: There is no such dataset or it can't be read, fewer than two sessions, one item, or no click in the
             earlier sessions.
-        ImportError: torch or Minari is not installed; the message names the extra.
+        ImportError: Minari or torch is not installed; the message names the extra.
     """
     require("torch")
     check_out_folder(out)
