@@ -78,6 +78,8 @@ CASES = [
     (("compare", "own", "--seeds", "-1"), "--seeds must be at least 0, got '-1'"),
     (("compare", "own", "--out", "file"), "--out must be a folder to write to"),
     (("quickstart", "--out", "file"), "--out must be a folder to write to"),
+    (("logs", "fit", "aa/bb-v0", "--out", "file"), "--out must be a folder to write to"),
+    (("logs", "fit", "aa/bb-v0", "--out", "x", "--held-out", 1), "held_out must be a number in (0, 1), got 1"),
     (("quickstart", "--episodes", 0), "episodes must be an integer from 1"),
     (("dev", "levels", "--out", "file"), "--out must be a folder to write to"),
     (("dev", "levels", "--out", "x", "--runs", "file"), "--runs must be a folder to write to"),

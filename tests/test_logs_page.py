@@ -15,15 +15,16 @@ PAGE = (Path(__file__).parent.parent / "docs" / "logs.md").read_text()
 
 def test_its_commands_have_these_options(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    help_page = program("logs", "import", "--help")[1]
+    pages = {name: program("logs", name, "--help")[1] for name in ("import", "fit")}
     lines = [
         line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
     ]
-    assert len(lines) == 4
+    assert len(lines) == 5
     for line in lines:
-        assert line.startswith("gems-gym logs import ")
-        assert all(word in help_page for word in shlex.split(line) if word.startswith("--")), line
-    assert all(name in help_page for name in PRESETS)
+        words = shlex.split(line)
+        assert words[:2] == ["gems-gym", "logs"]
+        assert all(word in pages[words[2]] for word in words if word.startswith("--")), line
+    assert all(name in pages["import"] for name in PRESETS)
 
 
 def test_its_presets_are_those_of_the_code() -> None:

@@ -74,7 +74,7 @@ class GruBelief(RecurrentBelief):
 
         Args:
             state: ``(num_users, size)`` float32 in [-1, 1], from :meth:`initial` or an earlier update.
-            slates: ``(num_users, slate_size)`` integer item ids, ``0 … num_items - 1``.
+            slates: ``(num_users, slate_size)`` integer item ids, ``0 … num_items - 1``; -1 where nothing was shown.
             clicks: ``(num_users, slate_size)`` zeros and ones (integer or bool).
 
         Returns:

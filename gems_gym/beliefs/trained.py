@@ -161,6 +161,8 @@ class TrainedBelief(SavedPart):
     def _observed(self, slates: np.ndarray, clicks: np.ndarray, num_users: int) -> np.ndarray:
         """The sum over each user's slate, ``(num_users, outputs)`` float32.
 
+        An item id of -1, without a click, stands for a slot that showed nothing: it adds nothing.
+
         Raises:
             ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
@@ -170,13 +172,16 @@ class TrainedBelief(SavedPart):
         bad_row = _sum_rows(slates, clicks, self._table, self.tensors[self.input_bias], observed)
         if bad_row < 0:
             return observed
-        bad_items = (slates[bad_row] < 0) | (slates[bad_row] >= self.num_items)
+        bad_items = (slates[bad_row] < -1) | (slates[bad_row] >= self.num_items)
         if bad_items.any():
             raise ValueError(
                 f"slates[{bad_row}] = {slates[bad_row].tolist()} holds unknown item ids; "
-                f"ids are 0 … {self.num_items - 1}"
+                f"ids are 0 … {self.num_items - 1}, and -1 where nothing was shown"
             )
-        raise ValueError(f"clicks[{bad_row}] = {clicks[bad_row].tolist()} must hold zeros and ones only")
+        raise ValueError(
+            f"clicks[{bad_row}] = {clicks[bad_row].tolist()} must hold zeros and ones only, and zeros where nothing "
+            f"was shown"
+        )
 
     def _checked(self, name: str, array: np.ndarray, num_users: int, dtype_kinds: str) -> np.ndarray:
         array = as_array(array, name)
@@ -293,6 +298,8 @@ def _sum_rows(
         copy_into(observed[user], bias)
         for slot in range(slate_size):
             item, click = slates[user, slot], clicks[user, slot]
+            if item == -1 and click == 0:
+                continue
             if item < 0 or item >= num_items or click < 0 or click > 1:
                 return user
             for output in range(outputs):

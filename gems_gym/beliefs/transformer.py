@@ -162,7 +162,7 @@ class TransformerBelief(TrainedBelief):
 
         Args:
             state: From :meth:`initial` or an earlier update; it is left alone.
-            slates: ``(num_users, slate_size)`` integer item ids, ``0 … num_items - 1``.
+            slates: ``(num_users, slate_size)`` integer item ids, ``0 … num_items - 1``; -1 where nothing was shown.
             clicks: ``(num_users, slate_size)`` zeros and ones (integer or bool).
 
         Returns:

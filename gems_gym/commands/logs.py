@@ -1,4 +1,4 @@
-"""``gems-gym logs``: impression logs of a running recommender, imported as datasets."""
+"""``gems-gym logs``: impression logs of a running recommender, imported as datasets, and what is fitted to them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +9,7 @@ from rich.table import Table
 
 from gems_gym.commands.arguments import given
 from gems_gym.commands.command import Command, CommandGroup
+from gems_gym.commands.logs_fit import fit
 from gems_gym.commands.options import Json
 from gems_gym.commands.output import key_value_table, note, rows_table, show_result
 
@@ -149,16 +150,13 @@ def _propensities(report: "ImportReport") -> str:
     )
 
 
-_HELP = """Import impression logs of a running recommender as datasets.
+_HELP = """Import impression logs of a running recommender as datasets, and fit models to them.
 
 Examples:
     gems-gym logs import log.parquet --out my/log-v0
+    gems-gym logs fit my/log-v0 --out fitted
 """
 
 logs = typer.Typer(cls=CommandGroup, help=_HELP, no_args_is_help=True)
 logs.command("import", cls=Command)(import_file)
-
-
-@logs.callback()
-def _group() -> None:
-    """A group even while it has one command."""
+logs.command(cls=Command)(fit)

@@ -139,8 +139,8 @@ class BeliefModel(nn.Module, abc.ABC):
         """Log-probabilities of the clicks on each slate but the first, given all slates and clicks before it.
 
         Args:
-            slates: int64 ``(steps + 1, sessions, slate_size)``.
-            clicks: float32, same shape.
+            slates: int64 ``(steps + 1, sessions, slate_size)``; -1 where nothing was shown.
+            clicks: float32, same shape, 0 there.
 
         Returns:
             ``(steps, sessions, slate_size)``.
@@ -148,7 +148,8 @@ class BeliefModel(nn.Module, abc.ABC):
         width = self.item_embeddings.shape[1]
         # One look-up for both uses of an item: as something seen, and as something to predict clicks on.
         table = torch.cat([self.item_embeddings, self.head.item_features(self.item_embeddings)], dim=1)
-        rows = nn.functional.embedding(slates, table)  # (steps + 1, sessions, slate_size, …)
+        table = nn.functional.pad(table, (0, 0, 0, 1))  # and a row of zeros, for nothing
+        rows = nn.functional.embedding(slates % len(table), table)  # (steps + 1, sessions, slate_size, …)
         beliefs = self.beliefs(self.inputs(rows[:-1, ..., :width], clicks[:-1]))
         found: Tensor = self.head(beliefs, rows[1:, ..., width:])
         return found
@@ -219,13 +220,22 @@ def train_belief(
         :func:`~gems_gym.pretraining.click_prediction.click_report`), which also stand in the encoder's header.
 
     Raises:
-        ValueError: Fewer than two sessions, an item id that the catalogue does not have, or a loss that is no longer
-            finite.
+        ValueError: Fewer than two sessions of more than one slate, an item id that the catalogue does not have, or a
+            loss that is no longer finite.
     """
     check_device(device)
     log.check_trainable(num_items)
+    followed: np.ndarray = np.any(
+        log.slates[:, 1:] >= 0, axis=(1, 2)
+    )  # by a slate that clicks can be predicted on
+    if followed.sum() < 2:
+        raise ValueError(
+            f"log holds {followed.sum()} sessions of more than one slate; a belief, which is of what was clicked "
+            f"before, requires at least 2"
+        )
     order = np.random.default_rng(seed).permutation(log.num_sessions)
-    num_held_out = min(max(1, round(settings.held_out * log.num_sessions)), _MOST_HELD_OUT)
+    order = order[followed[order]]
+    num_held_out = min(max(1, round(settings.held_out * len(order))), _MOST_HELD_OUT)
     held_out, training = order[:num_held_out], order[num_held_out:]
     generator = torch.Generator().manual_seed(seed)
     with torch_threads(1):  # the metrics as well: sums of several threads round otherwise
@@ -311,13 +321,15 @@ class _Trainee:
 
     def _loss(self, rows: np.ndarray) -> Tensor:
         slates, clicks = _batch(self._log, rows, self.model.item_embeddings.device)
-        return click_loss(self.model(slates, clicks), clicks[1:])
+        return click_loss(self.model(slates, clicks), clicks[1:], slates[1:] >= 0)
 
 
 def _batch(log: SessionLog, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Slates (int64) and clicks (float32) of some sessions, time first."""
-    slates = torch.from_numpy(log.slates[rows].transpose(1, 0, 2).astype(np.int64))
-    clicks = torch.from_numpy(log.clicks[rows].transpose(1, 0, 2).astype(np.float32))
+    """Slates (int64) and clicks (float32) of some sessions, time first, up to the end of the longest."""
+    chosen = log.slates[rows]
+    used = (chosen >= 0).any(axis=(0, 2))
+    slates = torch.from_numpy(chosen[:, used].transpose(1, 0, 2).astype(np.int64))
+    clicks = torch.from_numpy(log.clicks[rows][:, used].transpose(1, 0, 2).astype(np.float32))
     return slates.to(device), clicks.to(device)
 
 
@@ -334,5 +346,6 @@ def _measure(encoder: TrainedBelief, model: BeliefModel, log: SessionLog, rows: 
         belief = encoder.read(state)
         shown = features[torch.from_numpy(slates[:, step + 1].astype(np.int64)).to(device)]
         predicted[:, step] = model.head(torch.from_numpy(belief).to(device), shown).exp().cpu().numpy()
-    truth = log.click_probabilities[rows][:, 1:]
-    return click_report(predicted, clicks[:, 1:], truth, log.policy[rows], log.policy_names)
+    truth = None if log.click_probabilities is None else log.click_probabilities[rows][:, 1:]
+    shown = slates[:, 1:] >= 0
+    return click_report(predicted, clicks[:, 1:], truth, log.policy[rows], log.policy_names, shown)

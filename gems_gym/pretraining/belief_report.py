@@ -184,6 +184,7 @@ def _clicks(probe: ClickProbe, states: NDArray[np.float32], log: SessionLog) -> 
     beliefs, slates, _ = rows(_TESTED)
     clicks = log.clicks[_TESTED, 1:]
     predicted = probe.predict(beliefs, slates).reshape(clicks.shape)
+    assert log.click_probabilities is not None  # of a simulator
     truth = log.click_probabilities[_TESTED, 1:]
     return click_report(predicted, clicks, truth, log.policy[_TESTED], log.policy_names)
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from gems_gym.pretraining.loop import torch_threads
 
 _PREDICTED_TOGETHER = 10_000
-_BATCH_SIZE, _LEARNING_RATE = 1_024, 1e-2
+BATCH_SIZE, _LEARNING_RATE = 1_024, 1e-2
 
 
 class ClickHead(nn.Module):
@@ -66,11 +66,12 @@ class ClickHead(nn.Module):
         return relevance + functional.logsigmoid(self.examination)
 
 
-def click_loss(log_probabilities: Tensor, clicks: Tensor) -> Tensor:
-    """Binary cross-entropy, mean over positions, from log-probabilities of clicks."""
+def click_loss(log_probabilities: Tensor, clicks: Tensor, shown: Tensor) -> Tensor:
+    """Binary cross-entropy, mean over positions that showed an item, from log-probabilities of clicks."""
     # exp(-1e-6) is the float32 number nearest 1 that leaves a usable log(1 - p).
     bounded = log_probabilities.clamp(max=-1e-6)
-    return -torch.where(clicks > 0, bounded, torch.log(-torch.expm1(bounded))).mean()
+    likelihoods = torch.where(clicks > 0, bounded, torch.log(-torch.expm1(bounded)))
+    return -(likelihoods * shown).sum() / shown.sum()
 
 
 @torch.no_grad()
@@ -122,7 +123,7 @@ class ClickProbe:
 
         Args:
             beliefs: float32 ``(N, belief_size)`` before each slate.
-            slates: Item ids ``(N, slate_size)``.
+            slates: Item ids ``(N, slate_size)``; -1 where nothing was shown.
             clicks: ``(N, slate_size)``, 0 or 1.
             batches: Updates, each on 1,024 slates drawn with replacement.
         """
@@ -132,8 +133,9 @@ class ClickProbe:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches)
         with torch_threads(1):
             for _ in range(batches):
-                rows = torch.randint(len(states), (_BATCH_SIZE,), generator=self._generator)
-                loss = click_loss(self._log_probabilities(states[rows], shown[rows]), clicked[rows])
+                rows = torch.randint(len(states), (BATCH_SIZE,), generator=self._generator)
+                predicted = self._log_probabilities(states[rows], shown[rows])
+                loss = click_loss(predicted, clicked[rows], shown[rows] >= 0)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -141,7 +143,10 @@ class ClickProbe:
 
     @torch.no_grad()
     def predict(self, beliefs: NDArray[np.float32], slates: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Click probabilities, float32 ``(N, slate_size)``, from arrays as :meth:`fit` takes them."""
+        """Click probabilities, float32 ``(N, slate_size)``, from arrays as :meth:`fit` takes them.
+
+        Where nothing was shown they mean nothing.
+        """
         states, shown = torch.from_numpy(beliefs), torch.from_numpy(slates.astype(np.int64))
         with torch_threads(1):
             parts = zip(states.split(_PREDICTED_TOGETHER), shown.split(_PREDICTED_TOGETHER), strict=True)
@@ -175,36 +180,41 @@ def auc(scores: NDArray[np.floating], clicks: NDArray[np.integer]) -> float | No
 def click_report(
     predicted: NDArray[np.floating],
     clicks: NDArray[np.integer],
-    truth: NDArray[np.floating],
+    truth: NDArray[np.floating] | None,
     policy: NDArray[np.integer],
     policy_names: Sequence[str],
+    shown: NDArray[np.bool_] | None = None,
 ) -> dict[str, dict[str, float | int | None]]:
     """Measures predictions, over all sessions and for each logging policy.
 
     Args:
         predicted: ``(num_sessions, ...)`` predicted click probabilities.
         clicks: Same shape, 0 or 1.
-        truth: Same shape, the simulator's click probabilities: what a perfect model would predict.
+        truth: Same shape, the simulator's click probabilities: what a perfect model would predict. None: not known.
         policy: ``(num_sessions,)`` index into ``policy_names``.
         policy_names: Who showed the slates.
+        shown: Same shape as the clicks: what counts, as an item was shown there. None: all.
 
     Returns:
         For "all" and every policy with sessions here: ``sessions``, ``log_loss`` and ``auc`` of the prediction,
         ``log_loss_truth`` and ``auc_truth`` of the simulator's own probabilities, and ``log_loss_base``, that of the
-        group's own click rate predicted everywhere (its AUC is one half).
+        group's own click rate predicted everywhere (its AUC is one half). Without the truth there are none of it.
     """
     groups = {"all": np.ones(len(policy), dtype=np.bool_)}
     groups |= {name: policy == index for index, name in enumerate(policy_names)}
     report: dict[str, dict[str, float | int | None]] = {}
     for name, chosen in groups.items():
-        if chosen.any():
-            seen = clicks[chosen]
+        counted = chosen.reshape(-1, *[1] * (clicks.ndim - 1)) & (True if shown is None else shown)
+        if counted.any():
+            counted = np.broadcast_to(counted, clicks.shape)
+            seen, likely = clicks[counted], predicted[counted]
             report[name] = {
                 "sessions": int(chosen.sum()),
-                "log_loss": log_loss(predicted[chosen], seen),
+                "log_loss": log_loss(likely, seen),
                 "log_loss_base": log_loss(np.full(seen.shape, seen.mean()), seen),
-                "log_loss_truth": log_loss(truth[chosen], seen),
-                "auc": auc(predicted[chosen], seen),
-                "auc_truth": auc(truth[chosen], seen),
+                "auc": auc(likely, seen),
             }
+            if truth is not None:
+                known = truth[counted]
+                report[name] |= {"log_loss_truth": log_loss(known, seen), "auc_truth": auc(known, seen)}
     return report

@@ -228,7 +228,8 @@ class _Slates:
 
     @classmethod
     def of(cls, log: SessionLog) -> "_Slates":
-        return cls(*(torch.from_numpy(array).flatten(0, 1) for array in (log.slates, log.clicks)))
+        used = (log.slates >= 0).any(axis=2)  # not what fills up short sessions
+        return cls(*(torch.from_numpy(array[used]) for array in (log.slates, log.clicks)))
 
     def rows(self, index: Tensor, device: torch.device | str) -> tuple[Tensor, Tensor]:
         return self.slates[index].long().to(device), self.clicks[index].float().to(device)
@@ -340,15 +341,17 @@ def _measure(vae: GemsVae, slates: Tensor, clicks: Tensor) -> dict[str, float]:
     for rows in torch.arange(len(slates)).split(1024):
         slots, click_logits = vae.decode(mean[rows].to(device))
         decoded = (slots @ vae.item_embeddings.T).argmax(dim=2).cpu()  # (rows, slate_size)
-        right += (decoded == slates[rows]).sum().item()
+        right += (decoded == slates[rows]).sum().item()  # -1 is no item
         ordered = decoded.sort(dim=1).values
         duplicates += (ordered[:, 1:] == ordered[:, :-1]).sum().item()
+        shown = slates[rows] >= 0
         bce += functional.binary_cross_entropy_with_logits(
-            click_logits.cpu(), clicks[rows], reduction="sum"
+            click_logits.cpu()[shown], clicks[rows][shown], reduction="sum"
         ).item()
+    num_shown = (slates >= 0).sum().item()
     return {
-        "slot_accuracy": right / slates.numel(),
-        "click_bce": bce / slates.numel(),
+        "slot_accuracy": right / num_shown,
+        "click_bce": bce / num_shown,
         "kl": kl_to_standard_normal(mean, log_variance).sum(dim=1).mean().item(),
         "active_dimensions": float((mean.var(dim=0) > _ACTIVE_VARIANCE).sum().item()),
         "duplicates": duplicates / len(slates),

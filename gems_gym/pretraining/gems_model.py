@@ -47,8 +47,12 @@ class GemsVae(nn.Module):
         self.click_head = _linear(wide, slate_size, generator)
 
     def encode(self, slates: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and log-variances of the posteriors, ``(N, latent_size)`` each, of int64 slates and float clicks."""
-        embedded = self.item_embeddings[slates].flatten(1)  # (N, slate_size * embedding_size)
+        """Means and log-variances of the posteriors, ``(N, latent_size)`` each, of int64 slates and float clicks.
+
+        An item id of -1 stands for a slot that showed nothing, whose embedding is zeros.
+        """
+        embedded = self.item_embeddings[slates] * (slates >= 0)[..., None]
+        embedded = embedded.flatten(1)  # (N, slate_size * embedding_size)
         mean, log_variance = self.encoder(torch.cat([embedded, clicks], dim=1)).chunk(2, dim=1)
         return mean, log_variance
 
@@ -63,7 +67,7 @@ class GemsVae(nn.Module):
         """Cross-entropy of the items + click_weight · that of the clicks + beta · KL, each a mean over its elements.
 
         Args:
-            slates: int64 ``(N, slate_size)``.
+            slates: int64 ``(N, slate_size)``; -1 where nothing was shown, and nothing has to be decoded.
             clicks: float ``(N, slate_size)``.
             noise: Standard normal, ``(N, latent_size)``.
             beta: Weight of the KL divergence to N(0, I) per latent dimension.
@@ -75,9 +79,10 @@ class GemsVae(nn.Module):
         mean, log_variance = self.encode(slates, clicks)
         latents = mean + torch.exp(0.5 * log_variance) * noise  # the standard deviation, not the variance
         slots, click_logits = self.decode(latents)
+        shown = slates >= 0
         parts = {
-            "items": item_cross_entropy(slots.flatten(0, 1), self.item_embeddings, slates.flatten()),
-            "clicks": functional.binary_cross_entropy_with_logits(click_logits, clicks),
+            "items": item_cross_entropy(slots[shown], self.item_embeddings, slates[shown]),
+            "clicks": functional.binary_cross_entropy_with_logits(click_logits[shown], clicks[shown]),
             "kl": kl_to_standard_normal(mean, log_variance).mean(),
         }
         return parts["items"] + click_weight * parts["clicks"] + beta * parts["kl"], parts

@@ -43,10 +43,11 @@ class SessionLog:
     """Whole sessions: the first slate at index 0, then one slate a step.
 
     Attributes:
-        slates: int32 ``(num_sessions, episode_length + 1, slate_size)``.
+        slates: int32 ``(num_sessions, episode_length + 1, slate_size)``; -1 where nothing was shown, as in logs of
+            another recommender, whose slates and sessions differ in length.
         clicks: uint8, same shape, 0 or 1.
         click_probabilities: float32, same shape: the simulator's truth. It serves to report how far a model is
-            from it; nothing is trained on it.
+            from it; nothing is trained on it. None where it is not known.
         policy: uint8 ``(num_sessions,)``, index into ``policy_names``: who showed the slates.
         policy_names: Names of the logging policies.
         catalog_hash: The catalogue that the item ids belong to.
@@ -54,7 +55,7 @@ class SessionLog:
 
     slates: NDArray[np.int32]  # (num_sessions, episode_length + 1, slate_size)
     clicks: NDArray[np.uint8]  # (num_sessions, episode_length + 1, slate_size)
-    click_probabilities: NDArray[np.float32]  # (num_sessions, episode_length + 1, slate_size)
+    click_probabilities: NDArray[np.float32] | None  # (num_sessions, episode_length + 1, slate_size)
     policy: NDArray[np.uint8]  # (num_sessions,)
     policy_names: tuple[str, ...]
     catalog_hash: str
@@ -67,15 +68,15 @@ class SessionLog:
     def sha256(self) -> str:
         """Hash of everything in it, as hex."""
         digest = hashlib.sha256(repr((self.policy_names, self.catalog_hash)).encode())
-        for name in _ARRAYS:
-            array = np.ascontiguousarray(getattr(self, name))
+        for name, values in self._arrays().items():
+            array = np.ascontiguousarray(values)
             digest.update(repr((name, array.dtype.str, array.shape)).encode())
             digest.update(array.data)
         return digest.hexdigest()
 
     def take(self, sessions: NDArray[Any]) -> SessionLog:
         """Some of the sessions, by their indices or a mask."""
-        return dataclasses.replace(self, **{array: getattr(self, array)[sessions] for array in _ARRAYS})
+        return dataclasses.replace(self, **{name: array[sessions] for name, array in self._arrays().items()})
 
     def check_trainable(self, num_items: int) -> None:
         """Raise a ValueError unless sessions can be held out and all items are in a catalogue of that size."""
@@ -84,7 +85,7 @@ class SessionLog:
                 f"log holds {self.num_sessions} sessions; at least 2 are needed, one of them held out"
             )
         low, high = int(self.slates.min()), int(self.slates.max())
-        if not 0 <= low <= high < num_items:
+        if not -1 <= low <= high < num_items:
             raise ValueError(
                 f"log.slates holds the item ids {low} … {high}; with num_items={num_items}, 0 … {num_items - 1} were "
                 f"expected"
@@ -102,8 +103,12 @@ class SessionLog:
                 file,
                 policy_names=np.array(self.policy_names),
                 catalog_hash=np.array(self.catalog_hash),
-                **{name: getattr(self, name) for name in _ARRAYS},
+                **self._arrays(),
             )
+
+    def _arrays(self) -> dict[str, Any]:
+        found = {name: getattr(self, name) for name in _ARRAYS}
+        return {name: array for name, array in found.items() if array is not None}
 
     @classmethod
     def load(cls, path: Path) -> SessionLog:
@@ -298,6 +303,7 @@ def _log_policy(
     first: int,
     advance: Callable[[float], None],
 ) -> None:
+    assert log.click_probabilities is not None  # of a simulator
     for batch, count in user_batches(seeds, env.num_envs):
         rows = slice(first, first + count)
         for moment in play_sessions(env, policy, batch):

@@ -206,7 +206,7 @@ class GemsRanker(GemsDecoder):
         """The actions whose latents are the encoder's posterior means, cut to the box.
 
         Args:
-            slates: Integer ``(num_users, slate_size)`` item ids.
+            slates: Integer ``(num_users, slate_size)`` item ids; -1 where nothing was shown.
             clicks: ``(num_users, slate_size)`` zeros and ones.
 
         Returns:
@@ -232,8 +232,9 @@ class GemsRanker(GemsDecoder):
 
     def posterior(self, slates: np.ndarray, clicks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The encoder's Gaussian over latents (not actions): means and log-variances, ``(N, n)`` each."""
-        slates, clicks = checked_sessions(slates, clicks, self.slate_size, self.num_items)
-        embedded = self.tensors["item_embeddings"][slates].reshape(len(slates), -1)  # (N, S * E)
+        slates, clicks = checked_sessions(slates, clicks, self.slate_size, self.num_items, lowest=-1)
+        embedded = np.where(slates[..., None] >= 0, self.tensors["item_embeddings"][slates], np.float32(0))
+        embedded = embedded.reshape(len(slates), -1)  # (N, S * E)
         parameters = self._encoder(np.concatenate([embedded, clicks.astype(np.float32)], axis=1))
         means, log_variances = np.split(parameters, 2, axis=1)
         return np.ascontiguousarray(means), np.ascontiguousarray(log_variances)

@@ -133,9 +133,9 @@ def checked_latents(latents: np.ndarray, action_size: int) -> np.ndarray:
 
 
 def checked_sessions(
-    slates: np.ndarray, clicks: np.ndarray, slate_size: int, num_items: int
+    slates: np.ndarray, clicks: np.ndarray, slate_size: int, num_items: int, lowest: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slates and clicks as arrays, both ``(num_users, slate_size)``.
+    """Slates and clicks as arrays, both ``(num_users, slate_size)``; ``lowest`` is the lowest item id, 0 or -1.
 
     Raises:
         ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
@@ -148,9 +148,10 @@ def checked_sessions(
                 f"{name} has shape {array.shape} and dtype {array.dtype}; "
                 f"(num_users, {slate_size}) integers, the same number of users, were expected"
             )
-    known = (slates >= 0) & (slates < num_items)
+    known = (slates >= lowest) & (slates < num_items)
     if not known.all():
-        _raise_bad_row("slates", slates, known, f"item ids in 0 … {num_items - 1}")
+        nothing = " or, for nothing, -1" if lowest < 0 else ""
+        _raise_bad_row("slates", slates, known, f"item ids in 0 … {num_items - 1}{nothing}")
     binary = (clicks == 0) | (clicks == 1)
     if not binary.all():
         _raise_bad_row("clicks", clicks, binary, "zeros and ones")

@@ -82,7 +82,8 @@ def _check_refusals(belief: BeliefEncoder, slates: NDArray[Any], clicks: NDArray
     for name, what, wrong in (
         ("slates", "one item too many in each slate", {"slates": wide}),
         ("slates", "an unknown item", {"slates": np.full_like(slates, belief.num_items)}),
-        ("slates", "an item below 0", {"slates": np.full_like(slates, -1)}),
+        # -1 may stand for a slot that showed nothing
+        ("slates", "an item below -1", {"slates": np.full_like(slates, -2)}),
         ("clicks", "clicks for fewer users than slates", {"clicks": clicks[:-1]}),
         ("clicks", "clicks of 2", {"clicks": clicks + 2}),
     ):

@@ -105,6 +105,20 @@ def test_beliefs_start_from_zeros_stay_in_the_box_and_leave_their_inputs_alone()
     assert not start.any()
 
 
+def test_a_slot_that_showed_nothing_adds_nothing() -> None:
+    encoder = make()
+    belief, slates, clicks = observations(3)
+    slates[:, 2], clicks[:, 2] = -1, 0
+    weights = {name: tensor.copy() for name, tensor in encoder.tensors.items()}
+    updated = encoder.update(belief, slates, clicks)
+    weights["weight_items"][:, 2] = 0
+    shown = np.where(slates < 0, 0, slates)
+    np.testing.assert_array_equal(updated, GruBelief(weights, HASH).update(belief, shown, clicks))
+    clicks[1, 2] = 1
+    with pytest.raises(ValueError, match=r"clicks\[1\] = .*zeros where nothing was shown"):
+        encoder.update(belief, slates, clicks)
+
+
 def test_which_item_was_clicked_matters() -> None:
     encoder = make()
     slates = np.tile(np.arange(6), (6, 1))
@@ -116,7 +130,7 @@ def test_which_item_was_clicked_matters() -> None:
     ("change", "message"),
     [
         ({"slates": np.full((3, 6), 40)}, r"slates\[0\] = .*40.* ids are 0 … 39"),
-        ({"slates": np.full((3, 6), -1)}, r"slates\[0\]"),
+        ({"slates": np.full((3, 6), -2)}, r"slates\[0\]"),
         ({"slates": np.zeros((3, 5), dtype=int)}, r"slates has shape \(3, 5\)"),
         ({"slates": np.zeros((3, 6))}, "slates has shape .* float64"),
         ({"clicks": np.full((3, 6), 2)}, r"clicks\[0\] = .* zeros and ones"),

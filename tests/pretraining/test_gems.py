@@ -57,6 +57,32 @@ def batch(size: int = 64, seed: int = 1) -> tuple["torch.Tensor", "torch.Tensor"
     return slates, torch.randint(2, (size, SLOTS), generator=generator).float()
 
 
+def test_what_fills_up_shorter_sessions_changes_nothing() -> None:
+    log = make_log()
+    log.slates[:, :, 3], log.clicks[:, :, 3] = -1, 0  # slates of three
+    fill = [(0, 0), (0, 4), (0, 0)]
+    longer = dataclasses.replace(
+        log, slates=np.pad(log.slates, fill, constant_values=-1), clicks=np.pad(log.clicks, fill)
+    )
+    brief = dataclasses.replace(BRIEF, batches=5)
+    (one, metrics), (other, _) = (
+        pretrain_gems(some, ITEMS, brief, seed=0, progress=False) for some in (log, longer)
+    )
+    for name, tensor in one.tensors.items():
+        np.testing.assert_array_equal(tensor, other.tensors[name], name)
+    assert 0 < metrics["slot_accuracy"] <= 1
+    vae = make_vae()
+    slates, clicks = batch(3)
+    slates[:, 1], clicks[:, 1] = -1, 0
+    tensors = {name: tensor.numpy() for name, tensor in vae.state_dict().items()}
+    ranker = GemsRanker({**tensors, "centre": np.zeros(5), "basis": np.eye(5)}, "ca" * 32)
+    with torch.no_grad():
+        means = vae.encode(slates, clicks)[0].numpy()
+    np.testing.assert_allclose(
+        ranker.posterior(slates.numpy(), clicks.numpy().astype(int))[0], means, atol=1e-5
+    )
+
+
 def test_ranker_decodes_as_the_network_does() -> None:
     ranker, _ = train(deduplicate=False)
     vae = make_vae()
@@ -99,7 +125,7 @@ def test_noise_is_scaled_by_the_standard_deviation() -> None:
         vae.encoder[4].bias[5:] = torch.log(torch.tensor([0.01, 0.25, 1.0, 4.0, 16.0]))
         vae.encoder[4].weight[5:] = 0
         with pytest.raises(
-            ValueError
+            IndexError
         ):  # two decoded rows do not fit 200,000 slates; the latents are all we want
             vae.loss(slates, clicks, noise, beta=1.0, click_weight=1.0)
     np.testing.assert_allclose(seen[0].std(dim=0), [0.1, 0.5, 1.0, 2.0, 4.0], rtol=0.01)

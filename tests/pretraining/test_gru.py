@@ -66,8 +66,12 @@ def test_click_loss_is_binary_cross_entropy() -> None:
     probabilities = torch.tensor([0.01, 0.3, 0.7, 0.99])
     clicks = torch.tensor([0.0, 1.0, 0.0, 1.0])
     expected = torch.nn.functional.binary_cross_entropy(probabilities, clicks)
-    torch.testing.assert_close(click_loss(probabilities.log(), clicks), expected)
-    assert torch.isfinite(click_loss(torch.zeros(1), torch.zeros(1)))  # certain, and wrong
+    shown = torch.ones(4, dtype=torch.bool)
+    torch.testing.assert_close(click_loss(probabilities.log(), clicks, shown), expected)
+    assert torch.isfinite(click_loss(torch.zeros(1), torch.zeros(1), shown[:1]))  # certain, and wrong
+    probabilities, clicks = torch.tensor([0.01, 0.3, 0.7, 0.99, 0.5]), torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0])
+    shown = torch.tensor([True, True, True, True, False])
+    torch.testing.assert_close(click_loss(probabilities.log(), clicks, shown), expected)
 
 
 @pytest.mark.parametrize("slate_input", ["pooled", "concatenated"])
@@ -78,10 +82,12 @@ def test_the_encoder_computes_what_was_trained(slate_input: Any) -> None:
     if model.slot_weights is not None:
         torch.nn.init.uniform_(model.slot_weights, 0.5, 2.0, generator=torch.Generator().manual_seed(1))
     log = make_log(num_sessions=10)
+    log.slates[:, 2, 3], log.clicks[:, 2, 3] = -1, 0  # nothing was shown there
     slates = torch.from_numpy(log.slates.astype(np.int64)).transpose(0, 1)
     clicks = torch.from_numpy(log.clicks.astype(np.float32)).transpose(0, 1)
     with torch.no_grad():
-        expected = model.beliefs(model.inputs(model.item_embeddings[slates], clicks)).numpy()
+        embedded = model.item_embeddings[slates] * (slates >= 0)[..., None]
+        expected = model.beliefs(model.inputs(embedded, clicks)).numpy()
     encoder = GruBelief(model.tensors(), log.catalog_hash)
     belief = encoder.initial(10)
     for step in range(STEPS + 1):
@@ -112,10 +118,30 @@ def test_every_weight_gets_a_gradient() -> None:
     log = make_log()
     slates = torch.from_numpy(log.slates.astype(np.int64)).transpose(0, 1)
     clicks = torch.from_numpy(log.clicks.astype(np.float32)).transpose(0, 1)
-    click_loss(model(slates, clicks), clicks[1:]).backward()
+    click_loss(model(slates, clicks), clicks[1:], slates[1:] >= 0).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_what_fills_up_shorter_sessions_changes_nothing() -> None:
+    log = make_log()
+    log.slates[::3, 5:], log.clicks[::3, 5:] = -1, 0
+    fill = [(0, 0), (0, 4), (0, 0)]
+    longer = replace(
+        log,
+        slates=np.pad(log.slates, fill, constant_values=-1),
+        clicks=np.pad(log.clicks, fill),
+        click_probabilities=None,
+    )
+    (one, _), (other, metrics) = (
+        pretrain_belief(some, ITEMS, BRIEF, seed=0, progress=False) for some in (log, longer)
+    )
+    for name, tensor in one.tensors.items():
+        np.testing.assert_array_equal(tensor, other.tensors[name], name)
+    assert "log_loss_truth" not in metrics["all"] and metrics["all"]["log_loss"] > 0
+    with pytest.raises(ValueError, match="log holds 0 sessions of more than one slate"):
+        pretrain_belief(replace(log, slates=log.slates[:, :1]), ITEMS, BRIEF, seed=0, progress=False)
 
 
 def test_learns_what_users_like() -> None:

@@ -77,7 +77,7 @@ def test_predictions_see_no_clicks_to_come() -> None:
 def test_every_weight_gets_a_gradient() -> None:
     model = model_of()
     slates, clicks = observed(60)
-    click_loss(model(slates, clicks), clicks[1:]).backward()
+    click_loss(model(slates, clicks), clicks[1:], slates[1:] >= 0).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name

@@ -1,0 +1,174 @@
+"""Sessions of a dataset in the order of time, as models are fitted to them and scored on them: slates and clicks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.common.progress import track
+from gems_gym.datasets.reader import environment_of, is_log, open_sessions, read_episodes
+from gems_gym.envs.recorded_spec import world_config
+from gems_gym.pretraining.session_log import SessionLog
+
+if TYPE_CHECKING:
+    import minari
+
+    from gems_gym.datasets.reader import Dataset
+
+LONGEST = 100
+"""Slates of a session that are read, as many as a session of our worlds has: robots have thousands."""
+
+LARGEST_LOG = 2**27
+"""Slots in a log that trainers get, those that fill up short sessions included: 640 MiB."""
+
+
+@dataclass(frozen=True)
+class LoggedSessions:
+    """Sessions, the earliest first, with their slates behind one another.
+
+    Attributes:
+        slates: int32 ``(num_slates, slate_size)``, -1 where nothing is known to have been shown.
+        clicks: int8, same shape, 0 or 1.
+        starts: Where each session begins, and the end of the last, int64 ``(num_sessions + 1,)``.
+        num_items: Items in the catalogue.
+        catalog_hash: The catalogue that the item ids belong to; of a log the sha256 of its map of items.
+        timed: Whether the order is that of time; otherwise it is the file's.
+        cut: Slates that were left out since their session had :data:`LONGEST` before.
+    """
+
+    slates: NDArray[np.int32]  # (num_slates, slate_size)
+    clicks: NDArray[np.int8]  # (num_slates, slate_size)
+    starts: NDArray[np.int64]  # (num_sessions + 1,)
+    num_items: int
+    catalog_hash: str
+    timed: bool
+    cut: int
+
+    @classmethod
+    def read(cls, dataset: Dataset, *, progress: bool = True) -> LoggedSessions:
+        """Read all sessions of a dataset, imported from a log or recorded in a world.
+
+        Args:
+            dataset: The dataset, a part of it that Minari made, or the id of a local one.
+            progress: Whether to show a progress bar on stderr.
+
+        Raises:
+            ValueError: As :func:`~gems_gym.datasets.reader.open_sessions`, or the dataset holds no slates, an unknown
+                item, or a click that is neither 0 nor 1 or lies where nothing was shown.
+        """
+        opened = open_sessions(dataset)
+        parts, times, cut = [], [], 0
+        indices = opened.episode_indices
+        with track(f"reading {opened.id}", len(indices), shown=progress) as advance:
+            for episode in read_episodes(opened.storage, indices):
+                slates, clicks = _shown(episode, opened.id)
+                if len(slates):
+                    parts.append((slates[:LONGEST], clicks[:LONGEST]))
+                    times.append(int(episode["infos"]["time"][0]) if "time" in episode["infos"] else 0)
+                cut += max(0, len(slates) - LONGEST)
+                advance(1)
+        if not parts:
+            raise ValueError(f"dataset {opened.id!r} has no slate with a known item")
+        # sessions of equal times stay in the file's order
+        ordered = [parts[index] for index in np.argsort(times, kind="stable")]
+        lengths = [len(slates) for slates, _ in ordered]
+        found = cls(
+            np.concatenate([slates for slates, _ in ordered]).astype(np.int32, copy=False),
+            np.concatenate([clicks for _, clicks in ordered]).astype(np.int8, copy=False),
+            np.concatenate([[0], np.cumsum(lengths)]),
+            *_catalogue(opened),
+            timed=any(times),
+            cut=cut,
+        )
+        found._check(opened.id)
+        return found
+
+    def __len__(self) -> int:
+        """Number of sessions."""
+        return len(self.starts) - 1
+
+    def __getitem__(self, sessions: slice) -> LoggedSessions:
+        """Some of the sessions that follow one another; arrays are shared, not copied."""
+        first, end, _ = sessions.indices(len(self))
+        starts = self.starts[first : max(first, end) + 1]
+        rows = slice(starts[0], starts[-1])
+        return LoggedSessions(
+            self.slates[rows],
+            self.clicks[rows],
+            starts - starts[0],
+            self.num_items,
+            self.catalog_hash,
+            self.timed,
+            self.cut,
+        )
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Where an item was shown, bool ``(num_slates, slate_size)``."""
+        found: NDArray[np.bool_] = self.slates >= 0
+        return found
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Slates of each session, ``(num_sessions,)``, at least 1."""
+        return np.diff(self.starts)
+
+    def totals(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """The sums over each session, ``(num_sessions,)``, of a number for each slate."""
+        return np.add.reduceat(values.astype(np.float64), self.starts[:-1])
+
+    def split(self, held_out: float) -> tuple[LoggedSessions, LoggedSessions]:
+        """The earlier sessions, and the later ones: that share of all, at least one."""
+        cut = len(self) - max(1, round(held_out * len(self)))
+        return self[:cut], self[cut:]
+
+    def padded(self, array: NDArray[Any], fill: int) -> NDArray[Any]:
+        """Rows of an array by session, ``(num_sessions, longest, ...)``, filled up behind each session's end."""
+        lengths = self.lengths
+        found = np.full((len(self), lengths.max(), *array.shape[1:]), fill, array.dtype)
+        found[np.arange(found.shape[1]) < lengths[:, None]] = array
+        return found
+
+    def session_log(self) -> SessionLog:
+        """The latest sessions, as many as fit into :data:`LARGEST_LOG`, as trainers take them."""
+        most = max(2, LARGEST_LOG // (int(self.lengths.max()) * self.slates.shape[1]))
+        latest = self[max(0, len(self) - most) :]
+        return SessionLog(
+            slates=latest.padded(latest.slates, -1),
+            clicks=latest.padded(latest.clicks, 0).astype(np.uint8),
+            click_probabilities=None,
+            policy=np.zeros(len(latest), np.uint8),
+            policy_names=("log",),
+            catalog_hash=self.catalog_hash,
+        )
+
+    def _check(self, name: str) -> None:
+        low, high = int(self.slates.min()), int(self.slates.max())
+        if not -1 <= low <= high < self.num_items:
+            raise ValueError(
+                f"dataset {name!r} holds the items {low} … {high}; 0 … {self.num_items - 1} were expected"
+            )
+        if not np.isin(self.clicks, (0, 1)).all() or self.clicks[~self.shown].any():
+            raise ValueError(f"dataset {name!r}: clicks must be 0 or 1, and 0 where the mask is 0")
+
+
+def _shown(episode: dict[str, Any], name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The slates of an episode that showed something, and the clicks on them, ``(slates, slate_size)`` each."""
+    seen = episode["observations"] if isinstance(episode["observations"], dict) else {}
+    known = {**seen, **episode["infos"]}
+    if not {"slate", "clicks"} <= known.keys():
+        raise ValueError(f"dataset {name!r} holds no slates and clicks: they are neither observed nor infos")
+    slates = np.where(known["mask"], known["slate"], -1) if "mask" in known else known["slate"]
+    rows = (slates >= 0).any(axis=1)  # the first of a log is empty
+    return slates[rows], known["clicks"][rows]
+
+
+def _catalogue(dataset: minari.MinariDataset) -> tuple[int, str]:
+    """Number of items, and what the ids belong to."""
+    metadata = dataset.storage.metadata
+    if is_log(dataset):
+        return int(dataset.observation_space["slate"].nvec[0]), str(metadata["items_sha256"])
+    return world_config(environment_of(dataset)).num_items, str(metadata["catalog_hash"])
