@@ -31,8 +31,10 @@ class KnowsPropensities(Protocol):
     A policy whose state is None needs no such method: it draws nothing, so it shows its slate with probability 1.
     """
 
-    def propensities(self, state: Any, observations: Any, slates: NDArray[np.int64]) -> SlatePropensities:
-        """How likely it was to show these slates.
+    def propensities(
+        self, state: Any, observations: Any, slates: NDArray[np.int64]
+    ) -> SlatePropensities | None:
+        """How likely it was to show these slates; None if it turns out that there is no closed form.
 
         Args:
             state: What :meth:`~gems_gym.policies.Policy.act` returned for these observations; it is left as it is.

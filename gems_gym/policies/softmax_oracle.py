@@ -64,7 +64,13 @@ class SoftmaxOracle(DrawingPolicy):
         probabilities = np.zeros(uniforms.shape)
         simulator = self.simulator
         _fill(
-            simulator.dynamics, simulator.users, self.temperature, self.repeats, uniforms, slates, probabilities
+            simulator.dynamics,
+            simulator.users,
+            self.temperature,
+            self.repeats,
+            uniforms,
+            slates,
+            probabilities,
         )
         return slates, probabilities
 
