@@ -74,9 +74,9 @@ def ope(
     if logging is not None and estimate_propensities:
         raise ValueError("give --logging or --estimate-propensities, not both")
     log = LoggedSessions.of_dataset(dataset)
-    makers = {policy: find_policy(policy, log) for policy in policies}
+    makers = {policy: find_policy(policy, log.world) for policy in policies}
     if logging is not None:
-        log = with_propensities_of(log, find_policy(logging, log))
+        log = with_propensities_of(log, find_policy(logging, log.world))
     elif estimate_propensities:
         log = log.with_counted_propensities()
     check_propensities(log, names)

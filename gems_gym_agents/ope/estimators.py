@@ -134,13 +134,11 @@ class Estimator:
         level: "slate": sees impressions one by one, as if their past stayed as logged whoever plays; "session": weights
             what came before.
         non_negative: Whether it is a mean of values that are ≥ 0 whatever the log is.
-        assumes: What must hold of clicks, in a few words.
     """
 
     terms: Callable[[Question], Terms]
     level: Literal["slate", "session"]
     non_negative: bool
-    assumes: str
 
 
 def _slots(function: Callable[..., Terms], ratios: str, question: Question) -> Terms:
@@ -165,27 +163,20 @@ def _cascade(question: Question) -> Terms:
 
 
 ESTIMATORS: dict[str, Estimator] = {
-    "dm": Estimator(_direct, "slate", False, "the click model is right"),
-    "ips": Estimator(partial(_slots, weighted.ips, "ratios"), "slate", True, "nothing of a slate's clicks"),
-    "snips": Estimator(
-        partial(_slots, weighted.self_normalised_ips, "ratios"), "slate", False, "nothing of a slate's clicks"
-    ),
-    "iips": Estimator(
-        partial(_slots, weighted.independent_ips, "marginal_ratios"), "slate", True, "a click depends on item and slot"
-    ),
-    "rips": Estimator(
-        partial(_slots, weighted.reward_interaction_ips, "ratios"), "slate", True, "… and on the items above"
-    ),
-    "pi": Estimator(
-        partial(_slots, pseudo_inverse, "marginal_ratios"), "slate", False, "each item adds to the slate's clicks"
-    ),
-    "cascade_dr": Estimator(_cascade, "slate", False, "a click depends on its item and those above"),
-    "tis": Estimator(partial(_steps, weighted.trajectory_is), "session", True, "nothing"),
-    "pdis": Estimator(partial(_steps, weighted.per_decision_is), "session", True, "nothing"),
-    "wpdis": Estimator(partial(_steps, weighted.weighted_per_decision_is), "session", False, "nothing"),
-    "dr": Estimator(partial(_robust, dr.doubly_robust), "session", False, "nothing"),
-    "wdr": Estimator(partial(_robust, dr.weighted_doubly_robust), "session", False, "nothing"),
-}  # fmt: skip
+    "dm": Estimator(_direct, "slate", False),
+    "ips": Estimator(partial(_slots, weighted.ips, "ratios"), "slate", True),
+    "snips": Estimator(partial(_slots, weighted.self_normalised_ips, "ratios"), "slate", False),
+    "iips": Estimator(partial(_slots, weighted.independent_ips, "marginal_ratios"), "slate", True),
+    "rips": Estimator(partial(_slots, weighted.reward_interaction_ips, "ratios"), "slate", True),
+    "pi": Estimator(partial(_slots, pseudo_inverse, "marginal_ratios"), "slate", False),
+    "cascade_dr": Estimator(_cascade, "slate", False),
+    "tis": Estimator(partial(_steps, weighted.trajectory_is), "session", True),
+    "pdis": Estimator(partial(_steps, weighted.per_decision_is), "session", True),
+    "wpdis": Estimator(partial(_steps, weighted.weighted_per_decision_is), "session", False),
+    "dr": Estimator(partial(_robust, dr.doubly_robust), "session", False),
+    "wdr": Estimator(partial(_robust, dr.weighted_doubly_robust), "session", False),
+}
+"""By the field's abbreviations; docs/ope.md says what each assumes."""
 
 
 @dataclass(frozen=True)

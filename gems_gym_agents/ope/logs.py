@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +18,7 @@ from gems_gym.datasets.reader import (
     open_sessions,
     read_sessions,
 )
-from gems_gym.datasets.sessions import Sessions, join_sessions
+from gems_gym.datasets.sessions import Sessions
 from gems_gym.policies.propensities import SlatePropensities
 from gems_gym.registration import slate_spec
 
@@ -30,13 +30,13 @@ _PROPENSITIES = ("propensity", "marginal_propensity")
 
 @dataclass(frozen=True)
 class LoggedSessions:
-    """Sessions of S users of up to T steps, and their n impressions behind one another.
+    """S sessions, behind one another without gaps: n impressions in all.
 
     Attributes:
         seeds: The users, int64 ``(S,)``.
-        lengths: Steps of each session, int64 ``(S,)``.
-        seen: What there was to see before each step, and after the last: ``slate``, ``clicks`` and, in an imported log,
-            ``mask``, each ``(S, T + 1, slate_size)``.
+        lengths: Steps of each session, int64 ``(S,)``, ≥ 1.
+        seen: What there was to see before each step and after the last: ``slate``, ``clicks`` and, in an imported log,
+            ``mask``, each ``(n + S, slate_size)``.
         num_items: Items in the catalogue.
         world: The slate environment of the sessions; None for a log of another recommender.
         propensities: Of the slates that were shown, float64 ``(n, slate_size)``; None if they are not recorded.
@@ -63,36 +63,42 @@ class LoggedSessions:
             ValueError: There is no such dataset, or it holds fewer than two sessions.
         """
         opened = open_sessions(dataset)
-        read = read_sessions(opened, f"reading {opened.id}", progress=progress)
-        parts = [_without_privilege(sessions) for sessions in read]
+        parts = read_sessions(opened, f"reading {opened.id}", progress=progress)
         if is_log(opened):
             return cls.of_sessions(parts, None, int(opened.action_space.nvec[0]))
-        return cls.of_sessions(
-            parts, slate_spec(environment_of(opened)), dataset_world(opened).config.num_items
-        )
+        num_items = dataset_world(opened).config.num_items
+        return cls.of_sessions(parts, slate_spec(environment_of(opened)), num_items)
 
     @classmethod
-    def of_sessions(cls, parts: Sequence[Sessions], world: EnvSpec | None, num_items: int) -> Self:
-        """Take sessions that are in memory; arguments as the attributes.
+    def of_sessions(cls, parts: Iterable[Sessions], world: EnvSpec | None, num_items: int) -> Self:
+        """Take sessions, part by part; the other arguments are as the attributes.
 
         Raises:
             ValueError: Fewer than two sessions: nobody knows the spread of one.
         """
-        sessions = join_sessions(parts)
-        if len(sessions) < 2:
-            raise ValueError(f"the log must hold at least two sessions, got {len(sessions)}")
-        seen = dict(sessions.shown)
-        if isinstance(sessions.observations, dict) and "mask" in sessions.observations:
-            seen["mask"] = sessions.observations["mask"]
-        log = cls(np.array(sessions.seeds), sessions.lengths, seen, num_items, world, None)
-        recorded = [sessions.infos.get(name) for name in _PROPENSITIES]
+        found: dict[str, list[NDArray[Any]]] = {}
+        for sessions in parts:
+            rows = np.arange(sessions.rewards.shape[1] + 1) <= sessions.lengths[:, None]
+            arrays = {name: values[rows] for name, values in _kept(sessions).items()}
+            for name, values in {
+                "seeds": np.array(sessions.seeds),
+                "lengths": sessions.lengths,
+                **arrays,
+            }.items():
+                found.setdefault(name, []).append(values)
+        seen = {name: np.concatenate(values) for name, values in found.items()}
+        seeds, lengths = seen.pop("seeds"), seen.pop("lengths")
+        if len(lengths) < 2:
+            raise ValueError(f"the log must hold at least two sessions, got {len(lengths)}")
+        recorded = [seen.pop(name, None) for name in _PROPENSITIES]
+        log = cls(seeds, lengths, seen, num_items, world, None)
         if recorded[0] is None:
             return log
+        if world is None:  # a log has one number for each slot, which has to serve for both
+            recorded[1] = recorded[0]
         given_above, marginal = (
             None if one is None else log.of_impressions(one).astype(np.float64) for one in recorded
         )
-        if world is None:  # a log has one number for each slot, which has to serve for both
-            marginal = given_above
         assert given_above is not None
         return replace(log, propensities=SlatePropensities(given_above, marginal))
 
@@ -109,14 +115,18 @@ class LoggedSessions:
         found[rows, columns] = shown[columns, items] / self.known.sum(axis=0)[columns]
         return replace(self, propensities=SlatePropensities(found, found), estimated=True)
 
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """The row of :attr:`seen` that each session begins with, int64 ``(S,)``."""
+        return np.cumsum(self.lengths + 1) - (self.lengths + 1)
+
     def of_impressions(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The rows of an array ``(S, T + 1, …)`` that steps led to, ``(n, …)``."""
-        found: NDArray[Any] = values[:, 1:][self.filled]
-        return found
+        """The rows of an array ``(n + S, …)`` that steps led to, ``(n, …)``."""
+        return np.delete(values, self.starts, axis=0)
 
     @cached_property
     def filled(self) -> NDArray[np.bool_]:
-        """Which steps were taken, bool ``(S, T)``."""
+        """Which steps were taken, bool ``(S, steps of the longest)``."""
         found: NDArray[np.bool_] = np.arange(self.lengths.max()) < self.lengths[:, None]
         return found
 
@@ -149,8 +159,8 @@ class LoggedSessions:
         return found
 
 
-def _without_privilege(sessions: Sessions) -> Sessions:
-    """Sessions without what no estimator looks at: the users' states take more room than all else."""
-    kept = {name: values for name, values in sessions.infos.items() if name in _PROPENSITIES}
-    seen = sessions.observations if isinstance(sessions.observations, dict) else sessions.shown
-    return Sessions(sessions.seeds, seen, sessions.actions, sessions.rewards, kept, sessions.left_after)
+def _kept(sessions: Sessions) -> dict[str, NDArray[Any]]:
+    """What estimators look at, ``(sessions, steps + 1, slate_size)`` each."""
+    seen = sessions.observations if isinstance(sessions.observations, dict) else {}
+    known = {**sessions.infos, **seen, **sessions.shown}
+    return {name: known[name] for name in ("slate", "clicks", "mask", *_PROPENSITIES) if name in known}

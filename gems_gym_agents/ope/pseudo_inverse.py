@@ -12,9 +12,9 @@ def pseudo_inverse(
     """PI: assumes that a slate's reward is a sum of what each item in its slot adds, which may be negative.
 
     The PI estimator of Swaminathan et al., "Off-policy Evaluation for Slate Recommendation", NeurIPS 2017 (arXiv
-    1605.04812), in the form for logging policies that fill their slots independently, where the pseudo-inverse is known: a slate's
-    weight is 1 + Σₛ (ratioₛ − 1). Where slates were drawn without duplicates, what it misses is of the order of
-    slate_size / num_items.
+    1605.04812), in the form for logging policies that fill their slots independently, where the pseudo-inverse is
+    known: a slate's weight is 1 + Σₛ (ratioₛ − 1). Where slates were drawn without duplicates, what it misses is of the
+    order of slate_size / num_items.
 
     Args:
         clicks: ``(impressions, slate_size)``.

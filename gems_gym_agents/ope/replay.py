@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
@@ -98,13 +99,13 @@ class AgentSlates:
         return slate_propensities(self._agent.policy, state.policy, observations, slates, state.chosen)
 
 
-def find_policy(text: str, log: LoggedSessions) -> MakePolicy:
+def find_policy(text: str, world: EnvSpec | None) -> MakePolicy:
     """The policy that a command names, as a function that makes it for an environment of the log's sizes.
 
     Args:
         text: A policy's name, with its options behind a colon (``eps_greedy_oracle:epsilon=0.1``), or a trained agent's
             folder, file or shipped name.
-        log: What it is asked about.
+        world: Where the log was recorded; None for a log of another recommender.
 
     Raises:
         ValueError: An unknown name or option, or a policy that can't act on the log.
@@ -116,11 +117,12 @@ def find_policy(text: str, log: LoggedSessions) -> MakePolicy:
             raise ValueError(
                 f"{text!r}: options go with a policy given by name, and {name!r} is a trained agent"
             )
-        if log.world is not None:
-            check_acts_in(agent, log.world)
+        if world is not None:
+            check_acts_in(agent, world)
+            agent.world(world).users(1).close()  # raises for another catalogue than the agent's
         return lambda env: AgentSlates(agent)
     kind = plugins.load(plugins.POLICIES, name)
-    if log.world is None and (getattr(kind, "privileged", False) or getattr(kind, "searches", False)):
+    if world is None and (getattr(kind, "privileged", False) or getattr(kind, "searches", False)):
         raise ValueError(
             f"policy {name!r} looks into the simulated world, and a log of another recommender has none: give a "
             "trained agent, random, or constant_slate"
@@ -148,50 +150,51 @@ def replay(
         ValueError: The world gives other clicks than were logged, or an item that a policy shows is not in the log's
             catalogue.
     """
-    num_steps, slate_size = log.seen["slate"].shape[1] - 1, log.seen["slate"].shape[2]
-    env = _environment(log, min(NUM_ENVS, len(log.seeds)), num_steps, slate_size)
+    env = _environment(log, min(NUM_ENVS, len(log.seeds)))
     made = {name: make(env) for name, make in policies.items()}
-    shape = (len(log.seeds), num_steps, slate_size)
+    shape = log.slates.shape
     slates = {name: np.zeros(shape, np.int64) for name in made}
     known: dict[str, list[NDArray[np.float64] | None]] = {
         name: [np.zeros(shape), np.zeros(shape)] for name in made
     }
-    first = 0
     with track("replaying", len(log.seeds), progress) as advance:
         for batch, count in user_batches(range(len(log.seeds)), env.num_envs):
-            rows = slice(first, first + count)
-            for step, name, chosen, found in _asked(log, env, made, batch):
-                slates[name][rows, step] = chosen[:count]
+            for rows, playing, name, chosen, found in _asked(log, env, made, np.array(batch)):
+                slates[name][rows] = chosen[playing]
                 for place, one in enumerate(found or (None, None)):
                     kept = known[name][place]
                     if one is None or kept is None:
                         known[name][place] = None
                     else:
-                        kept[rows, step] = one[:count]
-            first += count
+                        kept[rows] = one[playing]
             advance(count)
     env.close()
-    return {name: _replayed(log, slates[name], known[name]) for name in made}
+    return {name: _replayed(log, slates[name], *known[name]) for name in made}
 
 
 def _asked(
-    log: LoggedSessions, env: VectorEnv[Any, Any, Any], policies: Mapping[str, Policy], batch: Sequence[int]
-) -> Any:
-    """Yield step, policy, its slates, and how likely it was to show the logged ones."""
-    rows, world = np.array(batch), log.world is not None
-    seeds = log.seeds[rows].tolist()
-    env.reset(seed=seeds if world else 0)
+    log: LoggedSessions,
+    env: VectorEnv[Any, Any, Any],
+    policies: Mapping[str, Policy],
+    batch: NDArray[np.int64],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], str, NDArray[np.int64], SlatePropensities | None]]:
+    """Yield, for each step and policy, of which impressions and users it is, what it shows, and its propensities."""
+    lengths, starts, seeds = log.lengths[batch], log.starts[batch], log.seeds[batch].tolist()
+    env.reset(seed=seeds if log.world is not None else 0)
     states = {name: policy.open(seeds) for name, policy in policies.items()}
-    for step in range(int(log.lengths[rows].max())):
-        observations = {name: values[rows, step] for name, values in log.seen.items()}
-        shown = log.seen["slate"][rows, step + 1].astype(np.int64)
-        clicks = log.seen["clicks"][rows, step + 1]
+    for step in range(int(lengths.max())):
+        playing = step < lengths
+        before, after = (starts + np.minimum(one, lengths) for one in (step, step + 1))
+        observations = {name: values[before] for name, values in log.seen.items()}
+        shown, clicks = log.seen["slate"][after].astype(np.int64), log.seen["clicks"][after]
+        rows = (after - batch - 1)[playing]  # a session has a row more than it has impressions
         for name, policy in policies.items():
             chosen, states[name] = policy.act(states[name], observations)
-            yield step, name, chosen, slate_propensities(policy, states[name], observations, shown, chosen)
+            found = slate_propensities(policy, states[name], observations, shown, chosen)
+            yield rows, playing, name, chosen, found
             states[name] = tell_rewards(policy, states[name], clicks.sum(axis=1))
-        if world:
-            _step(env, shown, clicks, step < log.lengths[rows])
+        if log.world is not None:
+            _step(env, shown, clicks, playing)
 
 
 def _step(
@@ -208,23 +211,24 @@ def _step(
         env.reset(options={"reset_mask": ended})
 
 
-def _environment(
-    log: LoggedSessions, num_envs: int, num_steps: int, slate_size: int
-) -> VectorEnv[Any, Any, Any]:
+def _environment(log: LoggedSessions, num_envs: int) -> VectorEnv[Any, Any, Any]:
     """The log's world; for a log of another recommender any world of its sizes, which is never stepped."""
     if log.world is not None:
         return gymnasium.make_vec(log.world, num_envs=num_envs, autoreset_mode="disabled")
-    sizes = {"num_items": log.num_items, "slate_size": slate_size, "episode_length": num_steps}
-    return gymnasium.make_vec("GemsSlate-diffuse_topdown-v0", num_envs=num_envs, **sizes)
+    sizes = {
+        "num_items": log.num_items, "slate_size": log.slates.shape[1], "episode_length": int(log.lengths.max()),
+    }  # fmt: skip
+    return gymnasium.make_vec("GemsSlate-diffuse_topdown-v0", num_envs=num_envs, num_topics=1, **sizes)
 
 
 def _replayed(
-    log: LoggedSessions, slates: NDArray[np.int64], known: Sequence[NDArray[np.float64] | None]
+    log: LoggedSessions,
+    slates: NDArray[np.int64],
+    given_above: NDArray[np.float64] | None,
+    marginal: NDArray[np.float64] | None,
 ) -> Replayed:
-    chosen = slates[log.filled]
-    if chosen.max() >= log.num_items or chosen.min() < 0:
+    if slates.max() >= log.num_items or slates.min() < 0:
         raise ValueError(
-            f"a policy shows item {chosen.max()}; the log has items from 0 to {log.num_items - 1}"
+            f"a policy shows item {slates.max()}; the log has items from 0 to {log.num_items - 1}"
         )
-    given_above, marginal = (None if one is None else one[log.filled] for one in known)
-    return Replayed(chosen, None if given_above is None else SlatePropensities(given_above, marginal))
+    return Replayed(slates, None if given_above is None else SlatePropensities(given_above, marginal))

@@ -37,10 +37,12 @@ class Terms:
     def values(self) -> NDArray[np.float64]:
         """A value for each row whose mean is the estimate, ``(rows,)``; for ratios by linearisation (delta method)."""
         if self.denominators is None:
-            return self.numerators.sum(axis=1)
+            found: NDArray[np.float64] = self.numerators.sum(axis=1)
+            return found
         means = self.denominators.mean(axis=0)
         ratios = _divided(self.numerators.mean(axis=0), means)
-        return ratios.sum() + _divided(self.numerators - ratios * self.denominators, means).sum(axis=1)
+        found = _divided(self.numerators - ratios * self.denominators, means).sum(axis=1)
+        return found + ratios.sum()
 
     def resampled(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Estimates of samples in which each row stands some times.
@@ -54,7 +56,8 @@ class Terms:
         denominators = counts.sum(axis=1, keepdims=True)
         if self.denominators is not None:
             denominators = counts @ self.denominators
-        return _divided(counts @ self.numerators, denominators).sum(axis=1)
+        found: NDArray[np.float64] = _divided(counts @ self.numerators, denominators).sum(axis=1)
+        return found
 
     def by_session(self, session: NDArray[np.int64]) -> Terms:
         """The same estimate for a whole session, rows being impressions: what sessions of the log's mean length earn.
@@ -101,7 +104,8 @@ def products(ratios: NDArray[np.float64], clip: float = LARGEST_WEIGHT) -> NDArr
     """Products of ratios with all those before them on the last axis, cut at ``clip``; of the same shape."""
     with np.errstate(divide="ignore"):
         logarithms = np.cumsum(np.log(ratios), axis=-1)
-    return np.exp(np.minimum(logarithms, np.log(min(clip, LARGEST_WEIGHT))))
+    found: NDArray[np.float64] = np.exp(np.minimum(logarithms, np.log(min(clip, LARGEST_WEIGHT))))
+    return found
 
 
 def _divided(numbers: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:

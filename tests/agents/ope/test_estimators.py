@@ -134,7 +134,7 @@ def test_session_estimators_are_unbiased_where_the_past_matters():
 
 
 def test_weighted_estimators_agree_with_the_truth_on_a_log_of_every_session_in_its_share():
-    p, q, rewards, target = all_sessions()
+    p, q, rewards, _ = all_sessions()
     counts = np.round(p.prod(axis=1) * 1e6).astype(int)
     rows = np.repeat(np.arange(len(SLATES)), counts)
     truth = q.prod(axis=1) @ rewards.sum(axis=1)
