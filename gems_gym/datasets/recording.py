@@ -105,12 +105,15 @@ def open_player(
 def _propensity_fields(policy: RecordedPropensities, env: VectorEnv[Any, Any, Any]) -> Fields:
     """The fields that hold the propensities of a policy's slates."""
     observations, _ = env.reset(seed=0)
-    _, _ = policy.act(policy.open(range(env.num_envs)), observations)
+    slates, _ = policy.act(policy.open(range(env.num_envs)), observations)
     assert policy.last is not None  # act raises where they are not known
-    nothing = np.zeros(env.action_space.shape)  # type: ignore[arg-type]
 
     def field(place: int) -> DatasetField:
-        return lambda env, infos: nothing if policy.last is None else policy.last[place]
+        def recorded(env: VectorEnv[Any, Any, Any], infos: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+            found = None if policy.last is None else policy.last[place]
+            return np.zeros(slates.shape) if found is None else found
+
+        return recorded
 
     names = ("propensity", "marginal_propensity")
     return {name: field(place) for place, name in enumerate(names) if policy.last[place] is not None}

@@ -42,7 +42,8 @@ class Comparison:
             row = {policy: found[name] for policy, found in self.estimates.items()}
             known = {policy: one for policy, one in row.items() if isinstance(one, Estimate)}
             if known:
-                known[LOGGED] = self.logged[next(iter(known.values())).bound]
+                as_logged = self.logged[next(iter(known.values())).bound]  # before the others: it wins ties
+                known = {LOGGED: as_logged, **known}
                 chosen[name] = max(known, key=lambda policy: known[policy].lower_bound)
         return chosen
 

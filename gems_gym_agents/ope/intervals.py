@@ -16,6 +16,9 @@ from gems_gym_agents.ope.terms import Terms
 RESAMPLES = 1_000
 """Of a bootstrap."""
 
+_COUNTS_AT_ONCE = 10**7
+"""Numbers of a bootstrap that are held in memory."""
+
 _CUTS = 2.0 ** np.arange(24)
 """Where values are cut for the lower bound; fixed before any data are seen, as the bound requires."""
 
@@ -31,9 +34,13 @@ def bootstrap_interval(
         confidence: In (0, 1).
     """
     rows = len(terms.numerators)
-    counts = rng.multinomial(rows, np.full(rows, 1.0 / rows), size=RESAMPLES).astype(np.float64)
+    shares, at_once = np.full(rows, 1.0 / rows), max(1, _COUNTS_AT_ONCE // rows)
+    drawn = [
+        terms.resampled(rng.multinomial(rows, shares, size=min(at_once, RESAMPLES - done)).astype(np.float64))
+        for done in range(0, RESAMPLES, at_once)
+    ]
     tails = np.array([0.5 - confidence / 2, 0.5 + confidence / 2])
-    low, high = np.quantile(terms.resampled(counts), tails)
+    low, high = np.quantile(np.concatenate(drawn), tails)
     return float(low), float(high)
 
 

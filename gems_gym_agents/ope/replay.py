@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +80,8 @@ class AgentSlates:
         self, state: _AgentState, observations: Mapping[str, NDArray[Any]]
     ) -> tuple[NDArray[np.int64], _AgentState]:
         """Choose every user's slate; see :class:`~gems_gym.policies.Policy`."""
-        seen, remembered, agent = observations, state.belief, self._agent
+        seen: Any = observations
+        remembered, agent = state.belief, self._agent
         if agent.belief is not None:
             remembered = agent.belief.update(remembered, observations["slate"], observations["clicks"])
             seen = agent.belief.read(remembered)
@@ -121,13 +123,15 @@ def find_policy(text: str, world: EnvSpec | None) -> MakePolicy:
             check_acts_in(agent, world)
             agent.world(world).users(1).close()  # raises for another catalogue than the agent's
         return lambda env: AgentSlates(agent)
-    kind = plugins.load(plugins.POLICIES, name)
-    if world is None and (getattr(kind, "privileged", False) or getattr(kind, "searches", False)):
+    pairs = re.split(r",(?=\w+=)", options) if options else ()  # not at a comma within a value
+    given, kind = read_options(pairs, text), plugins.load(plugins.POLICIES, name)
+    searches = getattr(kind, "searches", False) and "slate" not in given  # one that is given needs no search
+    if world is None and (searches or getattr(kind, "privileged", False)):
         raise ValueError(
-            f"policy {name!r} looks into the simulated world, and a log of another recommender has none: give a "
-            "trained agent, random, or constant_slate"
+            f"policy {text!r} looks into the simulated world, and a log of another recommender has none: give a "
+            "trained agent, random, or constant_slate:slate=[ITEM,...]"
         )
-    return partial(make_policy, name, **read_options(options.split(",") if options else (), text))
+    return partial(make_policy, name, **given)
 
 
 def replay(
@@ -215,7 +219,7 @@ def _environment(log: LoggedSessions, num_envs: int) -> VectorEnv[Any, Any, Any]
     """The log's world; for a log of another recommender any world of its sizes, which is never stepped."""
     if log.world is not None:
         return gymnasium.make_vec(log.world, num_envs=num_envs, autoreset_mode="disabled")
-    sizes = {
+    sizes: dict[str, Any] = {
         "num_items": log.num_items, "slate_size": log.slates.shape[1], "episode_length": int(log.lengths.max()),
     }  # fmt: skip
     return gymnasium.make_vec("GemsSlate-diffuse_topdown-v0", num_envs=num_envs, num_topics=1, **sizes)

@@ -42,7 +42,8 @@ class Terms:
         means = self.denominators.mean(axis=0)
         ratios = _divided(self.numerators.mean(axis=0), means)
         found = _divided(self.numerators - ratios * self.denominators, means).sum(axis=1)
-        return found + ratios.sum()
+        found += ratios.sum()
+        return found
 
     def resampled(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Estimates of samples in which each row stands some times.
