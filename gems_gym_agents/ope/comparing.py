@@ -62,8 +62,8 @@ def with_propensities_of(log: LoggedSessions, make: MakePolicy, progress: bool =
     found = replay(log, {"logging": make}, progress)["logging"].propensities
     if found is None:
         raise ValueError(
-            "the logging policy does not know how likely it was to show its slates: it acts in latents, or draws and "
-            "has no method propensities; leave it out, and ask for the estimator dm alone"
+            "the logging policy does not know how likely it was to show its slates: it draws or remembers, and has no "
+            "method propensities; leave it out, and ask for the estimator dm alone"
         )
     return replace(log, propensities=found, estimated=False)
 

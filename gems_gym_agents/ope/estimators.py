@@ -117,8 +117,8 @@ class Question:
     def _propensities(self) -> tuple[Any, Any]:
         if self.target.propensities is None:
             raise NotApplicableError(
-                "the policy does not know how likely it was to show what was logged: it acts in latents, or draws and "
-                "has no method propensities"
+                "the policy does not know how likely it was to show what was logged: it draws or remembers, and has no "
+                "method propensities"
             )
         if self.log.propensities is None:
             raise NotApplicableError("the log has no propensities")
