@@ -116,21 +116,24 @@ def _readable(result: dict[str, Any], found: Comparison, select: bool) -> list[R
 
 
 def _policy_tables(policy: str, row: dict[str, Estimate | str]) -> list[Table]:
-    lines = {}
-    for name, one in row.items():
-        if isinstance(one, str):
-            continue
-        weights = one.diagnostics
-        lines[name] = {
-            "clicks": one.value,
-            "low": one.interval[0],
-            "high": one.interval[1],
-            "lower_bound": one.lower_bound,
-            "effective_size": None if weights is None else f"{weights.effective_sample_size:,.0f}",
-            "overlap": None if weights is None else weights.overlap,
-            "largest_weight": None if weights is None else weights.largest_weight,
-            "clipped": None if weights is None else weights.clipped,
-        }
+    lines = {name: _line(one) for name, one in row.items() if isinstance(one, Estimate)}
     reasons = {name: one for name, one in row.items() if isinstance(one, str)}
-    tables = [rows_table(policy, lines)] if lines else []
+    tables = []
+    if lines:
+        tables.append(rows_table("estimator", lines))
+        tables[0].title, tables[0].title_justify = policy, "left"
     return [*tables, key_value_table(reasons, title=f"{policy}: not applicable")] if reasons else tables
+
+
+def _line(one: Estimate) -> dict[str, Any]:
+    weights = one.diagnostics
+    return {
+        "clicks": one.value,
+        "low": one.interval[0],
+        "high": one.interval[1],
+        "lower_bound": one.lower_bound,
+        "effective_size": None if weights is None else f"{weights.effective_sample_size:,.0f}",
+        "overlap": None if weights is None else weights.overlap,
+        "largest_weight": None if weights is None else f"{weights.largest_weight:,.4g}",
+        "clipped": None if weights is None else f"{weights.clipped:.1%}",
+    }
