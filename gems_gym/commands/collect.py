@@ -41,6 +41,10 @@ def collect(
         list[str] | None,
         typer.Option(help="Further info to record, a name that gems-gym list shows; may be repeated."),
     ] = None,
+    propensities: Annotated[
+        bool,
+        typer.Option("--propensities", help="Record how likely the policy was to show each item, for ope."),
+    ] = False,
     level: Annotated[
         str | None,
         typer.Option(
@@ -107,13 +111,13 @@ def collect(
         refuse("goes with --level mixed, not with --policy", weights=weights)
         if dataset_id is None:
             raise ValueError("give --dataset-id: with --policy no id is assumed")
-        collecting["fields"] = field or []
+        collecting |= {"fields": field or [], "propensities": propensities}
         given = read_options(policy_option, "--policy-option")
         requests = [_policy_request(spec, policy, checkpoint, given, noise or 0.0) for spec in worlds]
     elif level is not None and policy is None:
         refuse(
             "goes with --policy, not with --level",
-            policy_option=policy_option, checkpoint=checkpoint, field=field,
+            policy_option=policy_option, checkpoint=checkpoint, field=field, propensities=propensities or None,
         )  # fmt: skip
         collecting |= {} if weights is None else {"weights": _integers(weights)}
         requests = [partial(collect_level, spec.id, level, noise=noise) for spec in worlds]

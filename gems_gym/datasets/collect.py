@@ -66,6 +66,7 @@ def collect(
     reference_scores: tuple[float, float] | None = None,
     metadata: Mapping[str, Any] | None = None,
     fields: Sequence[str] = (),
+    propensities: bool = False,
     overwrite: bool = False,
     progress: bool = True,
 ) -> minari.MinariDataset:
@@ -117,6 +118,9 @@ def collect(
         metadata: Further entries for the dataset's metadata, JSON values; names that it already uses are refused.
         fields: Further infos to record, names in the entry-point group ``gems_gym.dataset_fields``
             (:class:`~gems_gym.datasets.recording.DatasetField`).
+        propensities: Records how likely the policy was to show each item, for off-policy evaluation:
+            ``infos["propensity"]`` and, if known, ``infos["marginal_propensity"]``, float64 ``(N + 1, slate_size)``, as
+            in :class:`~gems_gym.policies.propensities.SlatePropensities`. Only in a slate dataset.
         overwrite: Replaces a dataset of this id once the new one is finished, and removes sessions that an unfinished
             collection with other arguments kept.
         progress: Draws a progress bar on stderr.
@@ -149,7 +153,7 @@ def collect(
         artefacts = opened.enter_context(_artefacts(*parts))
         chunk = sessions_at_once(session_nbytes(spec, artefacts, more_infos), DatasetWriter.chunk_episodes)
         users = _users_at_once(num_envs, min(episodes, chunk))
-        player = opened.enter_context(open_player(spec, policy, artefacts, users, more_infos))
+        player = opened.enter_context(open_player(spec, policy, artefacts, users, more_infos, propensities))
         spaces = player.env.single_observation_space, player.env.single_action_space
         files = {name: artefact.file for name, artefact in artefacts.items()}
         writer = opened.enter_context(DatasetWriter(dataset_id, *spaces, spec, files, overwrite=overwrite))
@@ -165,6 +169,7 @@ def collect(
                 playing = Playing(
                     env_id=env_id, env_kwargs=env_kwargs or {}, policy=policy, files=copies, num_envs=users,
                     users=(split, seed, episodes), directory=chunks.directory, chunk=chunk, fields=fields,
+                    propensities=propensities,
                 )  # fmt: skip
                 play_by_jobs(playing, missing, workers, executor, title, progress)
             with track(title, episodes, shown=progress) as advance:

@@ -17,6 +17,7 @@ from gems_gym.datasets.sessions import Sessions, join_sessions
 from gems_gym.datasets.world import Artefact, open_environment
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.base import as_policy
+from gems_gym.policies.propensities import RecordedPropensities
 from gems_gym.rollouts import play_sessions, user_batches
 
 MakePolicy = Callable[[VectorEnv[Any, Any, Any]], Policy]
@@ -75,6 +76,7 @@ def open_player(
     artefacts: Mapping[str, Artefact],
     num_envs: int,
     fields: Fields,
+    propensities: bool = False,
 ) -> Iterator[Player]:
     """Opens the environment of a spec and makes the policy for it.
 
@@ -85,13 +87,36 @@ def open_player(
         artefacts: See :func:`~gems_gym.datasets.world.open_environment`.
         num_envs: Users stepped together.
         fields: Further infos to record, by name.
+        propensities: Whether to record those of the slates, ``"propensity"`` and, if known, ``"marginal_propensity"``
+            (:class:`~gems_gym.policies.propensities.SlatePropensities`); rows 0 are 0, as nothing was chosen there.
 
     Raises:
-        ValueError: An unknown name, or a policy of slates where latents are played.
+        ValueError: An unknown name, a policy of slates where latents are played, or one without propensities.
         TypeError: What is no policy.
     """
     with open_environment(spec, num_envs, artefacts) as env:
-        yield Player(env, _as_policy(policy, env, latent=bool(artefacts)), fields)
+        player = _as_policy(policy, env, latent=bool(artefacts))
+        if propensities:
+            player = RecordedPropensities(player)
+            fields = {**fields, **_propensity_fields(player, env)}
+        yield Player(env, player, fields)
+
+
+def _propensity_fields(policy: RecordedPropensities, env: VectorEnv[Any, Any, Any]) -> Fields:
+    """The fields that hold the propensities of a policy's slates."""
+    observations, _ = env.reset(seed=0)
+    slates, _ = policy.act(policy.open(range(env.num_envs)), observations)
+    assert policy.last is not None  # act raises where they are not known
+
+    def field(place: int) -> DatasetField:
+        def recorded(env: VectorEnv[Any, Any, Any], infos: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+            found = None if policy.last is None else policy.last[place]
+            return np.zeros(slates.shape) if found is None else found
+
+        return recorded
+
+    names = ("propensity", "marginal_propensity")
+    return {name: field(place) for place, name in enumerate(names) if policy.last[place] is not None}
 
 
 def record_sessions(

@@ -42,6 +42,7 @@ class Playing:
         directory: Where the chunks go.
         chunk: Sessions in a chunk.
         fields: See :func:`~gems_gym.datasets.recording.dataset_fields`.
+        propensities: See :func:`~gems_gym.datasets.recording.open_player`.
     """
 
     env_id: str
@@ -53,6 +54,7 @@ class Playing:
     directory: Path
     chunk: int
     fields: Sequence[str]
+    propensities: bool
 
     def request(self) -> dict[str, Any]:
         """What a job is asked for; JSON types if the policy is a name or described."""
@@ -167,7 +169,7 @@ def _play(request: Mapping[str, Any], chunks: Chunks) -> str:
     }
     fields = dataset_fields(request["fields"])
     with (
-        open_player(spec, policy, artefacts, request["num_envs"], fields) as player,
+        open_player(spec, policy, artefacts, request["num_envs"], fields, request["propensities"]) as player,
         track("playing", total) as advance,
     ):
         for index in indices:

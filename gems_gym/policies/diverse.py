@@ -7,10 +7,10 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.policies.random import RandomPolicy
+from gems_gym.policies.random_base import DrawingPolicy
 
 
-class DiverseRandom(RandomPolicy):
+class DiverseRandom(DrawingPolicy):
     """Slates that spread over the topics: topics in random order, each by a random item of its own.
 
     With more positions than topics the topics repeat; an item may then repeat too. Knows the items' topics, which

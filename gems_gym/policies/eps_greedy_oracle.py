@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gems_gym.common.checks import Probability, checked_arguments
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.policies.boredom_aware_oracle import BoredomAwareOracle
+from gems_gym.policies.propensities import SlatePropensities, independent_propensities
 from gems_gym.policies.random_base import DrawingPolicy, Drawn
 from gems_gym.policies.short_term_oracle import ShortTermOracle
 
@@ -35,6 +36,13 @@ class _EpsGreedy(DrawingPolicy):
         """Every user's slate, int64 ``(num_users, slate_size)``."""
         replacements = self.next_drawn(state)
         return np.where(replacements == _KEEP, self._policy.slates(None, observations), replacements)
+
+    def propensities(
+        self, state: Drawn, observations: Mapping[str, NDArray[Any]], slates: NDArray[np.int64]
+    ) -> SlatePropensities:
+        """See :class:`~gems_gym.policies.propensities.KnowsPropensities`."""
+        greedy = self._policy.slates(None, observations)
+        return independent_propensities(greedy, slates, self.epsilon, self.simulator.config.num_items)
 
     def draw(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
         """Draw random items, and −1 for positions that stay the other policy's, int64 ``(steps, slate_size)``."""

@@ -7,15 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.compilation import compiled
+from gems_gym.policies.propensities import SlatePropensities, uniform_propensities
 from gems_gym.policies.random_base import DrawingPolicy, Drawn
 
 
-class RandomPolicy(DrawingPolicy):
-    """Every slate drawn uniformly from the slates without duplicates: 0 of the normalised score.
-
-    Args:
-        env: A slate environment, single or vector.
-    """
+class _RandomSlates(DrawingPolicy):
+    """Draws uniformly from the slates without duplicates."""
 
     def draw(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
         """Draw slates, int64 ``(steps, slate_size)``."""
@@ -28,7 +25,21 @@ class RandomPolicy(DrawingPolicy):
         return choices
 
 
-class RandomConstantSlate(RandomPolicy):
+class RandomPolicy(_RandomSlates):
+    """Every slate drawn uniformly from the slates without duplicates: 0 of the normalised score.
+
+    Args:
+        env: A slate environment, single or vector.
+    """
+
+    def propensities(
+        self, state: Drawn, observations: Mapping[str, NDArray[Any]], slates: NDArray[np.int64]
+    ) -> SlatePropensities:
+        """See :class:`~gems_gym.policies.propensities.KnowsPropensities`."""
+        return uniform_propensities(slates, self.simulator.config.num_items)
+
+
+class RandomConstantSlate(_RandomSlates):
     """A slate drawn for every session and shown at its every step: a logging policy for beliefs.
 
     Args:

@@ -48,12 +48,12 @@ class DrawingPolicy(SlatePolicy):
         """Every user's slate, int64 ``(num_users, slate_size)``."""
         return self.next_drawn(state)
 
-    def next_drawn(self, state: "Drawn") -> NDArray[np.int64]:
-        """Every user's drawn slate, int64 ``(num_users, slate_size)``; the next call gives the next step's."""
+    def next_drawn(self, state: "Drawn") -> NDArray[Any]:
+        """What was drawn for every user, ``(num_users, slate_size)``; the next call gives the next step's."""
         drawn = state.draws.next(state.steps, self._rows)
         state.steps += 1
         return drawn
 
     @abc.abstractmethod
-    def draw(self, rng: np.random.Generator, steps: int) -> NDArray[np.int64]:
-        """Draw what one user is shown in the steps to come, int64 ``(steps, slate_size)``."""
+    def draw(self, rng: np.random.Generator, steps: int) -> NDArray[Any]:
+        """Draw what decides one user's slates in the steps to come, ``(steps, slate_size)``."""

@@ -1,0 +1,109 @@
+"""Slates drawn by how much the user likes each item now: a logging policy that shows everything sometimes."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import gymnasium
+import numpy as np
+from annotated_types import Ge
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from gems_gym.common.checks import checked_arguments
+from gems_gym.common.compilation import compiled
+from gems_gym.policies.propensities import SlatePropensities
+from gems_gym.policies.random_base import DrawingPolicy, Drawn
+from gems_gym.simulator.kernels import next_scores
+from gems_gym.simulator.state import Dynamics, Users
+
+
+class SoftmaxOracle(DrawingPolicy):
+    """Each slot's item drawn from the softmax of all scores under the user's present preference and boredom.
+
+    Privileged: it reads the scores.
+
+    Args:
+        env: A slate environment, single or vector.
+        temperature: What scores, which are at most 1, are divided by, at least 0.01; the lower, the greedier.
+        repeats: Whether slots are filled independently, so that items may repeat. If not, each slot draws from the
+            items that are left (Plackett-Luce), and a slot's own probabilities have no closed form.
+    """
+
+    privileged: ClassVar[bool] = True
+
+    @checked_arguments
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any],
+        temperature: Annotated[float, Ge(0.01)] = 0.1,
+        repeats: bool = True,
+    ) -> None:
+        super().__init__(env)
+        self.temperature, self.repeats = temperature, repeats
+
+    def slates(self, state: Drawn, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """Every user's slate, int64 ``(num_users, slate_size)``."""
+        return self._slates_and_probabilities(self.next_drawn(state), None)[0]
+
+    def propensities(
+        self, state: Drawn, observations: Mapping[str, NDArray[Any]], slates: NDArray[np.int64]
+    ) -> SlatePropensities:
+        """See :class:`~gems_gym.policies.propensities.KnowsPropensities`."""
+        found = self._slates_and_probabilities(np.zeros(slates.shape), slates)[1]
+        return SlatePropensities(found, found if self.repeats else None)
+
+    def draw(self, rng: np.random.Generator, steps: int) -> NDArray[np.float64]:
+        """Draw a number in [0, 1) for each slot, float64 ``(steps, slate_size)``."""
+        return rng.random((steps, self.simulator.config.slate_size))
+
+    def _slates_and_probabilities(
+        self, uniforms: NDArray[np.float64], given: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Slates that are drawn, or given ones, and the probability of each item."""
+        slates = np.full(uniforms.shape, -1) if given is None else given.astype(np.int64)
+        probabilities = np.zeros(uniforms.shape)
+        simulator = self.simulator
+        _fill(
+            simulator.dynamics,
+            simulator.users,
+            self.temperature,
+            self.repeats,
+            uniforms,
+            slates,
+            probabilities,
+        )
+        return slates, probabilities
+
+
+@compiled
+def _fill(
+    dynamics: Dynamics,
+    users: Users,
+    temperature: float,
+    repeats: bool,
+    uniforms: NDArray[np.float64],
+    slates: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+) -> None:
+    """Draw the items that are −1 in the slates, and write the probability of each item given those above it."""
+    weights = np.empty(dynamics.items.shape[0])
+    for u in range(slates.shape[0]):
+        next_scores(dynamics, users, u, weights)
+        top = weights.max()
+        for item in range(weights.size):
+            weights[item] = np.exp((weights[item] - top) / temperature)
+        for slot in range(slates.shape[1]):
+            total = weights.sum()
+            chosen = slates[u, slot]
+            if chosen < 0:
+                remaining = uniforms[u, slot] * total
+                for item in range(weights.size):
+                    if weights[item] > 0.0:
+                        chosen = item  # the last one of any weight, if rounding leaves a little over
+                        remaining -= weights[item]
+                        if remaining < 0.0:
+                            break
+                slates[u, slot] = chosen
+            probabilities[u, slot] = weights[chosen] / total if total > 0.0 else 0.0
+            if not repeats:
+                weights[chosen] = 0.0

@@ -1,0 +1,124 @@
+"""Several policies by one log: every estimator for each, and which policy to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gems_gym_agents.ope.estimators import (
+    ESTIMATORS,
+    Estimate,
+    NotApplicableError,
+    Question,
+    estimate,
+    logged,
+)
+from gems_gym_agents.ope.logs import LoggedSessions
+from gems_gym_agents.ope.replay import MakePolicy, replay
+from gems_gym_agents.ope.terms import LARGEST_WEIGHT
+
+LOGGED = "as logged"
+"""Stands for the logging policy where policies are chosen among."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What estimators say of policies.
+
+    Attributes:
+        logged: What the logging policy earned, with each of the lower bounds.
+        estimates: Policy -> estimator -> its estimate, or why there is none.
+    """
+
+    logged: dict[str, Estimate]
+    estimates: dict[str, dict[str, Estimate | str]]
+
+    def selected(self) -> dict[str, str]:
+        """The policy of the highest lower bound by each estimator that has one; the logging policy is among them."""
+        chosen = {}
+        for name in next(iter(self.estimates.values())):
+            row = {policy: found[name] for policy, found in self.estimates.items()}
+            known = {policy: one for policy, one in row.items() if isinstance(one, Estimate)}
+            if known:
+                as_logged = self.logged[next(iter(known.values())).bound]  # before the others: it wins ties
+                known = {LOGGED: as_logged, **known}
+                chosen[name] = max(known, key=lambda policy: known[policy].lower_bound)
+        return chosen
+
+
+def with_propensities_of(log: LoggedSessions, make: MakePolicy, progress: bool = True) -> LoggedSessions:
+    """The same log with the propensities of the policy that made it.
+
+    Args:
+        log: Its own propensities, if it has any, are left out.
+        make: Makes the policy.
+        progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        ValueError: The policy does not know its propensities.
+    """
+    found = replay(log, {"logging": make}, progress)["logging"].propensities
+    if found is None:
+        raise ValueError(
+            "the logging policy does not know how likely it was to show its slates: it draws or remembers, and has no "
+            "method propensities; leave it out, and ask for the estimator dm alone"
+        )
+    return replace(log, propensities=found, estimated=False)
+
+
+def check_propensities(log: LoggedSessions, estimators: Sequence[str]) -> None:
+    """Raise a clear error where weights can't be made of a log, if one of the estimators requires them.
+
+    Raises:
+        ValueError: There are none, or the logging policy left nothing to chance.
+    """
+    if list(estimators) == ["dm"]:
+        return
+    if log.propensities is None:
+        raise ValueError(
+            "the log has no propensities: name the policy that made it, estimate them by counts, or ask for the "
+            "estimator dm alone; 'gems-gym collect --propensities' records them"
+        )
+    if (log.propensities.given_above == 1)[log.known].all():
+        raise ValueError(
+            "the logging policy left nothing to chance (all propensities are 1), so that the log says nothing of other "
+            "slates; ask for the estimator dm alone"
+        )
+
+
+def compare(
+    log: LoggedSessions,
+    policies: Mapping[str, MakePolicy],
+    estimators: Sequence[str] = tuple(ESTIMATORS),
+    *,
+    clip: float = LARGEST_WEIGHT,
+    seed: int = 0,
+    progress: bool = True,
+) -> Comparison:
+    """Estimate what each policy would have earned.
+
+    Args:
+        log: Sessions with propensities, unless dm is the only estimator.
+        policies: What makes each, by name.
+        estimators: Keys of :data:`~gems_gym_agents.ope.estimators.ESTIMATORS`.
+        clip: Weights are cut here.
+        seed: Of the bootstrap.
+        progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        ValueError: As :func:`check_propensities`, or propensities that are not in (0, 1].
+    """
+    check_propensities(log, estimators)
+    rng = np.random.default_rng(seed)
+    found: dict[str, dict[str, Estimate | str]] = {}
+    for policy, target in replay(log, policies, progress).items():
+        question, row = Question(log, target, clip), found.setdefault(policy, {})
+        for name in estimators:
+            try:
+                row[name] = estimate(name, question, rng)
+            except NotApplicableError as error:
+                row[name] = str(error)
+    of_log = [logged(log, non_negative, rng) for non_negative in (False, True)]
+    return Comparison({one.bound: one for one in of_log}, found)

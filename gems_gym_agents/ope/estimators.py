@@ -1,0 +1,246 @@
+"""The estimators by name: what each requires, and what it makes of a log and a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gems_gym.common.arrays import t_interval
+from gems_gym_agents.ope import doubly_robust as dr
+from gems_gym_agents.ope import importance_sampling as weighted
+from gems_gym_agents.ope.click_rates import ClickRates
+from gems_gym_agents.ope.intervals import Diagnostics, bootstrap_interval, lower_bound
+from gems_gym_agents.ope.logs import LoggedSessions
+from gems_gym_agents.ope.pseudo_inverse import pseudo_inverse
+from gems_gym_agents.ope.replay import Replayed
+from gems_gym_agents.ope.terms import LARGEST_WEIGHT, Terms, importance_ratios
+
+Array = NDArray[np.float64]
+
+
+class NotApplicableError(ValueError):
+    """Why an estimator can't be had of a log and a policy."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a policy would earn, by a log: the arrays that estimators are functions of.
+
+    Attributes:
+        log: Sessions of n impressions.
+        target: What the policy would have done.
+        clip: Weights are cut here.
+    """
+
+    log: LoggedSessions
+    target: Replayed
+    clip: float = LARGEST_WEIGHT
+
+    @cached_property
+    def ratios(self) -> Array:
+        """Of the probabilities given the items above, ``(n, slate_size)``; products of them are weights."""
+        target, logging = self._propensities()
+        return importance_ratios(target.given_above, logging.given_above, self.log.known)
+
+    @cached_property
+    def marginal_ratios(self) -> Array:
+        """Of the marginal probabilities, ``(n, slate_size)``."""
+        target, logging = self._propensities()
+        for who, marginal in (("logging", logging.marginal), ("target", target.marginal)):
+            if marginal is None:
+                raise NotApplicableError(
+                    f"the {who} policy's probability of an item in a slot, whatever the others show, has no closed form"
+                )
+        assert target.marginal is not None
+        assert logging.marginal is not None
+        return importance_ratios(target.marginal, logging.marginal, self.log.known)
+
+    @cached_property
+    def step_ratios(self) -> Array:
+        """Of whole slates, ``(S, T)``; 1 behind a session's end."""
+        return self.log.in_sessions(self.ratios.prod(axis=1), 1.0)
+
+    @cached_property
+    def rewards(self) -> Array:
+        """Clicks of each step, ``(S, T)``."""
+        return self.log.in_sessions(self.log.clicks.sum(axis=1), 0.0)
+
+    @cached_property
+    def predicted(self) -> tuple[Array, Array, Array]:
+        """Expected clicks of what was logged and of what the target shows, and the latter's mean for each session.
+
+        ``(n, slate_size)`` twice and ``(S,)``. The model of a session has learned from the other half of the sessions.
+        """
+        log, shape = self.log, self.log.slates.shape
+        here, target, mean = np.zeros(shape), np.zeros(shape), np.zeros(len(log.lengths))
+        for half in (0, 1):
+            own = log.session % 2 == half
+            rates = ClickRates.fit(log.slates[~own], log.clicks[~own], log.known[~own], log.num_items)
+            here[own] = rates.predict(log.slates[own], log.known[own])
+            target[own] = rates.predict(self.target.slates[own], log.known[own])
+            others = rates.predict(self.target.slates[~own], log.known[~own])
+            mean[half::2] = others.sum(axis=1).mean()
+        return here, target, mean
+
+    @cached_property
+    def slot_expectations(self) -> tuple[Array, Array]:
+        """What the model expects from each slot on, ``(n, slate_size)``: of what was logged there, and of the target.
+
+        Raises:
+            NotApplicableError: The target's slots depend on one another, so that what it would show below what was
+                logged is not what it shows.
+        """
+        found = self._propensities()[0]
+        if found.marginal is None or not np.array_equal(found.given_above, found.marginal):
+            raise NotApplicableError("the target policy does not fill its slots independently")
+        here, target, _ = self.predicted
+        from_here = np.cumsum(target[:, ::-1], axis=1)[:, ::-1]
+        return here + from_here - target, from_here
+
+    @cached_property
+    def step_expectations(self) -> tuple[Array, Array]:
+        """What the model expects from each step on, ``(S, T)``: of what was logged there, and of the target."""
+        here, target, mean = self.predicted
+        alive = self.log.filled.mean(axis=0)
+        later = (alive[::-1].cumsum()[::-1] - alive) / alive  # steps to come, of those who are there
+        rest = np.where(self.log.filled, later * mean[:, None], 0.0)
+        return (
+            self.log.in_sessions(here.sum(axis=1), 0.0) + rest,
+            self.log.in_sessions(target.sum(axis=1), 0.0) + rest,
+        )
+
+    def _propensities(self) -> tuple[Any, Any]:
+        if self.target.propensities is None:
+            raise NotApplicableError(
+                "the policy does not know how likely it was to show what was logged: it draws or remembers, and has no "
+                "method propensities"
+            )
+        if self.log.propensities is None:
+            raise NotApplicableError("the log has no propensities")
+        return self.target.propensities, self.log.propensities
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """An estimator of what a policy earns in a session.
+
+    Attributes:
+        terms: Makes its terms.
+        level: "slate": sees impressions one by one, as if their past stayed as logged whoever plays; "session": weights
+            what came before.
+        non_negative: Whether it is a mean of values that are ≥ 0 whatever the log is.
+    """
+
+    terms: Callable[[Question], Terms]
+    level: Literal["slate", "session"]
+    non_negative: bool
+
+
+def _slots(function: Callable[..., Terms], ratios: str, question: Question) -> Terms:
+    return function(question.log.clicks, getattr(question, ratios), question.clip)
+
+
+def _steps(function: Callable[..., Terms], question: Question) -> Terms:
+    return function(question.rewards, question.step_ratios, question.clip)
+
+
+def _robust(function: Callable[..., Terms], question: Question) -> Terms:
+    return function(question.rewards, question.step_ratios, *question.step_expectations, question.clip)
+
+
+def _direct(question: Question) -> Terms:
+    return Terms(question.predicted[1].sum(axis=1, keepdims=True), None, None)
+
+
+def _cascade(question: Question) -> Terms:
+    expected = question.slot_expectations
+    return dr.doubly_robust(question.log.clicks, question.ratios, *expected, question.clip)
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "dm": Estimator(_direct, "slate", False),
+    "ips": Estimator(partial(_slots, weighted.ips, "ratios"), "slate", True),
+    "snips": Estimator(partial(_slots, weighted.self_normalised_ips, "ratios"), "slate", False),
+    "iips": Estimator(partial(_slots, weighted.independent_ips, "marginal_ratios"), "slate", True),
+    "rips": Estimator(partial(_slots, weighted.reward_interaction_ips, "ratios"), "slate", True),
+    "pi": Estimator(partial(_slots, pseudo_inverse, "marginal_ratios"), "slate", False),
+    "cascade_dr": Estimator(_cascade, "slate", False),
+    "tis": Estimator(partial(_steps, weighted.trajectory_is), "session", True),
+    "pdis": Estimator(partial(_steps, weighted.per_decision_is), "session", True),
+    "wpdis": Estimator(partial(_steps, weighted.weighted_per_decision_is), "session", False),
+    "dr": Estimator(partial(_robust, dr.doubly_robust), "session", False),
+    "wdr": Estimator(partial(_robust, dr.weighted_doubly_robust), "session", False),
+}
+"""By the field's abbreviations; docs/ope.md says what each assumes."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an estimator says: clicks a session.
+
+    Attributes:
+        value: The estimate.
+        interval: 95 % interval by bootstrap over sessions.
+        t_interval: 95 % Student-t interval.
+        lower_bound: What it is above with 95 % confidence.
+        bound: By which bound.
+        diagnostics: Of its weights; None if it has none.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    t_interval: tuple[float, float]
+    lower_bound: float
+    bound: str
+    diagnostics: Diagnostics | None
+
+
+def estimate(name: str, question: Question, rng: np.random.Generator) -> Estimate:
+    """Ask one estimator.
+
+    Args:
+        name: A key of :data:`ESTIMATORS`.
+        question: What is asked.
+        rng: Draws the bootstrap's samples.
+
+    Raises:
+        NotApplicableError: It requires what the log or the policy lacks, or there is no overlap.
+    """
+    estimator = ESTIMATORS[name]
+    terms = estimator.terms(question)
+    _check_overlap(terms, estimator.level)
+    sessions = terms if estimator.level == "session" else terms.by_session(question.log.session)
+    diagnostics = None if terms.weights is None else Diagnostics.of(terms.weights, question.clip)
+    return _estimate(sessions, estimator.non_negative, diagnostics, rng)
+
+
+def _check_overlap(terms: Terms, level: str) -> None:
+    if terms.weights is None:
+        return
+    possible = (terms.weights > 0).any(axis=0)  # (C,)
+    if not possible.all():
+        column = f" at {'step' if level == 'session' else 'slot'} {possible.argmin() + 1}"
+        raise NotApplicableError(
+            "no overlap: the policy could have shown nothing of what was logged"
+            + (column if possible.size > 1 else "")
+        )
+
+
+def logged(log: LoggedSessions, non_negative: bool, rng: np.random.Generator) -> Estimate:
+    """What the logging policy earned: the mean of the log, with the lower bound of estimators of that kind."""
+    terms = Terms(log.clicks.sum(axis=1, keepdims=True), None, None).by_session(log.session)
+    return _estimate(terms, non_negative, None, rng)
+
+
+def _estimate(
+    sessions: Terms, non_negative: bool, diagnostics: Diagnostics | None, rng: np.random.Generator
+) -> Estimate:
+    value, half = sessions.value, t_interval(sessions.values)
+    bound, by = lower_bound(sessions, non_negative)
+    around = (value - half, value + half)
+    return Estimate(value, bootstrap_interval(sessions, rng), around, bound, by, diagnostics)

@@ -1,0 +1,238 @@
+"""Asks policies, at every step of logged sessions, what they would have shown, and how likely the logged slate was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from gems_gym import plugins
+from gems_gym.commands.arguments import read_options
+from gems_gym.common.progress import track
+from gems_gym.policies import Policy, make_policy
+from gems_gym.policies.base import Observed, Shown, tell_rewards
+from gems_gym.policies.propensities import SlatePropensities, slate_propensities
+from gems_gym.rollouts import user_batches
+from gems_gym.trained_agents import TrainedAgent, check_acts_in, find_trained_agent
+from gems_gym_agents.ope.logs import LoggedSessions
+
+NUM_ENVS = 256
+"""Sessions replayed together."""
+
+MakePolicy = Callable[[VectorEnv[Any, Any, Any]], Policy]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a policy would have done in the place of the logging policy, given what was logged before.
+
+    Attributes:
+        slates: What it would have shown, drawn if it draws, int64 ``(n, slate_size)``.
+        propensities: How likely it was to show what was logged, ``(n, slate_size)`` each; None if it has no closed
+            form.
+    """
+
+    slates: NDArray[np.int64]
+    propensities: SlatePropensities | None
+
+
+class _AgentState(NamedTuple):
+    policy: Any
+    belief: Any
+    chosen: NDArray[np.int64] | None
+
+
+class AgentSlates:
+    """A trained agent as a policy that sees slates and clicks and shows slates, through its own belief and ranker.
+
+    Args:
+        agent: Its policy, ranker and belief.
+
+    Raises:
+        ValueError: A ranker that draws.
+    """
+
+    observes: Observed = "slates"
+    actions: Shown = "slates"
+
+    def __init__(self, agent: TrainedAgent) -> None:
+        if getattr(agent.ranker, "sample", False):
+            raise ValueError(
+                f"the agent {agent.name!r} has a ranker that draws slates, which ope can't replay"
+            )
+        self._agent = agent
+
+    def open(self, seeds: Sequence[int]) -> _AgentState:
+        """Begin new sessions; see :class:`~gems_gym.policies.Policy`."""
+        belief = self._agent.belief
+        started = None if belief is None else belief.initial(len(seeds))
+        return _AgentState(self._agent.policy.open(seeds), started, None)
+
+    def act(
+        self, state: _AgentState, observations: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[np.int64], _AgentState]:
+        """Choose every user's slate; see :class:`~gems_gym.policies.Policy`."""
+        seen: Any = observations
+        remembered, agent = state.belief, self._agent
+        if agent.belief is not None:
+            remembered = agent.belief.update(remembered, observations["slate"], observations["clicks"])
+            seen = agent.belief.read(remembered)
+        actions, inner = agent.policy.act(state.policy, seen)
+        slates = actions if agent.ranker is None else agent.ranker.rank(actions)
+        return slates, _AgentState(inner, remembered, slates)
+
+    def rewarded(self, state: _AgentState, rewards: NDArray[Any]) -> _AgentState:
+        """Tell the policy what its actions earned, if it is one that remembers that."""
+        return state._replace(policy=tell_rewards(self._agent.policy, state.policy, rewards))
+
+    def propensities(
+        self, state: _AgentState, observations: Any, slates: NDArray[np.int64]
+    ) -> SlatePropensities | None:
+        """0 or 1 where the policy draws nothing; see :class:`~gems_gym.policies.propensities.KnowsPropensities`."""
+        assert state.chosen is not None
+        return slate_propensities(self._agent.policy, state.policy, observations, slates, state.chosen)
+
+
+def find_policy(text: str, world: EnvSpec | None) -> MakePolicy:
+    """The policy that a command names, as a function that makes it for an environment of the log's sizes.
+
+    Args:
+        text: A policy's name, with its options behind a colon (``eps_greedy_oracle:epsilon=0.1``), or a trained agent's
+            folder, file or shipped name.
+        world: Where the log was recorded; None for a log of another recommender.
+
+    Raises:
+        ValueError: An unknown name or option, or a policy that can't act on the log.
+    """
+    name, _, options = text.partition(":")
+    agent = find_trained_agent(name)
+    if agent is not None:
+        if options:
+            raise ValueError(
+                f"{text!r}: options go with a policy given by name, and {name!r} is a trained agent"
+            )
+        if world is not None:
+            check_acts_in(agent, world)
+            agent.world(world).users(1).close()  # raises for another catalogue than the agent's
+        return lambda env: AgentSlates(agent)
+    pairs = re.split(r",(?=\w+=)", options) if options else ()  # not at a comma within a value
+    given, kind = read_options(pairs, text), plugins.load(plugins.POLICIES, name)
+    searches = getattr(kind, "searches", False) and "slate" not in given  # one that is given needs no search
+    if world is None and (searches or getattr(kind, "privileged", False)):
+        raise ValueError(
+            f"policy {text!r} looks into the simulated world, and a log of another recommender has none: give a "
+            "trained agent, random, or constant_slate:slate=[ITEM,...]"
+        )
+    return partial(make_policy, name, **given)
+
+
+def replay(
+    log: LoggedSessions, policies: Mapping[str, MakePolicy], progress: bool = True
+) -> dict[str, Replayed]:
+    """Ask policies at every step of the log, given what was logged before it.
+
+    The sessions of a world are played again with the logged slates, so that privileged policies see the users as they
+    were.
+
+    Args:
+        log: Sessions.
+        policies: What makes each, by name.
+        progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        What each would have done.
+
+    Raises:
+        ValueError: The world gives other clicks than were logged, or an item that a policy shows is not in the log's
+            catalogue.
+    """
+    env = _environment(log, min(NUM_ENVS, len(log.seeds)))
+    made = {name: make(env) for name, make in policies.items()}
+    shape = log.slates.shape
+    slates = {name: np.zeros(shape, np.int64) for name in made}
+    known: dict[str, list[NDArray[np.float64] | None]] = {
+        name: [np.zeros(shape), np.zeros(shape)] for name in made
+    }
+    with track("replaying", len(log.seeds), progress) as advance:
+        for batch, count in user_batches(range(len(log.seeds)), env.num_envs):
+            for rows, playing, name, chosen, found in _asked(log, env, made, np.array(batch)):
+                slates[name][rows] = chosen[playing]
+                for place, one in enumerate(found or (None, None)):
+                    kept = known[name][place]
+                    if one is None or kept is None:
+                        known[name][place] = None
+                    else:
+                        kept[rows] = one[playing]
+            advance(count)
+    env.close()
+    return {name: _replayed(log, slates[name], *known[name]) for name in made}
+
+
+def _asked(
+    log: LoggedSessions,
+    env: VectorEnv[Any, Any, Any],
+    policies: Mapping[str, Policy],
+    batch: NDArray[np.int64],
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], str, NDArray[np.int64], SlatePropensities | None]]:
+    """Yield, for each step and policy, of which impressions and users it is, what it shows, and its propensities."""
+    lengths, starts, seeds = log.lengths[batch], log.starts[batch], log.seeds[batch].tolist()
+    env.reset(seed=seeds if log.world is not None else 0)
+    states = {name: policy.open(seeds) for name, policy in policies.items()}
+    for step in range(int(lengths.max())):
+        playing = step < lengths
+        before, after = (starts + np.minimum(one, lengths) for one in (step, step + 1))
+        observations = {name: values[before] for name, values in log.seen.items()}
+        shown, clicks = log.seen["slate"][after].astype(np.int64), log.seen["clicks"][after]
+        rows = (after - batch - 1)[playing]  # a session has a row more than it has impressions
+        for name, policy in policies.items():
+            chosen, states[name] = policy.act(states[name], observations)
+            found = slate_propensities(policy, states[name], observations, shown, chosen)
+            yield rows, playing, name, chosen, found
+            states[name] = tell_rewards(policy, states[name], clicks.sum(axis=1))
+        if log.world is not None:
+            _step(env, shown, clicks, playing)
+
+
+def _step(
+    env: VectorEnv[Any, Any, Any], shown: NDArray[np.int64], clicks: NDArray[Any], playing: NDArray[np.bool_]
+) -> None:
+    _, _, terminated, truncated, infos = env.step(shown)
+    if (infos["clicks"][playing] != clicks[playing]).any():
+        raise ValueError(
+            "the log's world gives other clicks than were logged: it was recorded by other code, or its users' seeds "
+            "are not those of its sessions"
+        )
+    ended = terminated | truncated
+    if ended.any():
+        env.reset(options={"reset_mask": ended})
+
+
+def _environment(log: LoggedSessions, num_envs: int) -> VectorEnv[Any, Any, Any]:
+    """The log's world; for a log of another recommender any world of its sizes, which is never stepped."""
+    if log.world is not None:
+        return gymnasium.make_vec(log.world, num_envs=num_envs, autoreset_mode="disabled")
+    sizes: dict[str, Any] = {
+        "num_items": log.num_items, "slate_size": log.slates.shape[1], "episode_length": int(log.lengths.max()),
+    }  # fmt: skip
+    return gymnasium.make_vec("GemsSlate-diffuse_topdown-v0", num_envs=num_envs, num_topics=1, **sizes)
+
+
+def _replayed(
+    log: LoggedSessions,
+    slates: NDArray[np.int64],
+    given_above: NDArray[np.float64] | None,
+    marginal: NDArray[np.float64] | None,
+) -> Replayed:
+    if slates.max() >= log.num_items or slates.min() < 0:
+        raise ValueError(
+            f"a policy shows item {slates.max()}; the log has items from 0 to {log.num_items - 1}"
+        )
+    return Replayed(slates, None if given_above is None else SlatePropensities(given_above, marginal))

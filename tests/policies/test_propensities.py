@@ -1,0 +1,65 @@
+"""Propensities of slates: they add up to 1 over all slates, and are what the policies' draws have."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from gems_gym.envs import SlateVectorEnv
+from gems_gym.policies import make_policy
+from gems_gym.policies.propensities import slate_propensities
+
+WORLD = {"num_items": 6, "slate_size": 2, "num_topics": 3, "episode_length": 40}
+ALL = np.array(list(product(range(6), repeat=2)))  # (36, 2)
+KNOWN = {
+    "random": {}, "eps_greedy_oracle": {"epsilon": 0.3}, "eps_boredom_aware_oracle": {}, "softmax_oracle": {},
+    "short_term_oracle": {}, "constant_slate": {"slate": [4, 2]},
+}  # fmt: skip
+
+
+def asked(env, name, options, slates):
+    """The propensities of the same slates for every user, after a step of session 7."""
+    policy = make_policy(name, env, **options)
+    seeds = [7] * env.num_envs  # the same user, so that rows differ by slates alone
+    observations, _ = env.reset(seed=seeds)
+    chosen, state = policy.act(policy.open(seeds), observations)
+    return slate_propensities(policy, state, observations, slates, chosen), chosen
+
+
+@pytest.mark.parametrize(("name", "options"), [*KNOWN.items(), ("softmax_oracle", {"repeats": False})])
+def test_they_add_up_to_one_and_to_the_marginals(name, options):
+    env = SlateVectorEnv(len(ALL), autoreset_mode="disabled", **WORLD)
+    found, _ = asked(env, name, options, ALL)
+    slates = found.given_above.prod(axis=1)
+    assert slates.sum() == pytest.approx(1.0, abs=1e-12)
+    assert (slates >= 0).all()
+    if found.marginal is None:
+        assert options == {"repeats": False}
+        return
+    for slot in (0, 1):
+        for item in range(6):
+            here = ALL[:, slot] == item
+            assert slates[here].sum() == pytest.approx(found.marginal[here, slot][0], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("softmax_oracle", {}), ("softmax_oracle", {"repeats": False})]
+)
+def test_slates_are_drawn_as_they_say(name, options):
+    env = SlateVectorEnv(4_000, autoreset_mode="disabled", **WORLD)
+    policy = make_policy(name, env, temperature=0.3, **options)
+    observations, _ = env.reset(seed=[7] * 4_000)
+    chosen, state = policy.act(policy.open(list(range(4_000))), observations)
+    drawn = np.bincount(chosen @ [6, 1], minlength=36) / 4_000
+    users = np.repeat(ALL, 112, axis=0)[
+        :4_000
+    ]  # all slates, each asked of some of the users, who are the same
+    found = slate_propensities(policy, state, observations, users, chosen).given_above.prod(axis=1)[::112]
+    np.testing.assert_allclose(drawn[: len(found)], found, atol=0.03)
+    assert found.max() > 1.3 / 36  # not uniform
+
+
+@pytest.mark.parametrize("name", ["diverse_random", "random_constant_slate"])
+def test_a_policy_that_draws_without_closed_form_says_so(name):
+    env = SlateVectorEnv(2, autoreset_mode="disabled", **WORLD)
+    assert asked(env, name, {}, ALL[:2])[0] is None
