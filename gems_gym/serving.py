@@ -12,7 +12,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.common.check_messages import shown
+from gems_gym.common import check_messages
 from gems_gym.common.checks import Seed, checked, checked_arguments
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import make_policy
@@ -107,8 +107,8 @@ class ServedPolicy:
         ]
         slates = np.empty((len(sessions), self._catalogue.slate_size), np.int64)
         for users in self._groups([len(slates) for slates, _ in sessions]):
-            together = [np.stack([sessions[user][part] for user in users]) for part in (0, 1)]
-            slates[users] = self._next_slates(*together, [seeds[user] for user in users])
+            shown, clicks = (np.stack([sessions[user][part] for user in users]) for part in (0, 1))
+            slates[users] = self._next_slates(shown, clicks, [seeds[user] for user in users])
         return self._catalogue.named(slates)
 
     def _groups(self, lengths: Sequence[int]) -> Iterator[NDArray[np.int64]]:
@@ -201,14 +201,18 @@ class _Catalogue:
     def _raise_what_is_wrong(self, history: Any, name: str) -> NoReturn:
         """Say which slate, field and value of a history can't be read; it is slower than :meth:`read`."""
         if not isinstance(history, Sequence) or isinstance(history, str | bytes):
-            raise TypeError(f"{name} must be a list of slates with their clicks, got {shown(history)}")
+            raise TypeError(
+                f"{name} must be a list of slates with their clicks, got {check_messages.shown(history)}"
+            )
         for step, one in enumerate(history):
             if not isinstance(one, Mapping) or not {"slate", "clicks"} <= one.keys():
-                raise TypeError(f"{name}[{step}] must hold a slate and clicks, got {shown(one)}")
+                raise TypeError(
+                    f"{name}[{step}] must hold a slate and clicks, got {check_messages.shown(one)}"
+                )
             for field, values in (("slate", self.num_items), ("clicks", 2)):
                 where, row = f"{name}[{step}].{field}", one[field]
                 if not isinstance(row, Sequence | np.ndarray) or isinstance(row, str | bytes):
-                    raise TypeError(f"{where} must be a list, got {shown(row)}")
+                    raise TypeError(f"{where} must be a list, got {check_messages.shown(row)}")
                 if len(row) != self.slate_size:
                     raise ValueError(
                         f"{where} holds {len(row)}; the policy's slates have {self.slate_size} slots"
@@ -217,13 +221,13 @@ class _Catalogue:
                     self._check(
                         f"{where}[{slot}]", value, values if field == "clicks" or not self._numbers else None
                     )
-        raise ValueError(f"{name} can't be read: {shown(history)}")
+        raise ValueError(f"{name} can't be read: {check_messages.shown(history)}")
 
     def _check(self, where: str, value: Any, values: int | None) -> None:
         if values is not None:
             checked(where, value, Annotated[int, Interval(ge=0, le=values - 1)])
         elif str(value) not in (self._numbers or ()):
-            raise ValueError(f"{where} = {shown(value)} is no item of the catalogue")
+            raise ValueError(f"{where} = {check_messages.shown(value)} is no item of the catalogue")
 
 
 @checked_arguments
@@ -267,7 +271,8 @@ def open_policy(
 
 def _sizes(agent: TrainedAgent) -> tuple[int, int]:
     """How many items there are, and how many a slate has, by whichever part says so."""
-    for part in (agent.belief, agent.ranker, agent.policy):
+    parts: tuple[Any, ...] = (agent.belief, agent.ranker, agent.policy)
+    for part in parts:
         if hasattr(part, "num_items") and hasattr(part, "slate_size"):
             return part.num_items, part.slate_size
     raise ValueError(

@@ -8,6 +8,11 @@ from gems_gym.common.arrays import best_items, first_largest, largest
 from gems_gym.common.compilation import compiled
 from gems_gym.common.networks import dense
 
+_BLOCK = 4096
+"""Items scored at a time, and"""
+_QUERIES = 16
+"""queries: what they need stays in the second-level cache."""
+
 
 @compiled
 def best_per_slot(
@@ -39,10 +44,35 @@ def best_of_each(
     bias: np.ndarray,  # (num_items,) float32
     count: int,
 ) -> np.ndarray:
-    """Every query's best items by dot product plus bias, ``(num_queries, count)``, best first."""
-    best = np.empty((queries.shape[0], count), dtype=np.int64)
-    for query in range(queries.shape[0]):
-        best_items(dense(queries[query : query + 1], items, bias)[0], best[query])
+    """Every query's best items by dot product plus bias, ``(num_queries, count)``, best first.
+
+    Items are read from memory once for all queries, not once for each: for a large catalogue that is what takes long.
+    """
+    num_queries, num_items = queries.shape[0], items.shape[1]
+    best = np.empty((num_queries, count), dtype=np.int64)
+    scores_of_best = np.empty((num_queries, count), dtype=np.float32)
+    places = np.empty(count, dtype=np.int64)
+    for first in range(0, num_items, _BLOCK):
+        last = min(first + _BLOCK, num_items)
+        block = items if num_items <= _BLOCK else np.ascontiguousarray(items[:, first:last])
+        before, after = min(first, count), min(last, count)  # how many are the best so far
+        scored = np.empty(before + last - first, dtype=np.float32)  # those, and behind them the block
+        for start in range(0, num_queries, _QUERIES):
+            scores = dense(queries[start : start + _QUERIES], block, bias[first:last])
+            for row in range(scores.shape[0]):
+                query = start + row
+                if before == count and largest(scores[row]) <= scores_of_best[query, count - 1]:
+                    continue
+                scored[:before] = scores_of_best[query, :before]
+                scored[before:] = scores[row]
+                best_items(scored, places[:after])
+                for place in range(after - 1, -1, -1):
+                    scores_of_best[query, place] = scored[places[place]]
+                    if places[place] >= before:
+                        places[place] += first - before
+                    else:
+                        places[place] = best[query, places[place]]
+                best[query, :after] = places[:after]
     return best
 
 
