@@ -72,11 +72,21 @@ def recommend(
         lines = sys.stdin.buffer if history == "-" else opened.enter_context(Path(history).open("rb"))
         numbered = enumerate(lines, start=1)
         while batch := list(islice(numbered, together)):
-            typer.echo("\n".join(_answers(served, batch)))
+            typer.echo("\n".join(answers(served, batch)))
 
 
-def _answers(served: ServedPolicy, lines: Sequence[tuple[int, bytes]]) -> Iterable[str]:
-    """An answer for each of some lines, which come with their numbers."""
+def answers(served: ServedPolicy, lines: Sequence[tuple[int, bytes]]) -> Iterable[str]:
+    """The answers to some lines.
+
+    Args:
+        served: Answers them.
+        lines: With their numbers.
+
+    Raises:
+        ValueError: A line that is not JSON, or holds something else than a history, a user and a seed; it names the
+            line and the field.
+        TypeError: Likewise.
+    """
     asked = [_asked(line, number) for number, line in lines]
     slates = served.recommend_all(
         [one["history"] for one in asked],

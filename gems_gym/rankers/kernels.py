@@ -46,15 +46,18 @@ def best_of_each(
 ) -> np.ndarray:
     """Every query's best items by dot product plus bias, ``(num_queries, count)``, best first.
 
-    Items are read from memory once for all queries, not once for each: for a large catalogue that is what takes long.
+    Many queries read the items from memory together, block by block: that is what takes long in a large catalogue.
     """
     num_queries, num_items = queries.shape[0], items.shape[1]
+    width = (
+        _BLOCK if num_queries >= _QUERIES else num_items
+    )  # a block has to be copied, which few queries don't pay
     best = np.empty((num_queries, count), dtype=np.int64)
     scores_of_best = np.empty((num_queries, count), dtype=np.float32)
     places = np.empty(count, dtype=np.int64)
-    for first in range(0, num_items, _BLOCK):
-        last = min(first + _BLOCK, num_items)
-        block = items if num_items <= _BLOCK else np.ascontiguousarray(items[:, first:last])
+    for first in range(0, num_items, width):
+        last = min(first + width, num_items)
+        block = items if num_items <= width else np.ascontiguousarray(items[:, first:last])
         before, after = min(first, count), min(last, count)  # how many are the best so far
         scored = np.empty(before + last - first, dtype=np.float32)  # those, and behind them the block
         for start in range(0, num_queries, _QUERIES):
