@@ -12,8 +12,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.common import check_messages
-from gems_gym.common.checks import Seed, checked, checked_arguments
+from gems_gym.common.check_messages import shown
+from gems_gym.common.checks import Seed, checked, checked_arguments, is_sequence
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import make_policy
 from gems_gym.policies.base import tell_rewards
@@ -47,7 +47,8 @@ class ServedPolicy:
             texts; without them numbers, ``0 … num_items - 1``.
 
     Raises:
-        ValueError: A policy that does not say how many items there are, another number of ids, or one of them twice.
+        ValueError: Another number of ids than of items, or one of them twice. A policy from which it can't be told how
+            many items there are, and whose world can't be made here.
 
     Examples:
         >>> policy = open_policy("expert-diffuse_mix")
@@ -63,7 +64,7 @@ class ServedPolicy:
         items: Sequence[str] | None = None,
     ) -> None:
         self._agent, self._given_world = agent, world
-        self._catalogue = _Catalogue(*_sizes(agent), items)
+        self._catalogue = _Catalogue(*self._sizes(), items)
 
     def recommend(self, history: Sequence[Mapping[str, Any]], seed: int = 0) -> NDArray[Any]:
         """Choose a user's next slate.
@@ -101,14 +102,16 @@ class ServedPolicy:
             ``(num_users, slate_size)``.
         """
         seeds = checked("seeds", [0] * len(histories) if seeds is None else seeds, tuple[Seed, ...])
+        if len(seeds) != len(histories):
+            raise ValueError(f"seeds holds {len(seeds)} for {len(histories)} histories: give one each")
         names = names or [f"histories[{user}]" for user in range(len(histories))]
         sessions = [
             self._catalogue.read(history, name) for history, name in zip(histories, names, strict=True)
         ]
         slates = np.empty((len(sessions), self._catalogue.slate_size), np.int64)
         for users in self._groups([len(slates) for slates, _ in sessions]):
-            shown, clicks = (np.stack([sessions[user][part] for user in users]) for part in (0, 1))
-            slates[users] = self._next_slates(shown, clicks, [seeds[user] for user in users])
+            together = tuple(np.stack([sessions[user][part] for user in users]) for part in (0, 1))
+            slates[users] = self._next_slates(together, [seeds[user] for user in users])
         return self._catalogue.named(slates)
 
     def _groups(self, lengths: Sequence[int]) -> Iterator[NDArray[np.int64]]:
@@ -119,9 +122,10 @@ class ServedPolicy:
             yield from (users[first : first + most] for first in range(0, len(users), most))
 
     def _next_slates(
-        self, slates: NDArray[np.int64], clicks: NDArray[np.int64], seeds: Sequence[int]
+        self, sessions: tuple[NDArray[np.int64], ...], seeds: Sequence[int]
     ) -> NDArray[np.int64]:
         """What follows slates and clicks, ``(num_users, num_slates, slate_size)``: ``(num_users, slate_size)``."""
+        slates, clicks = sessions
         policy, ranker, belief = self._agent.policy, self._agent.ranker, self._agent.belief
         num_users, num_slates, _ = slates.shape
         if num_slates == 0:
@@ -134,10 +138,10 @@ class ServedPolicy:
         # what neither remembers nor draws has nothing to do before the last slate
         replays = state is not None or (draws is not None and draws.random)
         for step in range(num_slates):
-            shown, clicked = slates[:, step], clicks[:, step]
-            observations: Any = {"slate": shown, "clicks": clicked}
+            last, clicked = slates[:, step], clicks[:, step]
+            observations: Any = {"slate": last, "clicks": clicked}
             if belief is not None:
-                believed = belief.update(believed, shown, clicked)
+                believed = belief.update(believed, last, clicked)
                 observations = belief.read(believed)
             if step > 0:
                 state = tell_rewards(policy, state, clicked.sum(axis=1))
@@ -145,6 +149,15 @@ class ServedPolicy:
                 actions, state = policy.act(state, observations)
                 chosen = actions if draws is None else draws.rank(actions)
         return chosen
+
+    def _sizes(self) -> tuple[int, int]:
+        """How many items there are, and how many a slate has."""
+        parts: tuple[Any, ...] = (self._agent.belief, self._agent.ranker, self._agent.policy)
+        for part in parts:
+            if hasattr(part, "num_items") and hasattr(part, "slate_size"):
+                return part.num_items, part.slate_size
+        values = self._world.single_action_space.nvec
+        return int(values[0]), len(values)
 
     @cached_property
     def _world(self) -> Any:
@@ -154,8 +167,8 @@ class ServedPolicy:
             return self._agent.world(recorded_world(self._agent)).slates(1)
         except (ValueError, OSError) as error:
             raise ValueError(
-                f"the history is empty, and the world that the policy was trained in, whose opening a new user would "
-                f"be shown, can't be made here ({error}): begin the history with a slate of your own"
+                f"the world that the policy was trained in can't be made here ({error.__cause__ or error}), and new "
+                f"users would be shown the slate that it opens with: begin their histories with one of your own"
             ) from error
 
 
@@ -163,7 +176,8 @@ class _Catalogue:
     """The items that histories may name; arguments as of :class:`ServedPolicy`."""
 
     def __init__(self, num_items: int, slate_size: int, ids: Sequence[str] | None) -> None:
-        self.num_items, self.slate_size, self._ids = num_items, slate_size, ids
+        self.num_items, self.slate_size = num_items, slate_size
+        self._ids = None if ids is None else np.asarray(ids)
         self._numbers = None if ids is None else {one: number for number, one in enumerate(ids)}
         if ids is not None and not len(ids) == len(set(ids)) == num_items:
             raise ValueError(
@@ -177,6 +191,8 @@ class _Catalogue:
             history: See :meth:`ServedPolicy.recommend`.
             name: What errors call it.
         """
+        if not is_sequence(history):
+            raise TypeError(f"{name} must be a list of slates with their clicks, got {shown(history)}")
         try:
             slates, clicks = ([one[field] for one in history] for field in ("slate", "clicks"))
             if self._numbers is not None:
@@ -187,7 +203,7 @@ class _Catalogue:
 
     def named(self, slates: NDArray[np.int64]) -> NDArray[Any]:
         """Slates with the catalogue's ids, if it has any."""
-        return slates if self._ids is None else np.asarray(self._ids)[slates]
+        return slates if self._ids is None else self._ids[slates]
 
     def _whole(self, rows: list[Any], values: int) -> NDArray[np.int64]:
         """Rows of ``slate_size`` integers from 0 to ``values - 1`` as an array; else a ValueError."""
@@ -198,36 +214,25 @@ class _Catalogue:
             raise ValueError
         return array.astype(np.int64, copy=False)
 
-    def _raise_what_is_wrong(self, history: Any, name: str) -> NoReturn:
+    def _raise_what_is_wrong(self, history: Sequence[Any], name: str) -> NoReturn:
         """Say which slate, field and value of a history can't be read; it is slower than :meth:`read`."""
-        if not isinstance(history, Sequence) or isinstance(history, str | bytes):
-            raise TypeError(
-                f"{name} must be a list of slates with their clicks, got {check_messages.shown(history)}"
-            )
         for step, one in enumerate(history):
             if not isinstance(one, Mapping) or not {"slate", "clicks"} <= one.keys():
-                raise TypeError(
-                    f"{name}[{step}] must hold a slate and clicks, got {check_messages.shown(one)}"
-                )
+                raise TypeError(f"{name}[{step}] must hold a slate and clicks, got {shown(one)}")
             for field, values in (("slate", self.num_items), ("clicks", 2)):
                 where, row = f"{name}[{step}].{field}", one[field]
-                if not isinstance(row, Sequence | np.ndarray) or isinstance(row, str | bytes):
-                    raise TypeError(f"{where} must be a list, got {check_messages.shown(row)}")
+                if not is_sequence(row):
+                    raise TypeError(f"{where} must be a list, got {shown(row)}")
                 if len(row) != self.slate_size:
                     raise ValueError(
-                        f"{where} holds {len(row)}; the policy's slates have {self.slate_size} slots"
+                        f"{where} holds {len(row)}; slates of the policy have {self.slate_size} items"
                     )
                 for slot, value in enumerate(row):
-                    self._check(
-                        f"{where}[{slot}]", value, values if field == "clicks" or not self._numbers else None
-                    )
-        raise ValueError(f"{name} can't be read: {check_messages.shown(history)}")
-
-    def _check(self, where: str, value: Any, values: int | None) -> None:
-        if values is not None:
-            checked(where, value, Annotated[int, Interval(ge=0, le=values - 1)])
-        elif str(value) not in (self._numbers or ()):
-            raise ValueError(f"{where} = {check_messages.shown(value)} is no item of the catalogue")
+                    if field == "clicks" or self._numbers is None:
+                        checked(f"{where}[{slot}]", value, Annotated[int, Interval(ge=0, le=values - 1)])
+                    elif str(value) not in self._numbers:
+                        raise ValueError(f"{where}[{slot}] = {shown(value)} is no item of the catalogue")
+        raise ValueError(f"{name} can't be read: {shown(history)}")
 
 
 @checked_arguments
@@ -267,14 +272,3 @@ def open_policy(
     if getattr(policy, "privileged", False):
         raise ValueError(f"the policy {name!r} reads the simulator's users or topics, which no history holds")
     return ServedPolicy(TrainedAgent(name, policy, None, None, {}), world, items)
-
-
-def _sizes(agent: TrainedAgent) -> tuple[int, int]:
-    """How many items there are, and how many a slate has, by whichever part says so."""
-    parts: tuple[Any, ...] = (agent.belief, agent.ranker, agent.policy)
-    for part in parts:
-        if hasattr(part, "num_items") and hasattr(part, "slate_size"):
-            return part.num_items, part.slate_size
-    raise ValueError(
-        f"the policy of {agent.name!r} has no attributes num_items and slate_size, nor a belief or a ranker that has"
-    )

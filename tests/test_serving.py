@@ -108,11 +108,13 @@ def changed(field: str, value: Any) -> list[dict[str, Any]]:
     [
         (3, r"history must be a list of slates with their clicks, got 3"),
         ("text", r"history must be a list of slates with their clicks, got 'text'"),
+        ({}, r"history must be a list of slates with their clicks, got {}"),
+        ("", r"history must be a list of slates with their clicks, got ''"),
         ([3], r"history\[0\] must hold a slate and clicks, got 3"),
         ([{"slate": OPENING}], r"history\[0\] must hold a slate and clicks, got {'slate'"),
         (changed("slate", 3), r"history\[1\]\.slate must be a list, got 3"),
-        (changed("slate", OPENING[:9]), r"history\[1\]\.slate holds 9; the policy's slates have 10"),
-        (changed("clicks", [0] * 11), r"history\[1\]\.clicks holds 11; the policy's slates have 10"),
+        (changed("slate", OPENING[:9]), r"history\[1\]\.slate holds 9; slates of the policy have 10"),
+        (changed("clicks", [0] * 11), r"history\[1\]\.clicks holds 11; slates of the policy have 10"),
         (changed("slate", [*OPENING[:9], 1_000]), r"history\[1\]\.slate\[9\] must be .* 0 to 999, got 1000"),
         (changed("slate", [-1, *OPENING[1:]]), r"history\[1\]\.slate\[0\] must be .* 0 to 999, got -1"),
         (changed("slate", [10**30] * 10), r"history\[1\]\.slate\[0\] must be .* 0 to 999, got 10000"),
@@ -133,11 +135,13 @@ def test_what_can_not_be_served_is_said() -> None:
         open_policy("random")
     with pytest.raises(ValueError, match="'expert-diffuse_mix' is a trained agent"):
         open_policy("expert-diffuse_mix", env=SPEC)
-    with pytest.raises(ValueError, match="no attributes num_items and slate_size"):
+    with pytest.raises(ValueError, match="the world that the policy was trained in can't be made here"):
         ServedPolicy(TrainedAgent("one", RandomLatents(32), None, None, {}))
+    with pytest.raises(ValueError, match="seeds holds 1 for 2 histories"):
+        open_policy("expert-diffuse_mix").recommend_all([[], []], [0])
     agent = open_trained_agent("expert-diffuse_mix")
     lost = TrainedAgent(agent.name, agent.policy, agent.ranker, agent.belief, {"env": "GemsSlate-lost-v0"})
-    with pytest.raises(ValueError, match="the history is empty, and the world .* can't be made here"):
+    with pytest.raises(ValueError, match="can't be made here .*GemsSlate-lost-v0.* new users would be shown"):
         ServedPolicy(lost).recommend([])
     assert ServedPolicy(lost).recommend(ONE_SLATE).shape == (10,)
 
@@ -187,7 +191,7 @@ def test_lines_with_the_ids_of_an_imported_log(program: Any, tmp_path: Any) -> N
         (b"[]", 'line 2 must be an object with a field "history", got b\'[]'),
         (b'{"history": [], "sed": 1}', "unknown field of line 2: 'sed': did you mean 'seed'"),
         (b'{"history": [], "seed": -1}', "line 2: seed must be an integer from 0 to 4294967295, got -1"),
-        (b'{"history": [{"slate": [1], "clicks": [1]}]}', "line 2: history[0].slate holds 1; the policy's"),
+        (b'{"history": [{"slate": [1], "clicks": [1]}]}', "line 2: history[0].slate holds 1; slates of"),
     ],
 )
 def test_which_line_is_wrong_is_said(

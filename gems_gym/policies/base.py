@@ -38,8 +38,9 @@ class Policy(Protocol):
     A policy that remembers what its actions earned has a method ``rewarded(state, rewards) -> state``, which whoever
     plays calls after each step (:func:`tell_rewards`): ``rewards`` is float ``(num_users,)``, clicks.
 
-    A policy may have a text ``caution``, which ``gems-gym evaluate`` tells whoever scores it. One that sees slates and
-    shows slates is served (:mod:`gems_gym.serving`) if it has the numbers ``num_items`` and ``slate_size``.
+    A policy may have a text ``caution``, which ``gems-gym evaluate`` tells whoever scores it; and one that sees slates
+    and shows slates the numbers ``num_items`` and ``slate_size``, so that it is served without the world (see
+    :mod:`gems_gym.serving`).
 
     Attributes:
         observes: What it sees, "slates" or "beliefs".
@@ -166,8 +167,6 @@ class SlatePolicy(abc.ABC):
         searches: Whether it plays sessions with training users when it is made; then it takes ``seed``, which decides
             the search, and ``progress``.
         simulator: The environment's simulator.
-        num_items: Items in its catalogue.
-        slate_size: Items in a slate.
     """
 
     observes: Observed = "slates"
@@ -180,7 +179,6 @@ class SlatePolicy(abc.ABC):
         if not isinstance(simulator, SlateSimulator):
             raise TypeError(f"env must be a slate environment of gems_gym, got {env}")
         self.simulator = simulator
-        self.num_items, self.slate_size = simulator.config.num_items, simulator.config.slate_size
         self._is_vector = isinstance(env.unwrapped, VectorEnv)
 
     def open(self, seeds: Sequence[int]) -> Any:

@@ -8,7 +8,7 @@ from gems_gym.common.arrays import best_items, first_largest, largest
 from gems_gym.common.compilation import compiled
 from gems_gym.common.networks import dense
 
-_BLOCK = 4096
+_BLOCK = 1024
 """Items scored at a time, and"""
 _QUERIES = 16
 """queries: what they need stays in the second-level cache."""

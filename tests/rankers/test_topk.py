@@ -81,7 +81,7 @@ def test_in_a_large_catalogue_many_are_ranked_together_as_each_alone() -> None:
     rng = np.random.default_rng(0)
     items = rng.integers(-2, 3, (10_000, 4))  # many have equal scores
     latents = rng.integers(-2, 3, (40, 4)).astype(np.float32)
-    for slots in (10, 5_000):
+    for slots in (10, 1_500):
         ranker = TopKRanker(items, slots, HASH)
         together = ranker.rank(latents[: 40 if slots == 10 else 16])
         np.testing.assert_array_equal(
