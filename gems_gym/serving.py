@@ -177,7 +177,8 @@ class _Catalogue:
 
     def __init__(self, num_items: int, slate_size: int, ids: Sequence[str] | None) -> None:
         self.num_items, self.slate_size = num_items, slate_size
-        self._ids = None if ids is None else np.asarray(ids)
+        ids = checked("items", ids, tuple[str, ...] | None)
+        self._ids = None if ids is None else np.array(ids)
         self._numbers = None if ids is None else {one: number for number, one in enumerate(ids)}
         if ids is not None and not len(ids) == len(set(ids)) == num_items:
             raise ValueError(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gems_gym.common.arrays import best_items, first_largest, largest
+from gems_gym.common.arrays import best_items, copy_into, first_largest, largest
 from gems_gym.common.compilation import compiled
 from gems_gym.common.networks import dense
 
-_BLOCK = 1024
-"""Items scored at a time, and"""
-_QUERIES = 16
-"""queries: what they need stays in the second-level cache."""
+_BLOCK, _QUERIES = 1024, 16
+"""Items and queries that are scored at a time, so that what they need stays in the second-level cache."""
 
 
 @compiled
@@ -49,9 +47,8 @@ def best_of_each(
     Many queries read the items from memory together, block by block: that is what takes long in a large catalogue.
     """
     num_queries, num_items = queries.shape[0], items.shape[1]
-    width = (
-        _BLOCK if num_queries >= _QUERIES else num_items
-    )  # a block has to be copied, which few queries don't pay
+    # a block has to be copied, which few queries are not worth
+    width = _BLOCK if num_queries >= _QUERIES else num_items
     best = np.empty((num_queries, count), dtype=np.int64)
     scores_of_best = np.empty((num_queries, count), dtype=np.float32)
     places = np.empty(count, dtype=np.int64)
@@ -66,8 +63,8 @@ def best_of_each(
                 query = start + row
                 if before == count and largest(scores[row]) <= scores_of_best[query, count - 1]:
                     continue
-                scored[:before] = scores_of_best[query, :before]
-                scored[before:] = scores[row]
+                copy_into(scored[:before], scores_of_best[query, :before])
+                copy_into(scored[before:], scores[row])
                 best_items(scored, places[:after])
                 for place in range(after - 1, -1, -1):
                     scores_of_best[query, place] = scored[places[place]]
@@ -75,7 +72,7 @@ def best_of_each(
                         places[place] += first - before
                     else:
                         places[place] = best[query, places[place]]
-                best[query, :after] = places[:after]
+                copy_into(best[query, :after], places[:after])
     return best
 
 
