@@ -167,6 +167,13 @@ def test_lines_in_lines_out(program: Any, tmp_path: Any, monkeypatch: pytest.Mon
         assert (code, [json.loads(line) for line in out.splitlines()]) == (0, expected), err
 
 
+def test_a_world_option_without_a_world_is_refused(program: Any) -> None:
+    asked = ("recommend", "expert-diffuse_mix", "--history", "-", "--env-option", "omega=0.5")
+    code, _, err = program(*asked)
+    assert code == 2
+    assert "--env-option goes with --env" in err
+
+
 def test_lines_with_the_ids_of_an_imported_log(program: Any, tmp_path: Any) -> None:
     polars = pytest.importorskip("polars")
     (tmp_path / "users.jsonl").write_bytes(lines({"history": []}))

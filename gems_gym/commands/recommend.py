@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gems_gym.commands import options
-from gems_gym.commands.arguments import read_options
+from gems_gym.commands.arguments import read_options, refuse
 from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import Count, Seed, checked, checked_arguments
 from gems_gym.errors import unknown_name
@@ -60,6 +60,8 @@ def recommend(
         gems-gym recommend random --env GemsSlate-diffuse_mix-v0 \
             --history users.jsonl
     """
+    if env is None:
+        refuse("goes with --env, the world of a policy given by name", env_option=env_option)
     spec = None if env is None else chosen_world([env], env_option)
     ids = None
     if items is not None:
