@@ -42,6 +42,7 @@ PUBLIC = (
     "gems_gym.trackers",
     "gems_gym.latent_world",
     "gems_gym.trained_agents",
+    "gems_gym.serving",
     "gems_gym.user_splits",
     "gems_gym.testing",
     "gems_gym_agents.base",

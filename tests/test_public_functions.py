@@ -29,6 +29,7 @@ from gems_gym.pretraining.gems import GemsSettings
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.pretraining.transformer import TransformerSettings
 from gems_gym.registration import environment_id, is_latent, latent_environment_id, slate_spec
+from gems_gym.serving import open_policy
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
 
@@ -59,7 +60,8 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
     "env_kwargs": ("unknown keyword of",),
     "env_id": ("[Ee]nvironment", "Malformed"), "env": ("[Ee]nvironment", "Malformed"),
     "encoder": ("unknown shipped belief", "a belief was expected"), "family": ("unknown shipped",),
-    "name": ("unknown policy", "unknown ranker", "unknown embeddings"), "ranker": ("unknown shipped",),
+    "name": ("unknown policy", "unknown ranker", "unknown embeddings", "no trained agent"),
+    "ranker": ("unknown shipped",),
     "tensors": ("tensor",), "slates": ("action",), "actions": ("action",), "users": ("user",), "user_seeds": ("seed",),
     "options": ("reset option", "option"), "table": ("embeddings", "artefact"),
     "which": ("rngs", "preferences", "slates"),
@@ -293,6 +295,19 @@ def cases() -> dict[str, Case]:
         "is_latent": (is_latent, {"env": "GemsSlate-diffuse_mix-v0"}),
         "slate_spec": (slate_spec, {"env": "GemsSlate-diffuse_mix-v0"}),
         "open_trained_agent": (open_trained_agent, {"name_or_path": "nope"}),
+        "open_policy": (
+            open_policy,
+            {
+                "name": "random",
+                "env": gymnasium.spec("GemsSlate-diffuse_mix-v0"),
+                "checkpoint": None,
+                "items": None,
+            },
+        ),
+        "ServedPolicy.recommend": (
+            open_policy("random", env=gymnasium.spec("GemsSlate-diffuse_mix-v0")).recommend,
+            {"history": [{"slate": list(range(10)), "clicks": [0, 1] * 5}], "seed": 0},
+        ),
         "GemsSettings": (GemsSettings, vars(GemsSettings())),
         "BeliefSettings": (BeliefSettings, vars(BeliefSettings())),
         "TransformerSettings": (TransformerSettings, vars(TransformerSettings())),

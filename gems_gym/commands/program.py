@@ -65,6 +65,11 @@ OWN_COMMANDS = (
         "gems_gym.commands.collect:collect",
     ),
     LazyCommand(
+        "recommend",
+        "Answer users' histories with their next slates; no learning library is loaded.",
+        "gems_gym.commands.recommend:recommend",
+    ),
+    LazyCommand(
         f"{DEV}ship",
         "Train the rankers, beliefs and item embeddings that the package ships for the six worlds.",
         "gems_gym.commands.dev:ship",

@@ -277,7 +277,7 @@ _SCALARS: dict[Any, Callable[[Any], Any]] = {
 
 
 def _taken_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not _is_sequence(value):
+    if not is_sequence(value):
         raise _WrongTypeError
     if hints[-1] is Ellipsis:
         hints = (hints[0],) * len(value)
@@ -289,14 +289,15 @@ def _taken_tuple(value: Any, hints: tuple[Any, ...]) -> tuple[Any, ...]:
 def _taken_instance(value: Any, kind: Any, args: tuple[Any, ...]) -> Any:
     if kind is Any or not isinstance(kind, type) or kind is np.ndarray or _only_for_type_checkers(kind):
         return value
-    if not (_is_sequence(value) if kind is Sequence else isinstance(value, kind)):
+    if not (is_sequence(value) if kind is Sequence else isinstance(value, kind)):
         raise _WrongTypeError
     if kind is Mapping and isinstance(value, Mapping) and args:
         return {_taken_as(key, args[0]): _taken_as(one, args[1]) for key, one in value.items()}
     return value
 
 
-def _is_sequence(value: Any) -> bool:
+def is_sequence(value: Any) -> bool:
+    """Whether something is a list, a tuple, an array or the like; texts are none."""
     if isinstance(value, np.ndarray):
         return value.ndim > 0
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)

@@ -10,6 +10,7 @@ from gems_gym.common.dataset_folders import ARTIFACTS, dataset_file
 from gems_gym.common.files import read_json
 from gems_gym.datasets.reader import is_log, open_dataset
 from gems_gym.errors import require
+from gems_gym.logs.files import naming_damage
 
 if TYPE_CHECKING:
     import polars
@@ -34,6 +35,23 @@ def read_items(dataset: Dataset) -> polars.DataFrame:
         FileNotFoundError: The file is missing.
     """
     return _read_parquet(_checked(dataset, ITEMS_FILE))
+
+
+def read_item_ids(file: Path) -> list[str]:
+    """The items' ids in a map of items, in the order of their numbers.
+
+    Args:
+        file: ``items.parquet`` of an imported log, or a copy.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, no parquet file, or has no column ``item``.
+    """
+    with naming_damage(file):
+        found: list[str] = (
+            require("polars").read_parquet(file, columns=["item"], glob=False)["item"].to_list()
+        )
+    return found
 
 
 def read_users(dataset: Dataset) -> polars.DataFrame:

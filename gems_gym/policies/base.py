@@ -38,7 +38,9 @@ class Policy(Protocol):
     A policy that remembers what its actions earned has a method ``rewarded(state, rewards) -> state``, which whoever
     plays calls after each step (:func:`tell_rewards`): ``rewards`` is float ``(num_users,)``, clicks.
 
-    A policy may have a text ``caution``, which ``gems-gym evaluate`` tells whoever scores it.
+    A policy may have a text ``caution``, which ``gems-gym evaluate`` tells whoever scores it; and one that sees slates
+    and shows slates the numbers ``num_items`` and ``slate_size``, so that it is served without the world (see
+    :mod:`gems_gym.serving`).
 
     Attributes:
         observes: What it sees, "slates" or "beliefs".

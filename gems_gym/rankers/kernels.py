@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from gems_gym.common.arrays import best_items, first_largest, largest
+from gems_gym.common.arrays import best_items, copy_into, first_largest, largest
 from gems_gym.common.compilation import compiled
 from gems_gym.common.networks import dense
+
+_BLOCK, _QUERIES = 1024, 16
+"""Items and queries that are scored at a time, so that what they need stays in the second-level cache."""
 
 
 @compiled
@@ -39,10 +42,37 @@ def best_of_each(
     bias: np.ndarray,  # (num_items,) float32
     count: int,
 ) -> np.ndarray:
-    """Every query's best items by dot product plus bias, ``(num_queries, count)``, best first."""
-    best = np.empty((queries.shape[0], count), dtype=np.int64)
-    for query in range(queries.shape[0]):
-        best_items(dense(queries[query : query + 1], items, bias)[0], best[query])
+    """Every query's best items by dot product plus bias, ``(num_queries, count)``, best first.
+
+    Many queries read the items from memory together, block by block: that is what takes long in a large catalogue.
+    """
+    num_queries, num_items = queries.shape[0], items.shape[1]
+    # a block has to be copied, which few queries are not worth
+    width = _BLOCK if num_queries >= _QUERIES else num_items
+    best = np.empty((num_queries, count), dtype=np.int64)
+    scores_of_best = np.empty((num_queries, count), dtype=np.float32)
+    places = np.empty(count, dtype=np.int64)
+    for first in range(0, num_items, width):
+        last = min(first + width, num_items)
+        block = items if num_items <= width else np.ascontiguousarray(items[:, first:last])
+        before, after = min(first, count), min(last, count)  # how many are the best so far
+        scored = np.empty(before + last - first, dtype=np.float32)  # those, and behind them the block
+        for start in range(0, num_queries, _QUERIES):
+            scores = dense(queries[start : start + _QUERIES], block, bias[first:last])
+            for row in range(scores.shape[0]):
+                query = start + row
+                if before == count and largest(scores[row]) <= scores_of_best[query, count - 1]:
+                    continue
+                copy_into(scored[:before], scores_of_best[query, :before])
+                copy_into(scored[before:], scores[row])
+                best_items(scored, places[:after])
+                for place in range(after - 1, -1, -1):
+                    scores_of_best[query, place] = scored[places[place]]
+                    if places[place] >= before:
+                        places[place] += first - before
+                    else:
+                        places[place] = best[query, places[place]]
+                copy_into(best[query, :after], places[:after])
     return best
 
 

@@ -21,9 +21,11 @@ from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.policies.random_latents import RandomLatents
 from gems_gym.rankers import GemsRanker, Ranker, make_ranker
+from gems_gym.rollouts import play_sessions
+from gems_gym.serving import ServedPolicy
 from gems_gym.testing.asserting import assert_refused, is_same
 from gems_gym.testing.policies import SMALL_WORLD, assert_is_policy, assert_plays, small_spec
-from gems_gym.trained_agents import open_trained_agent, save_trained_agent
+from gems_gym.trained_agents import TrainedAgent, open_trained_agent, save_trained_agent
 
 _LATENT_SIZE, _BELIEF_SIZE = 6, 8
 _SESSIONS = 12  # of the dataset that offline agents learn from
@@ -42,8 +44,9 @@ def check_agent(
     The world has 40 items, slates of 4 and sessions of 6 steps, with an untrained ranker and belief. The agent has to
     refuse an unknown option, too few steps, and to act or be saved before it was fitted. Trained twice with the same
     seed it has to be the same; its policy has to pass what :func:`gems_gym.testing.check_policy` asks of one, and to be
-    the same after it was saved and loaded, from files that can't run code. Training has to print nothing on stdout and
-    to leave the global random numbers as they were.
+    the same after it was saved and loaded, from files that can't run code, and served
+    (:class:`gems_gym.serving.ServedPolicy`) to show what it shows when it plays. Training has to print nothing on
+    stdout and to leave the global random numbers as they were.
 
     Args:
         agent: A name in the entry-point group ``gems_gym.agents``, which is also saved and opened as ``gems-gym
@@ -192,7 +195,9 @@ def _saved_and_loaded(agent: Any, name: str | type[Any], world: LatentWorld, fol
     if isinstance(name, str):
         record = {"env": world.spec.id, "env_spec": world.spec.to_json()}
         save_trained_agent(folder, agent, name, world.ranker, world.belief, record)
-        loaded: Any = open_trained_agent(folder).policy
+        opened = open_trained_agent(folder)
+        _assert_served(opened, world)
+        loaded: Any = opened.policy
     else:
         agent.save(folder)
         loaded = type(agent).load(folder)
@@ -202,6 +207,20 @@ def _saved_and_loaded(agent: Any, name: str | type[Any], world: LatentWorld, fol
             "gems_gym.artifacts.save_artifact and JSON can't"
         )
     return loaded
+
+
+def _assert_served(agent: TrainedAgent, world: LatentWorld, num_users: int = 2) -> None:
+    """What is recommended by a session's beginning is what the policy showed next."""
+    served, seeds = ServedPolicy(agent), range(100, 100 + num_users)
+    histories: list[list[dict[str, Any]]] = [[] for _ in seeds]
+    env = agent.world(world.spec).users(num_users, autoreset_mode="disabled")
+    for moment in play_sessions(env, agent.policy, seeds):
+        shown, clicks = moment.infos["slate"], moment.infos["clicks"]
+        assert is_same(served.recommend_all(histories, seeds), shown), (
+            f"served with a history of {moment.step} slates it does not show what it shows after them when it plays"
+        )
+        for user, history in enumerate(histories):
+            history.append({"slate": shown[user], "clicks": clicks[user]})
 
 
 def _may_run_code(file: Path) -> bool:

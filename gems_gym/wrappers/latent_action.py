@@ -63,7 +63,7 @@ class LatentAction(gym.ActionWrapper, RecordConstructorArgs):
         self.ranker: Ranker = fitting_part(ranker, "ranker", load_ranker, env)
         _check_takes_slates(env.action_space)
         self.action_space = latent_box(self.ranker)
-        self._draws = _SlateDraws(self.ranker, 1)
+        self._draws = SlateDraws(self.ranker, 1)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -108,7 +108,7 @@ class VectorLatentAction(VectorActionWrapper, RecordConstructorArgs):
         _check_takes_slates(env.single_action_space)
         self.single_action_space = latent_box(self.ranker)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._draws = _SlateDraws(self.ranker, self.num_envs)
+        self._draws = SlateDraws(self.ranker, self.num_envs)
         self._next_step = env.metadata.get("autoreset_mode") is AutoresetMode.NEXT_STEP
         self._ended = np.zeros(self.num_envs, dtype=np.bool_)  # (num_envs,), in the last step
 
@@ -138,7 +138,7 @@ class VectorLatentAction(VectorActionWrapper, RecordConstructorArgs):
         return self._draws.rank(latents, idle=self._ended if self._next_step else None)
 
 
-class _SlateDraws:
+class SlateDraws:
     """Ranks for a fixed number of users, each with a random stream of its own if the ranker draws.
 
     A user's stream starts anew where a reset gives the user a seed, and continues where it gives none, as environments'
@@ -147,22 +147,25 @@ class _SlateDraws:
     Args:
         ranker: Any ranker.
         num_users: Rows of the latents that it will be given.
+
+    Attributes:
+        random: Whether the ranker draws.
     """
 
     def __init__(self, ranker: Ranker, num_users: int) -> None:
         self._ranker = ranker
-        self._draws = isinstance(ranker, SamplingRanker) and ranker.sample
-        self._generators = [np.random.default_rng() for _ in range(num_users)]
+        self.random = isinstance(ranker, SamplingRanker) and ranker.sample
+        self._generators = [np.random.default_rng() for _ in range(num_users if self.random else 0)]
 
     def reset(self, seeds: Sequence[int | None]) -> None:
         """Starts the streams of the users that have a seed; one entry a user."""
         for user, seed in enumerate(seeds):
-            if seed is not None:
+            if self.random and seed is not None:
                 self._generators[user] = np.random.default_rng([_STREAM, seed])
 
     def rank(self, latents: np.ndarray, idle: np.ndarray | None = None) -> np.ndarray:
         """Slates for latents ``(num_users, action_size)``; users in the mask ``idle`` leave their stream alone."""
-        if not self._draws:
+        if not self.random:
             return self._ranker.rank(latents)
         generators = list(self._generators)
         if idle is not None:

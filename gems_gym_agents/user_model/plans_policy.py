@@ -24,6 +24,16 @@ class Model(Protocol):
         ...
 
     @property
+    def num_items(self) -> int:
+        """Items in the catalogue."""
+        ...
+
+    @property
+    def slate_size(self) -> int:
+        """Items in a slate."""
+        ...
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """How it was made; JSON types only."""
         ...
@@ -86,6 +96,8 @@ class PlansPolicy(SavedPolicy, Generic[AModel]):
         observes: "slates".
         model: What was given.
         plans: float64 ``(num_plans, 5 + size)``.
+        num_items: Items in the catalogue.
+        slate_size: Items in a slate.
 
     Raises:
         ValueError: A plan has another length than the model requires, or a number that is not finite.
@@ -105,6 +117,7 @@ class PlansPolicy(SavedPolicy, Generic[AModel]):
         size = NUM_COSTS + 1 + model.items.shape[1]
         if self.plans.ndim != 2 or self.plans.shape[1] != size or not np.isfinite(self.plans).all():
             raise ValueError(f"plans must hold {size} finite numbers each, got shape {np.shape(plans)}")
+        self.num_items, self.slate_size = model.num_items, model.slate_size
         self._belief: Belief = self._follows(model, schedule or self.acting)
 
     @staticmethod

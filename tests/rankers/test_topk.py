@@ -75,3 +75,17 @@ def test_what_it_shows_is_encoded_as_latents_that_show_nearly_the_same(cosine: b
     assert np.mean(kept) > by_chance + 0.7 * (1 - by_chance)
     with pytest.raises(ValueError, match="slates"):
         ranker.encode(slates + ITEMS, np.zeros_like(slates))
+
+
+def test_in_a_large_catalogue_many_are_ranked_together_as_each_alone() -> None:
+    rng = np.random.default_rng(0)
+    items = rng.integers(-2, 3, (10_000, 4))  # many have equal scores
+    latents = rng.integers(-2, 3, (40, 4)).astype(np.float32)
+    for slots in (10, 1_500):
+        ranker = TopKRanker(items, slots, HASH)
+        together = ranker.rank(latents[: 40 if slots == 10 else 16])
+        np.testing.assert_array_equal(
+            together, [ranker.rank(one[None])[0] for one in latents[: len(together)]]
+        )
+        scores = latents[: len(together)] @ items.T
+        np.testing.assert_array_equal(together, np.argsort(-scores, axis=1, kind="stable")[:, :slots])

@@ -1,0 +1,114 @@
+"""``gems-gym recommend``: users' histories in, their next slates out, as JSON lines."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gems_gym.commands import options
+from gems_gym.commands.arguments import read_options, refuse
+from gems_gym.commands.worlds import chosen_world
+from gems_gym.common.checks import Count, Seed, checked, checked_arguments
+from gems_gym.errors import unknown_name
+from gems_gym.serving import ServedPolicy, open_policy
+
+_FIELDS = ("history", "user", "seed")
+"""What a line may hold."""
+
+
+@checked_arguments
+def recommend(
+    policy: options.PolicyName,
+    history: Annotated[
+        str,
+        typer.Option(metavar="FILE|-", help="Histories, a JSON object a line; -: those of standard input."),
+    ],
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            help="The catalogue's ids, items.parquet of an imported log: histories and slates hold them."
+        ),
+    ] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="World of a policy given by name; an agent's record names its own."),
+    ] = None,
+    env_option: options.EnvOptions = None,
+    policy_option: options.PolicyOptions = None,
+    checkpoint: options.Checkpoint = None,
+    together: Annotated[
+        Count,
+        typer.Option(help="Lines answered together, which does not change the answers; 1: each at once."),
+    ] = 1_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Answers are JSON with it or without it.")] = False,
+) -> None:
+    r"""Answer users' histories with their next slates; no learning library is loaded.
+
+    A line holds the slates that a user was shown, oldest first, and the clicks on them, 0 or 1 for each slot:
+    {"history": [{"slate": [...], "clicks": [...]}]}. The answer is {"slate": [...]}. A new user has an empty history
+    and is shown what sessions opened with where the policy was trained. "user", if given, comes back in the answer;
+    "seed" decides what the policy draws, if it does, 0 if not given.
+
+    Examples:
+        gems-gym recommend expert-diffuse_mix --history users.jsonl
+        gems-gym recommend runs/td3 --history - --items items.parquet
+        gems-gym recommend random --env GemsSlate-diffuse_mix-v0 \
+            --history users.jsonl
+    """
+    if env is None:
+        refuse("goes with --env, the world of a policy given by name", env_option=env_option)
+    spec = None if env is None else chosen_world([env], env_option)
+    ids = None
+    if items is not None:
+        from gems_gym.logs.maps import read_item_ids
+
+        ids = read_item_ids(items)
+    chosen = read_options(policy_option, "--policy-option")
+    served = open_policy(policy, env=spec, checkpoint=checkpoint, items=ids, **chosen)
+    with ExitStack() as opened:
+        lines = sys.stdin.buffer if history == "-" else opened.enter_context(Path(history).open("rb"))
+        numbered = enumerate(lines, start=1)
+        while batch := list(islice(numbered, together)):
+            typer.echo("\n".join(answers(served, batch)))
+
+
+def answers(served: ServedPolicy, lines: Sequence[tuple[int, bytes]]) -> Iterable[str]:
+    """The answers to some lines.
+
+    Args:
+        served: Answers them.
+        lines: With their numbers.
+
+    Raises:
+        ValueError: A line that is not JSON, or holds something else than a history, a user and a seed; it names the
+            line and the field.
+        TypeError: Likewise.
+    """
+    asked = [_asked(line, number) for number, line in lines]
+    slates = served.recommend_all(
+        [one["history"] for one in asked],
+        [one.get("seed", 0) for one in asked],
+        [f"line {number}: history" for number, _ in lines],
+    )
+    for one, slate in zip(asked, slates.tolist(), strict=True):
+        yield json.dumps({name: one[name] for name in ("user",) if name in one} | {"slate": slate})
+
+
+def _asked(line: bytes, number: int) -> Mapping[str, Any]:
+    """A line's fields."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number} is not JSON: {error}; got {line[:60]!r}") from error
+    if not isinstance(found, dict) or "history" not in found:
+        raise ValueError(f'line {number} must be an object with a field "history", got {line[:60]!r}')
+    for name in found:
+        if name not in _FIELDS:
+            raise unknown_name(f"field of line {number}:", name, _FIELDS)
+    checked(f"line {number}: seed", found.get("seed", 0), Seed)
+    return found
