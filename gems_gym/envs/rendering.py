@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
 from gems_gym.envs.picture import SessionView, session_frame
 from gems_gym.errors import require
 from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.simulator.state import Shown
+from gems_gym.world_config import WorldConfig
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ Frame = str | NDArray[np.uint8]
 
 
 def ansi_frame(
-    config: SlateConfig, catalog: Catalog, shown: Shown, user: int, step: int, clicks_so_far: int
+    config: WorldConfig, catalog: Catalog, shown: Shown, user: int, step: int, clicks_so_far: int
 ) -> str:
     """One user's last slate as text: a line per position with item, topic, relevance and click, then boredom.
 

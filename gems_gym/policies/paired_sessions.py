@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
 from gems_gym.simulator import Catalog, make_simulator
 from gems_gym.simulator.kernels import finish_preferences
 from gems_gym.simulator.users import draw_session_uniforms, draw_users
+from gems_gym.world_config import WorldConfig
 
 
 class PairedSessions:
@@ -32,7 +32,7 @@ class PairedSessions:
 
     def __init__(
         self,
-        config: SlateConfig,
+        config: WorldConfig,
         catalog: Catalog,
         seeds: Sequence[int],
         num_slates: int = 1,
