@@ -6,7 +6,7 @@ tasks of three shapes.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
 from annotated_types import Ge, Interval
@@ -17,7 +17,7 @@ from gems_gym.common.check_messages import LARGEST
 from gems_gym.common.checks import Count, NonNegative, Probability, WholeNumber
 from gems_gym.world_config import SMALLEST, WorldConfig
 
-SARDINE_DYNAMICS = "sardine"
+SARDINE_DYNAMICS: Final = "sardine"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,8 @@ class WorldConfig(abc.ABC):
     is as stated here.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
     dynamics: str
     dynamics_version: int
     num_items: int
@@ -139,10 +141,9 @@ class WorldConfig(abc.ABC):
         for name in overrides:
             if name not in known:
                 raise TypeError(str(unknown_name(f"{type(self).__name__} parameter", name, known)))
-        changed: Self = dataclasses.replace(self, **overrides)  # type: ignore[type-var]
-        return changed
+        return dataclasses.replace(self, **overrides)
 
     @classmethod
     def parameters(cls) -> list[str]:
         """The names of the parameters, in their order."""
-        return [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        return [field.name for field in dataclasses.fields(cls)]

@@ -224,7 +224,7 @@ class EpisodeBatch:
         Raises:
             ValueError: The batch does not hold this info, or the world is not known.
         """
-        preferences = self._info("user_state")[:, :-1]
+        preferences = self._info("user_state")[:, :-1, : self._world.embedding_size]
         sizes = self._world.num_topics, self._world.topic_size
         blocks = preferences.reshape(*preferences.shape[:2], *sizes)
         found: NDArray[np.int64] = np.square(blocks).sum(axis=3).argmax(axis=2)

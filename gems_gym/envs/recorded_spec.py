@@ -164,8 +164,8 @@ def _check_ours(spec: EnvSpec) -> None:
     if not is_slate_world(spec):
         raise ValueError(
             f"environment {spec.id!r} is none of gems-gym's (its entry point is {spec.entry_point!r}): datasets are "
-            "recorded, and opened again, with GemsSlate, GemsSlateLatent and Sardine environments and your own presets; "
-            "other dynamics are an entry point in the group gems_gym.dynamics (docs/extending.md)"
+            "recorded, and opened again, with GemsSlate, GemsSlateLatent and Sardine environments and your own "
+            "presets; other dynamics are an entry point in the group gems_gym.dynamics (docs/extending.md)"
         )
 
 

@@ -14,7 +14,7 @@ from gems_gym.envs.picture import SessionView, session_frame
 from gems_gym.errors import require
 from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.simulator.state import Shown
-from gems_gym.world_config import WorldConfig
+from gems_gym.world_config import SMALLEST, WorldConfig
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -113,7 +113,8 @@ class SessionRenderer:
 
     def _view(self, shown: Shown, user: int, title: str) -> SessionView:
         config, users = self._simulator.config, self._simulator.users
-        blocks = shown.user_state[user].astype(np.float64).reshape(config.num_topics, config.topic_size)
+        blocks = users.preference[user].reshape(config.num_topics, config.topic_size)
+        norms = np.sqrt((blocks**2).sum(axis=1))
         return SessionView(
             title=title,
             step=int(users.step[user]),
@@ -122,7 +123,7 @@ class SessionRenderer:
             slate_topics=self._simulator.catalog.item_topics[shown.slates[user]],
             clicks=shown.clicks[user],
             relevances=shown.relevances[user],
-            interest=np.sqrt((blocks**2).sum(axis=1)),
+            interest=norms / max(norms.sum(), SMALLEST),
             bored=shown.bored[user],
             bored_timeout=users.bored_timeout[user],
             recent_topics=users.recent_topics[user, : users.num_recent_topics[user]],

@@ -14,7 +14,7 @@ from gems_gym import plugins
 from gems_gym.common.checks import Count, Threads, checked, checked_arguments
 from gems_gym.common.compilation import announced_if_long
 from gems_gym.common.machine import check_fits_memory
-from gems_gym.config import OWN_DYNAMICS, SlateConfig, WorldConfig
+from gems_gym.config import OWN_DYNAMICS, SlateConfig
 from gems_gym.simulator import kernels
 from gems_gym.simulator.catalog import Catalog
 from gems_gym.simulator.checks import (
@@ -28,6 +28,7 @@ from gems_gym.simulator.checks import (
 )
 from gems_gym.simulator.state import Shown, empty_shown, empty_users, make_dynamics
 from gems_gym.simulator.users import DrawnAhead, Openings, draw_uniforms, draw_users
+from gems_gym.world_config import WorldConfig
 
 _INT64 = np.dtype(np.int64)
 
