@@ -49,7 +49,7 @@ def test_the_history_is_observed_and_is_not_the_state():
     observation, reward, *_, info = env.step(np.arange(10))
     assert reward == 10 and observation["hist"].dtype == np.float32
     topics = env.unwrapped.catalog.item_topics
-    counts = np.bincount(np.concatenate([topics[info["slate"]]]), minlength=10)
+    counts = np.bincount(topics[info["slate"]], minlength=10)
     assert (observation["hist"] >= counts / 20 - 1e-6).all() and (observation["hist"] <= 1).all()
     np.testing.assert_array_equal(observation["hist"], info["user_state"][10:20])
     observation["hist"][:] = 9
@@ -57,7 +57,7 @@ def test_the_history_is_observed_and_is_not_the_state():
 
 
 def test_users_like_three_to_five_topics_as_often_as_drawing_again_gives():
-    env = gymnasium.make_vec(ENV, num_envs=2000)
+    env = gymnasium.make_vec("Sardine-SlateTopK-Bored-v0", num_envs=2000)  # no drift
     env.reset(seed=0)
     users = env.unwrapped.simulator.users.preference
     np.testing.assert_allclose(np.linalg.norm(users, axis=1), 1)
@@ -74,7 +74,7 @@ def test_users_like_three_to_five_topics_as_often_as_drawing_again_gives():
 def test_any_number_of_topics_has_users(num_topics):
     uniforms = np.random.default_rng(0).random((200, 2 * num_topics + 1))
     numbers = set((finish_preferences(uniforms, num_topics) > 0).sum(axis=1).tolist())
-    assert numbers == {3: {3}, 4: {3, 4}, 500: {5}}[num_topics]
+    assert numbers == {3: {3}, 4: {3, 4}, 500: {4, 5}}[num_topics]
 
 
 def test_items_have_two_or_three_topics():
@@ -95,7 +95,7 @@ def test_first_slates_are_drawn_and_may_repeat_items():
 def test_a_given_user_is_scaled_to_norm_one():
     env = gymnasium.make("Sardine-SlateRerank-Static-v0").unwrapped
     env.reset(seed=0, options={"user": np.arange(10)})
-    np.testing.assert_allclose(env.simulator.users.preference[0], np.arange(10) / np.sqrt(285))
+    np.testing.assert_allclose(env.simulator.users.preference[0], np.arange(10) / np.sqrt(285))  # no drift
 
 
 def test_users_with_churn_click_nothing_while_bored():
