@@ -7,7 +7,8 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from gems_gym.sardine_config import SARDINE_PRESETS, SardineConfig
+from gems_gym import SardineConfig
+from gems_gym.sardine_config import SARDINE_PRESETS
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "sardine.md").read_text()

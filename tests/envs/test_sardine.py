@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gems_gym import SlateConfig
+from gems_gym import SardineConfig, SlateConfig
 from gems_gym.config import resolve_config
 from gems_gym.envs import SlateEnv, SlateVectorEnv
 from gems_gym.policies import make_policy
 from gems_gym.rollouts import play_sessions
-from gems_gym.sardine_config import SARDINE_PRESETS, SardineConfig
+from gems_gym.sardine_config import SARDINE_PRESETS
 from gems_gym.simulator.sardine import finish_preferences
 from tests.envs.test_bad_input import ODD_NUMBERS, SIZES, is_huge, names_what_is_wrong, odd_things
 
@@ -114,6 +114,12 @@ def test_a_configuration_survives_the_spec():
     again = gymnasium.make(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     assert again.unwrapped.config == env.unwrapped.config == config
     assert resolve_config(config) is config
+
+
+def test_a_session_can_be_seen():
+    env = gymnasium.make(ENV, render_mode="rgb_array")
+    play(env)
+    assert env.render().shape == (480, 640, 3)
 
 
 def test_kinds_of_worlds_are_not_mixed():

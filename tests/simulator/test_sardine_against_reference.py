@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from gems_gym.sardine_config import SardineConfig
+from gems_gym import SardineConfig
 from gems_gym.testing import replay_sardine_session
 
 STEPS, SLATE_SIZE, NUM_ITEMS = 40, 6, 30
