@@ -205,12 +205,13 @@ def config_class(preset: object) -> type[WorldConfig]:
     """The kind of configuration that a preset stands for, without importing anything.
 
     Args:
-        preset: A preset's name, a configuration, or a mapping of its fields; a ``SlateConfig`` is anything else.
+        preset: A preset's name, a configuration, or a mapping of its fields; anything else counts as a ``SlateConfig``.
     """
     if isinstance(preset, WorldConfig):
         return type(preset)
-    named = preset.get("dynamics") == SARDINE_DYNAMICS if isinstance(preset, Mapping) else False
-    return SardineConfig if named or (isinstance(preset, str) and preset in SARDINE_PRESETS) else SlateConfig
+    if isinstance(preset, Mapping):
+        return SardineConfig if preset.get("dynamics") == SARDINE_DYNAMICS else SlateConfig
+    return SardineConfig if isinstance(preset, str) and preset in SARDINE_PRESETS else SlateConfig
 
 
 def resolve_config(

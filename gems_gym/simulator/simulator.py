@@ -62,9 +62,8 @@ class SlateSimulator:
     """
 
     config_class: ClassVar[type[WorldConfig]] = SlateConfig
-    _compile_first: ClassVar[bool] = (
-        True  # in this process, nothing has been compiled or loaded from the cache yet
-    )
+    # in this process, nothing has been compiled or loaded from the cache yet
+    _compile_first: ClassVar[bool] = True
 
     @checked_arguments
     def __init__(
