@@ -16,10 +16,8 @@ class Openings(NamedTuple):
     """What sessions open with, one row each."""
 
     preferences: NDArray[np.float64]  # (n, embedding_size)
-    uniforms: NDArray[
-        np.float32
-    ]  # (n, 1, slate_size), that a click's probability on the first slate must exceed
-    short_term_topics: NDArray[np.int64]  # (n,), of users that click nothing on it
+    uniforms: NDArray[np.float32]  # (n, 1, slate_size), that click probabilities must exceed
+    short_term_topics: NDArray[np.int64]  # (n,), of users that click nothing
     first_slates: NDArray[np.int64]  # (n, slate_size)
 
 
