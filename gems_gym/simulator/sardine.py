@@ -1,7 +1,7 @@
 """SARDINE's dynamics: their compiled steps, made of the parts of those of GeMS, and the simulator that runs them.
 
-Steps are numbered as in the specification: a session's first slate is 0. What there stands at the end of a step, the
-advance of boredom, here begins the next one, as in the other worlds; what users are told of it is looked up ahead.
+In the original, boredom advances at the end of a step. Here it does so at the beginning of the next one, as in the
+other worlds, which comes to the same; what observations and states say of it is looked up ahead.
 """
 
 from collections.abc import Sequence
@@ -176,8 +176,8 @@ def finish_preferences(uniforms: NDArray[np.float64], num_topics: int) -> NDArra
     one of these) and then of which: here those with the smallest of as many numbers.
 
     Args:
-        uniforms: In [0, 1), ``(n, 2 · num_topics + 1)``: values, what the topics to keep are chosen by, and what their
-            number is chosen by.
+        uniforms: In [0, 1), ``(n, ≥ 2 · num_topics + 1)``: values, what the topics to keep are chosen by, and what
+            their number is chosen by.
         num_topics: Topics, ≥ 3.
 
     Returns:
@@ -226,15 +226,15 @@ class SardineSimulator(SlateSimulator):
     def draw_openings(self, rngs: Sequence[np.random.Generator]) -> Openings:
         """Draw what new sessions open with, each from its own generator; see :class:`SlateSimulator`."""
         config, count = self.config, len(rngs)
-        preferences = np.empty((count, 2 * config.num_topics + 1))
-        first_slates = np.empty((count, config.slate_size), np.int64)
+        numbers = 2 * config.num_topics + 1  # that a user is made of
+        uniforms = np.empty((count, numbers + config.slate_size))
         clicks = np.empty((count, 1, config.slate_size), np.float32)
         for row, rng in enumerate(rngs):
-            rng.random(out=preferences[row])
-            first_slates[row] = rng.integers(config.num_items, size=config.slate_size)
+            rng.random(out=uniforms[row])
             rng.random(dtype=np.float32, out=clicks[row])
-        drawn = finish_preferences(preferences, config.num_topics)
-        return Openings(drawn, clicks, np.zeros(count, np.int64), first_slates)
+        preferences = finish_preferences(uniforms, config.num_topics)
+        first_slates = (uniforms[:, numbers:] * config.num_items).astype(np.int64)
+        return Openings(preferences, clicks, np.zeros(count, np.int64), first_slates)
 
     def _open_rows(self, rows: NDArray[np.int64], opening: Openings, shown: Shown) -> None:
         open_sessions(
