@@ -10,8 +10,9 @@
 
 from gems_gym.config import PRESETS, SlateConfig
 from gems_gym.registration import register_environments, register_preset
+from gems_gym.sardine_config import SardineConfig
 
 __version__ = "0.1.0"
-__all__ = ["PRESETS", "SlateConfig", "register_environments", "register_preset"]
+__all__ = ["PRESETS", "SardineConfig", "SlateConfig", "register_environments", "register_preset"]
 
 register_environments()

@@ -4,7 +4,6 @@ The parameters and their defaults are those of the six environments published wi
 Renders, de Rijke, *Generative Slate Recommendation with Reinforcement Learning*, WSDM 2023, arXiv 2301.08632).
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,22 +14,21 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from gems_gym import plugins
-from gems_gym.click_models import check_click_model, position_propensities
-from gems_gym.common.checks import Count, NonNegative, Probability, WholeNumber, check_fields, checked
-from gems_gym.common.machine import check_fits_memory
+from gems_gym.click_models import position_propensities
+from gems_gym.common.checks import Count, NonNegative, Probability, WholeNumber, checked
 from gems_gym.errors import unknown_name
+from gems_gym.sardine_config import SARDINE_DYNAMICS, SARDINE_PRESETS, SardineConfig
+from gems_gym.world_config import SMALLEST, WorldConfig
 
 PRESET_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 OWN_DYNAMICS = "gems"
 """The dynamics that are known without a look at all installed packages."""
 
-_SMALLEST = float(np.finfo(np.float64).tiny)
-
 
 @dataclass(frozen=True, kw_only=True)
-class SlateConfig:
-    """Every parameter of one simulated world; immutable, checked when made.
+class SlateConfig(WorldConfig):
+    """Every parameter of a world of the GeMS simulator; immutable, checked when made.
 
     Args:
         catalog: ``"diffuse"`` or ``"focused"``: how sharply items of the drawn catalogue belong to one topic.
@@ -90,7 +88,7 @@ class SlateConfig:
     prop_threshold: float | None = None
     propensities: tuple[Probability, ...] | None = None
     diversity_threshold: Count = 4
-    diversity_penalty: Annotated[float, Ge(_SMALLEST)] = 1.0
+    diversity_penalty: Annotated[float, Ge(SMALLEST)] = 1.0
     omega: Probability = 0.9
     short_term_boost: Annotated[float, Interval(ge=0, le=1e30)] = 1.0  # scores grow with it, and are float32
     boredom_threshold: Count = 5
@@ -105,67 +103,24 @@ class SlateConfig:
 
     def __post_init__(self) -> None:
         """Normalise numpy scalars to Python's and check every value."""
-        check_fields(self)
-        check_click_model(self.click_model)
+        super().__post_init__()
+        if self.dynamics == SARDINE_DYNAMICS:
+            raise ValueError(
+                f"dynamics={self.dynamics!r} has parameters of its own: make a Sardine environment or a SardineConfig"
+            )
         if self.dynamics != OWN_DYNAMICS and self.dynamics not in (known := plugins.names(plugins.DYNAMICS)):
             raise unknown_name("dynamics", self.dynamics, known)
-        if self.slate_size > self.num_items:
-            raise ValueError(
-                f"slate_size={self.slate_size} is larger than the catalogue, num_items={self.num_items}; "
-                "a slate needs at most as many items as there are"
-            )
-        sizes = ("num_items", "slate_size", "num_topics", "topic_size", "recent_items_maxlen")
-        world = ", ".join(f"{name}={getattr(self, name)}" for name in sizes)
-        check_fits_memory(f"a world with {world}", self.bytes_needed(num_users=1))
+
+    def _check_probabilities(self) -> None:
         if self.propensities is not None and len(self.propensities) != self.slate_size:
             raise ValueError(
                 f"propensities must hold one number per slate position, slate_size={self.slate_size}; "
                 f"got {len(self.propensities)}"
             )
-        self._check_probabilities()
-
-    def _check_probabilities(self) -> None:
-        # relevance reaches 1, so this is the largest click probability that the world can produce
-        largest = self.alpha * float(self.position_propensities().max()) / min(1.0, self.diversity_penalty)
-        if largest > 1.0 + 1e-9:
-            raise ValueError(
-                f"alpha={self.alpha} with the largest propensity {self.position_propensities().max():.4g} and "
-                f"diversity_penalty={self.diversity_penalty} gives click probabilities up to {largest:.4g}; "
-                "alpha · propensity / min(1, diversity_penalty) must not exceed 1"
-            )
-
-    def bytes_needed(self, num_users: int) -> int:
-        """Memory that the catalogue and the state of users take, roughly, known before any of it is made.
-
-        Args:
-            num_users: Users simulated together.
-        """
-        catalog = self.num_items * (64 * self.embedding_size + 24 * self.num_topics)  # while it is drawn
-        steps_ahead = min(self.episode_length, 128)
-        user = (
-            8 * (3 * self.embedding_size + 4 * self.num_topics + 2 * self.recent_items_maxlen)
-            + (32 + 4 * steps_ahead) * self.slate_size
-            + self.click_only_once * self.num_items
-        )
-        return catalog + num_users * user
-
-    @property
-    def embedding_size(self) -> int:
-        """D = num_topics · topic_size, the length of item and user embeddings."""
-        return self.num_topics * self.topic_size
-
-    @property
-    def users_leave(self) -> bool:
-        """Whether a session may end before ``episode_length`` steps."""
-        return self.leave_probability > 0.0
+        super()._check_probabilities()
 
     def position_propensities(self) -> NDArray[np.float64]:
-        """Probability that a user looks at each position of the slate.
-
-        Returns:
-            float64 array of shape ``(slate_size,)``, values in [0, 1]
-            (position-based click models, Section 5.1 of arXiv 2301.08632).
-        """
+        """See :meth:`WorldConfig.position_propensities`."""
         if self.propensities is not None:
             propensities = np.asarray(self.propensities, dtype=np.float64)
         else:
@@ -173,18 +128,6 @@ class SlateConfig:
         if self.prop_threshold is not None:
             propensities = (propensities > self.prop_threshold).astype(np.float64)
         return propensities  # (slate_size,)
-
-    def replace(self, **overrides: Any) -> "SlateConfig":
-        """A copy with some fields changed, checked like a new one.
-
-        Raises:
-            TypeError: An override that is no field; the message names the nearest field.
-        """
-        known = [field.name for field in dataclasses.fields(self)]
-        for name in overrides:
-            if name not in known:
-                raise TypeError(str(unknown_name("SlateConfig parameter", name, known)))
-        return dataclasses.replace(self, **overrides)
 
 
 _CLICK_SETTINGS: dict[str, dict[str, Any]] = {
@@ -203,16 +146,17 @@ PRESETS: dict[str, SlateConfig] = {
 
 
 def preset_names() -> list[str]:
-    """Names of all presets: those in :data:`PRESETS`, then those of installed plugins, which are not imported."""
-    return [*PRESETS, *(name for name in plugins.names(plugins.PRESETS) if name not in PRESETS)]
+    """Names of all presets: those of GeMS and of SARDINE, then those of installed plugins, which are not imported."""
+    ours = [*PRESETS, *SARDINE_PRESETS]
+    return [*ours, *(name for name in plugins.names(plugins.PRESETS) if name not in ours)]
 
 
-def preset_config(name: str) -> SlateConfig:
+def preset_config(name: str) -> WorldConfig:
     """The configuration that a preset's name stands for.
 
     Args:
-        name: A name in :data:`PRESETS`, or in the entry-point group ``gems_gym.presets``, whose object is
-            imported now. A plugin can't take the place of a preset in :data:`PRESETS`.
+        name: A name in :data:`PRESETS` or :data:`~gems_gym.sardine_config.SARDINE_PRESETS`, or in the entry-point group
+            ``gems_gym.presets``, whose object is imported now. A plugin can't take the place of a preset of ours.
 
     Raises:
         ValueError: An unknown name (the message names the nearest), or a plugin's name that can't be in an id.
@@ -221,6 +165,8 @@ def preset_config(name: str) -> SlateConfig:
     """
     if name in PRESETS:
         return PRESETS[name]
+    if name in SARDINE_PRESETS:
+        return SARDINE_PRESETS[name]
     if name not in plugins.names(plugins.PRESETS):
         raise ValueError(
             f"{unknown_name('preset', name, preset_names())} A preset of your own is known once the module that "
@@ -255,9 +201,22 @@ def check_preset(name: str, config: object) -> None:
         )
 
 
+def config_class(preset: object) -> type[WorldConfig]:
+    """The kind of configuration that a preset stands for, without importing anything.
+
+    Args:
+        preset: A preset's name, a configuration, or a mapping of its fields; anything else counts as a ``SlateConfig``.
+    """
+    if isinstance(preset, WorldConfig):
+        return type(preset)
+    if isinstance(preset, Mapping):
+        return SardineConfig if preset.get("dynamics") == SARDINE_DYNAMICS else SlateConfig
+    return SardineConfig if isinstance(preset, str) and preset in SARDINE_PRESETS else SlateConfig
+
+
 def resolve_config(
-    config: "SlateConfig | str | Mapping[str, Any]", overrides: dict[str, Any] | None = None
-) -> SlateConfig:
+    config: WorldConfig | str | Mapping[str, Any], overrides: dict[str, Any] | None = None
+) -> WorldConfig:
     """The configuration that a preset's name, or a configuration, with overrides stands for.
 
     Args:
@@ -274,7 +233,9 @@ def resolve_config(
     if isinstance(config, str):
         config = preset_config(config)
     elif isinstance(config, Mapping):
-        config = SlateConfig().replace(**config)
-    elif not isinstance(config, SlateConfig):
-        raise TypeError(f"preset must be a preset's name or a SlateConfig, got {type(config).__name__}")
+        config = config_class(config)().replace(**config)
+    elif not isinstance(config, WorldConfig):
+        raise TypeError(
+            f"preset must be a preset's name, a SlateConfig or a SardineConfig, got {type(config).__name__}"
+        )
     return config.replace(**overrides) if overrides else config

@@ -1,10 +1,10 @@
 """Presets become Gymnasium ids: ``diffuse_mix`` -> ``GemsSlate-diffuse_mix-v0`` and ``-v1``.
 
+Those of SARDINE become ``Sardine-SlateTopK-Bored-v0`` and ``-v1``.
 The six published worlds have one with beliefs and latents too: ``GemsSlateLatent-diffuse_mix-v0``.
 """
 
 import copy
-import dataclasses
 from typing import Annotated
 
 import gymnasium
@@ -13,7 +13,16 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
 from gems_gym.common.checks import checked_arguments
-from gems_gym.config import PRESET_NAME, PRESETS, SlateConfig, check_preset, preset_config, preset_names
+from gems_gym.config import (
+    PRESET_NAME,
+    PRESETS,
+    SlateConfig,
+    check_preset,
+    config_class,
+    preset_config,
+    preset_names,
+)
+from gems_gym.sardine_config import SARDINE_PRESETS
 
 Version = Annotated[int, Interval(ge=0, le=1)]
 VERSIONS = (0, 1)
@@ -43,13 +52,13 @@ def environment_id(preset: str, version: Version = 0) -> str:
         >>> environment_id("diffuse_mix")
         'GemsSlate-diffuse_mix-v0'
     """
-    return f"GemsSlate-{preset}-v{version}"
+    kind = "Sardine" if preset in SARDINE_PRESETS else "GemsSlate"
+    return f"{kind}-{preset}-v{version}"
 
 
 def environment_ids() -> list[str]:
-    """The ids of all presets in all versions: the six published worlds, your own, and those of installed plugins."""
-    presets = [name for name in preset_names() if PRESET_NAME.fullmatch(name)]
-    return [environment_id(preset, version) for preset in presets for version in VERSIONS]
+    """The ids of all presets in all versions: the published worlds, your own, and those of installed plugins."""
+    return [environment_id(preset, version) for preset in _names() for version in VERSIONS]
 
 
 @checked_arguments
@@ -99,12 +108,28 @@ def latent_spec(slate: EnvSpec, ranker: str, belief: str) -> EnvSpec:
         'GemsSlateLatent-diffuse_mix-v1'
     """
     return EnvSpec(
-        slate.id.replace("GemsSlate-", "GemsSlateLatent-"),
+        _renamed(slate.id, "", "Latent"),
         entry_point=_LATENT,
         vector_entry_point=_LATENT_VECTOR,
         kwargs={**copy.deepcopy(slate.kwargs), "ranker": ranker, "belief": belief},
         additional_wrappers=slate.additional_wrappers,
     )
+
+
+def slate_id(latent_id: str) -> str:
+    """The id of the slate environment inside a latent one; any other id as it is.
+
+    Examples:
+        >>> slate_id("GemsSlateLatent-diffuse_mix-v0")
+        'GemsSlate-diffuse_mix-v0'
+    """
+    return _renamed(latent_id, "Latent", "")
+
+
+def _renamed(env_id: str, suffix: str, other: str) -> str:
+    for kind in ("GemsSlate", "Sardine"):
+        env_id = env_id.replace(f"{kind}{suffix}-", f"{kind}{other}-")
+    return env_id
 
 
 def is_slate_world(spec: EnvSpec) -> bool:
@@ -131,7 +156,7 @@ def slate_spec(env: str | EnvSpec) -> EnvSpec:
         return spec
     kwargs = {name: value for name, value in spec.kwargs.items() if name not in ("ranker", "belief")}
     return EnvSpec(
-        spec.id.replace("GemsSlateLatent-", "GemsSlate-"),
+        slate_id(spec.id),
         entry_point=_SLATE,
         vector_entry_point=_SLATE_VECTOR,
         kwargs=copy.deepcopy(kwargs),
@@ -149,8 +174,8 @@ def world_keywords(spec: EnvSpec) -> list[str]:
         >>> world_keywords(gymnasium.spec("GemsSlateLatent-diffuse_mix-v0"))[-3:]
         ['item_embeddings', 'ranker', 'belief']
     """
-    fields = [field.name for field in dataclasses.fields(SlateConfig)]
-    return [*fields, "item_embeddings", *(("ranker", "belief") if is_latent(spec) else ())]
+    parameters = config_class(spec.kwargs.get("preset")).parameters()
+    return [*parameters, "item_embeddings", *(("ranker", "belief") if is_latent(spec) else ())]
 
 
 def register_preset(name: str, config: SlateConfig) -> None:
@@ -199,11 +224,8 @@ def register_environments() -> None:
 
     Of plugins' presets only the names are read; what they stand for is imported when such an environment is made.
     """
-    for name in preset_names():
-        if PRESET_NAME.fullmatch(
-            name
-        ):  # a plugin's name that can't be in an id is reported when it is asked for
-            _register(name)
+    for name in _names():
+        _register(name)
     for preset in LATENT_PRESETS:
         if latent_environment_id(preset) not in gymnasium.registry:
             gymnasium.register(
@@ -212,6 +234,11 @@ def register_environments() -> None:
                 vector_entry_point=_LATENT_VECTOR,
                 kwargs={"preset": preset, "ranker": f"gems-{preset}", "belief": f"gru-{preset}"},
             )
+
+
+def _names() -> list[str]:
+    """The presets' names; a plugin's that can't be in an id is left out, and reported when it is asked for."""
+    return [name for name in preset_names() if name in SARDINE_PRESETS or PRESET_NAME.fullmatch(name)]
 
 
 def _register(preset: str) -> None:

@@ -38,8 +38,8 @@ def test_every_preset_has_an_id_for_each_version(preset, version):
     assert gymnasium.make_vec(env_id, num_envs=2).unwrapped.config == env.unwrapped.config
 
 
-def test_the_ids_are_the_published_six_in_two_versions():
-    assert len(environment_ids()) == 12
+def test_the_ids_are_the_published_six_and_sardines_eight_in_two_versions():
+    assert len(environment_ids()) == 28
     assert set(environment_ids()) <= set(gymnasium.registry)
     with pytest.raises(ValueError, match=r"version must be an integer from 0 to 1, got 2"):
         environment_id("diffuse_mix", 2)
@@ -63,7 +63,7 @@ def test_a_preset_of_ones_own_takes_one_call():
         assert again.unwrapped.config == env.unwrapped.config
         assert gymnasium.make_vec(environment_id("mine", version), num_envs=3).num_envs == 3
     gems_gym.register_preset("mine", SlateConfig(omega=0.5, num_items=40, episode_length=7))  # the very same
-    assert len(environment_ids()) == 14
+    assert len(environment_ids()) == 30
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.commands.arguments import read_options
-from gems_gym.config import SlateConfig, resolve_config
+from gems_gym.config import SlateConfig, config_class, resolve_config
 from gems_gym.errors import unknown_name
 from gems_gym.registration import LATENT_PRESETS, environment_id, world_keywords
 
@@ -118,8 +118,6 @@ def in_world(text: str, spec: EnvSpec) -> str:
 
 def _check_parameters(spec: EnvSpec) -> None:
     """Raise the error of a parameter out of its range before anything is made."""
-    fields = SlateConfig.__dataclass_fields__
-    resolve_config(
-        spec.kwargs.get("preset", SlateConfig()),
-        {name: value for name, value in spec.kwargs.items() if name in fields},
-    )
+    preset = spec.kwargs.get("preset", SlateConfig())
+    known = config_class(preset).parameters()
+    resolve_config(preset, {name: value for name, value in spec.kwargs.items() if name in known})

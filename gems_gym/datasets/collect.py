@@ -79,8 +79,9 @@ def collect(
       [-1, 1].
     * *Slate*, otherwise. Observations and actions are those of the slate environment.
 
-    In both forms rewards are clicks, and sessions end truncated. ``infos`` hold ``slate``, ``clicks``, ``bored`` and
-    ``user_state``, each in N + 1 rows: ``infos["slate"][t + 1]`` is the slate that ``actions[t]`` showed.
+    In both forms rewards are clicks, and sessions end truncated, in SARDINE terminated. ``infos`` hold ``slate``,
+    ``clicks``, ``bored`` and ``user_state``, each in N + 1 rows: ``infos["slate"][t + 1]`` is the slate that
+    ``actions[t]`` showed.
 
     All randomness comes from the users' seeds, also that of a policy which follows the protocol
     (:class:`gems_gym.policies.Policy`). So the same arguments give the same ``content_hash``, whatever ``num_envs`` and

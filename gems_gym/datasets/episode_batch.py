@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, checked_arguments
-from gems_gym.config import SlateConfig
 from gems_gym.datasets.reader import dataset_world, is_log, open_sessions, read_sessions
 from gems_gym.datasets.sessions import Observations, Sessions
 from gems_gym.errors import unknown_name
+from gems_gym.world_config import WorldConfig
 
 if TYPE_CHECKING:
     from gems_gym.datasets.reader import Dataset
@@ -46,7 +46,7 @@ class EpisodeBatch:
         ((32, 100), (32, 100))
     """
 
-    config: SlateConfig | None
+    config: WorldConfig | None
     lengths: NDArray[np.int64]
     left: NDArray[np.bool_]
     observations: Observations
@@ -87,7 +87,7 @@ class EpisodeBatch:
         return cls.of_sessions(Sessions.of_arrays(arrays), config)
 
     @classmethod
-    def of_sessions(cls, sessions: Sessions, config: SlateConfig | None) -> EpisodeBatch:
+    def of_sessions(cls, sessions: Sessions, config: WorldConfig | None) -> EpisodeBatch:
         """A batch of sessions that are in memory; arrays are shared, not copied.
 
         Args:
@@ -224,14 +224,14 @@ class EpisodeBatch:
         Raises:
             ValueError: The batch does not hold this info, or the world is not known.
         """
-        preferences = self._info("user_state")[:, :-1]
+        preferences = self._info("user_state")[:, :-1, : self._world.embedding_size]
         sizes = self._world.num_topics, self._world.topic_size
         blocks = preferences.reshape(*preferences.shape[:2], *sizes)
         found: NDArray[np.int64] = np.square(blocks).sum(axis=3).argmax(axis=2)
         return found
 
     @property
-    def _world(self) -> SlateConfig:
+    def _world(self) -> WorldConfig:
         if self.config is None:
             raise ValueError(
                 "the batch does not say in which world its sessions were played, as a log does not: its config is None"
@@ -264,7 +264,7 @@ def _kept(sessions: Sessions, infos: Sequence[str] | None) -> dict[str, NDArray[
     return arrays
 
 
-def _dtype(name: str, values: NDArray[Any], config: SlateConfig | None) -> np.dtype[Any]:
+def _dtype(name: str, values: NDArray[Any], config: WorldConfig | None) -> np.dtype[Any]:
     """Item ids of slate environments are 64 bits wide, more than any catalogue needs."""
     if config is not None and name in ("actions", "observations/slate") and values.dtype.kind == "i":
         return np.dtype(np.int16 if config.num_items <= 2**15 else np.int32)

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
+from gems_gym.world_config import WorldConfig
 
 DATA_FILE = "main_data.hdf5"
 """Minari's name for the file with all sessions."""
@@ -296,7 +296,7 @@ class SessionEnds:
     users_leave: bool
 
     @classmethod
-    def of_world(cls, config: SlateConfig) -> SessionEnds:
+    def of_world(cls, config: WorldConfig) -> SessionEnds:
         """Those of a simulated world."""
         return cls(config.episode_length, config.users_leave)
 

@@ -11,11 +11,11 @@ from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
-from gems_gym.config import SlateConfig
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame
 from gems_gym.envs.slate import SlateEnv
 from gems_gym.rankers import Ranker
 from gems_gym.simulator import Catalog, ItemEmbeddings, SlateSimulator
+from gems_gym.world_config import WorldConfig
 from gems_gym.wrappers import BeliefObservation, LatentAction
 
 
@@ -25,9 +25,9 @@ class AroundSlates:
     _core: Any  # SlateEnv or SlateVectorEnv
 
     @property
-    def config(self) -> SlateConfig:
+    def config(self) -> WorldConfig:
         """The world's parameters."""
-        config: SlateConfig = self._core.config
+        config: WorldConfig = self._core.config
         return config
 
     @property
@@ -119,7 +119,7 @@ class LatentSlateEnv(AroundSlates, gymnasium.Env[NDArray[np.float32], NDArray[np
 
     def __init__(
         self,
-        preset: str | SlateConfig = "diffuse_topdown",
+        preset: str | WorldConfig = "diffuse_topdown",
         *,
         ranker: Ranker | str | os.PathLike[str],
         belief: BeliefEncoder | str | os.PathLike[str],

@@ -11,12 +11,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
-from gems_gym.config import SlateConfig
 from gems_gym.envs.latent import AroundSlates
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame
 from gems_gym.envs.slate_vector import SlateVectorEnv
 from gems_gym.rankers import Ranker
 from gems_gym.simulator import ItemEmbeddings
+from gems_gym.world_config import WorldConfig
 from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
 
 
@@ -48,7 +48,7 @@ class LatentSlateVectorEnv(AroundSlates, VectorEnv[NDArray[np.float32], NDArray[
     def __init__(
         self,
         num_envs: int = 1,
-        preset: str | SlateConfig = "diffuse_topdown",
+        preset: str | WorldConfig = "diffuse_topdown",
         *,
         ranker: Ranker | str | os.PathLike[str],
         belief: BeliefEncoder | str | os.PathLike[str],

@@ -8,7 +8,6 @@ run; what is recorded here as ranker and belief are names, not paths.
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.artifacts import shipped
 from gems_gym.artifacts.recorded import recorded_name
-from gems_gym.config import SlateConfig, resolve_config
+from gems_gym.config import config_class, resolve_config
 from gems_gym.envs.rendering import RENDER_MODES
 from gems_gym.errors import unknown_name
 from gems_gym.registration import (
@@ -28,9 +27,11 @@ from gems_gym.registration import (
     is_slate,
     is_slate_world,
     latent_spec,
+    slate_id,
     slate_spec,
     world_keywords,
 )
+from gems_gym.world_config import WorldConfig
 
 PARTS = ("ranker", "belief")
 """What a latent environment has beside its world."""
@@ -47,8 +48,6 @@ LARGEST: dict[str, int] = {
 
 LARGEST_CATALOGUE = 10**8
 """Numbers in the item embeddings of a dataset's world: 0.4 GB as float32."""
-
-_WORLD = tuple(field.name for field in dataclasses.fields(SlateConfig))
 
 
 def check_spec(spec: EnvSpec) -> None:
@@ -111,7 +110,7 @@ def rebuilt_spec(recorded: object, owner: str) -> EnvSpec:
     return spec
 
 
-def world_config(spec: EnvSpec) -> SlateConfig:
+def world_config(spec: EnvSpec) -> WorldConfig:
     """The configuration of an environment, without making it.
 
     Sizes are checked first, as a configuration allocates by them when it is made.
@@ -127,9 +126,10 @@ def world_config(spec: EnvSpec) -> SlateConfig:
         TypeError: One of a wrong type.
     """
     preset = spec.kwargs.get("preset", "diffuse_topdown")
-    overrides = {name: value for name, value in spec.kwargs.items() if name in _WORLD}
+    kind = config_class(preset)
+    overrides = {name: value for name, value in spec.kwargs.items() if name in kind.parameters()}
     if isinstance(preset, Mapping):
-        _check_sizes(SlateConfig(), preset)
+        _check_sizes(kind(), preset)
     config = resolve_config(preset)
     _check_sizes(config, overrides)
     if spec.kwargs.get("item_embeddings") is not None:  # the number of items is the file's
@@ -164,8 +164,8 @@ def _check_ours(spec: EnvSpec) -> None:
     if not is_slate_world(spec):
         raise ValueError(
             f"environment {spec.id!r} is none of gems-gym's (its entry point is {spec.entry_point!r}): datasets are "
-            "recorded, and opened again, with GemsSlate and GemsSlateLatent environments and your own presets; other "
-            "dynamics are an entry point in the group gems_gym.dynamics (docs/extending.md)"
+            "recorded, and opened again, with GemsSlate, GemsSlateLatent and Sardine environments and your own "
+            "presets; other dynamics are an entry point in the group gems_gym.dynamics (docs/extending.md)"
         )
 
 
@@ -189,9 +189,9 @@ def _registered(env_id: str, kwargs: Mapping[str, Any]) -> EnvSpec:
     """A copy of the spec that is registered under an id, or of the latent one around the slate environment's."""
     registered = gymnasium.registry.get(env_id)
     if registered is None:
-        registered = gymnasium.registry.get(env_id.replace("GemsSlateLatent-", "GemsSlate-"))
+        registered = gymnasium.registry.get(slate_id(env_id))
     if registered is None:
-        known = (name for name in gymnasium.registry if "Slate" in name)
+        known = (name for name in gymnasium.registry if "Slate" in name or "Sardine" in name)
         raise ValueError(
             f"{unknown_name('environment', env_id, known)} An environment of your own is known once the module that "
             "registers it is imported"
@@ -202,7 +202,7 @@ def _registered(env_id: str, kwargs: Mapping[str, Any]) -> EnvSpec:
     return copy.deepcopy(registered)
 
 
-def _check_sizes(config: SlateConfig, overrides: Mapping[str, Any]) -> None:
+def _check_sizes(config: WorldConfig, overrides: Mapping[str, Any]) -> None:
     sizes = {name: overrides.get(name, getattr(config, name)) for name in LARGEST}
     for name, value in sizes.items():
         if isinstance(value, int) and value > LARGEST[name]:

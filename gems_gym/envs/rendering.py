@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
 from gems_gym.envs.picture import SessionView, session_frame
 from gems_gym.errors import require
 from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.simulator.state import Shown
+from gems_gym.world_config import SMALLEST, WorldConfig
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ Frame = str | NDArray[np.uint8]
 
 
 def ansi_frame(
-    config: SlateConfig, catalog: Catalog, shown: Shown, user: int, step: int, clicks_so_far: int
+    config: WorldConfig, catalog: Catalog, shown: Shown, user: int, step: int, clicks_so_far: int
 ) -> str:
     """One user's last slate as text: a line per position with item, topic, relevance and click, then boredom.
 
@@ -113,7 +113,8 @@ class SessionRenderer:
 
     def _view(self, shown: Shown, user: int, title: str) -> SessionView:
         config, users = self._simulator.config, self._simulator.users
-        blocks = shown.user_state[user].astype(np.float64).reshape(config.num_topics, config.topic_size)
+        blocks = users.preference[user].reshape(config.num_topics, config.topic_size)
+        norms = np.sqrt((blocks**2).sum(axis=1))
         return SessionView(
             title=title,
             step=int(users.step[user]),
@@ -122,7 +123,7 @@ class SessionRenderer:
             slate_topics=self._simulator.catalog.item_topics[shown.slates[user]],
             clicks=shown.clicks[user],
             relevances=shown.relevances[user],
-            interest=np.sqrt((blocks**2).sum(axis=1)),
+            interest=norms / max(norms.sum(), SMALLEST),
             bored=shown.bored[user],
             bored_timeout=users.bored_timeout[user],
             recent_topics=users.recent_topics[user, : users.num_recent_topics[user]],

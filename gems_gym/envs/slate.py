@@ -7,12 +7,12 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.spaces import SessionStatus
 from gems_gym.simulator import ItemEmbeddings, check_slates, make_simulator, resolve_world
 from gems_gym.simulator.state import Shown
+from gems_gym.world_config import WorldConfig
 
 Observation = dict[str, NDArray[Any]]
 _ONLY_USER = np.zeros(1, np.int64)
@@ -89,7 +89,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
 
     def __init__(
         self,
-        preset: str | SlateConfig = "diffuse_topdown",
+        preset: str | WorldConfig = "diffuse_topdown",
         item_embeddings: ItemEmbeddings | None = None,
         render_mode: str | None = None,
         **overrides: Any,
@@ -164,7 +164,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         return observation, reward, terminated, truncated, info
 
     def _observed(self, shown: Shown) -> tuple[Observation, dict[str, Any]]:
-        observation = spaces.row_of(spaces.observations_of(shown), 0)
+        observation = spaces.row_of(spaces.observations_of(shown, self.config), 0)
         return observation, spaces.row_of(spaces.infos_of(shown), 0)
 
     def short_term_oracle_slate(self) -> NDArray[np.int64]:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Threads, checked
 from gems_gym.common.machine import check_fits_memory
-from gems_gym.config import SlateConfig
 from gems_gym.envs import spaces
 from gems_gym.envs.rendering import RENDER_FPS, RENDER_MODES, Frame, SessionRenderer
 from gems_gym.envs.spaces import Arrays, SessionStatus
 from gems_gym.errors import unknown_name
 from gems_gym.simulator import ItemEmbeddings, check_slates, make_simulator, resolve_world
 from gems_gym.simulator.state import Shown
+from gems_gym.world_config import WorldConfig
 
 
 class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
@@ -51,7 +51,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
     def __init__(
         self,
         num_envs: int = 1,
-        preset: str | SlateConfig = "diffuse_topdown",
+        preset: str | WorldConfig = "diffuse_topdown",
         item_embeddings: ItemEmbeddings | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
@@ -115,7 +115,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self._status = SessionStatus.RUNNING
         self.shown = opened if len(rows) == self.num_envs else _with_rows(self.shown, rows, opened)
         self._record(opened=mask)
-        return spaces.observations_of(self.shown), _masked(spaces.infos_of(self.shown), mask)
+        return spaces.observations_of(self.shown, self.config), _masked(spaces.infos_of(self.shown), mask)
 
     def step(
         self, actions: NDArray[np.int64]
@@ -149,13 +149,13 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         self.shown = shown
         self._record(stepped=self._everyone)
         infos = _masked(spaces.infos_of(shown), self._everyone)
-        return spaces.observations_of(shown), shown.rewards, terminated, truncated, infos
+        return spaces.observations_of(shown, self.config), shown.rewards, terminated, truncated, infos
 
     def _end_and_open(
         self, shown: Shown, terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]
     ) -> tuple[Arrays, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Same-step autoreset: hand out what ended under ``final_obs``, and the next sessions' openings."""
-        final, ended = spaces.observations_of(shown), terminated | truncated
+        final, ended = spaces.observations_of(shown, self.config), terminated | truncated
         final_observations = np.full(self.num_envs, None, dtype=object)
         rows = np.flatnonzero(ended)
         for row in rows.tolist():
@@ -167,7 +167,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         infos["final_obs"], infos["_final_obs"] = final_observations, ended
         infos["final_info"] = _masked(spaces.infos_of(shown), ended)
         infos["_final_info"] = ended.copy()
-        return spaces.observations_of(self.shown), shown.rewards, terminated, truncated, infos
+        return spaces.observations_of(self.shown, self.config), shown.rewards, terminated, truncated, infos
 
     def _step_and_open(
         self, slates: NDArray[np.int64]
@@ -182,7 +182,13 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
         terminated, truncated = self.simulator.terminated, self.simulator.truncated
         self._ended = terminated | truncated
         infos = _masked(spaces.infos_of(self.shown), self._everyone)
-        return spaces.observations_of(self.shown), self.shown.rewards, terminated, truncated, infos
+        return (
+            spaces.observations_of(self.shown, self.config),
+            self.shown.rewards,
+            terminated,
+            truncated,
+            infos,
+        )
 
     def _reset_mask(self, options: dict[str, Any]) -> NDArray[np.bool_]:
         mask = options.get("reset_mask", self._everyone)

@@ -11,10 +11,10 @@ from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import as_array, checked
-from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
 from gems_gym.simulator.checks import check_slates, check_users
 from gems_gym.simulator.state import Shown
+from gems_gym.world_config import WorldConfig
 
 INFO_KEYS = ("slate", "clicks", "scores", "relevances", "bored", "user_state")
 """Keys of ``info``, the same at every step and at reset."""
@@ -44,19 +44,30 @@ class SessionStatus(Enum):
         raise ResetNeeded(f"step was called {when}; call reset() first")
 
 
-def observation_space(config: SlateConfig) -> spaces.Space[Any]:
-    """The slate just shown and what was clicked: ``slate`` int64 (S,), ``clicks`` int8 (S,)."""
-    return spaces.Dict({"slate": action_space(config), "clicks": spaces.MultiBinary(config.slate_size)})
+def observation_space(config: WorldConfig) -> spaces.Space[Any]:
+    """The slate just shown and what was clicked: ``slate`` int64 (S,), ``clicks`` int8 (S,).
+
+    In SARDINE also ``hist`` float32 (T,): recent clicks on each topic over those that bore.
+    """
+    seen: dict[str, spaces.Space[Any]] = {
+        "slate": action_space(config), "clicks": spaces.MultiBinary(config.slate_size)
+    }  # fmt: skip
+    if config.shows_history:
+        seen["hist"] = spaces.Box(0.0, 1.0, (config.num_topics,), np.float32)
+    return spaces.Dict(seen)
 
 
-def action_space(config: SlateConfig) -> spaces.MultiDiscrete:
+def action_space(config: WorldConfig) -> spaces.MultiDiscrete:
     """A slate: an item id per position, duplicates allowed, int64 (S,)."""
     return spaces.MultiDiscrete([config.num_items] * config.slate_size)
 
 
-def observations_of(shown: Shown) -> Arrays:
+def observations_of(shown: Shown, config: WorldConfig) -> Arrays:
     """Observations of all users, one row each."""
-    return {"slate": shown.slates, "clicks": shown.clicks}
+    if not config.shows_history:
+        return {"slate": shown.slates, "clicks": shown.clicks}
+    history = shown.user_state[:, config.num_topics : 2 * config.num_topics].copy()  # it is in the infos, too
+    return {"slate": shown.slates, "clicks": shown.clicks, "hist": history}
 
 
 def infos_of(shown: Shown) -> Arrays:
@@ -100,7 +111,7 @@ SESSION_OPTIONS = ("user", "first_slate")
 
 
 def opening(
-    options: dict[str, Any], config: SlateConfig, rows: NDArray[np.int64], num_users: int | None = None
+    options: dict[str, Any], config: WorldConfig, rows: NDArray[np.int64], num_users: int | None = None
 ) -> Arrays:
     """What the reset options give instead of the drawn user and the catalogue's first slate.
 
@@ -121,7 +132,7 @@ def opening(
     given: Arrays = {}
     if options.get("user") is not None:
         users = _rows_given(options, "user", config.embedding_size, rows, num_users)
-        given["preferences"] = check_users(users, users.shape, config.topic_size, "options['user']")
+        given["preferences"] = check_users(users, users.shape, config.unit_size, "options['user']")
     if options.get("first_slate") is not None:
         slates = _rows_given(options, "first_slate", config.slate_size, rows, num_users)
         given["first_slates"] = check_slates(slates, slates.shape, config.num_items, "options['first_slate']")

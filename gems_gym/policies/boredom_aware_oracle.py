@@ -26,7 +26,8 @@ class BoredomAwareOracle(SlatePolicy):
 
     Args:
         env: A slate environment, single or vector.
-        max_per_topic: Items of one topic in a slate; one less than ``diversity_threshold`` if None.
+        max_per_topic: Items of one topic in a slate; one less than ``diversity_threshold`` if None, or any number
+            where neither boredom nor a penalty speaks against it.
         click_budget: Clicks a topic may have; two less than ``boredom_threshold`` if None.
         newest_clicks: Newest entries of the recent-click log that count; half of it if None, since about as
             many clicks as the other half holds are expected on the slate itself and push the rest out.
@@ -43,9 +44,11 @@ class BoredomAwareOracle(SlatePolicy):
     ) -> None:
         super().__init__(env)
         config = self.simulator.config
-        self.max_per_topic = (
-            max(1, config.diversity_threshold - 1) if max_per_topic is None else max_per_topic
-        )
+        if max_per_topic is None:
+            never_bored = config.boredom_threshold > config.recent_items_maxlen
+            harmless = never_bored and config.diversity_penalty <= 1.0
+            max_per_topic = config.slate_size if harmless else max(1, config.diversity_threshold - 1)
+        self.max_per_topic = max_per_topic
         self.click_budget = max(1.0, config.boredom_threshold - 2.0) if click_budget is None else click_budget
         self.newest_clicks = config.recent_items_maxlen // 2 if newest_clicks is None else newest_clicks
         # stable: equal propensities from the top

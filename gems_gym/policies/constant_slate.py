@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from gems_gym.common.check_messages import LARGEST
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.progress import track
-from gems_gym.config import SlateConfig
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.policies.paired_sessions import PairedSessions
 from gems_gym.simulator import Catalog, check_slates
 from gems_gym.user_splits import UserSeed, user_seeds
+from gems_gym.world_config import WorldConfig
 
 # Users that every candidate of a stage is tried on, and the share of all sessions that the stage may use. Few users
 # find the way fast; many are needed in the end, since the search learns the very clicks of the users it sees.
@@ -67,7 +67,7 @@ class ConstantSlate(SlatePolicy):
 
 @checked_arguments
 def find_constant_slate(
-    config: SlateConfig,
+    config: WorldConfig,
     catalog: Catalog,
     *,
     sessions: Sessions = 200_000,

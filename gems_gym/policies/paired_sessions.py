@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
 from gems_gym.simulator import Catalog, make_simulator
-from gems_gym.simulator.kernels import finish_preferences
-from gems_gym.simulator.users import draw_session_uniforms, draw_users
+from gems_gym.simulator.users import Openings, draw_session_uniforms
+from gems_gym.world_config import WorldConfig
 
 
 class PairedSessions:
@@ -32,7 +31,7 @@ class PairedSessions:
 
     def __init__(
         self,
-        config: SlateConfig,
+        config: WorldConfig,
         catalog: Catalog,
         seeds: Sequence[int],
         num_slates: int = 1,
@@ -48,14 +47,9 @@ class PairedSessions:
         self._steps = config.episode_length
         self._simulator = make_simulator(config, catalog, copies * len(seeds))
         rngs = [np.random.default_rng(seed) for seed in seeds]
-        draws = draw_users(rngs, config)
-        preferences = finish_preferences(self._simulator.dynamics, draws.normals, draws.topic_uniforms)
+        drawn = self._simulator.draw_openings(rngs)
         uniforms = [draw_session_uniforms(config, rng) for rng in rngs]
-        self._users = (
-            np.tile(preferences, (copies, 1)),
-            np.tile(draws.click_uniforms[:, None], (copies, 1, 1)),
-            np.tile(draws.topics, copies),
-        )
+        self._openings = Openings(*(np.concatenate([array] * copies) for array in drawn))
         self._uniforms = np.tile(np.stack(uniforms), (copies, 1, 1))
 
     def clicks_by_position(self, slates: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -68,7 +62,7 @@ class PairedSessions:
             Clicks of each session on each position, float64 ``(num_slates, num_users, slate_size)``.
         """
         shown = np.repeat(slates, self.num_users, axis=0)
-        self._simulator.open_given_sessions(*self._users)
+        self._simulator.open_given_sessions(**self._openings._asdict())
         total = np.zeros(shown.shape)
         for _ in range(self._steps):
             staying = ~self._simulator.users.left[:, None]

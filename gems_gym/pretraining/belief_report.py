@@ -14,12 +14,12 @@ from gems_gym.beliefs import BeliefEncoder
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.pictures import legend_below, new_figure, save_figure
 from gems_gym.common.progress import track
-from gems_gym.config import SlateConfig
 from gems_gym.pretraining.belief import BELIEF_PRESETS
 from gems_gym.pretraining.click_prediction import ClickProbe, auc, click_report
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.simulator import Catalog, SlateSimulator, make_simulator
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed, user_seeds
+from gems_gym.world_config import WorldConfig
 
 RECENT_CLICKS = "recent clicks per topic"
 """The row that boredom is read off the simulator's own counts in: privileged, to compare with."""
@@ -42,7 +42,7 @@ class _Session:
 @checked_arguments
 def compare_beliefs(
     beliefs: Mapping[str, BeliefEncoder],
-    config: SlateConfig,
+    config: WorldConfig,
     catalog: Catalog,
     *,
     sessions: Users = 2_000,
@@ -140,7 +140,7 @@ def _played_again(
     log: SessionLog,
     users: list[int],
     beliefs: Mapping[str, BeliefEncoder],
-    config: SlateConfig,
+    config: WorldConfig,
     catalog: Catalog,
 ) -> _Session:
     """Shows the logged slates to the same users, who click as they did, to see what a log does not hold."""
@@ -149,7 +149,7 @@ def _played_again(
     recent = np.empty((*shape, config.num_topics), np.float32)
     bored = np.empty((*shape, config.num_topics), np.bool_)
     # logged users stayed (see collect_session_log)
-    simulator = make_simulator(config.replace(leave_probability=0.0), catalog, log.num_sessions)
+    simulator = make_simulator(config.without_leaving(), catalog, log.num_sessions)
     simulator.open_sessions([np.random.default_rng(seed) for seed in users])
     now = {name: encoder.initial(log.num_sessions) for name, encoder in beliefs.items()}
     for step in range(config.episode_length):

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.common.pictures import legend_below, new_figure, save_figure
 from gems_gym.common.progress import track
-from gems_gym.config import SlateConfig
 from gems_gym.policies.constant_slate import find_constant_slate
 from gems_gym.pretraining.reach import Reach, check_searchable, ranker_reach, slate_reach
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import Ranker
 from gems_gym.simulator import Catalog
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed
+from gems_gym.world_config import WorldConfig
 
 COMMON_LOG: Mapping[str, float] = {"eps_greedy_oracle": 1.0}
 """Who logs the slates that all rankers of a report are measured on: the logging policy of arXiv 2301.08632."""
@@ -76,7 +76,7 @@ class RankerQuality:
 @checked_arguments
 def compare_rankers(
     rankers: Mapping[str, Ranker],
-    config: SlateConfig,
+    config: WorldConfig,
     catalog: Catalog,
     *,
     log_sessions: Users = 250,

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from gems_gym.common.arrays import t_interval
 from gems_gym.common.progress import track
-from gems_gym.config import SlateConfig
 from gems_gym.policies.paired_sessions import PairedSessions
 from gems_gym.rankers import Ranker
 from gems_gym.simulator import Catalog
 from gems_gym.user_splits import user_seeds
+from gems_gym.world_config import WorldConfig
 
 # Many candidates on a few users, new ones in each generation: the elite's mean averages over candidates and users, so
 # that sessions are better spent on more of either than on knowing a candidate's clicks well.
@@ -47,7 +47,7 @@ class Reach:
 
 
 def slate_reach(
-    slate: NDArray[np.int64], config: SlateConfig, catalog: Catalog, *, users: int = 500, seed: int = 0
+    slate: NDArray[np.int64], config: WorldConfig, catalog: Catalog, *, users: int = 500, seed: int = 0
 ) -> Reach:
     """The clicks of a slate that is shown to every test user at every step.
 
@@ -69,7 +69,7 @@ def slate_reach(
 
 def ranker_reach(
     ranker: Ranker,
-    config: SlateConfig,
+    config: WorldConfig,
     catalog: Catalog,
     *,
     sessions: int = 100_000,
@@ -97,7 +97,7 @@ def ranker_reach(
 
 def best_constant_latent(
     ranker: Ranker,
-    config: SlateConfig,
+    config: WorldConfig,
     catalog: Catalog,
     *,
     sessions: int = 100_000,
@@ -161,7 +161,7 @@ def check_searchable(ranker: Ranker, catalog: Catalog, name: str = "the ranker")
 def _mean_clicks(
     ranker: Ranker,
     latents: NDArray[np.float64],
-    config: SlateConfig,
+    config: WorldConfig,
     catalog: Catalog,
     seeds: list[int],
 ) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias, cast
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.beliefs import BeliefEncoder
-from gems_gym.config import SlateConfig
 from gems_gym.embeddings import EmbeddingKind, EmbeddingTable, Sources, make_embeddings
 from gems_gym.embeddings.report import embedding_quality
 from gems_gym.errors import unknown_name
@@ -19,6 +18,7 @@ from gems_gym.pretraining.trainers import Upkeep, as_recorded, trained_kinds, tr
 from gems_gym.rankers import Ranker, make_ranker
 from gems_gym.rankers.gems import GemsRanker
 from gems_gym.simulator import Catalog, resolve_world
+from gems_gym.world_config import WorldConfig
 
 RANKER_LOGS = 2**18
 """Block of logging users for rankers: none that a belief's log with a seed below has."""
@@ -161,7 +161,7 @@ def shipped_recipes(presets: Sequence[str]) -> dict[str, Recipe]:
 def follow(
     recipe: Recipe,
     *,
-    world: tuple[SlateConfig, Catalog] | None = None,
+    world: tuple[WorldConfig, Catalog] | None = None,
     unfinished: Unfinished | None = None,
     progress: bool = True,
 ) -> Made:
@@ -229,7 +229,7 @@ def modules_of(recipe: Recipe) -> set[str]:
 
 
 def _of_item_vectors(
-    recipe: Recipe, log: SessionLog | None, config: SlateConfig, catalog: Catalog
+    recipe: Recipe, log: SessionLog | None, config: WorldConfig, catalog: Catalog
 ) -> EmbeddingTable | Ranker:
     """Item embeddings with what was measured of them, or a ranker that is made of them."""
     family, _, name = recipe.kind.partition("/")

@@ -19,12 +19,13 @@ from gems_gym.common.array_files import check_form, read_npz
 from gems_gym.common.checks import Count, Positive, checked_arguments
 from gems_gym.common.files import whole_file
 from gems_gym.common.progress import stderr, track
-from gems_gym.config import SlateConfig
+from gems_gym.config import resolve_config
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import Policy, make_policy
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.simulator import Catalog, ItemEmbeddings
 from gems_gym.user_splits import Users, UserSeed, user_seeds
+from gems_gym.world_config import WorldConfig
 
 _ARRAYS = ("slates", "clicks", "click_probabilities", "policy")
 _FORMS = {
@@ -154,7 +155,7 @@ def kept_session_log(unfinished: Unfinished | None, collect: Callable[[], Sessio
 
 @checked_arguments
 def collect_session_log(
-    world: str | SlateConfig,
+    world: str | WorldConfig,
     shares: Mapping[str, Positive],
     num_sessions: Users,
     seed: UserSeed,
@@ -189,8 +190,8 @@ def collect_session_log(
     seeds = user_seeds("logging", seed, num_sessions)
     changes: dict[str, Any] = {} if session_length is None else {"episode_length": session_length}
     # what clicks depend on does not change before a user leaves, so more of them teach the same
-    changes["leave_probability"] = 0.0
-    env = SlateVectorEnv(num_envs, world, item_embeddings, AutoresetMode.DISABLED, **changes)
+    staying = resolve_config(world, changes).without_leaving()
+    env = SlateVectorEnv(num_envs, staying, item_embeddings, AutoresetMode.DISABLED)
     shape = (num_sessions, env.config.episode_length + 1, env.config.slate_size)
     log = SessionLog(
         slates=np.empty(shape, np.int32),
@@ -236,7 +237,7 @@ class LogPlan:
         path = None if self.path is None else str(self.path)
         return {**vars(self), "path": path, "shares": list(self.shares.items())}
 
-    def session_log(self, config: SlateConfig, catalog: Catalog, work: Unfinished | None) -> SessionLog:
+    def session_log(self, config: WorldConfig, catalog: Catalog, work: Unfinished | None) -> SessionLog:
         """Read or collect the log; one that gets no file of its own is kept with the unfinished work."""
         if self.path is None:
             return kept_session_log(work, lambda: self._collect(config, catalog))
@@ -254,7 +255,7 @@ class LogPlan:
         stderr.print(text, highlight=False, markup=False)
         return log
 
-    def _collect(self, config: SlateConfig, catalog: Catalog) -> SessionLog:
+    def _collect(self, config: WorldConfig, catalog: Catalog) -> SessionLog:
         return collect_session_log(
             config,
             self.shares,

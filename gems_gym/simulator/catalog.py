@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from gems_gym.common.array_files import read_npy
 from gems_gym.common.checks import Count, as_array, check_fields, checked
 from gems_gym.config import SlateConfig, resolve_config
+from gems_gym.sardine_config import SardineConfig
+from gems_gym.world_config import WorldConfig
 
 ItemEmbeddings = NDArray[np.floating[Any]] | str | Path
 """What ``item_embeddings=`` takes: an (I, D) array, or the path of an .npy file of one."""
@@ -91,11 +93,21 @@ class Catalog:
         )
 
 
+class SardineCatalog(Catalog):
+    """The items of a SARDINE world."""
+
+    @cached_property
+    def item_topics(self) -> NDArray[np.int64]:
+        """Topic with the largest number per item, which may be negative (the lowest of equals), ``(num_items,)``."""
+        found: NDArray[np.int64] = self.item_embeddings.argmax(axis=1)
+        return found
+
+
 def resolve_world(
-    config: SlateConfig | str,
+    config: WorldConfig | str,
     item_embeddings: ItemEmbeddings | None = None,
     overrides: dict[str, Any] | None = None,
-) -> tuple[SlateConfig, Catalog]:
+) -> tuple[WorldConfig, Catalog]:
     """A world's configuration and its catalogue from what was given.
 
     Args:
@@ -126,7 +138,7 @@ def resolve_world(
         raise ValueError(f"{error} (they are from the file {str(file)!r})") from error
 
 
-def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = None) -> Catalog:
+def load_catalog(config: WorldConfig, item_embeddings: NDArray[Any] | None = None) -> Catalog:
     """The catalogue of a world: the one drawn from its seed, or your own embeddings.
 
     Args:
@@ -138,9 +150,11 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
         TypeError: Embeddings that are no array of real numbers.
     """
     if item_embeddings is None:
-        return draw_catalog(
-            config.catalog, config.num_items, config.num_topics, config.topic_size, config.catalog_seed
-        )
+        if isinstance(config, SlateConfig):
+            return draw_catalog(
+                config.catalog, config.num_items, config.num_topics, config.topic_size, config.catalog_seed
+            )
+        return draw_sardine_catalog(config.num_items, config.num_topics, config.catalog_seed)
     array = as_array(item_embeddings, "item_embeddings")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"item_embeddings must be an array of real numbers, got dtype {array.dtype}")
@@ -159,7 +173,8 @@ def load_catalog(config: SlateConfig, item_embeddings: NDArray[Any] | None = Non
     if not frozen.any():
         raise ValueError("item_embeddings are all zero (as float32 numbers): no item could ever be relevant")
     frozen.flags.writeable = False
-    return Catalog(frozen, config.topic_size)
+    kind = SardineCatalog if isinstance(config, SardineConfig) else Catalog
+    return kind(frozen, config.topic_size)
 
 
 @lru_cache(maxsize=32)
@@ -188,3 +203,25 @@ def draw_catalog(catalog: str, num_items: int, num_topics: int, topic_size: int,
     embeddings = values.astype(np.float32)
     embeddings.flags.writeable = False
     return Catalog(embeddings, topic_size)
+
+
+@lru_cache(maxsize=32)
+def draw_sardine_catalog(num_items: int, num_topics: int, seed: int) -> SardineCatalog:
+    """Draw a catalogue in the form of those published with SARDINE.
+
+    Every item has 2 or 3 topics, with uniform values, and unit Euclidean norm.
+
+    Args:
+        num_items: Items to draw.
+        num_topics: Topics T, ≥ 3.
+        seed: Seed of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    values = rng.random((num_items, num_topics))
+    kept = rng.integers(2, 4, size=(num_items, 1))
+    places = rng.random((num_items, num_topics)).argsort(axis=1).argsort(axis=1)
+    values[places >= kept] = 0.0
+    values /= np.sqrt((values**2).sum(axis=1, keepdims=True))
+    embeddings = values.astype(np.float32)
+    embeddings.flags.writeable = False
+    return SardineCatalog(embeddings, 1)

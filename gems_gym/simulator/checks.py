@@ -43,16 +43,16 @@ def unknown_item(item: object, num_items: int, name: str = "action") -> ValueErr
     return ValueError(f"{name} must hold item ids in [0, {num_items}), got {item}")
 
 
-def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: str) -> NDArray[np.float64]:
+def check_users(users: object, shape: tuple[int, ...], unit_size: int, name: str) -> NDArray[np.float64]:
     """Given users' preferences as the simulator takes them, or an error that says what is wrong.
 
     Only the direction of a preference counts: like a drawn user's, it is scaled so that the Euclidean norms of
-    its blocks, one block of ``topic_size`` numbers per topic, add up to 1.
+    its blocks of ``unit_size`` numbers add up to 1.
 
     Args:
         users: The users' preferences.
         shape: ``(num_users, embedding_size)``.
-        topic_size: Numbers per topic.
+        unit_size: Numbers of a block: those of a topic, in SARDINE all.
         name: What the errors call them.
 
     Returns:
@@ -76,7 +76,7 @@ def check_users(users: object, shape: tuple[int, ...], topic_size: int, name: st
     if not largest.all():
         raise ValueError(f"{name} must not be all zero: such a user prefers nothing")
     array /= largest
-    blocks = array.reshape(shape[0], -1, topic_size)
+    blocks = array.reshape(shape[0], -1, unit_size)
     found: NDArray[np.float64] = array / np.sqrt((blocks**2).sum(axis=2)).sum(axis=1)[:, None]
     return found
 

@@ -34,7 +34,7 @@ def next_boredom(bored: bool, time_left: int, clicks: int, threshold: int, timeo
 
 
 @inlined
-def _advance_boredom(
+def advance_boredom(
     dynamics: Dynamics,
     users: Users,
     u: int,
@@ -55,7 +55,7 @@ def _advance_boredom(
 
 
 @inlined
-def _current_preference(
+def current_preference(
     dynamics: Dynamics,
     users: Users,
     u: int,
@@ -64,9 +64,13 @@ def _current_preference(
     preference: NDArray[np.float64],
 ) -> None:
     """Write user ``u``'s preference with topics in ``bored[row]`` at 0 and the short-term one boosted (step 2)."""
+    gone = False
+    if dynamics.churn_and_return:
+        for topic in range(dynamics.num_topics):
+            gone = gone or bored[row, topic]
     for topic in range(dynamics.num_topics):
         factor = 1.0
-        if bored[row, topic]:
+        if gone or bored[row, topic]:
             factor = 0.0
         elif topic == users.short_term_topic[u]:
             factor = dynamics.short_term_boost
@@ -102,7 +106,7 @@ def _is_monotonous(
 
 
 @inlined
-def _show(
+def show(
     dynamics: Dynamics,
     users: Users,
     u: int,
@@ -111,10 +115,14 @@ def _show(
     uniforms: NDArray[np.float32],
     uniforms_row: int,
     uniforms_step: int,
+    interest: float,
     shown: Shown,
     scratch: Scratch,
 ) -> None:
-    """Let user ``u`` look at ``slates[row]`` with the preference in ``scratch``, and click (steps 3 and 4)."""
+    """Let user ``u`` look at ``slates[row]`` with the preference in ``scratch``, and click (steps 3 and 4).
+
+    Every relevance is multiplied by ``interest``.
+    """
     slate_size = slates.shape[1]
     scratch.scores[:] = 0.0
     for d in range(scratch.preference.shape[0]):  # positions innermost: sums that do not wait for each other
@@ -131,6 +139,7 @@ def _show(
             relevance = 1.0 / (1.0 + np.exp(-(score - dynamics.relevance_offset) * dynamics.relevance_slope))
         else:
             relevance = 1.0 if score > dynamics.rel_threshold else 0.0
+        relevance *= interest
         if dynamics.click_only_once and users.clicked_items[u, item]:
             relevance = 0.0
         probability = dynamics.alpha * relevance / penalty * dynamics.propensities[s]
@@ -163,7 +172,7 @@ def drop_oldest(queue: NDArray[np.int64], lengths: NDArray[np.int64], u: int) ->
 
 
 @inlined
-def _log_clicks(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown) -> None:
+def log_clicks(dynamics: Dynamics, users: Users, u: int, row: int, shown: Shown) -> None:
     """Append the clicks of a slate to user ``u``'s recent-click log and drop what is too old (step 5).
 
     In the published dynamics the first slate's clicks enter without a time stamp, so the two queues fall out of
@@ -222,12 +231,40 @@ def _decide_to_leave(dynamics: Dynamics, users: Users, u: int, uniform: float) -
 
 
 @inlined
-def _scratch(dynamics: Dynamics) -> Scratch:
+def make_scratch(dynamics: Dynamics) -> Scratch:
+    """Room for one user at a time."""
     return Scratch(
         np.empty(dynamics.items.shape[1]),
         np.empty(dynamics.propensities.shape[0]),
         np.empty(dynamics.num_topics, np.int64),
     )
+
+
+@inlined
+def start_session(dynamics: Dynamics, users: Users, u: int, scratch: Scratch) -> None:
+    """Forget user ``u``'s last session; the preference is new, and in ``scratch`` as the first slate meets it."""
+    for topic in range(dynamics.num_topics):
+        users.bored[u, topic] = False
+        users.bored_timeout[u, topic] = dynamics.boredom_timeout
+    users.num_recent_topics[u] = 0
+    users.num_recent_steps[u] = 0
+    users.step[u] = 0
+    users.empty_slates[u] = 0
+    users.left[u] = False
+    for item in range(users.clicked_items.shape[1]):
+        users.clicked_items[u, item] = False
+    copy_into(scratch.preference, users.preference[u])  # no boredom and no short-term boost yet
+
+
+@inlined
+def first_unknown(dynamics: Dynamics, slates: NDArray[np.int64]) -> int:
+    """The place (in reading order) of an item that is not in the catalogue; −1 if there is none."""
+    found = -1
+    for row in range(slates.shape[0]):
+        for s in range(slates.shape[1]):
+            if found < 0 and (slates[row, s] < 0 or slates[row, s] >= dynamics.items.shape[0]):
+                found = row * slates.shape[1] + s
+    return found
 
 
 @compiled
@@ -251,22 +288,12 @@ def open_sessions(
         uniforms: Numbers that a click's probability must exceed, ``(n, 1, slate_size)``.
         shown: Written: what came of the first slates.
     """
-    scratch = _scratch(dynamics)
+    scratch = make_scratch(dynamics)
     for row in range(which.shape[0]):
         u = which[row]
-        for topic in range(dynamics.num_topics):
-            users.bored[u, topic] = False
-            users.bored_timeout[u, topic] = dynamics.boredom_timeout
-        users.num_recent_topics[u] = 0
-        users.num_recent_steps[u] = 0
-        users.step[u] = 0
-        users.empty_slates[u] = 0
-        users.left[u] = False
-        for item in range(users.clicked_items.shape[1]):
-            users.clicked_items[u, item] = False
-        copy_into(scratch.preference, users.preference[u])  # no boredom and no short-term boost yet
-        _show(dynamics, users, u, row, first_slates, uniforms, row, 0, shown, scratch)
-        _log_clicks(dynamics, users, u, row, shown)
+        start_session(dynamics, users, u, scratch)
+        show(dynamics, users, u, row, first_slates, uniforms, row, 0, 1.0, shown, scratch)
+        log_clicks(dynamics, users, u, row, shown)
         last = _last_click(shown, row)
         users.short_term_topic[u] = (
             dynamics.item_topics[first_slates[row, last]] if last >= 0 else drawn_topics[row]
@@ -299,19 +326,17 @@ def step_users(
     Returns:
         −1; or the place (in reading order) of an item that is not in the catalogue, and then nothing was changed.
     """
-    for row in range(which.shape[0]):
-        for s in range(slates.shape[1]):
-            if slates[row, s] < 0 or slates[row, s] >= dynamics.items.shape[0]:
-                found: int = row * slates.shape[1] + s
-                return found
-    scratch = _scratch(dynamics)
+    unknown: int = first_unknown(dynamics, slates)
+    if unknown >= 0:
+        return unknown
+    scratch = make_scratch(dynamics)
     for row in range(which.shape[0]):
         u = which[row]
         now = users.step[u] % uniforms.shape[1]
         users.step[u] += 1
-        _advance_boredom(dynamics, users, u, users.bored, users.bored_timeout, u, scratch.topic_counts)
-        _current_preference(dynamics, users, u, users.bored, u, scratch.preference)
-        _show(
+        advance_boredom(dynamics, users, u, users.bored, users.bored_timeout, u, scratch.topic_counts)
+        current_preference(dynamics, users, u, users.bored, u, scratch.preference)
+        show(
             dynamics,
             users,
             u,
@@ -320,10 +345,11 @@ def step_users(
             uniforms,
             u,
             now,
+            1.0,
             shown,
             scratch,
         )
-        _log_clicks(dynamics, users, u, row, shown)
+        log_clicks(dynamics, users, u, row, shown)
         _drift(dynamics, users, u, row, shown)
         last = _last_click(shown, row)
         if last >= 0 and users.bored[u, users.short_term_topic[u]]:
@@ -372,8 +398,8 @@ def next_scores(dynamics: Dynamics, users: Users, u: int, scores: NDArray[np.flo
     timeout = np.empty((1, dynamics.num_topics), np.int64)
     preference = np.empty(users.preference.shape[1])
     counts = np.empty(dynamics.num_topics, np.int64)
-    _advance_boredom(dynamics, users, u, bored, timeout, 0, counts)
-    _current_preference(dynamics, users, u, bored, 0, preference)
+    advance_boredom(dynamics, users, u, bored, timeout, 0, counts)
+    current_preference(dynamics, users, u, bored, 0, preference)
     scores[:] = 0.0
     for d in range(preference.shape[0]):  # items innermost: the loop that vectorises
         weight = preference[d] / dynamics.max_score

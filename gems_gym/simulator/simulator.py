@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache, partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym import plugins
-from gems_gym.common.checks import Count, Threads, checked_arguments
+from gems_gym.common.checks import Count, Threads, checked, checked_arguments
 from gems_gym.common.compilation import announced_if_long
 from gems_gym.common.machine import check_fits_memory
 from gems_gym.config import OWN_DYNAMICS, SlateConfig
@@ -27,10 +27,10 @@ from gems_gym.simulator.checks import (
     unknown_item,
 )
 from gems_gym.simulator.state import Shown, empty_shown, empty_users, make_dynamics
-from gems_gym.simulator.users import DrawnAhead, draw_uniforms, draw_users
+from gems_gym.simulator.users import DrawnAhead, Openings, draw_uniforms, draw_users
+from gems_gym.world_config import WorldConfig
 
 _INT64 = np.dtype(np.int64)
-_compile_first = True  # in this process, nothing has been compiled or loaded from the cache yet
 
 
 @cache
@@ -58,12 +58,18 @@ class SlateSimulator:
         num_threads: Threads that share the users of a step.
         dynamics: The world's constants, as the compiled kernels read them.
         users: The users' state, one row each (read it, do not write it).
+        config_class: What kind of configuration the dynamics take.
     """
+
+    config_class: ClassVar[type[WorldConfig]] = SlateConfig
+    # in this process, nothing has been compiled or loaded from the cache yet
+    _compile_first: ClassVar[bool] = True
 
     @checked_arguments
     def __init__(
-        self, config: SlateConfig, catalog: Catalog, num_users: Count, num_threads: Threads = 1
+        self, config: WorldConfig, catalog: Catalog, num_users: Count, num_threads: Threads = 1
     ) -> None:
+        checked("config", config, self.config_class)
         if (catalog.num_items, catalog.topic_size) != (config.num_items, config.topic_size) or (
             catalog.item_embeddings.shape[1] != config.embedding_size
         ):
@@ -82,7 +88,6 @@ class SlateSimulator:
         self._opened = np.zeros(num_users, np.bool_)
         self._all_opened = False
         self._first_slate = catalog.first_slate(config.slate_size)
-        self._num_uniforms = config.slate_size + config.users_leave  # of a step
         self._uniforms = DrawnAhead(num_users, config.episode_length, partial(draw_uniforms, config))
 
     @property
@@ -119,13 +124,29 @@ class SlateSimulator:
         """
         rows = self._all_rows if which is None else check_rows(which, self.num_users)
         check_rngs(rngs, len(rows))
-        draws = draw_users(rngs, self.config)
+        drawn = self.draw_openings(rngs)
         self._uniforms.start(rngs, rows)
-        if preferences is None:
-            preferences = kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms)
-        else:
-            preferences = check_preferences(preferences, (len(rows), self.config.embedding_size))
-        return self._open(preferences, draws.click_uniforms[:, None], draws.topics, rows, first_slates)
+        if preferences is not None:
+            shape = (len(rows), self.config.embedding_size)
+            drawn = drawn._replace(preferences=check_preferences(preferences, shape))
+        return self._open(drawn, rows, first_slates)
+
+    def draw_openings(self, rngs: Sequence[np.random.Generator]) -> Openings:
+        """Draw what new sessions open with, each from its own generator.
+
+        Args:
+            rngs: One generator for each new user.
+        """
+        draws = draw_users(rngs, self.config)
+        return Openings(
+            kernels.finish_preferences(self.dynamics, draws.normals, draws.topic_uniforms),
+            draws.click_uniforms[:, None],
+            draws.topics,
+            self._same_first_slates(len(rngs)),
+        )
+
+    def _same_first_slates(self, count: int) -> NDArray[np.int64]:
+        return np.repeat(self._first_slate[None], count, axis=0)
 
     def open_given_sessions(
         self,
@@ -152,26 +173,21 @@ class SlateSimulator:
         preferences = check_preferences(preferences, (len(rows), self.config.embedding_size))
         uniforms = check_uniforms(uniforms, (len(rows), self.config.slate_size))
         topics = check_topics(short_term_topics, len(rows), self.config.num_topics)
-        return self._open(preferences, uniforms, topics, rows, first_slates)
+        given = Openings(preferences, uniforms, topics, self._same_first_slates(len(rows)))
+        return self._open(given, rows, first_slates)
 
     def _open(
-        self,
-        preferences: NDArray[np.float64],
-        uniforms: NDArray[np.float32],
-        topics: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        first_slates: NDArray[np.int64] | None,
+        self, opening: Openings, rows: NDArray[np.int64], first_slates: NDArray[np.int64] | None
     ) -> Shown:
-        """Open sessions with what was drawn or checked; first slates are checked here."""
+        """Open sessions with what was drawn or checked; first slates instead of those are checked here."""
         size, count = self.config.slate_size, len(rows)
-        if first_slates is None:
-            first_slates = np.repeat(self._first_slate[None], count, axis=0)
-        else:
-            first_slates = check_slates(first_slates, (count, size), self.config.num_items, "first_slates")
-        self.users.preference[rows] = preferences
+        if first_slates is not None:
+            slates = check_slates(first_slates, (count, size), self.config.num_items, "first_slates")
+            opening = opening._replace(first_slates=slates)
+        self.users.preference[rows] = opening.preferences
         shown = empty_shown(self.config, count)
-        with announced_if_long("the simulator") if _compile_first else nullcontext():
-            kernels.open_sessions(self.dynamics, self.users, rows, first_slates, topics, uniforms, shown)
+        with announced_if_long("the simulator") if self._compile_first else nullcontext():
+            self._open_rows(rows, opening, shown)
             self._opened[rows] = True
             self._all_opened = bool(self._opened.all())
             self._compile_step()
@@ -179,13 +195,30 @@ class SlateSimulator:
 
     def _compile_step(self) -> None:
         """Have the step compiled with the opening, by calling it for no users: no step is slow later on."""
-        global _compile_first
-        if _compile_first:
+        if self._compile_first:
             nobody = np.empty(0, np.int64)
             no_slates = np.empty((0, self.config.slate_size), np.int64)
-            no_uniforms = np.empty((self.num_users, 1, self._num_uniforms), np.float32)
+            no_uniforms = np.empty((self.num_users, 1, self.config.uniforms_per_step), np.float32)
             self.step(no_slates, no_uniforms, nobody)
-            _compile_first = False
+            type(self)._compile_first = False
+
+    def _open_rows(self, rows: NDArray[np.int64], opening: Openings, shown: Shown) -> None:
+        """Have some users, whose preferences are set, open their sessions; writes what came of the first slates."""
+        kernels.open_sessions(
+            self.dynamics,
+            self.users,
+            rows,
+            opening.first_slates,
+            opening.short_term_topics,
+            opening.uniforms,
+            shown,
+        )
+
+    def _step_rows(
+        self, rows: NDArray[np.int64], slates: NDArray[np.int64], uniforms: NDArray[np.float32], shown: Shown
+    ) -> int:
+        """Have some users take a step; writes what came of it, or returns the place of an unknown item, else −1."""
+        return kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)
 
     def step(
         self,
@@ -222,10 +255,10 @@ class SlateSimulator:
         if uniforms is None:
             uniforms = self._uniforms.block(self.users.step, rows)
         else:
-            uniforms = check_uniforms(uniforms, (self.num_users, self._num_uniforms))
+            uniforms = check_uniforms(uniforms, (self.num_users, self.config.uniforms_per_step))
         shown = empty_shown(self.config, len(rows))
         if self.num_threads == 1:
-            unknown = kernels.step_users(self.dynamics, self.users, rows, slates, uniforms, shown)
+            unknown = self._step_rows(rows, slates, uniforms, shown)
             if unknown >= 0:
                 raise unknown_item(slates.flat[unknown], self.config.num_items)
             return shown
@@ -233,7 +266,7 @@ class SlateSimulator:
 
         def step_part(part: slice) -> None:
             arrays: list[Any] = [array[part] for array in shown]
-            kernels.step_users(self.dynamics, self.users, rows[part], slates[part], uniforms, Shown(*arrays))
+            self._step_rows(rows[part], slates[part], uniforms, Shown(*arrays))
 
         self._in_threads(step_part, len(rows))
         return shown
@@ -265,7 +298,7 @@ class SlateSimulator:
 
 @checked_arguments
 def make_simulator(
-    config: SlateConfig, catalog: Catalog, num_users: Count, num_threads: Threads = 1
+    config: WorldConfig, catalog: Catalog, num_users: Count, num_threads: Threads = 1
 ) -> SlateSimulator:
     """The simulator of a world, with the dynamics that its configuration names.
 

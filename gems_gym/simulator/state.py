@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
 from gems_gym.simulator.catalog import Catalog
+from gems_gym.world_config import WorldConfig
 
 
 class Dynamics(NamedTuple):
@@ -30,6 +30,7 @@ class Dynamics(NamedTuple):
     boredom_threshold: int
     boredom_moving_window: int
     boredom_timeout: int
+    churn_and_return: bool  # a topic that bores takes the interest in all
     click_only_once: bool
     leave_probability: float
     leave_after: int  # 0: users leave by boredom
@@ -39,7 +40,7 @@ class Dynamics(NamedTuple):
 class Users(NamedTuple):
     """The state of all users, one row each."""
 
-    preference: NDArray[np.float64]  # (num_users, embedding_size), block norms add up to 1
+    preference: NDArray[np.float64]  # (num_users, embedding_size), normalised
     bored: NDArray[np.bool_]  # (num_users, num_topics)
     bored_timeout: NDArray[np.int64]  # (num_users, num_topics)
     recent_topics: NDArray[np.int64]  # (num_users, recent_items_maxlen), oldest first
@@ -62,11 +63,11 @@ class Shown(NamedTuple):
     relevances: NDArray[np.float32]  # (num_users, slate_size), in [0, 1]
     click_probabilities: NDArray[np.float32]  # (num_users, slate_size), in [0, 1]
     bored: NDArray[np.bool_]  # (num_users, num_topics), as used for this slate
-    user_state: NDArray[np.float32]  # (num_users, embedding_size), preference after the drift
+    user_state: NDArray[np.float32]  # (num_users, state_size), first the preference after the drift
     rewards: NDArray[np.float32]  # (num_users,), clicks of the slate
 
 
-def make_dynamics(config: SlateConfig, catalog: Catalog) -> Dynamics:
+def make_dynamics(config: WorldConfig, catalog: Catalog) -> Dynamics:
     """A world's constants from its configuration and catalogue."""
     items = np.ascontiguousarray(catalog.item_embeddings, dtype=np.float64)
     return Dynamics(
@@ -88,6 +89,7 @@ def make_dynamics(config: SlateConfig, catalog: Catalog) -> Dynamics:
         boredom_threshold=config.boredom_threshold,
         boredom_moving_window=config.boredom_moving_window,
         boredom_timeout=config.boredom_timeout,
+        churn_and_return=False,
         click_only_once=config.click_only_once,
         leave_probability=config.leave_probability,
         leave_after=config.leave_after or 0,
@@ -95,7 +97,7 @@ def make_dynamics(config: SlateConfig, catalog: Catalog) -> Dynamics:
     )
 
 
-def empty_users(config: SlateConfig, num_users: int) -> Users:
+def empty_users(config: WorldConfig, num_users: int) -> Users:
     """Room for the state of users whose sessions are not open yet."""
     return Users(
         preference=np.zeros((num_users, config.embedding_size)),
@@ -117,7 +119,7 @@ def empty_users(config: SlateConfig, num_users: int) -> Users:
 _INT64, _INT8, _FLOAT32, _BOOL = map(np.dtype, ("int64", "int8", "float32", "bool"))
 
 
-def empty_shown(config: SlateConfig, num_users: int) -> Shown:
+def empty_shown(config: WorldConfig, num_users: int) -> Shown:
     """Room for what comes of slates, one row a user; not set to anything."""
     shape = (num_users, config.slate_size)
     return Shown(
@@ -127,6 +129,6 @@ def empty_shown(config: SlateConfig, num_users: int) -> Shown:
         relevances=np.empty(shape, _FLOAT32),
         click_probabilities=np.empty(shape, _FLOAT32),
         bored=np.empty((num_users, config.num_topics), _BOOL),
-        user_state=np.empty((num_users, config.num_topics * config.topic_size), _FLOAT32),
+        user_state=np.empty((num_users, config.state_size), _FLOAT32),
         rewards=np.empty(num_users, _FLOAT32),
     )

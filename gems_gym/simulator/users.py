@@ -6,10 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import SlateConfig
+from gems_gym.world_config import WorldConfig
 
 _BLOCK_STEPS = 128
 """Steps of randomness drawn from a user's generator at a time: bounds memory for long sessions."""
+
+
+class Openings(NamedTuple):
+    """What sessions open with, one row each."""
+
+    preferences: NDArray[np.float64]  # (n, embedding_size)
+    uniforms: NDArray[np.float32]  # (n, 1, slate_size), that click probabilities must exceed
+    short_term_topics: NDArray[np.int64]  # (n,), of users that click nothing
+    first_slates: NDArray[np.int64]  # (n, slate_size)
 
 
 class UserDraws(NamedTuple):
@@ -21,7 +30,7 @@ class UserDraws(NamedTuple):
     click_uniforms: NDArray[np.float32]  # (n, slate_size), for the first slate
 
 
-def draw_users(rngs: Sequence[np.random.Generator], config: SlateConfig) -> UserDraws:
+def draw_users(rngs: Sequence[np.random.Generator], config: WorldConfig) -> UserDraws:
     """Draw new users, each from its own generator: the same numbers whoever else is drawn.
 
     Args:
@@ -43,20 +52,21 @@ def draw_users(rngs: Sequence[np.random.Generator], config: SlateConfig) -> User
     return draws
 
 
-def draw_uniforms(config: SlateConfig, rng: np.random.Generator, steps: int) -> NDArray[np.float32]:
+def draw_uniforms(config: WorldConfig, rng: np.random.Generator, steps: int) -> NDArray[np.float32]:
     """Draw what decides a user's clicks in the steps to come and, where users leave, when this one does.
 
     Clicks come first: until they leave, users click as they would in a world where all stay, for as many steps as are
     drawn at a time.
 
     Returns:
-        Uniforms in [0, 1), float32 ``(steps, slate_size)``, or ``(steps, slate_size + 1)`` where users leave.
+        Uniforms in [0, 1), float32 ``(steps, uniforms_per_step)``.
     """
     clicks = rng.random((steps, config.slate_size), dtype=np.float32)
-    return np.hstack([clicks, rng.random((steps, 1), dtype=np.float32)]) if config.users_leave else clicks
+    more = config.uniforms_per_step - config.slate_size
+    return np.hstack([clicks, rng.random((steps, more), dtype=np.float32)]) if more else clicks
 
 
-def draw_session_uniforms(config: SlateConfig, rng: np.random.Generator) -> NDArray[np.float32]:
+def draw_session_uniforms(config: WorldConfig, rng: np.random.Generator) -> NDArray[np.float32]:
     """All that :class:`DrawnAhead` draws for a session by :func:`draw_uniforms`, ``(episode_length, ...)``."""
     steps = min(config.episode_length, _BLOCK_STEPS)
     blocks = [draw_uniforms(config, rng, steps) for _ in range(-(-config.episode_length // steps))]

@@ -29,9 +29,9 @@ def check_world(env: str | EnvSpec, *, num_users: int = 3, seed: int = 0, **kwar
 
     Gymnasium's own checker has to pass. A user's session has to be the same for the same seed, alone and beside others
     in ``gymnasium.make_vec``, under every autoreset mode, and in a copy that is made in its middle. It is truncated
-    after ``config.episode_length`` steps or, where ``config.leave_probability`` says that users leave, terminated
-    before. Its rewards are its clicks, and its infos have the same keys at every step. Actions that are none have to be
-    refused and leave the session as it was, and the spec has to survive JSON.
+    after ``config.episode_length`` steps or, where ``config.users_leave``, terminated by then. Its rewards are its
+    clicks, and its infos have the same keys at every step. Actions that are none have to be refused and leave the
+    session as it was, and the spec has to survive JSON.
 
     Args:
         env: The id of a registered environment, ``module:id`` of one that a module registers, or a spec: of slates, or
@@ -195,7 +195,7 @@ def _check_session(session: list[_Told], user: gymnasium.Env[Any, Any]) -> None:
             assert reward == clicks, (
                 f"step {step} gives the reward {reward}; its {clicks:g} clicks were expected"
             )
-        left = ends == (True, False) and getattr(config, "leave_probability", 0) > 0
+        left = ends == (True, False) and getattr(config, "users_leave", False)
         expected = _GOES_ON if step < config.episode_length else (False, True)
         assert left or ends == expected, (
             f"(terminated, truncated) is {ends} at step {step}; sessions of config.episode_length="

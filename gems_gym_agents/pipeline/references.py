@@ -12,10 +12,10 @@ from scipy.special import expit
 
 from gems_gym import plugins
 from gems_gym.commands.output import note
-from gems_gym.config import SlateConfig
 from gems_gym.policies import Policy, make_policy
 from gems_gym.simulator import Catalog
 from gems_gym.user_splits import user_seeds
+from gems_gym.world_config import WorldConfig
 from gems_gym_agents.evaluation import NUM_ENVS, evaluate
 from gems_gym_agents.pipeline.stages import Stage
 from gems_gym_agents.pipeline.study import Study, World
@@ -63,7 +63,7 @@ def measure_references(study: Study, world: World, out: Path) -> str:
     return ", ".join(f"{name} {one['mean_return']:.1f}" for name, one in found["policies"].items())
 
 
-def upper_bound(config: SlateConfig, catalog: Catalog) -> float:
+def upper_bound(config: WorldConfig, catalog: Catalog) -> float:
     """Clicks of a session that no policy expects more of, whatever it knows.
 
     A click's probability is α · relevance · propensity, divided by the penalty of a monotonous slate. A user's block

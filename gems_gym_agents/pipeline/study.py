@@ -14,12 +14,12 @@ from gymnasium.envs.registration import EnvSpec
 from gems_gym import plugins
 from gems_gym.commands.output import plain
 from gems_gym.common.checks import Count, Seed, check_fields, make_checked
-from gems_gym.config import SlateConfig
 from gems_gym.errors import unknown_name
 from gems_gym.policies.base import observed_by
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
 from gems_gym.registration import Version, environment_id
 from gems_gym.simulator import Catalog, resolve_world
+from gems_gym.world_config import WorldConfig
 from gems_gym_agents.user_model.options import SEARCH_STEPS
 
 _T = TypeVar("_T")
@@ -69,7 +69,7 @@ class World:
         check_fields(self)
 
     @cached_property
-    def parameters(self) -> tuple[SlateConfig, Catalog]:
+    def parameters(self) -> tuple[WorldConfig, Catalog]:
         """The simulator's parameters, and the catalogue."""
         overrides = {"dynamics_version": self.version, **self.overrides}
         return resolve_world(self.preset, self.item_embeddings, overrides)

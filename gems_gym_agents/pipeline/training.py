@@ -16,13 +16,13 @@ from gems_gym import plugins
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, is_unfinished
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.common.files import read_json_object, write_json
-from gems_gym.config import SlateConfig
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.pretraining.recipes import Recipe, follow, metrics_of, modules_of
 from gems_gym.simulator import Catalog
 from gems_gym.trained_agents import save_trained_agent
 from gems_gym.user_splits import user_seeds
+from gems_gym.world_config import WorldConfig
 from gems_gym_agents.base import DivergedError
 from gems_gym_agents.evaluation import ValidationScore
 from gems_gym_agents.pipeline.stages import Stage
@@ -70,7 +70,7 @@ class Part:
 
     name: str
     recipe: Recipe
-    world: tuple[SlateConfig, Catalog]
+    world: tuple[WorldConfig, Catalog]
     described: Mapping[str, Any]
     directory: Path
 

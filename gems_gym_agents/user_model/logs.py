@@ -74,8 +74,8 @@ class SlateUsers:
             raise TypeError(f"env must be a slate vector environment, whose actions are item ids; got {env}")
         if getattr(getattr(env.unwrapped, "config", None), "users_leave", False):
             raise ValueError(
-                "env is a world whose users leave (leave_probability > 0), from which no user model is learned: make "
-                "it with leave_probability=0; the planner that is learned there can act in the other"
+                "env is a world whose users leave (leave_probability > 0), or one of SARDINE, from which no user model "
+                "is learned: make it with leave_probability=0; the planner that is learned there can act in the other"
             )
         self._env = env
         self.num_users, self.num_items, self.slate_size = env.num_envs, int(slates.nvec[0]), len(slates.nvec)

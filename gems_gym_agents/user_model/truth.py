@@ -3,10 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.config import OWN_DYNAMICS, SlateConfig
+from gems_gym.config import OWN_DYNAMICS
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.simulator import Catalog, SlateSimulator
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
+from gems_gym.world_config import WorldConfig
 from gems_gym_agents.user_model.belief import BeliefState, ParticleBelief
 from gems_gym_agents.user_model.dynamics import THRESHOLD
 from gems_gym_agents.user_model.model import Rules, UserModel
@@ -18,7 +19,7 @@ _SMALLEST_PROPENSITY = 1e-9
 
 
 def true_user_model(
-    config: SlateConfig, catalog: Catalog, *, seed: int = 0, atoms: int = PlannerOptions.atoms
+    config: WorldConfig, catalog: Catalog, *, seed: int = 0, atoms: int = PlannerOptions.atoms
 ) -> UserModel:
     """The model whose numbers are a world's own.
 
@@ -89,12 +90,12 @@ class _Knowledge(ParticleBelief):
         return followed._replace(particles=known, log_weights=np.zeros(known.shape[:2]))
 
 
-def _window(config: SlateConfig) -> int:
+def _window(config: WorldConfig) -> int:
     """Steps that a click is remembered, as -v0 counts them."""
     return config.boredom_moving_window - (config.dynamics_version == 1)
 
 
-def other_forms(config: SlateConfig) -> list[str]:
+def other_forms(config: WorldConfig) -> list[str]:
     """What of a world the model has no number for, such as ``"short_term_boost=2.0"``; empty if it has its form."""
     outside = {
         "dynamics": config.dynamics != OWN_DYNAMICS,

@@ -38,6 +38,19 @@ def bench_vector_step(rate, num_envs):
     rate(work, steps * num_envs, "user-steps", rounds=10)
 
 
+@pytest.mark.parametrize("task", ["SingleItem-BoredInf", "SlateTopK-BoredInf", "SlateRerank-Bored"])
+def bench_vector_step_in_sardine(rate, task):
+    env = gymnasium.make_vec(f"Sardine-{task}-v0", num_envs=256)
+    env.reset(seed=0)
+    actions = env.action_space.sample()
+
+    def work():
+        for _ in range(200):
+            env.step(actions)
+
+    rate(work, 200 * 256, "user-steps")
+
+
 @pytest.mark.parametrize("slate_size", [5, 10, 20, 40])
 def bench_vector_step_by_slate_size(rate, slate_size):
     env = gymnasium.make_vec(ENV, num_envs=256, slate_size=slate_size)

@@ -11,13 +11,13 @@ from gems_gym.artifacts import shipped
 from gems_gym.beliefs import load_belief
 from gems_gym.commands.output import columns_table, show_result
 from gems_gym.common.pictures import check_picture
-from gems_gym.config import SlateConfig
 from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
 from gems_gym.pretraining.ranker_report import compare_rankers, draw_rankers
 from gems_gym.rankers import load_ranker, make_ranker
 from gems_gym.registration import slate_spec
 from gems_gym.simulator import Catalog
+from gems_gym.world_config import WorldConfig
 
 _UNTRAINED = ("topk", "k_head_argmax")
 """Rankers that a report makes from item embeddings, for comparison."""
@@ -25,7 +25,7 @@ _UNTRAINED = ("topk", "k_head_argmax")
 _Part = TypeVar("_Part")
 
 
-def world_of(spec: EnvSpec) -> tuple[SlateConfig, Catalog]:
+def world_of(spec: EnvSpec) -> tuple[WorldConfig, Catalog]:
     """The configuration and the catalogue of an environment."""
     world: Any = gymnasium.make(slate_spec(spec)).unwrapped
     return world.config, world.catalog

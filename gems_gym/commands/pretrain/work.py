@@ -12,11 +12,11 @@ from gems_gym.artifacts.unfinished import Unfinished, making
 from gems_gym.commands.output import key_value_table, show_result
 from gems_gym.common.files import scratch_folder
 from gems_gym.common.machine import check_device, check_out_file
-from gems_gym.config import SlateConfig
 from gems_gym.errors import require, unknown_name
 from gems_gym.pretraining.session_log import LogPlan
 from gems_gym.pretraining.trainers import PretrainingPreset, Settings, Trainer, Upkeep
 from gems_gym.simulator import Catalog
+from gems_gym.world_config import WorldConfig
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Wanted:
     """
 
     out: Path
-    world: tuple[SlateConfig, Catalog]
+    world: tuple[WorldConfig, Catalog]
     log: LogPlan
     trained_on: dict[str, Any]
 
