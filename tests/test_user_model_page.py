@@ -40,7 +40,7 @@ def test_its_commands_have_these_options(program: Any, monkeypatch: pytest.Monke
     commands = [
         line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
     ]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for line in commands:
         _, command, *words = shlex.split(line)
         help_page = program(command, "--help")[1]
