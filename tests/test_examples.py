@@ -1,5 +1,7 @@
 """The examples run, each alone, as a newcomer would run them."""
 
+import http.client
+import json
 import runpy
 import subprocess
 import sys
@@ -58,3 +60,24 @@ def test_td3_plus_bc_swings_up_the_pendulum_from_an_experts_sessions_alone(monke
     runpy.run_path(name, run_name="__main__")
     returns = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
     assert float(returns["TD3+BC"].split()[0]) >= -250
+
+
+def test_a_service_answers_and_says_what_is_wrong():
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    service = runpy.run_path(str(EXAMPLES / "05_service.py"))
+    app = service["make_app"](service["open_policy"]("expert-diffuse_mix"), "expert-diffuse_mix")
+    server, thread, port = service["serve_in_thread"](app)
+    try:
+        assert len(service["ask"](port, 3, 2)) == 3
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/health")
+        assert json.load(connection.getresponse()) == {"status": "ok", "policy": "expert-diffuse_mix"}
+        wrong = {"history": [{"slate": [1000] * 10, "clicks": [0] * 10}]}
+        connection.request("POST", "/recommend", json.dumps(wrong), {"content-type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.status == 422
+        assert "must be an integer from 0 to 999, got 1000" in json.load(answer)["detail"]
+    finally:
+        server.should_exit = True
+        thread.join()
