@@ -15,13 +15,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from gems_gym import PRESETS, SlateConfig, plugins
+from gems_gym import PRESETS, plugins
 from gems_gym.commands.output import markdown_table
 from gems_gym.common.arrays import t_interval
+from gems_gym.config import config_class, preset_config
 from gems_gym.envs.video import save_gif
 from gems_gym.policies import make_policy
 from gems_gym.policies.base import chosen_by, observed_by
-from gems_gym.registration import VERSIONS, environment_id, latent_environment_id
+from gems_gym.registration import LATENT_PRESETS, VERSIONS, environment_id, latent_environment_id
+from gems_gym.sardine_config import SARDINE_PRESETS
 from generate_environments import descriptions
 
 HERE = Path(__file__).parent
@@ -41,6 +43,7 @@ PUBLIC = (
     "gems_gym.artifacts",
     "gems_gym.trackers",
     "gems_gym.latent_world",
+    "gems_gym.serving",
     "gems_gym.trained_agents",
     "gems_gym.serving",
     "gems_gym.user_splits",
@@ -49,8 +52,10 @@ PUBLIC = (
     "gems_gym_agents.evaluation",
     "gems_gym_agents.offline",
     "gems_gym_agents.online",
+    "gems_gym_agents.ope",
 )
 """What users import, in the order of the site."""
+WORLDS = (*PRESETS, *SARDINE_PRESETS)
 _GIF_STEPS, _GIF_WIDTH = 30, 480
 
 
@@ -63,8 +68,8 @@ def write(docs: Path) -> None:
     folder = docs / "generated"
     shutil.rmtree(folder, ignore_errors=True)
     results = json.loads((HERE / "comparison_own.json").read_text("utf-8"))
-    pages = {f"worlds/{preset}": world_page(preset, results) for preset in PRESETS}
-    pages["worlds/index"] = index_page("Worlds, one by one", PRESETS)
+    pages = {f"worlds/{preset}": world_page(preset, results) for preset in WORLDS}
+    pages["worlds/index"] = index_page("Worlds, one by one", WORLDS)
     agents = {name: plugins.load(plugins.AGENTS, name) for name in plugins.names(plugins.AGENTS)}
     pages |= {f"agents/{name}": agent_page(name, agent) for name, agent in agents.items()}
     pages["agents/index"] = agents_page(agents)
@@ -75,7 +80,7 @@ def write(docs: Path) -> None:
         page = folder / f"{name}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, "utf-8")
-    for preset in PRESETS:
+    for preset in WORLDS:
         draw_session(environment_id(preset), folder / "worlds" / f"{preset}.gif")
 
 
@@ -86,25 +91,30 @@ def index_page(title: str, names: Iterable[str]) -> str:
 
 def world_page(preset: str, results: Mapping[str, Any]) -> str:
     """One world: a session of it, its ids, in what it differs, and who gets how many clicks."""
-    default, config = SlateConfig(), PRESETS[preset]
+    config, default = preset_config(preset), config_class(preset)()
     different = [
         [f"`{field.name}`", f"`{getattr(config, field.name)!r}`", f"`{getattr(default, field.name)!r}`"]
-        for field in fields(SlateConfig)
+        for field in fields(default)
         if getattr(config, field.name) != getattr(default, field.name)
     ]
-    ids = [environment_id(preset, version) for version in VERSIONS] + [latent_environment_id(preset)]
+    ids = [environment_id(preset, version) for version in VERSIONS]
+    ids += [latent_environment_id(preset)] if preset in LATENT_PRESETS else []
+    described = "[The environments](../../environments.md)"
+    if preset in SARDINE_PRESETS:
+        described += ", [The worlds of SARDINE](../../sardine.md)"
     parts = [
         f"# {preset}",
         f"![A session of {preset} with the boredom-aware oracle]({preset}.gif)",
         f"A session of {_GIF_STEPS} steps with the boredom-aware oracle, which sees what the user likes.",
         f'```python\nimport gymnasium, gems_gym\n\nenv = gymnasium.make("{ids[0]}")\n```',
         f"Ids: {', '.join(f'`{one}`' for one in ids)}.",
-        "Spaces, rewards and parameters: [The environments](../../environments.md).",
+        f"Spaces, rewards and parameters: {described}.",
     ]
     if different:
         parts += ["## Parameters that differ from the defaults"]
         parts += [markdown_table(["parameter", "here", "default"], different)]
-    parts += ["## Clicks per session", scores(preset, results)]
+    if preset in results["references"]:
+        parts += ["## Clicks per session", scores(preset, results)]
     return "\n\n".join(parts) + "\n"
 
 
