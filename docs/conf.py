@@ -37,6 +37,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # else an attribute that is annotated in the class is described twice
 
 html_theme = "furo"
 html_title = f"gems-gym {release}"

@@ -43,7 +43,6 @@ PUBLIC = (
     "gems_gym.artifacts",
     "gems_gym.trackers",
     "gems_gym.latent_world",
-    "gems_gym.serving",
     "gems_gym.trained_agents",
     "gems_gym.serving",
     "gems_gym.user_splits",
