@@ -63,7 +63,8 @@ def make_app(policy: ServedPolicy, name: str) -> FastAPI:
 
 def serve_in_thread(app: FastAPI) -> tuple[uvicorn.Server, threading.Thread, int]:
     """Serve on a free port of this machine until ``should_exit`` is set."""
-    listening = socket.socket()
+    # with its protocol named, asyncio sends answers at once (TCP_NODELAY)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
