@@ -51,6 +51,22 @@ def largest(values: NDArray[np.floating[Any]]) -> float:
     return found
 
 
+@inlined
+def drawn_by_weight(weights: NDArray[np.float64], point: float) -> int:
+    """The index at which the weights, ≥ 0, added up from the front, exceed a point; never one of weight 0.
+
+    The last one of any weight, if rounding leaves a little over; −1 where all are 0.
+    """
+    found = -1
+    for index in range(weights.size):
+        if weights[index] > 0.0:
+            found = index
+            point -= weights[index]
+            if point < 0.0:
+                break
+    return found
+
+
 @compiled
 def first_largest(values: NDArray[np.floating[Any]]) -> int:
     """Where the maximum stands, the first of equals."""

@@ -9,6 +9,7 @@ from annotated_types import Ge
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym.common.arrays import drawn_by_weight
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.compilation import compiled
 from gems_gym.policies.propensities import SlatePropensities
@@ -96,13 +97,7 @@ def _fill(
             total = weights.sum()
             chosen = slates[u, slot]
             if chosen < 0:
-                remaining = uniforms[u, slot] * total
-                for item in range(weights.size):
-                    if weights[item] > 0.0:
-                        chosen = item  # the last one of any weight, if rounding leaves a little over
-                        remaining -= weights[item]
-                        if remaining < 0.0:
-                            break
+                chosen = drawn_by_weight(weights, uniforms[u, slot] * total)
                 slates[u, slot] = chosen
             probabilities[u, slot] = weights[chosen] / total if total > 0.0 else 0.0
             if not repeats:

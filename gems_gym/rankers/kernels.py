@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gems_gym.common.arrays import best_items, copy_into, first_largest, largest
+from gems_gym.common.arrays import best_items, copy_into, drawn_by_weight, first_largest, largest
 from gems_gym.common.compilation import compiled
 from gems_gym.common.networks import dense
 
@@ -103,14 +103,7 @@ def draw_items(
                 for item in range(weights.size):
                     weights[item] = np.exp((scores[item] - top) / temperature)
                 total = weights.sum()
-            remaining = uniforms[user, slot] * total
-            chosen = -1
-            for item in range(weights.size):
-                if weights[item] > 0.0:
-                    chosen = item  # the last one of any weight, if rounding leaves a little over
-                    remaining -= weights[item]
-                    if remaining < 0.0:
-                        break
+            chosen = drawn_by_weight(weights, uniforms[user, slot] * total)
             slates[user, slot] = chosen
             if not replace:
                 weights[chosen] = 0.0

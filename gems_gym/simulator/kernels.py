@@ -336,19 +336,7 @@ def step_users(
         users.step[u] += 1
         advance_boredom(dynamics, users, u, users.bored, users.bored_timeout, u, scratch.topic_counts)
         current_preference(dynamics, users, u, users.bored, u, scratch.preference)
-        show(
-            dynamics,
-            users,
-            u,
-            row,
-            slates,
-            uniforms,
-            u,
-            now,
-            1.0,
-            shown,
-            scratch,
-        )
+        show(dynamics, users, u, row, slates, uniforms, u, now, 1.0, shown, scratch)
         log_clicks(dynamics, users, u, row, shown)
         _drift(dynamics, users, u, row, shown)
         last = _last_click(shown, row)
