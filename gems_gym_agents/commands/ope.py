@@ -14,7 +14,7 @@ from gems_gym.common.checks import checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym_agents.ope.comparing import Comparison, check_propensities, compare, with_propensities_of
 from gems_gym_agents.ope.estimators import ESTIMATORS, Estimate
-from gems_gym_agents.ope.logs import LoggedSessions
+from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.replay import find_policy
 from gems_gym_agents.ope.terms import LARGEST_WEIGHT
 
@@ -73,7 +73,7 @@ def ope(
             raise unknown_name("--estimator", name, ESTIMATORS)
     if logging is not None and estimate_propensities:
         raise ValueError("give --logging or --estimate-propensities, not both")
-    log = LoggedSessions.of_dataset(dataset)
+    log = EvaluationLog.of_dataset(dataset)
     makers = {policy: find_policy(policy, log.world) for policy in policies}
     if logging is not None:
         log = with_propensities_of(log, find_policy(logging, log.world))

@@ -15,7 +15,7 @@ from gems_gym_agents.ope.estimators import (
     estimate,
     logged,
 )
-from gems_gym_agents.ope.logs import LoggedSessions
+from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.replay import MakePolicy, replay
 from gems_gym_agents.ope.terms import LARGEST_WEIGHT
 
@@ -48,7 +48,7 @@ class Comparison:
         return chosen
 
 
-def with_propensities_of(log: LoggedSessions, make: MakePolicy, progress: bool = True) -> LoggedSessions:
+def with_propensities_of(log: EvaluationLog, make: MakePolicy, progress: bool = True) -> EvaluationLog:
     """The same log with the propensities of the policy that made it.
 
     Args:
@@ -68,7 +68,7 @@ def with_propensities_of(log: LoggedSessions, make: MakePolicy, progress: bool =
     return replace(log, propensities=found, estimated=False)
 
 
-def check_propensities(log: LoggedSessions, estimators: Sequence[str]) -> None:
+def check_propensities(log: EvaluationLog, estimators: Sequence[str]) -> None:
     """Raise a clear error where weights can't be made of a log, if one of the estimators requires them.
 
     Raises:
@@ -89,7 +89,7 @@ def check_propensities(log: LoggedSessions, estimators: Sequence[str]) -> None:
 
 
 def compare(
-    log: LoggedSessions,
+    log: EvaluationLog,
     policies: Mapping[str, MakePolicy],
     estimators: Sequence[str] = tuple(ESTIMATORS),
     *,

@@ -15,7 +15,7 @@ from gems_gym_agents.ope import doubly_robust as dr
 from gems_gym_agents.ope import importance_sampling as weighted
 from gems_gym_agents.ope.click_rates import ClickRates
 from gems_gym_agents.ope.intervals import Diagnostics, bootstrap_interval, lower_bound
-from gems_gym_agents.ope.logs import LoggedSessions
+from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.pseudo_inverse import pseudo_inverse
 from gems_gym_agents.ope.replay import Replayed
 from gems_gym_agents.ope.terms import LARGEST_WEIGHT, Terms, importance_ratios
@@ -37,7 +37,7 @@ class Question:
         clip: Weights are cut here.
     """
 
-    log: LoggedSessions
+    log: EvaluationLog
     target: Replayed
     clip: float = LARGEST_WEIGHT
 
@@ -231,7 +231,7 @@ def _check_overlap(terms: Terms, level: str) -> None:
         )
 
 
-def logged(log: LoggedSessions, non_negative: bool, rng: np.random.Generator) -> Estimate:
+def logged(log: EvaluationLog, non_negative: bool, rng: np.random.Generator) -> Estimate:
     """What the logging policy earned: the mean of the log, with the lower bound of estimators of that kind."""
     terms = Terms(log.clicks.sum(axis=1, keepdims=True), None, None).by_session(log.session)
     return _estimate(terms, non_negative, None, rng)

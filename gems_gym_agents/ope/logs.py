@@ -29,7 +29,7 @@ _PROPENSITIES = ("propensity", "marginal_propensity")
 
 
 @dataclass(frozen=True)
-class LoggedSessions:
+class EvaluationLog:
     """S sessions, behind one another without gaps: n impressions in all.
 
     Attributes:

@@ -22,7 +22,7 @@ from gems_gym.policies.base import Observed, Shown, tell_rewards
 from gems_gym.policies.propensities import SlatePropensities, slate_propensities
 from gems_gym.rollouts import user_batches
 from gems_gym.trained_agents import TrainedAgent, check_acts_in, find_trained_agent
-from gems_gym_agents.ope.logs import LoggedSessions
+from gems_gym_agents.ope.logs import EvaluationLog
 
 NUM_ENVS = 256
 """Sessions replayed together."""
@@ -135,7 +135,7 @@ def find_policy(text: str, world: EnvSpec | None) -> MakePolicy:
 
 
 def replay(
-    log: LoggedSessions, policies: Mapping[str, MakePolicy], progress: bool = True
+    log: EvaluationLog, policies: Mapping[str, MakePolicy], progress: bool = True
 ) -> dict[str, Replayed]:
     """Ask policies at every step of the log, given what was logged before it.
 
@@ -177,7 +177,7 @@ def replay(
 
 
 def _asked(
-    log: LoggedSessions,
+    log: EvaluationLog,
     env: VectorEnv[Any, Any, Any],
     policies: Mapping[str, Policy],
     batch: NDArray[np.int64],
@@ -215,7 +215,7 @@ def _step(
         env.reset(options={"reset_mask": ended})
 
 
-def _environment(log: LoggedSessions, num_envs: int) -> VectorEnv[Any, Any, Any]:
+def _environment(log: EvaluationLog, num_envs: int) -> VectorEnv[Any, Any, Any]:
     """The log's world; for a log of another recommender any world of its sizes, which is never stepped."""
     if log.world is not None:
         return gymnasium.make_vec(log.world, num_envs=num_envs, autoreset_mode="disabled")
@@ -226,7 +226,7 @@ def _environment(log: LoggedSessions, num_envs: int) -> VectorEnv[Any, Any, Any]
 
 
 def _replayed(
-    log: LoggedSessions,
+    log: EvaluationLog,
     slates: NDArray[np.int64],
     given_above: NDArray[np.float64] | None,
     marginal: NDArray[np.float64] | None,

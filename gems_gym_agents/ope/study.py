@@ -19,7 +19,7 @@ from gems_gym.user_splits import Users, user_seeds
 from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.ope.comparing import Comparison, compare
 from gems_gym_agents.ope.estimators import ESTIMATORS, Estimate
-from gems_gym_agents.ope.logs import LoggedSessions
+from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.replay import NUM_ENVS, find_policy
 
 LOGGING: dict[str, tuple[str, ...]] = {
@@ -134,10 +134,10 @@ def true_returns(world: EnvSpec, sizes: Sizes, progress: bool = True) -> dict[st
     }
 
 
-def _log(world: EnvSpec, players: Sequence[Player], users: Sequence[int]) -> LoggedSessions:
+def _log(world: EnvSpec, players: Sequence[Player], users: Sequence[int]) -> EvaluationLog:
     parts = [player.play(users[place :: len(players)]) for place, player in enumerate(players)]
     num_items = int(players[0].env.unwrapped.config.num_items)  # type: ignore[attr-defined]
-    return LoggedSessions.of_sessions(parts, world, num_items)
+    return EvaluationLog.of_sessions(parts, world, num_items)
 
 
 def _errors(

@@ -18,7 +18,7 @@ from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.ope.comparing import LOGGED, compare, with_propensities_of
 from gems_gym_agents.ope.estimators import ESTIMATORS, Estimate
-from gems_gym_agents.ope.logs import LoggedSessions
+from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.replay import find_policy, replay
 from tests.datasets.small_world import collect_latents, collect_slates
 
@@ -48,7 +48,7 @@ def test_collected_propensities_are_those_that_the_policy_says_when_asked_again(
     assert dataset[0].infos["propensity"].dtype == np.float64
     assert (dataset[0].infos["propensity"][0] == 0).all()
     assert verify_dataset(dataset.id, progress=False).passed
-    log = LoggedSessions.of_dataset(dataset.id, progress=False)
+    log = EvaluationLog.of_dataset(dataset.id, progress=False)
     again = with_propensities_of(log, find_policy(EPSILON, log.world), progress=False)
     for recorded, asked in zip(log.propensities, again.propensities, strict=True):
         np.testing.assert_array_equal(recorded, asked)
@@ -78,7 +78,7 @@ def test_policies_without_closed_form_are_refused() -> None:
 
 
 def test_estimates_agree_with_what_the_policies_earn() -> None:
-    log = LoggedSessions.of_dataset(collected(episodes=500).id, progress=False)
+    log = EvaluationLog.of_dataset(collected(episodes=500).id, progress=False)
     names = (EPSILON, "eps_greedy_oracle:epsilon=0.1", "random")
     env = gymnasium.make_vec(log.world, num_envs=500, autoreset_mode="disabled")
     users = user_seeds("validation", 0, 500)
@@ -189,7 +189,7 @@ def test_a_trained_agent_is_asked_through_its_own_belief_and_ranker(program: Any
 
 
 def test_estimates_are_of_json_types_and_repeatable() -> None:
-    log = LoggedSessions.of_dataset(collected(episodes=30).id, progress=False)
+    log = EvaluationLog.of_dataset(collected(episodes=30).id, progress=False)
     makers = {"random": find_policy("random", log.world)}
     first, second = (compare(log, makers, progress=False) for _ in range(2))
     assert first == second
