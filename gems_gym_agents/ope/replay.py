@@ -19,6 +19,7 @@ from gems_gym.commands.arguments import read_options
 from gems_gym.common.progress import track
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.base import Observed, Shown, tell_rewards
+from gems_gym.policies.believing import BelievingPolicy
 from gems_gym.policies.propensities import SlatePropensities, slate_propensities
 from gems_gym.rollouts import user_batches
 from gems_gym.trained_agents import TrainedAgent, check_acts_in, find_trained_agent
@@ -46,7 +47,6 @@ class Replayed:
 
 class _AgentState(NamedTuple):
     policy: Any
-    belief: Any
     chosen: NDArray[np.int64] | None
 
 
@@ -69,36 +69,31 @@ class AgentSlates:
                 f"the agent {agent.name!r} has a ranker that draws slates, which ope can't replay"
             )
         self._agent = agent
+        self._acting = agent.policy if agent.belief is None else BelievingPolicy(agent.policy, agent.belief)
 
     def open(self, seeds: Sequence[int]) -> _AgentState:
         """Begin new sessions; see :class:`~gems_gym.policies.Policy`."""
-        belief = self._agent.belief
-        started = None if belief is None else belief.initial(len(seeds))
-        return _AgentState(self._agent.policy.open(seeds), started, None)
+        return _AgentState(self._acting.open(seeds), None)
 
     def act(
         self, state: _AgentState, observations: Mapping[str, NDArray[Any]]
     ) -> tuple[NDArray[np.int64], _AgentState]:
         """Choose every user's slate; see :class:`~gems_gym.policies.Policy`."""
-        seen: Any = observations
-        remembered, agent = state.belief, self._agent
-        if agent.belief is not None:
-            remembered = agent.belief.update(remembered, observations["slate"], observations["clicks"])
-            seen = agent.belief.read(remembered)
-        actions, inner = agent.policy.act(state.policy, seen)
-        slates = actions if agent.ranker is None else agent.ranker.rank(actions)
-        return slates, _AgentState(inner, remembered, slates)
+        actions, inner = self._acting.act(state.policy, observations)
+        slates = actions if self._agent.ranker is None else self._agent.ranker.rank(actions)
+        return slates, _AgentState(inner, slates)
 
     def rewarded(self, state: _AgentState, rewards: NDArray[Any]) -> _AgentState:
         """Tell the policy what its actions earned, if it is one that remembers that."""
-        return state._replace(policy=tell_rewards(self._agent.policy, state.policy, rewards))
+        return state._replace(policy=tell_rewards(self._acting, state.policy, rewards))
 
     def propensities(
         self, state: _AgentState, observations: Any, slates: NDArray[np.int64]
     ) -> SlatePropensities | None:
         """0 or 1 where the policy draws nothing; see :class:`~gems_gym.policies.propensities.KnowsPropensities`."""
         assert state.chosen is not None
-        return slate_propensities(self._agent.policy, state.policy, observations, slates, state.chosen)
+        inner = state.policy if self._agent.belief is None else state.policy[0]
+        return slate_propensities(self._agent.policy, inner, observations, slates, state.chosen)
 
 
 def find_policy(text: str, world: EnvSpec | None) -> MakePolicy:
