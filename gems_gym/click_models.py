@@ -58,7 +58,7 @@ def position_propensities(name: str, slate_size: int, click_propensity: float) -
     """The propensities that a click model gives.
 
     Args:
-        name: Of the model.
+        name: Name of the model.
         slate_size: Positions.
         click_propensity: The world's γ.
 

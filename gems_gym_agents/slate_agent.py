@@ -24,10 +24,10 @@ class SlateAgent(abc.ABC, Generic[Options, ItsPolicy]):
         **options: Those of the agent; each has the recipe's default.
 
     Attributes:
-        name: Of the agent, in the entry-point group ``gems_gym.agents``; its policies are files of kind
+        name: Name of the agent, in the entry-point group ``gems_gym.agents``; its policies are files of kind
             ``policy/NAME``.
         options_class: Dataclass of its options.
-        policy_class: Of its policies.
+        policy_class: Class of its policies.
         learns_from: ``"environment"``.
         observes: What it sees.
         actions: What it chooses.

@@ -31,7 +31,7 @@ class Entry:
 
     Attributes:
         file: Its file, beside the manifest.
-        sha256: Of the file's bytes.
+        sha256: SHA-256 of the file's bytes.
         kind: "family/name", e.g. "ranker/gems".
         preset: The world it was made in.
         command: Makes it again and compares.

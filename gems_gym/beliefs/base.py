@@ -72,7 +72,7 @@ def rows_of(state: State, rows: np.ndarray) -> State:
     """The states of some users.
 
     Args:
-        state: Of all users.
+        state: State of all users.
         rows: Indices of theirs, ``(num_chosen,)``.
     """
     if isinstance(state, dict):

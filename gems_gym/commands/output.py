@@ -61,7 +61,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers
 
     Args:
         header: The columns' names.
-        rows: As many cells each.
+        rows: Cells of each row, as many as there are columns.
         numbers: Whether all columns but the first are numbers, which stand to the right.
     """
     rule = ["---"] + ["---:" if numbers else "---"] * (len(header) - 1)

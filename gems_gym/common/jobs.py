@@ -81,7 +81,7 @@ class Schedule:
     """Which jobs wait, in which order, and which have failed.
 
     Args:
-        jobs: In the order to begin them in.
+        jobs: The jobs, in the order in which they begin.
 
     Attributes:
         waiting: Those that have not begun.
@@ -122,7 +122,7 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int) -> dict[str, str]:
 
     Args:
         title: What is being done.
-        jobs: In the order to begin them in.
+        jobs: The jobs, in the order in which they begin.
         processes: How many run at once, at least 1.
 
     Returns:
@@ -174,7 +174,7 @@ class _Running:
         bars: Get a bar for it.
 
     Attributes:
-        job: As given.
+        job: The job, as given.
         reports: Says something when :meth:`listen` is to be called.
         process: What it is done in.
         pool: The executor of this one process.

@@ -25,7 +25,7 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int, address: str | None
 
     Args:
         title: What is being done.
-        jobs: In the order to begin them in.
+        jobs: The jobs, in the order in which they begin.
         processes: How many run at once, on all nodes together.
         address: The cluster's, "auto" for the one that this machine belongs to; a cluster of this machine alone if
             None.

@@ -115,7 +115,7 @@ def subset(
         episodes: How many sessions to draw, without replacement; with the same random seed, a smaller draw is part of a
             larger one.
         min_return: Only sessions with at least so many clicks; with ``episodes``, these are drawn among them.
-        seed: Of the draw.
+        seed: Seed of the draw.
         overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws progress bars on stderr.
 

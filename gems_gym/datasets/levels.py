@@ -138,7 +138,7 @@ def collect_level(
         dataset_id: ``gems-slate/{preset}/{level}-v0`` if ``None``, ``-v1`` in an environment of that version.
         noise: Standard deviation of exploration noise on the latents of medium and expert policies, in [-1, 1];
             0.2 if ``None``.
-        weights: Of "mixed": how many sessions of each sum random, medium and expert play, integers ≥ 1.
+        weights: Weights of "mixed": how many sessions of each sum random, medium and expert play, integers ≥ 1.
         env_kwargs: See :func:`~gems_gym.datasets.collect`.
         **options: Likewise.
 

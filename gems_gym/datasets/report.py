@@ -31,7 +31,7 @@ class DatasetReport:
         dataset_id: Its id.
         env: Id of its environment; None for a log of another recommender.
         policy: Who played, as its metadata say.
-        content_hash: Of its numbers.
+        content_hash: Content hash of its numbers.
         episodes: Sessions.
         transitions: Steps of all sessions.
         left: Sessions that ended before their time since the user left.

@@ -95,7 +95,7 @@ def environment_spec(env_id: str, overrides: Mapping[str, Any] | None = None) ->
     Raises:
         ValueError: If an override can't be kept as JSON, such as an array: give the path of a file; and as
             :func:`~gems_gym.envs.recorded_spec.check_spec`.
-        TypeError: As there.
+        TypeError: See :func:`~gems_gym.envs.recorded_spec.check_spec`.
         gymnasium.error.Error: If the id is unknown.
     """
     spec = copy.deepcopy(gymnasium.spec(env_id))

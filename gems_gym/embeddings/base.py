@@ -60,7 +60,7 @@ class Make(Protocol):
         Args:
             sources: Holds what the kind ``needs``.
             size: Numbers in an embedding; None: the kind's own default.
-            seed: Of everything random.
+            seed: Seed of everything random.
 
         Returns:
             float32 ``(num_items, size)``.
@@ -207,7 +207,7 @@ def make_embeddings(
             "session_co_click", "matrix_factorization", "belief", "ideal", or a plugin's.
         sources: What they may be made from; it has to hold what the kind needs.
         size: Numbers in an embedding; None: the kind's default (20 for those that are learned).
-        seed: Of everything random.
+        seed: Seed of everything random.
 
     Raises:
         ValueError: An unknown name, a source that is missing, or one that does not fit the catalogue.

@@ -44,7 +44,7 @@ class BprSettings:
 
     Attributes:
         size: Numbers in an embedding.
-        learning_rate: Of the stochastic gradient steps, one pair each.
+        learning_rate: Learning rate of the stochastic gradient steps, one pair each.
         regularization: Weight of the squared norms.
         held_out: Share of the (session, item) pairs that the stop is decided on.
         patience: Checks (one a pass over the pairs) without improvement after which it stops.
@@ -77,7 +77,7 @@ def matrix_factorization_embeddings(
         log: Slates and clicks; the first axis is the session.
         num_items: Items in the catalogue; ids are ``0 … num_items - 1``.
         settings: How; the defaults if None.
-        seed: Of the initial vectors, the held-out pairs, the order and the negatives.
+        seed: Seed of the initial vectors, the held-out pairs, the order and the negatives.
 
     Returns:
         float32 ``(num_items, size)``, scaled as a whole to a root mean square of 1.

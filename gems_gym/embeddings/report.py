@@ -50,7 +50,7 @@ def embedding_quality(
         vectors: float ``(num_items, size)``; the cosine of a vector of zeros with any other counts as 0.
         true_embeddings: The simulator's own, float ``(num_items, D)``.
         item_topics: Main topic of every item, ``(num_items,)``.
-        seed: Of the starts of k-means.
+        seed: Seed of the starts of k-means.
 
     Raises:
         ValueError: Numbers of items that do not agree.
@@ -86,7 +86,7 @@ def compare_embeddings(
         item_topics: Main topic of every item, ``(num_items,)``.
         names: Which kinds; None: every installed one whose source is given.
         size: Numbers in an embedding of the kinds that leave it open; None: their defaults.
-        seed: Of everything random.
+        seed: Seed of everything random.
         progress: Whether to show a progress bar on stderr.
 
     Returns:

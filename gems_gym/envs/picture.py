@@ -27,7 +27,7 @@ class SessionView:
         slate: Items shown, ``(slate_size,)``.
         slate_topics: Their topics, ``(slate_size,)``.
         clicks: What was clicked, ``(slate_size,)``, 0 or 1.
-        relevances: Of the items shown, ``(slate_size,)``, in [0, 1].
+        relevances: Relevances of the items shown, ``(slate_size,)``, in [0, 1].
         interest: Block norms of the preference, ``(num_topics,)``, adding up to 1.
         bored: Bored topics, as used for this slate, ``(num_topics,)``.
         bored_timeout: Steps that boredom lasts, this one included, ``(num_topics,)``.

@@ -116,7 +116,7 @@ def world_config(spec: EnvSpec) -> WorldConfig:
     Sizes are checked first, as a configuration allocates by them when it is made.
 
     Args:
-        spec: Of a slate or a latent environment.
+        spec: Spec of a slate or a latent environment.
 
     Returns:
         The configuration; with ``item_embeddings`` in a file, ``num_items`` is the largest that there may be.

@@ -94,7 +94,7 @@ def add_exploration_noise(
 
     Args:
         actions: (num_users, action_size) float32 in [-1, 1].
-        standard_deviation: Of the noise in every dimension, in units of the action box [-1, 1]; 0 adds none.
+        standard_deviation: That of the noise in every dimension, in units of the action box [-1, 1]; 0 adds none.
         generators: One per user; each draws ``action_size`` numbers, whatever the standard deviation.
 
     Returns:

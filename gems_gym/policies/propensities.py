@@ -15,9 +15,9 @@ class SlatePropensities(NamedTuple):
     """Probabilities of the items of slates, slot by slot, float64 ``(num_users, slate_size)`` in [0, 1].
 
     Attributes:
-        given_above: Of each item given the items in the slots above it: their product is the slate's probability.
-        marginal: Of each item in its slot, whatever stands in the others; None where there is no closed form. The same
-            as ``given_above`` where a policy fills its slots independently.
+        given_above: Probability of each item given the items in the slots above it; their product is that of the slate.
+        marginal: Probability of each item in its slot, whatever stands in the others; None where there is no closed
+            form. The same as ``given_above`` where a policy fills its slots independently.
     """
 
     given_above: NDArray[np.float64]

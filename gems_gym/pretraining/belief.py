@@ -50,7 +50,7 @@ class BeliefSettings:
         freeze_item_embeddings: Whether they stay what they started from.
         batches: Gradient steps.
         batch_sessions: Sessions in a batch.
-        learning_rate: Of Adam, at its peak; warmed up over the first 5 % of batches, then a half cosine to 0.
+        learning_rate: Peak learning rate of Adam; warmed up over the first 5 % of batches, then a half cosine to 0.
         held_out: Share of the sessions kept for the report, in (0, 1); at most 1,000 sessions.
         keep: Which weights to keep: of the "last" batch, or the "best" by the loss on held-out sessions, which is
             measured 20 times. The report is then a little optimistic.
@@ -106,7 +106,7 @@ class BeliefModel(nn.Module, abc.ABC):
     Args:
         num_items: Items in the catalogue.
         slate_size: Items in a slate.
-        settings: Of the belief.
+        settings: Settings of the belief.
         outputs: Numbers that the network takes in of an observation.
     """
 
@@ -209,9 +209,9 @@ def train_belief(
         model_class: A subclass of :class:`BeliefModel`, called with ``num_items``, ``slate_size`` and ``settings``.
         log: Sessions of a mixture of policies. The simulator's click probabilities in it serve the report only.
         num_items: Items in the catalogue (a log need not show them all).
-        settings: Of the belief and its training.
-        seed: Of everything random here: held-out sessions, initial weights, batches. Global generators are left alone.
-        device: Of torch.
+        settings: Settings of the belief and its training.
+        seed: Seed of held-out sessions, initial weights and batches. Global generators are left alone.
+        device: Device of torch.
         progress: Whether to show a progress bar, with the loss, on stderr.
         upkeep: Where an interrupted training is kept, and where curves go; None: nowhere.
 

@@ -61,7 +61,7 @@ def compare_beliefs(
         config: The world.
         catalog: Its items.
         sessions: Sessions logged, ≥ two per logging policy.
-        seed: Of the logging users and of the click head.
+        seed: Seed of the logging users and of the click head.
         progress: Whether to show progress bars on stderr.
 
     Returns:

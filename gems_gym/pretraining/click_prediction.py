@@ -95,7 +95,7 @@ class ClickProbe:
         item_embeddings: The simulator's own, float ``(num_items, D)``: privileged.
         belief_size: Numbers in a belief.
         slate_size: Items in a slate.
-        seed: Of the initial weights and the batches; torch's global random state is left alone.
+        seed: Seed of the initial weights and the batches; torch's global random state is left alone.
     """
 
     def __init__(

@@ -162,7 +162,7 @@ def pretrain_gems(
         log: The sessions; every slate counts, the first ones included.
         num_items: Items in the catalogue.
         settings: How; the defaults of :class:`GemsSettings` if None.
-        seed: Of everything random: held-out sessions, initial weights, batches, noise.
+        seed: Seed of everything random: held-out sessions, initial weights, batches, noise.
         device: Where torch trains. The random numbers are drawn on the CPU, whatever the device.
         progress: Whether to show a progress bar with the loss on stderr.
         upkeep: Where an interrupted training is kept, and where curves go; None: nowhere.

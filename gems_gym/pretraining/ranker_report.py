@@ -94,7 +94,7 @@ def compare_rankers(
         log_sessions: Sessions logged to measure slot accuracy and posteriors on, ≥ 1.
         search_sessions: Sessions of each search for the best constant latent, and of the one for the best slate.
         users: Test users, ≥ 2.
-        seed: Of the logging, training and test users, the searches and the random latents.
+        seed: Seed of the logging, training and test users, the searches and the random latents.
         progress: Whether to show progress bars on stderr.
 
     Returns:

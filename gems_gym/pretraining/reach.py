@@ -85,7 +85,7 @@ def ranker_reach(
         catalog: Its items.
         sessions: What the search may play.
         users: Test users, ≥ 2.
-        seed: Of the search and its training users; block of test users.
+        seed: Seed of the search and its training users; block of test users.
         progress: Whether to show a progress bar on stderr.
 
     Raises:
@@ -115,7 +115,7 @@ def best_constant_latent(
         config: The world.
         catalog: Its items.
         sessions: Sessions to play in all, ≥ 5,000.
-        seed: Of the search, and block of training users.
+        seed: Seed of the search, and block of training users.
         progress: Whether to show a progress bar on stderr.
 
     Returns:

@@ -45,7 +45,7 @@ class Recipe:
         search_sessions: Sessions played before by the logging policies that search; None if there are none.
         session_length: Slates in a logged session; None: as many as in the world.
         log_seed: Block of logging users.
-        seed: Of the training.
+        seed: Seed of the training.
         settings: Fields of the trainer's settings, all of them; of a ranker of item embeddings their kind,
             ``embeddings``, and its ``options``; none for item embeddings.
     """
@@ -78,7 +78,7 @@ def trained_recipe(kind: str, preset: str, name: str = "default", *, seed: int =
         kind: What is made, e.g. "ranker/gems".
         preset: The world.
         name: One of the trainer's presets, e.g. of :data:`~gems_gym.pretraining.gems.GEMS_PRESETS`.
-        seed: Of everything random.
+        seed: Seed of everything random.
 
     Raises:
         ValueError: An unknown kind or name.
@@ -109,7 +109,7 @@ def item_vector_recipe(
         embeddings: Kind of the item embeddings, a name in the entry-point group ``gems_gym.embeddings``.
         preset: The world.
         options: The ranker's.
-        seed: Of everything random.
+        seed: Seed of everything random.
     """
     settings = {"embeddings": embeddings, "options": dict(options or {})}
     return dataclasses.replace(_embedding_recipe(embeddings, preset, seed), kind=kind, settings=settings)

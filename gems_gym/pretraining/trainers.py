@@ -37,7 +37,7 @@ class PretrainingPreset(Generic[Settings]):
         shares: Logging policy -> share of the sessions.
         sessions: Sessions logged.
         search_sessions: Sessions that logging policies which search play before; None: none of them searches.
-        settings: Of the model and its training.
+        settings: Settings of the model and its training.
     """
 
     shares: Mapping[str, float]
@@ -86,8 +86,8 @@ class Train(Protocol):
             log: Logged slates and clicks.
             num_items: Items in the catalogue; a log need not show them all.
             settings: Those of a preset, or others of the same dataclass.
-            seed: Of everything random.
-            device: Of torch.
+            seed: Seed of everything random.
+            device: Device of torch.
             progress: Whether to show a progress bar on stderr.
             upkeep: Where an interrupted training is kept, and where curves go; None: nowhere.
 

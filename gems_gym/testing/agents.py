@@ -53,7 +53,7 @@ def check_agent(
             train`` and ``evaluate`` do, or an agent's class.
         steps: Interactions or gradient updates of a training; few make a quick check.
         num_users: Users in lockstep, at least 2.
-        seed: Of the training.
+        seed: Seed of the training.
         **options: The agent's own: small networks and few random steps make a quick check.
 
     Raises:

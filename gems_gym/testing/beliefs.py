@@ -32,7 +32,7 @@ def check_belief(belief: BeliefEncoder, *, steps: int = 6, num_users: int = 7, s
         belief: One's own or ours; its kind is installed as an entry point.
         steps: Observations in each session.
         num_users: Users updated together.
-        seed: Of the slates and clicks.
+        seed: Seed of the slates and clicks.
 
     Raises:
         AssertionError: It does not; the text says what was expected and what was found.

@@ -51,7 +51,7 @@ def check_policy(
         world: What it acts in: the id or the spec of an environment, of slates or of beliefs and latents, or a world
             with its ranker and belief. If not given, a small world of slates.
         num_users: Users served together, at least 2.
-        seed: Of the first user.
+        seed: Seed of the first user.
         **options: The policy's own.
 
     Raises:
@@ -117,7 +117,7 @@ def assert_plays(make: MakePolicy, world: LatentWorld, num_users: int, seed: int
         make: Makes it.
         world: What it acts in.
         num_users: How many users.
-        seed: Of the first one.
+        seed: Seed of the first one.
 
     Raises:
         AssertionError: Wrong actions, or ones that depend on more than the users and what they observe.

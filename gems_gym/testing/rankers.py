@@ -33,7 +33,7 @@ def check_ranker(ranker: Ranker, *, num_users: int = 7, seed: int = 0) -> None:
     Args:
         ranker: One's own or ours; its kind is installed as an entry point.
         num_users: Users ranked together, at least 2.
-        seed: Of the latents, slates and clicks.
+        seed: Seed of the latents, slates and clicks.
 
     Raises:
         AssertionError: It does not; the text says what was expected and what was found.

@@ -37,7 +37,7 @@ def check_world(env: str | EnvSpec, *, num_users: int = 3, seed: int = 0, **kwar
         env: The id of a registered environment, ``module:id`` of one that a module registers, or a spec: of slates, or
             of beliefs and latents.
         num_users: Users stepped together, at least 2.
-        seed: Of the first user, and of the actions.
+        seed: Seed of the first user, and of the actions.
         **kwargs: Handed to the environment: ``episode_length=5`` makes a quick check.
 
     Raises:

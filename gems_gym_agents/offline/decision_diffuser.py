@@ -27,7 +27,7 @@ class DecisionDiffuserOptions(TrainingOptions):
     Attributes:
         batch_size: Pieces of sessions of one update, ≥ 1.
         observation_scaler: As of other agents; noise is of the size of beliefs that have standard deviation 1.
-        learning_rate: Of Adam, > 0.
+        learning_rate: Learning rate of Adam, > 0.
         horizon: Beliefs of a piece, ≥ 2.
         noise_levels: Between clean beliefs and noise, in training, ≥ 1.
         sampling_steps: How many of them are gone through when acting, ≥ 1, a divisor of their number; acting takes time

@@ -30,10 +30,10 @@ class DecisionTransformerOptions(TrainingOptions):
     Attributes:
         batch_size: Pieces of sessions of one update, ≥ 1.
         hidden_units: Sizes of the layers that make a vector of a belief; the last one is the transformer's width.
-        learning_rate: Of Adam, > 0.
+        learning_rate: Learning rate of Adam, > 0.
         context: Steps that are attended to, ≥ 1.
-        layers: Of the transformer, ≥ 1.
-        heads: Of its attention, ≥ 1; the width is a multiple.
+        layers: Number of layers of the transformer, ≥ 1.
+        heads: Number of heads of its attention, ≥ 1; the width is a multiple.
         dropout: Share of numbers that are left out in training, in [0, 1).
         target_percentile: Which of the dataset's returns is asked for, in percent: at 90 one session of ten has more.
         return_scale: Factor on returns before the network sees them, > 0.

@@ -37,7 +37,7 @@ def hidden_layers(algorithm: Any, network: Any, factors: Sequence[float] = ()) -
     Args:
         algorithm: Whose network it is.
         network: It has an encoder, of observations and of what may follow them.
-        factors: Of the numbers that follow the observations; 1 if not given.
+        factors: Factors of the numbers that follow the observations; 1 if not given.
     """
     from gems_gym_agents.actors import scaled_inputs
 

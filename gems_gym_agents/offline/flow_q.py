@@ -23,7 +23,7 @@ class FlowQOptions(ValueOptions):
 
     Attributes:
         layer_norm: Puts a layer normalisation behind each hidden layer of the critics; policy and flow have none.
-        actor_learning_rate: Of Adam, > 0, for the policy and the flow.
+        actor_learning_rate: Learning rate of the policy and the flow, by Adam, > 0.
         alpha: Weight of the mean squared distance to what the flow does, against the Q-function, normalised by the mean
             |Q| of the batch, > 0: a larger one imitates more, unlike TD3+BC's.
         flow_steps: Steps in which the flow is followed from noise to an action, ≥ 1.

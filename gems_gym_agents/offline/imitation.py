@@ -27,7 +27,7 @@ class BCOptions(TrainingOptions):
     """Options of behaviour cloning.
 
     Attributes:
-        learning_rate: Of Adam, > 0.
+        learning_rate: Learning rate of Adam, > 0.
     """
 
     learning_rate: Positive = 1e-3
@@ -57,7 +57,7 @@ class BehaviourModelOptions(ValueOptions):
     """What agents with a model of the behaviour have: a conditional VAE of actions.
 
     Attributes:
-        imitator_learning_rate: Of the VAE's Adam, > 0.
+        imitator_learning_rate: Learning rate of the VAE's Adam, > 0.
         kl_weight: Weight of the KL term in the VAE's loss, > 0.
         warmup_steps: Updates before the policy learns from the critics, ≥ 0.
     """
@@ -134,8 +134,8 @@ class BCQOptions(BehaviourModelOptions):
     """Options of BCQ.
 
     Attributes:
-        actor_learning_rate: Of Adam, > 0.
-        critic_learning_rate: Of Adam, > 0.
+        actor_learning_rate: Learning rate of the actor, by Adam, > 0.
+        critic_learning_rate: Learning rate of the critic, by Adam, > 0.
         warmup_steps: Updates in which only the VAE learns, ≥ 0.
         num_action_samples: Decoded actions among which the critic chooses, in targets and when acting, ≥ 1.
         flexibility: Φ, how far each number of them may be changed, > 0.
@@ -245,7 +245,7 @@ class BEAROptions(BehaviourModelOptions):
     """Options of BEAR.
 
     Attributes:
-        actor_learning_rate: Of Adam, > 0; lower than the critic's, as published.
+        actor_learning_rate: Learning rate of the actor, by Adam, > 0; lower than the critic's, as published.
         threshold: How far the policy may be from the behaviour, in maximum mean discrepancy, > 0.
         kernel_width: σ of the Laplacian kernel, > 0.
         num_action_samples: Actions of policy and behaviour that are compared, ≥ 1.

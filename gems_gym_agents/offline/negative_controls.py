@@ -98,7 +98,7 @@ class OfflineReinforceOptions(BCOptions):
     """Options of REINFORCE on a dataset.
 
     Attributes:
-        learning_rate: Of Adam, > 0.
+        learning_rate: Learning rate of Adam, > 0.
         gamma: Discount factor in [0, 1) of the returns.
         reward_scale: Factor on rewards, > 0: what is left of a session weighs by this.
     """

@@ -45,8 +45,8 @@ class ValueOptions(TrainingOptions):
             to 1; "return": divided by the range of the sessions' returns.
         reward_scale: Factor on rewards after that, > 0. With at most 10 clicks a slate, "scale", .1 and gamma .8 bound
             |Q| by 5.
-        actor_learning_rate: Of Adam, > 0.
-        critic_learning_rate: Of Adam, > 0.
+        actor_learning_rate: Learning rate of the actor, by Adam, > 0.
+        critic_learning_rate: Learning rate of the critic, by Adam, > 0.
         tau: Share of the critics that moves into the target critics at each update, in (0, 1].
     """
 

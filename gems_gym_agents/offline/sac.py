@@ -15,7 +15,7 @@ class CQLOptions(ValueOptions):
     """Options of CQL.
 
     Attributes:
-        actor_learning_rate: Of Adam, > 0; lower than the critic's, as published.
+        actor_learning_rate: Learning rate of the actor, by Adam, > 0; lower than the critic's, as published.
         conservative_weight: Weight of the conservative loss, > 0. It lifts Q at recorded actions by half of itself over
             the target, and the target with it: by weight / (2 (1 − gamma)) or more in the end. This must be small
             against the bound of |Q|, max reward · reward_scale / (1 − gamma); the published 5 took Q to 10 times it.

@@ -47,7 +47,7 @@ class DecisionTransformerPolicy(LatentPolicy):
             for each layer ``attend.N`` (to queries, keys and values), ``combine.N`` and ``transform.N``; ``read_out``.
         positions: Vectors of the steps' numbers, float32 ``(num_steps + 1, width)``; the first is of no step, and the
             last is of all later ones too.
-        heads: Of the attention; the width is a multiple.
+        heads: Number of heads of the attention; the width is a multiple.
         context: Steps that are attended to.
         target_return: Clicks a session that are asked for.
 

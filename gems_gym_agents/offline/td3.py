@@ -50,8 +50,8 @@ class ReBRACOptions(ValueOptions):
 
     Attributes:
         batch_size: Transitions of one update, ≥ 1; the paper's large batches are part of the method.
-        actor_learning_rate: Of Adam, > 0.
-        critic_learning_rate: Of Adam, > 0.
+        actor_learning_rate: Learning rate of the actor, by Adam, > 0.
+        critic_learning_rate: Learning rate of the critic, by Adam, > 0.
         actor_beta: Weight of the squared distance to the recorded action in the actor's loss, ≥ 0.
         critic_beta: Weight of the squared distance to the next recorded action in the critic's target, ≥ 0, in scaled
             rewards.

@@ -15,9 +15,9 @@ class Windows:
     """Pieces of sessions that begin with a step.
 
     Attributes:
-        beliefs: From that step on, float32 ``(batch, horizon, belief_size)``; behind a session's end its last one.
+        beliefs: Beliefs from that step on, float32 ``(batch, horizon, size)``; behind a session's end its last one.
         there: Which of them are in the session, bool ``(batch, horizon)``.
-        actions: Of the first step, float32 ``(batch, action_size)``.
+        actions: Actions of the first step, float32 ``(batch, action_size)``.
         returns: What each piece earns, see :class:`SessionWindows`, float32 ``(batch,)``, with mean 0 and standard
             deviation 1 over all pieces.
     """
@@ -35,11 +35,11 @@ class SessionWindows:
     from there on.
 
     Args:
-        sessions: With beliefs and latents.
+        sessions: Recorded sessions with beliefs and latents.
         horizon: Beliefs of a piece, ≥ 2.
 
     Attributes:
-        earned: Of each piece, float64 ``(num_steps,)``.
+        earned: Return of each piece, float64 ``(num_steps,)``.
     """
 
     def __init__(self, sessions: EpisodeBatch, horizon: int) -> None:

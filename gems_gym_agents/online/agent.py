@@ -151,7 +151,7 @@ class OnlineAgent(abc.ABC):
 
         Args:
             env: What it learns in.
-            seed: Of its networks.
+            seed: Seed of its networks.
             device: A torch device.
         """
 
@@ -159,7 +159,7 @@ class OnlineAgent(abc.ABC):
         """Copy a model's deterministic policy into NumPy; by default the mean of a squashed Gaussian.
 
         Args:
-            model: Of this agent.
+            model: Model of this agent.
             metadata: JSON-able values to keep with it.
 
         Returns:

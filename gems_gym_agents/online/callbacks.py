@@ -86,7 +86,7 @@ class ProgressCallback(BaseCallback):
     """Moves a progress bar on, with clicks per session of the last finished sessions and the best validation score.
 
     Args:
-        advance: Of :func:`gems_gym.common.progress.track`.
+        advance: The function that is yielded by :func:`gems_gym.common.progress.track`.
         end: Interactions at which ``learn`` ends.
         recorder: Knows the best policy so far.
     """

@@ -69,7 +69,7 @@ def candidate_slates(env: VectorEnv, count: int, log: str | None, seed: int) -> 
         env: Whose belief has item embeddings.
         count: How many there are to be, at most: some centres have the same nearest slate.
         log: File of logged sessions; None for random slates.
-        seed: Of random slates and of the k-means.
+        seed: Seed of random slates and of the k-means.
 
     Raises:
         FileNotFoundError: There is no such log.

@@ -69,7 +69,7 @@ class CheckpointRecorder:
     Args:
         evaluate: Scores a policy, higher is better; ``None``: nothing is scored and there is no best policy.
         directory: Where to write; ``None`` writes nothing.
-        policy_class: Of the policies.
+        policy_class: Class of the policies.
 
     Attributes:
         checkpoints: The policies, in order.
@@ -230,7 +230,7 @@ def mean_policy(policies: Sequence[SavedPolicy]) -> SavedPolicy:
     """The policy whose weights are the means of others'.
 
     Args:
-        policies: Of one class and the same layers, at least one; what is no weight in them is the same in all.
+        policies: Policies of one class and the same layers, at least one; what is no weight in them is the same in all.
 
     Returns:
         A policy with the metadata of the last one, and ``mean_of``, their number.
@@ -244,7 +244,7 @@ def mean_belief(beliefs: Sequence[TrainedBelief]) -> TrainedBelief:
     """The belief encoder whose weights are the means of others'.
 
     Args:
-        beliefs: Of the same catalogue and sizes, at least one.
+        beliefs: Beliefs of the same catalogue and sizes, at least one.
 
     Returns:
         An encoder with the header of the last one, and ``mean_of``, their number.

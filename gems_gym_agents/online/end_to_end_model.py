@@ -40,9 +40,9 @@ def make_end_to_end(options: EndToEndOptions, env: VectorEnv, *, seed: int, devi
 
     Args:
         options: The settings.
-        env: Of slates seen through a GRU belief, which the networks start from or have the sizes of.
-        seed: As there.
-        device: As there.
+        env: Environment of slates seen through a GRU belief, which the networks start from or have the sizes of.
+        seed: See :func:`~gems_gym_agents.online.model.make_sac`.
+        device: See :func:`~gems_gym_agents.online.model.make_sac`.
 
     Raises:
         ValueError: The environment's belief is no GRU of pooled slates.
@@ -220,7 +220,7 @@ class WindowReplayBuffer(ScaledReplayBuffer):
     Args:
         *args: As :class:`ScaledReplayBuffer`.
         window: Moments in a window, at least 1.
-        layout: Of a moment.
+        layout: Layout of a moment.
         **kwargs: As :class:`ScaledReplayBuffer`.
     """
 
@@ -266,8 +266,8 @@ class GruFeatures(BaseFeaturesExtractor):
     there: gradients reach as many steps back as there are moments (Kapturowski et al., ICLR 2019, "stored state").
 
     Args:
-        observation_space: Of one moment.
-        layout: Of a moment.
+        observation_space: Observation space of one moment.
+        layout: Layout of a moment.
         belief: What the GRU starts from, or, if ``pretrained`` is false, what it has the sizes of.
         pretrained: Whether it starts from the belief's weights; from random ones otherwise.
 

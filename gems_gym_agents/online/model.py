@@ -168,7 +168,7 @@ def make_sac(
     Args:
         options: The settings.
         env: Box observations (observation_size,), actions Box(-1, 1, (action_size,)), autoreset SAME_STEP.
-        seed: Of networks, exploration and batches; and of the users, through the training split.
+        seed: Seed of networks, exploration and batches; and of the users, through the training split.
         device: A torch device.
         policy_class: SB3's policy with layer normalisation.
         replay_buffer_class: Where transitions are kept.

@@ -27,7 +27,7 @@ class OnlineOptions:
         agent: The name of the agent whose settings these are.
         gamma: Discount factor, in [0, 1).
         net_arch: Units of the hidden layers, the same for actor and critics.
-        learning_rate: Of all networks, > 0.
+        learning_rate: Learning rate of all networks, > 0.
         validate_every: Interactions in a round, rounded up to complete sessions of all users. At the end of each round
             the policy is kept, scored if ``evaluate`` is given, and the state is saved for resuming.
         starts: How many independent trainings begin, each from a seed of its own, ≥ 1. After 1, 2, 4, ... rounds the
@@ -180,7 +180,7 @@ class OnPolicyOptions(OnlineOptions):
         rollout_steps: Steps of each user between two times of learning, ≥ 1.
         epochs: How often each rollout is learned from, ≥ 1.
         minibatches: Into how many mini-batches of one size a rollout of all users is divided, ≥ 1.
-        gae_lambda: Of generalised advantage estimation, in [0, 1].
+        gae_lambda: λ of generalised advantage estimation, in [0, 1].
         clip_range: How far the probability of an action may move away from what it was, as a share, > 0.
         entropy_weight: Weight of the policy's entropy in the loss, ≥ 0.
         initial_deviation: Standard deviation of the first actions in every latent dimension, > 0; it is learned.

@@ -19,8 +19,8 @@ class SlateFeatures(BaseFeaturesExtractor):
     """Sums of the embeddings of items that were not clicked and of those that were, over the slate's size; and clicks.
 
     Args:
-        observation_space: Of a moment.
-        layout: Of a moment.
+        observation_space: Observation space of a moment.
+        layout: Layout of a moment.
         belief: What the item embeddings start from, or, if ``pretrained`` is false, what they have the sizes of.
         pretrained: Whether they start from the belief's; from random ones otherwise.
     """
@@ -47,7 +47,7 @@ def export_lstm(policy: RecurrentActorCriticPolicy, header: dict[str, Any]) -> L
     """The actor's LSTM as a belief encoder that follows complete sessions without torch.
 
     Args:
-        policy: With :class:`SlateFeatures`.
+        policy: A trained policy with :class:`SlateFeatures`.
         header: What else to record in the file.
     """
     features = policy.features_extractor

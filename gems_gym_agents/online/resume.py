@@ -45,7 +45,7 @@ class UnfinishedRounds:
 
         Args:
             model: Made with the run's arguments.
-            recorder: Of the run's directory; starts anew if there is nothing to resume.
+            recorder: Recorder of the run's directory; starts anew if there is nothing to resume.
 
         Returns:
             The CSV log so far.

@@ -149,7 +149,7 @@ class Start:
     Args:
         agent: Makes the model.
         env: Whose users it meets.
-        seed: Of its own.
+        seed: A seed of its own.
         device: A torch device.
         recorder: Gets its policies.
         keep_growth: See :func:`train`.
@@ -199,7 +199,7 @@ class Start:
 
         Args:
             present: The round; seeds and users are its own.
-            advance: Of :func:`gems_gym.common.progress.track`.
+            advance: The function that is yielded by :func:`gems_gym.common.progress.track`.
         """
         model = self.model
         assert model.env is not None
@@ -261,7 +261,7 @@ class Round:
     """A stretch of training, at whose end policies are validated and the state is saved.
 
     Attributes:
-        number: From 0.
+        number: Number of the round, from 0.
         first: Interactions of a start before it.
         end: Interactions of a start after it.
         starts: How many starts are trained in it.

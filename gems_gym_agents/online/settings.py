@@ -32,7 +32,7 @@ def shared_settings(options: OnlineOptions, env: VectorEnv, *, seed: int, device
     Args:
         options: The settings.
         env: Box observations (observation_size,), actions Box(-1, 1, (action_size,)), autoreset SAME_STEP.
-        seed: Of networks, exploration and batches.
+        seed: Seed of networks, exploration and batches.
         device: A torch device.
     """
     return {
@@ -81,7 +81,7 @@ def target_settings(
         policy_class: The library's policy, which gets layer normalisation if it is to have it.
         actor_network: See :class:`LayerNorm`.
         seed: See :func:`shared_settings`.
-        device: As there.
+        device: See :func:`shared_settings`.
     """
     if options.layer_norm:
         name = f"LayerNorm{policy_class.__name__}"
@@ -168,8 +168,8 @@ class ScaledReplayBuffer(ReplayBuffer):
 
     Args:
         buffer_size: Transitions it holds at most, over all users; its memory is taken at once.
-        observation_space: Of one user.
-        action_space: Of one user.
+        observation_space: Observation space of one user.
+        action_space: Action space of one user.
         *args: As in SB3.
         reward_scale: Factor on every reward, > 0.
         **kwargs: As in SB3.

@@ -19,7 +19,7 @@ class RefiningSAC(SAC):
     """SB3's SAC; the actions that it takes, and learns from, are refined.
 
     Attributes:
-        ranker: Of the environment; set it before learning.
+        ranker: Ranker of the environment; set it before learning.
     """
 
     ranker: WknnRanker
@@ -44,7 +44,7 @@ def export_refined(model: RefiningSAC, metadata: dict[str, Any]) -> RefinedLaten
     """Copies a model's deterministic policy into NumPy.
 
     Args:
-        model: As it has learned.
+        model: The trained model.
         metadata: JSON-able values to keep with it.
     """
     networks = {

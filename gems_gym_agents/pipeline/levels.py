@@ -153,7 +153,7 @@ def described(
     """All that decides a training of a shipped policy; JSON types only.
 
     Args:
-        world: Of a preset.
+        world: World of a preset.
         agent: A name in the entry-point group ``gems_gym.agents``.
         options: The agent's, a dataclass.
         steps: Interactions.
@@ -269,8 +269,8 @@ def ship(out: Path, name: str, kind: str, sha256: str, made: dict[str, Any]) -> 
     Args:
         out: The folder.
         name: What the policy is asked for by.
-        kind: Of the file.
-        sha256: Of its bytes.
+        kind: Kind of the file.
+        sha256: SHA-256 of its bytes.
         made: How it was made: preset, command and metrics.
     """
     entry = shipped.Entry(

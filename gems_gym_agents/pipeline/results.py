@@ -110,7 +110,7 @@ class Row:
         normalized_score: 0 is random, 100 the boredom-aware oracle; None where these were not measured.
         published: What others reported.
         interactions: That it learned from or was searched with; a mean over seeds.
-        logged_interactions: Of logging policies, which its belief and its ranker learned from.
+        logged_interactions: Interactions of logging policies, which its belief and its ranker learned from.
         cpu_minutes: Pretraining included; a mean over seeds.
         privileged: Whether it holds privileged information.
     """

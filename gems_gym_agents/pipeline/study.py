@@ -49,7 +49,7 @@ class World:
     Attributes:
         name: Its name in folders and tables.
         preset: The preset that it starts from.
-        version: Of the dynamics, 0 or 1, as in environments' ids.
+        version: Version of the dynamics, 0 or 1, as in environments' ids.
         overrides: Fields of ``SlateConfig`` that differ from the preset's.
         catalog_hash: Hash of the catalogue that must be given as a file; None if the world draws its own items.
         item_embeddings: Path of that file; None until :func:`~gems_gym_agents.pipeline.running.on_this_machine` fills

@@ -34,7 +34,7 @@ def agent_modules(*names: str) -> set[str]:
     """The modules that train and score agents.
 
     Args:
-        *names: Of the agents.
+        *names: Names of the agents.
     """
     return {"gems_gym_agents.evaluation"} | {plugins.module_of(plugins.AGENTS, name) for name in names}
 
@@ -61,7 +61,7 @@ class Part:
     """A belief or a ranker: pretrained once in a directory, and shared by all that are trained there.
 
     Attributes:
-        name: Of its file and its stage.
+        name: Name of its file and its stage.
         recipe: How it is made.
         world: The parameters and the catalogue that it is made for.
         described: What identifies the world, JSON-able.

@@ -39,7 +39,7 @@ class GFN4RecOptions(ReplayOptions):
 
     Attributes:
         gamma: Discount factor of the clicks on later slates that count for a slate, in [0, 1).
-        learning_rate: Of all networks, > 0.
+        learning_rate: Learning rate of all networks, > 0.
         reward_smoothing: What is added to rewards, b_r, > 0.
         forward_offset: What is added to probabilities, b_f, ≥ 0.
         flow_offset: What is added to logarithms of flows, Z.

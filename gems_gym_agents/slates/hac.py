@@ -37,10 +37,10 @@ class HACOptions(ValueOptions):
     """Settings of HAC; ``embedding_size`` is that of hyper-actions, too.
 
     Attributes:
-        critic_learning_rate: Of the critic, > 0.
-        actor_learning_rate: Of the actor and the item embeddings, by the critic, > 0.
-        behaviour_learning_rate: Of the same, by clicks, > 0.
-        hyper_weight: Of the distance between a hyper-action and that of its slate, ≥ 0.
+        critic_learning_rate: Learning rate of the critic, > 0.
+        actor_learning_rate: Learning rate of the actor and the item embeddings, by the critic, > 0.
+        behaviour_learning_rate: Learning rate of the same, by clicks, > 0.
+        hyper_weight: Weight of the distance between a hyper-action and that of its slate, ≥ 0.
         hyper_noise: Standard deviation of the noise on hyper-actions in training, ≥ 0.
     """
 

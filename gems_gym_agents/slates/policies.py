@@ -28,7 +28,7 @@ class ItemPolicy(MemorylessSlates):
         metadata: How it was made; JSON types only.
 
     Attributes:
-        kind: Of its files.
+        kind: Kind of its files.
         roles: Names of its networks.
         settings: Further arguments, which its file's header holds.
         networks: What was given.

@@ -37,8 +37,8 @@ class ReinforceOptions(SessionOptions):
     """Settings of REINFORCE.
 
     Attributes:
-        learning_rate: Of the policy, > 0.
-        baseline_learning_rate: Of the baseline, > 0.
+        learning_rate: Learning rate of the policy, > 0.
+        baseline_learning_rate: Learning rate of the baseline, > 0.
         batch_size: Interactions in a gradient update. A round is gone through once, in random order.
     """
 

@@ -117,8 +117,8 @@ class ReinforceLearner:
         head: The policy that learns.
         options: The settings.
         env: Its world.
-        seed: Of the weights that learning starts from.
-        made_by: For the policies' files.
+        seed: Seed of the weights that learning starts from.
+        made_by: What the policies' files say of how they were made.
     """
 
     kept_rounds = 0
@@ -177,7 +177,7 @@ def log_probability(scores: Tensor, slates: Tensor) -> Tensor:
     """Of slates that are drawn without replacement, ``(batch,)``.
 
     Args:
-        scores: Of all items, ``(batch, num_items)``.
+        scores: Scores of all items, ``(batch, num_items)``.
         slates: In the order drawn, int64 ``(batch, slate_size)``, no item twice.
     """
     shown = scores.gather(1, slates)

@@ -26,8 +26,8 @@ class ReplayLearner(abc.ABC, Generic[Settings]):
     Args:
         options: The settings.
         env: Its world.
-        seed: Of the weights that learning starts from.
-        made_by: For the policies' files.
+        seed: Seed of the weights that learning starts from.
+        made_by: What the policies' files say of how they were made.
 
     Attributes:
         options: What was given.

@@ -78,7 +78,7 @@ def play(env: VectorEnv[Any, Any, Any], choose: Chooser, seeds: Sequence[int]) -
     """Play a session with each of some users.
 
     Args:
-        env: Of beliefs, see :func:`check_users`.
+        env: Environment of beliefs, see :func:`check_users`.
         choose: Chooses the actions.
         seeds: The users. Sessions depend on neither how many of them the environment serves together nor whom.
     """
@@ -130,7 +130,7 @@ def with_random_items(
 
     Args:
         slates: int64 ``(num_users, slate_size)``.
-        share: Of positions, in [0, 1].
+        share: Share of positions, in [0, 1].
         num_items: Items to draw from; what is drawn may stand in the slate already.
         rngs: A generator for each user.
     """

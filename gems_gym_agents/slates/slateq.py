@@ -47,7 +47,7 @@ class SlateQOptions(ValueOptions):
         target: What the target takes to follow: ``"q_learning"``, the best slate; ``"sarsa"``, the one that did.
         slate_search: How the best slate is found, see :mod:`gems_gym_agents.slates.search`; all ways find one of the
             same value.
-        learning_rate: Of all networks, > 0.
+        learning_rate: Learning rate of all networks, > 0.
     """
 
     target: Literal["q_learning", "sarsa"] = "q_learning"

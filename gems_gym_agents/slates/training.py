@@ -29,7 +29,7 @@ class Learner(Protocol):
     """What learns: networks in torch.
 
     Attributes:
-        kept_rounds: Of how many rounds before the last one it learns again; at least 0.
+        kept_rounds: How many rounds before the last one it learns from again; at least 0.
         parts: Name -> what has a ``state_dict``: all that learning changes.
     """
 
@@ -99,7 +99,7 @@ class Training:
 
         Args:
             env: The users.
-            seed: Of the training.
+            seed: Seed of the training.
             sessions: Sessions in a round.
             steps: Interactions of the training; with the last one, and after each ``validate_every``, the policy is
                 scored.

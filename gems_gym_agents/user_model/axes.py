@@ -47,7 +47,7 @@ def find_blocks(factors: SessionFactors) -> Blocks:
     of partners. One factor may be lost in the noise: vectors of the same norm hardly differ along one.
 
     Args:
-        factors: From a log of random slates.
+        factors: Items' factors from a log of random slates.
 
     Returns:
         The division by which the most axes have as many partners as a topic has other axes, and few have not.

@@ -44,7 +44,7 @@ def clues_of(log: Log, items: NDArray[np.float64], topics: NDArray[np.int64]) ->
     Args:
         log: Sessions.
         items: Vectors that say which items are alike, ``(num_items, size)``.
-        topics: Of the items, int64 ``(num_items,)``.
+        topics: Topics of the items, int64 ``(num_items,)``.
     """
     shape = log.chosen.slates.shape
     spans = len(_KEPT_PER_STEP)

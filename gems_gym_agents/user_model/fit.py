@@ -34,7 +34,7 @@ class Numbers:
 
     Attributes:
         log_propensities: float64 ``(slate_size,)``, ≤ 0.
-        log_slope: Of the logistic relevance.
+        log_slope: Logarithm of the slope of the logistic relevance.
         omega: Inertia.
         rules: Boredom and monotonous slates.
     """

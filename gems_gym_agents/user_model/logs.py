@@ -214,7 +214,7 @@ def random_log(
     """Sessions of random slates: what item embeddings come from.
 
     Args:
-        users: Of the world.
+        users: Users of the world.
         random_seed: Decides the slates.
         seed: Block of logging users; its first ones are met.
         num_sessions: Sessions, ≥ 1.
@@ -242,7 +242,7 @@ def exploration_log(
     """Sessions with many clicks, which say much of users: some items they clicked, some like these, some random.
 
     Args:
-        users: Of the world.
+        users: Users of the world.
         random_seed: See :func:`random_log`.
         seed: Block of logging users; its second half is met.
         num_sessions: See :func:`random_log`.

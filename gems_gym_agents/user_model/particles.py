@@ -41,7 +41,7 @@ def draw_by_weight(weights: NDArray[np.float64], sources: NDArray[np.int64]) -> 
     """Draw particles by weight, systematically: write which one each of the new ones is a copy of, in rising order.
 
     Args:
-        weights: Of those there are, ≥ 0.
+        weights: Weights of those there are, ≥ 0.
         sources: The result is written here; as many as there will be.
     """
     before, after, total = weights.shape[0], sources.shape[0], weights.sum()

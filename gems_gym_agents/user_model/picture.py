@@ -30,8 +30,8 @@ def draw_model(model: UserModel, path: Path, truth: UserModel | None = None, tit
     Args:
         model: Learned.
         path: The .png, .pdf or .svg file to write.
-        truth: Of the same items, to draw beside it; None where it is not known.
-        title: Of the whole.
+        truth: True model of the same items, to draw beside it; None where it is not known.
+        title: Title of the picture.
 
     Raises:
         ValueError: Another suffix, or the truth has another number of items.

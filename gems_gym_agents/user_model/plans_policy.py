@@ -87,7 +87,7 @@ class PlansPolicy(SavedPolicy, Generic[AModel]):
         schedule: How many particles the belief has, fewer the more is known; :attr:`acting` if None.
 
     Attributes:
-        model_class: Of the model.
+        model_class: Class of the model.
         acting: How many particles the belief has, fewer the more is known.
         searching: The same during the search for a plan: fewer, which is faster.
         first_costs: Costs and shift that a search starts from; w starts at 0.

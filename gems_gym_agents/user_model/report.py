@@ -25,7 +25,7 @@ def in_order_of(model: UserModel, truth: UserModel) -> UserModel:
 
     Args:
         model: Learned.
-        truth: Of the same items.
+        truth: True model of the same items.
 
     Raises:
         ValueError: Another number of items.
@@ -78,7 +78,7 @@ def describe(model: UserModel, truth: UserModel | None = None) -> dict[str, Any]
 
     Args:
         model: Learned, or the truth itself.
-        truth: Of the same items, for what can be compared.
+        truth: True model of the same items, for what can be compared.
 
     Raises:
         ValueError: The truth has another number of items.

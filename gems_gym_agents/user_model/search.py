@@ -108,14 +108,14 @@ def search_plan(
     """The plan that earns the most clicks of training users.
 
     Args:
-        policy_class: Of the policies that serve them.
+        policy_class: Class of the policies that serve them.
         model: Learned; its metadata say how long a session is (``session_length``).
-        users: Of the world.
+        users: Users of the world.
         seed: Block of training users.
         steps: Interactions (users times steps); whole generations are played.
         state: From :meth:`SearchState.start`, or what an interrupted search kept.
         keep: Called after each generation.
-        measured: Told, after each generation, how many interactions there were, and the clicks per session.
+        measured: Called after each generation with the number of interactions so far and the clicks per session.
         progress: Whether to show a progress bar on stderr.
 
     Returns:
@@ -175,7 +175,7 @@ def play(
     """Play one whole session of each of many users.
 
     Args:
-        users: Of the world; as many at a time as it serves together, which does not change the result.
+        users: Users of the world; as many at a time as it serves together, which does not change the result.
         policy: Chooses the slates.
         seeds: The users.
         plans: Which of the policy's plans serves each user; the first one for all if None.

@@ -35,7 +35,7 @@ def item_embeddings(
 
     Args:
         options: The settings.
-        users: Of the world.
+        users: Users of the world.
         random_seed: Decides the slates.
         seed: Block of logging users.
         progress: Whether to show progress bars on stderr.
@@ -64,8 +64,8 @@ def learn_model(
 
     Args:
         options: The settings.
-        users: Of the world.
-        embeddings: Of the items, ``(num_items, num_topics, topic_size)``.
+        users: Users of the world.
+        embeddings: Embeddings of the items, ``(num_items, num_topics, topic_size)``.
         random_seed: Decides slates, first guesses of rules, and the prior.
         seed: Block of logging users.
         progress: Whether to show progress bars on stderr.

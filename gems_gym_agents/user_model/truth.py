@@ -69,7 +69,7 @@ class UserKnowingPlanner(PlannerPolicy):
     Args:
         model: See :class:`~gems_gym_agents.user_model.planner.PlannerPolicy`.
         plans: Likewise.
-        simulator: Of the environment that it acts in.
+        simulator: Simulator of the environment that it acts in.
     """
 
     def __init__(self, model: UserModel, plans: NDArray[np.float64], simulator: SlateSimulator) -> None:

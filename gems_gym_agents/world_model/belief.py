@@ -267,7 +267,7 @@ def _followed(
     """Weigh the particles of users who have clicked before, which changes their weights, and draw everyone's.
 
     Args:
-        numbers: Of the model.
+        numbers: Numbers of the model.
         atoms: First states, ``(num_atoms, size)``.
         state: What was thought.
         of_atoms: Log weights of atoms, after this slate, for users who had not clicked before it.

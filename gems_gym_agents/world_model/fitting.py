@@ -150,7 +150,7 @@ def first_states(
     Args:
         network: Not changed.
         log: Sessions, one for each state.
-        membership: Of items in groups.
+        membership: Membership of items in groups.
         rng: Draws.
 
     Returns:

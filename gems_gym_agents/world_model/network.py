@@ -102,7 +102,7 @@ class WorldNetwork(nn.Module):
 
         Args:
             batch: Sessions.
-            membership: Of items in groups, ``(num_items, num_groups)``, rows that add up to 1.
+            membership: Membership of items in groups, ``(num_items, num_groups)``, rows that add up to 1.
             tiring: Whether tiredness changes the query too.
             start: States at the beginning, ``(num_sessions, size)``; the network's own if None.
 

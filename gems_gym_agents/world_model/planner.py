@@ -118,7 +118,7 @@ def _fill_slates(
     """Fill the slate of every user.
 
     Args:
-        numbers: Of the model.
+        numbers: Numbers of the model.
         groups: All items.
         worths: All plans.
         order: Positions in falling order of examination, ``(slate_size,)``.
@@ -314,8 +314,8 @@ def _costs_of_clicks(
     """Write what it costs by how tired the user becomes if so many items of a group are clicked in the next slate.
 
     Args:
-        numbers: Of the model.
-        prices: Of being tired, ``(4,)``: after the slate, and after one more with 1, 2 or 3 clicks on the group.
+        numbers: Numbers of the model.
+        prices: Prices of being tired, ``(4,)``: after the slate, and after one more with 1, 2 or 3 clicks on the group.
         recent: Groups of the newest clicks, newest first, ``(num_recent,)``.
         ages: In steps, same shape.
         detected: ``(num_steps, num_groups, num_detectors)``.

@@ -36,7 +36,7 @@ def item_embeddings(
 
     Args:
         options: The settings.
-        users: Of the world.
+        users: Users of the world.
         random_seed: Decides the slates.
         seed: Block of logging users.
         progress: Whether to show progress bars on stderr.
@@ -63,8 +63,8 @@ def learn_model(
 
     Args:
         options: The settings.
-        users: Of the world.
-        embeddings: Of the items, ``(num_items, embedding_size)``.
+        users: Users of the world.
+        embeddings: Embeddings of the items, ``(num_items, embedding_size)``.
         random_seed: Decides slates, which sessions an update sees, and the states of new users.
         seed: Block of logging users.
         progress: Whether to show progress bars on stderr.

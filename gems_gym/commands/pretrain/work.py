@@ -55,8 +55,8 @@ def train_and_write(
     """Train on a log, or resume, write the file and show what was measured.
 
     Args:
-        trainer: Of the wanted kind.
-        settings: Of the model and its training.
+        trainer: Trainer of the wanted kind.
+        settings: Settings of the model and its training.
         wanted: The file.
         seed: Random seed of the training.
         device: Torch device.
