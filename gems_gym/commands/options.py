@@ -78,7 +78,8 @@ Trackers = Annotated[
 
 # Sharing
 PushTo = Annotated[
-    str, typer.Option("--to", metavar="REMOTE", help="Where to: a folder, file://…, hf://USER or gcp://BUCKET.")
+    str,
+    typer.Option("--to", metavar="REMOTE", help="Where to: a folder, file://…, hf://USER or gcp://BUCKET."),
 ]
 PullFrom = Annotated[
     str,

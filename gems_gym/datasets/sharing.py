@@ -72,7 +72,9 @@ def pull_dataset(dataset_id: str, remote: str, *, progress: bool = True) -> mina
     with unfinished_folder(root, dataset_id) as folder:
         (folder / NEW).mkdir()
         pull((KIND,), dataset_id, remote, folder / NEW, progress=progress)
-        _check(open_folder(folder / NEW / "data", f"dataset {dataset_id!r} of {remote}"), dataset_id, progress)
+        _check(
+            open_folder(folder / NEW / "data", f"dataset {dataset_id!r} of {remote}"), dataset_id, progress
+        )
         make_namespace(dataset_id)
         move_into_place(folder, path, overwrite=False)
     return open_dataset(dataset_id)
@@ -83,4 +85,6 @@ def _check(dataset: Dataset, dataset_id: str, progress: bool) -> None:
     if not found.passed:
         raise ValueError(f"dataset {dataset_id!r} fails checks of verify: {'; '.join(found.failures)}")
     if found.dataset_id != dataset_id:
-        raise ValueError(f"the dataset under the name {dataset_id!r} says that its id is {found.dataset_id!r}")
+        raise ValueError(
+            f"the dataset under the name {dataset_id!r} says that its id is {found.dataset_id!r}"
+        )

@@ -48,7 +48,9 @@ def nothing_is_left(root: Path) -> bool:
     return not [file for file in root.rglob("*") if file.is_file()] and not list(root.glob(".*"))
 
 
-def test_what_is_pulled_is_what_was_pushed(remote: Path, program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_pulled_is_what_was_pushed(
+    remote: Path, program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with web_server(remote) as address:
         code, out, err = program("dataset", "pull", ID, "--from", address, "--json")
@@ -156,7 +158,9 @@ def test_a_tampered_dataset_is_refused_whole(
     assert nothing_is_left(datasets_root)
 
 
-def test_a_killed_download_leaves_nothing_and_the_next_one_succeeds(remote: Path, datasets_root: Path) -> None:
+def test_a_killed_download_leaves_nothing_and_the_next_one_succeeds(
+    remote: Path, datasets_root: Path
+) -> None:
     """The server sends the list, and then part of the data only."""
     package = remote / ID
     program = (
@@ -168,7 +172,11 @@ def test_a_killed_download_leaves_nothing_and_the_next_one_succeeds(remote: Path
             [sys.executable, "-c", program, ID, address],
             env={**os.environ, "no_proxy": "127.0.0.1", "MINARI_DATASETS_PATH": str(datasets_root)},
         )
-        for file, sent in ((package / MANIFEST, None), (package / "README.md", None), (package / "data/a", 1)):
+        for file, sent in (
+            (package / MANIFEST, None),
+            (package / "README.md", None),
+            (package / "data/a", 1),
+        ):
             connection, _ = server.accept()
             connection.recv(2**16)
             data = file.read_bytes() if sent is None else b"x"
