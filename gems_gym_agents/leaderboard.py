@@ -24,6 +24,7 @@ _KINDS: dict[tuple[str, ...], tuple[Any, str]] = {
     ("policy", "env", "split", "catalog_hash", "gems_gym_version", "code", "cpu"): (str, "a text"),
     ("agent", "policy_sha256", "ranker_sha256", "belief_sha256"): (str | None, "a text or null"),
     ("seed", "episodes", "num_envs"): (int, "an integer"),
+    ("privileged",): (bool, "true or false"),
     ("env_options",): (dict, "a JSON object"),
 }
 """What an entry must hold; a policy given by name has no file, and one that shows slates no ranker and belief."""

@@ -110,6 +110,7 @@ class Scored:
         references = evaluation.measure_references(self.slates, users)
         return {
             "policy": self.name,
+            "privileged": bool(getattr(self.policy, "privileged", False)),
             **self.details,
             "env": self.spec.id,
             "env_options": changed_parameters(self.spec),

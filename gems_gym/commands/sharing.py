@@ -6,6 +6,13 @@ import typer
 
 from gems_gym.commands.options import Json, PullFrom, PushTo
 from gems_gym.commands.output import key_value_table, show_result
+from gems_gym.common.sharing import Package
+
+
+def show_pushed(package: Package, remote: str, as_json: bool) -> None:
+    """Print what was pushed where."""
+    result = {**package.describe(), "remote": remote}
+    show_result(result, key_value_table(result | {"files": "\n".join(result["files"])}), as_json)
 
 
 def push(
@@ -21,8 +28,7 @@ def push(
     """
     from gems_gym.datasets.sharing import push_dataset
 
-    result = {**push_dataset(identifier, to).describe(), "remote": to}
-    show_result(result, key_value_table(result), as_json)
+    show_pushed(push_dataset(identifier, to), to, as_json)
 
 
 def pull(

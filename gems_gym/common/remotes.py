@@ -6,12 +6,13 @@ write there, takes files in. What comes from a remote is checked by the caller.
 
 from __future__ import annotations
 
+import abc
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
@@ -78,15 +79,8 @@ def open_remote(address: str) -> Remote:
     )
 
 
-class WebRemote:
-    """A web server, which packages are fetched from; whoever runs it puts them there.
-
-    Args:
-        address: What packages' names are appended to.
-    """
-
-    def __init__(self, address: str) -> None:
-        self._address = address.rstrip("/")
+class _FileByFile(abc.ABC):
+    """A remote whose files can be opened one by one."""
 
     def manifest(self, name: str) -> bytes | None:
         """As of :class:`Remote`."""
@@ -101,6 +95,40 @@ class WebRemote:
         for file, size in sizes.items():
             with self._open(f"{name}/{file}") as source:
                 _copy(source, folder / file, size, advance)
+
+    @abc.abstractmethod
+    def _open(self, place: str) -> AbstractContextManager[IO[bytes]]:
+        """Opens a file; raises a FileNotFoundError if it is not there."""
+
+
+class FolderRemote(_FileByFile):
+    """A folder of this machine, or one that it sees over a network.
+
+    Args:
+        folder: Made when the first package is put there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, name: str, files: Mapping[str, Path], manifest: bytes, advance: Advance) -> None:
+        """As of :class:`Remote`; it is there complete or not at all."""
+        with whole_folder(self._folder / name) as folder:
+            _lay_out(folder, files, manifest, advance)
+
+    def _open(self, place: str) -> IO[bytes]:
+        return (self._folder / place).open("rb")
+
+
+class WebRemote(_FileByFile):
+    """A web server, which packages are fetched from; whoever runs it puts them there.
+
+    Args:
+        address: What packages' names are appended to.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address.rstrip("/")
 
     def put(self, name: str, files: Mapping[str, Path], manifest: bytes, advance: Advance) -> None:
         """Raise a ValueError: there is no way to."""
@@ -120,28 +148,6 @@ class WebRemote:
             raise OSError(f"{url} can't be read: {error}") from error
         except (URLError, HTTPException) as error:
             raise OSError(f"{url} can't be read: {getattr(error, 'reason', error)}") from error
-
-
-class FolderRemote(WebRemote):
-    """A folder of this machine, or one that it sees over a network.
-
-    Args:
-        folder: Made when the first package is put there.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(str(folder))
-        self._folder = folder
-
-    def put(self, name: str, files: Mapping[str, Path], manifest: bytes, advance: Advance) -> None:
-        """As of :class:`Remote`; it is there complete or not at all."""
-        with whole_folder(self._folder / name) as folder:
-            _lay_out(folder, files, manifest, advance)
-
-    @contextmanager
-    def _open(self, place: str) -> Iterator[IO[bytes]]:
-        with (self._folder / place).open("rb") as file:
-            yield file
 
 
 class CloudRemote:
@@ -197,17 +203,14 @@ class CloudRemote:
                 self._storage.upload_dataset(name)
 
     def _download(self, name: str, folder: Path) -> None:
+        place = f"{name}/"  # without the slash, also of other names that begin so
         bucket = getattr(self._storage, "bucket", None)
-        if (
-            bucket is not None
-        ):  # Google's names may hold "..", which Minari's client would follow out of the folder
-            for blob in bucket.list_blobs(prefix=name):
-                if not PLACE.fullmatch(blob.name):
-                    raise ValueError(
-                        f"{self._address} has the file {blob.name!r}, whose name leads elsewhere"
-                    )
+        # Google's names may hold "..", which Minari's client would follow out of the folder
+        for blob in [] if bucket is None else bucket.list_blobs(prefix=place):
+            if not PLACE.fullmatch(blob.name):
+                raise ValueError(f"{self._address} has the file {blob.name!r}, whose name leads elsewhere")
         with _quiet():
-            self._storage.download_dataset(name, folder)
+            self._storage.download_dataset(place, folder)
 
 
 def _lay_out(folder: Path, files: Mapping[str, Path], manifest: bytes, advance: Advance) -> None:

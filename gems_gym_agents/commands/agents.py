@@ -8,6 +8,7 @@ import typer
 from gems_gym.commands.command import Command, CommandGroup
 from gems_gym.commands.options import Json, PullFrom, PushTo
 from gems_gym.commands.output import key_value_table, show_result
+from gems_gym.commands.sharing import show_pushed
 from gems_gym.common.files import read_json
 from gems_gym_agents.sharing import pull_agent, push_agent
 
@@ -29,9 +30,7 @@ def push(
         gems-gym agents push runs/sac --to hf://me --name sac-diffuse_mix
         gems-gym agents push runs/tune/preset.json --to /shared --name sac-tuned
     """
-    result = {**push_agent(path, name, to).describe(), "remote": to}
-    readable = key_value_table(result | {"files": "\n".join(result["files"])})
-    show_result(result, readable, as_json)
+    show_pushed(push_agent(path, name, to), to, as_json)
 
 
 def pull(

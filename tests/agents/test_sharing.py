@@ -50,7 +50,9 @@ def test_one_file_and_settings(program: Any) -> None:
     write_preset(Path("preset.json"), "bc", {"learning_rate": 0.001}, {})
     for path, name in ((policy, "expert"), ("preset.json", "tuned")):
         assert program("agents", "push", path, "--to", "remote", "--name", name)[0] == 0
-        code, out, err = program("agents", "pull", name, "--from", "remote", "--out", f"runs/{name}", "--json")
+        code, out, err = program(
+            "agents", "pull", name, "--from", "remote", "--out", f"runs/{name}", "--json"
+        )
         assert code == 0, err
         assert Path(json.loads(out)["path"]).read_bytes() == Path(path).read_bytes()
     assert json.loads(out)["use"] == "gems-gym train bc --preset runs/tuned/preset.json"
@@ -73,7 +75,9 @@ def _more(package: Path) -> None:
 
 
 def _pickle(package: Path) -> None:
-    (package / MANIFEST).write_text((package / MANIFEST).read_text().replace("policy.safetensors", "policy.pt"))
+    (package / MANIFEST).write_text(
+        (package / MANIFEST).read_text().replace("policy.safetensors", "policy.pt")
+    )
 
 
 def _kind(package: Path) -> None:
