@@ -190,6 +190,9 @@ LEADERBOARD_COLUMNS = [
     "entry",
 ]
 
+LEADERBOARD_USERS = (0, 500)
+"""Random seed and number of the test users that all entries are of: the defaults of ``gems-gym evaluate``."""
+
 
 def leaderboard_page(files: Iterable[Path]) -> str:
     """The entries of the leaderboard as a table that sorts, those of most clicks first in each world.
@@ -202,10 +205,11 @@ def leaderboard_page(files: Iterable[Path]) -> str:
     table = markdown_table(LEADERBOARD_COLUMNS, [leaderboard_row(entry, file) for entry, file in entries])
     return f"""# Leaderboard
 
-Clicks per session on test users, ± the half-width of the 95 % interval over these users: of one training, where a
-policy was trained. Click on a column's name to sort. The score is 0 for random slates and 100 for the boredom-aware
-oracle, on the same users. Privileged policies see what the user likes. `gems-gym rescore docs/leaderboard/ENTRY` scores
-an entry again, digit by digit; how that is done, and how to add one: [Sharing](../sharing.md#the-leaderboard).
+Clicks per session of the same {LEADERBOARD_USERS[1]} test users, ± the half-width of the 95 % interval over them: of
+one training, where a policy was trained. Click on a column's name to sort. The score is 0 for random slates and 100
+for the boredom-aware oracle. Privileged policies see what the user likes. An entry is scored again, digit by digit, by
+`gems-gym rescore docs/leaderboard/ENTRY`; more on that, and how to add one:
+[Sharing](../sharing.md#the-leaderboard).
 
 :::{{container}} sortable
 
@@ -219,8 +223,12 @@ def leaderboard_row(entry: Mapping[str, Any], file: str) -> list[str]:
     """An entry, as a row of :data:`LEADERBOARD_COLUMNS`.
 
     Raises:
-        ValueError: The policy neither comes with the package nor is it said where it is.
+        ValueError: Other users than :data:`LEADERBOARD_USERS`, or nobody knows where the policy is.
     """
+    if (users := (entry["seed"], entry["episodes"])) != LEADERBOARD_USERS:
+        raise ValueError(
+            f"{file}: seed and number of users must be {LEADERBOARD_USERS} in all entries, got {users}"
+        )
     ours = entry["agent"] is None or entry["policy"] in shipped.names("policy")
     if "source" not in entry and not ours:
         raise ValueError(f"{file}: the entry of {entry['policy']!r} must have a source, where its policy is")
@@ -230,7 +238,6 @@ def leaderboard_row(entry: Mapping[str, Any], file: str) -> list[str]:
         f"{entry['mean_return']:.1f}",
         f"{entry['ci95']:.1f}",
         f"{entry['normalized_score']:.1f}",
-        str(entry["episodes"]),
         "yes" if entry["privileged"] else "",
         entry.get("source", "comes with gems-gym"),
         f"`{file}`",

@@ -110,7 +110,6 @@ class Scored:
         references = evaluation.measure_references(self.slates, users)
         return {
             "policy": self.name,
-            "privileged": bool(getattr(self.policy, "privileged", False)),
             **self.details,
             "env": self.spec.id,
             "env_options": changed_parameters(self.spec),
@@ -131,13 +130,14 @@ class Scored:
         }
 
     def identity(self) -> dict[str, Any]:
-        """Who acts where, by hashes: of the policy's file, ranker and belief (None where there is none), catalogue."""
+        """Who acts where, by hashes; None where there is no such file."""
         ranker, belief = (None, None) if self.agent is None else (self.agent.ranker, self.agent.belief)
         return {
             "agent": None if self.agent is None else self.agent.name,
             "policy_sha256": getattr(self.policy, "sha256", None),
             "ranker_sha256": None if ranker is None else ranker.sha256,
             "belief_sha256": None if belief is None else belief.sha256,
+            "privileged": bool(getattr(self.policy, "privileged", False)),
             "catalog_hash": self.slates.unwrapped.catalog.hash,  # type: ignore[attr-defined]
         }
 
