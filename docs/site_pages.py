@@ -184,7 +184,6 @@ LEADERBOARD_COLUMNS = [
     "clicks",
     "±",
     "score",
-    "users",
     "privileged",
     "where it is",
     "entry",
