@@ -61,7 +61,7 @@ def rescore(entry: dict[str, Any], policy: str | None = None) -> dict[str, Any]:
     """Score an entry again.
 
     Args:
-        entry: Of :func:`read_entries`.
+        entry: An entry as :func:`read_entries` gives it.
         policy: The policy's file or the agent's folder, if it is not where the entry says.
 
     Returns:

@@ -68,7 +68,7 @@ class Scored:
                 ``gems_gym.policies``.
             spec: The world.
             checkpoint: See :func:`~gems_gym.trained_agents.open_trained_agent`.
-            options: Of a policy given by name.
+            options: Options of a policy given by name.
             num_envs: Users stepped together.
             render_mode: The environments', for pictures.
 

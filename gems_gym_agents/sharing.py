@@ -43,8 +43,8 @@ def pull_agent(name: str, remote: str, out: Path, *, progress: bool = True) -> P
     """Fetch a trained agent or tuned settings that were pushed; interrupted, it leaves nothing.
 
     Args:
-        name: As it was pushed.
-        remote: As of :func:`push_agent`, or the address of a web server.
+        name: The name that it was pushed under.
+        remote: The remote of :func:`push_agent`, or the address of a web server.
         out: The folder to make.
         progress: Whether to tell its size, and to show a progress bar, on stderr.
 

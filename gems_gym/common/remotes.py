@@ -83,7 +83,7 @@ class _FileByFile(abc.ABC):
     """A remote whose files can be opened one by one."""
 
     def manifest(self, name: str) -> bytes | None:
-        """As of :class:`Remote`."""
+        """See :meth:`Remote.manifest`."""
         try:
             with self._open(f"{name}/{MANIFEST}") as source:
                 return source.read(LARGEST_MANIFEST + 1)
@@ -91,7 +91,7 @@ class _FileByFile(abc.ABC):
             return None
 
     def fetch(self, name: str, sizes: Mapping[str, int], folder: Path, advance: Advance) -> None:
-        """As of :class:`Remote`."""
+        """See :meth:`Remote.fetch`."""
         for file, size in sizes.items():
             with self._open(f"{name}/{file}") as source:
                 _copy(source, folder / file, size, advance)
@@ -112,7 +112,7 @@ class FolderRemote(_FileByFile):
         self._folder = folder
 
     def put(self, name: str, files: Mapping[str, Path], manifest: bytes, advance: Advance) -> None:
-        """As of :class:`Remote`; it is there complete or not at all."""
+        """See :meth:`Remote.put`; the package is there complete or not at all."""
         with whole_folder(self._folder / name) as folder:
             _lay_out(folder, files, manifest, advance)
 
@@ -158,7 +158,7 @@ class CloudRemote:
     ``HF_TOKEN``); Google's key file is named by ``GOOGLE_APPLICATION_CREDENTIALS``, without which one can only read.
 
     Args:
-        address: As above.
+        address: The user's, or the bucket's.
     """
 
     def __init__(self, address: str) -> None:
@@ -167,7 +167,7 @@ class CloudRemote:
         self._storage: Any = require("minari.storage.remotes").get_cloud_storage(address, token)
 
     def manifest(self, name: str) -> bytes | None:
-        """As of :class:`Remote`."""
+        """See :meth:`Remote.manifest`."""
         with scratch_folder() as scratch:
             try:
                 self._download(f"{name}/{PurePosixPath(MANIFEST).parent}", scratch)
@@ -178,7 +178,7 @@ class CloudRemote:
             return file.read_bytes()[: LARGEST_MANIFEST + 1] if file.is_file() else None
 
     def fetch(self, name: str, sizes: Mapping[str, int], folder: Path, advance: Advance) -> None:
-        """As of :class:`Remote`."""
+        """See :meth:`Remote.fetch`."""
         downloads = folder / ".download"
         try:
             self._download(name, downloads)
@@ -190,7 +190,7 @@ class CloudRemote:
             shutil.rmtree(downloads, ignore_errors=True)
 
     def put(self, name: str, files: Mapping[str, Path], manifest: bytes, advance: Advance) -> None:
-        """As of :class:`Remote`, but interrupted, some files may be there without the list."""
+        """See :meth:`Remote.put`; if it is interrupted, files may be there without their list, which nobody pulls."""
         if self.manifest(name) is not None:
             raise ValueError(f"{self._address} has {name} already: choose another name or version")
         namespaces, namespace = require("minari.namespace"), name.rpartition("/")[0]

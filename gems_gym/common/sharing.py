@@ -43,7 +43,7 @@ class SharedFile:
 
     Attributes:
         size: Bytes.
-        sha256: Of the bytes, as hex.
+        sha256: SHA-256 of the bytes, as hex.
     """
 
     size: int
@@ -163,7 +163,7 @@ def pull(kinds: tuple[str, ...], name: str, address: str, folder: Path, *, progr
 
     Args:
         kinds: What it may be, of :data:`COMMANDS`.
-        name: As it was pushed.
+        name: The name that it was pushed under.
         address: See :func:`~gems_gym.common.remotes.open_remote`.
         folder: Is filled; if anything goes wrong, what it holds is for the caller to remove.
         progress: Whether to show a progress bar on stderr.

@@ -55,7 +55,7 @@ def pull_dataset(dataset_id: str, remote: str, *, progress: bool = True) -> mina
 
     Args:
         dataset_id: Its id, there as here.
-        remote: As of :func:`push_dataset`, or the address of a web server.
+        remote: The remote of :func:`push_dataset`, or the address of a web server.
         progress: Whether to tell its size, and to show progress bars, on stderr.
 
     Returns:
