@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gems_gym.common.checks import checked_arguments
 from gems_gym.common.files import whole_folder
 from gems_gym.common.sharing import Package, pull, push
 from gems_gym.trained_agents import open_trained_agent, saved_files
@@ -13,6 +14,7 @@ AGENT, SETTINGS = "agent", "settings"
 """Kinds of what is shared: a trained agent, its folder or its one file; a preset for ``gems-gym train``."""
 
 
+@checked_arguments
 def push_agent(path: Path, name: str, remote: str, *, progress: bool = True) -> Package:
     """Put a trained agent or tuned settings where others can pull them.
 
@@ -39,6 +41,7 @@ def push_agent(path: Path, name: str, remote: str, *, progress: bool = True) -> 
     return push(AGENT, name, files, remote, progress=progress)
 
 
+@checked_arguments
 def pull_agent(name: str, remote: str, out: Path, *, progress: bool = True) -> Path:
     """Fetch a trained agent or tuned settings that were pushed; interrupted, it leaves nothing.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gems_gym.common.checks import checked_arguments
 from gems_gym.common.dataset_folders import data_folder
 from gems_gym.common.sharing import Package, files_of, pull, push
 from gems_gym.datasets.card import CARD
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 KIND = "dataset"
 
 
+@checked_arguments
 def push_dataset(dataset_id: str, remote: str, *, progress: bool = True) -> Package:
     """Put a local dataset, its copies of ranker and belief, and its card where others can pull them.
 
@@ -47,6 +49,7 @@ def push_dataset(dataset_id: str, remote: str, *, progress: bool = True) -> Pack
     return push(KIND, dataset_id, files, remote, progress=progress)
 
 
+@checked_arguments
 def pull_dataset(dataset_id: str, remote: str, *, progress: bool = True) -> minari.MinariDataset:
     """Fetch a dataset that was pushed; it appears under its id when it has passed every check.
 
