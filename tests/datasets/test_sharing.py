@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,9 +40,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def own_remote(remote: Path, tmp_path: Path) -> Path:
     """A copy of it to change."""
-    copy = tmp_path / "remote"
-    subprocess.run(["cp", "-r", str(remote), str(copy)], check=True)
-    return copy
+    return Path(shutil.copytree(remote, tmp_path / "remote"))
 
 
 def nothing_is_left(root: Path) -> bool:
@@ -161,7 +160,7 @@ def test_a_tampered_dataset_is_refused_whole(
 def test_a_killed_download_leaves_nothing_and_the_next_one_succeeds(
     remote: Path, datasets_root: Path
 ) -> None:
-    """The server sends the list, and then part of the data only."""
+    """The server sends the list, the card, and of the next file a part only."""
     package = remote / ID
     program = (
         "import sys; from gems_gym.datasets import pull_dataset; pull_dataset(*sys.argv[1:], progress=False)"
@@ -172,17 +171,14 @@ def test_a_killed_download_leaves_nothing_and_the_next_one_succeeds(
             [sys.executable, "-c", program, ID, address],
             env={**os.environ, "no_proxy": "127.0.0.1", "MINARI_DATASETS_PATH": str(datasets_root)},
         )
-        for file, sent in (
-            (package / MANIFEST, None),
-            (package / "README.md", None),
-            (package / "data/a", 1),
-        ):
+        for file in (MANIFEST, "README.md", "data"):
             connection, _ = server.accept()
             connection.recv(2**16)
-            data = file.read_bytes() if sent is None else b"x"
-            length = len(data) if sent is None else 10**6
+            whole = file != "data"
+            data = (package / file).read_bytes() if whole else b"a part"
+            length = len(data) if whole else 10**6
             connection.sendall(f"HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n".encode() + data)
-            if sent is None:
+            if whole:
                 connection.close()
         pulling.send_signal(signal.SIGKILL)
         pulling.wait()
