@@ -16,6 +16,7 @@ import gymnasium
 import numpy as np
 
 from gems_gym import PRESETS, plugins
+from gems_gym.artifacts import shipped
 from gems_gym.commands.output import markdown_table
 from gems_gym.common.arrays import t_interval
 from gems_gym.config import config_class, preset_config
@@ -24,6 +25,7 @@ from gems_gym.policies import make_policy
 from gems_gym.policies.base import chosen_by, observed_by
 from gems_gym.registration import LATENT_PRESETS, VERSIONS, environment_id, latent_environment_id
 from gems_gym.sardine_config import SARDINE_PRESETS
+from gems_gym_agents.leaderboard import read_entries
 from generate_environments import descriptions
 
 HERE = Path(__file__).parent
@@ -75,6 +77,7 @@ def write(docs: Path) -> None:
     pages |= {f"api/{module}": api_page(module) for module in PUBLIC}
     pages["api/index"] = index_page("Reference", PUBLIC)
     pages["results"] = results_page(results)
+    pages["leaderboard"] = leaderboard_page(sorted((HERE / "leaderboard").glob("*.json")))
     for name, text in pages.items():
         page = folder / f"{name}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -173,6 +176,75 @@ published numbers: [Comparison](../comparison.md).
 
 *`{results["command"]}`, gems-gym {results["gems_gym"]}.*
 """
+
+
+LEADERBOARD_COLUMNS = [
+    "world",
+    "policy",
+    "clicks",
+    "±",
+    "score",
+    "privileged",
+    "where it is",
+    "entry",
+]
+
+LEADERBOARD_USERS = (0, 500)
+"""Random seed and number of the test users that all entries are of: the defaults of ``gems-gym evaluate``."""
+
+
+def leaderboard_page(files: Iterable[Path]) -> str:
+    """The entries of the leaderboard as a table that sorts, those of most clicks first in each world.
+
+    Raises:
+        ValueError: An entry that can't be scored again.
+    """
+    entries = [(entry, file.name) for file in files for entry in read_entries(file)]
+    entries.sort(key=lambda one: (one[0]["env"], -one[0]["mean_return"]))
+    table = markdown_table(LEADERBOARD_COLUMNS, [leaderboard_row(entry, file) for entry, file in entries])
+    return f"""# Leaderboard
+
+Clicks per session of the same {LEADERBOARD_USERS[1]} test users, ± the half-width of the 95 % interval over them: of
+one training, where a policy was trained. Click on a column's name to sort. The score is 0 for random slates and 100
+for the boredom-aware oracle. Privileged policies see what the user likes. An entry is scored again, digit by digit, by
+`gems-gym rescore docs/leaderboard/ENTRY`; more on that, and how to add one:
+[Sharing](../sharing.md#the-leaderboard).
+
+:::{{container}} sortable
+
+{table}
+
+:::
+"""
+
+
+def leaderboard_row(entry: Mapping[str, Any], file: str) -> list[str]:
+    """An entry, as a row of :data:`LEADERBOARD_COLUMNS`.
+
+    Raises:
+        ValueError: Other users than :data:`LEADERBOARD_USERS`, or nobody knows where the policy is.
+    """
+    if (users := (entry["seed"], entry["episodes"])) != LEADERBOARD_USERS:
+        raise ValueError(
+            f"{file}: seed and number of users must be {LEADERBOARD_USERS} in all entries, got {users}"
+        )
+    ours = entry["agent"] is None or entry["policy"] in shipped.names("policy")
+    if "source" not in entry and not ours:
+        raise ValueError(f"{file}: the entry of {entry['policy']!r} must have a source, where its policy is")
+    return [
+        entry["env"] + _changed(entry["env_options"]),
+        entry.get("name", entry["policy"]) + _changed(entry.get("policy_options", {})),
+        f"{entry['mean_return']:.1f}",
+        f"{entry['ci95']:.1f}",
+        f"{entry['normalized_score']:.1f}",
+        "yes" if entry["privileged"] else "",
+        entry.get("source", "comes with gems-gym"),
+        f"`{file}`",
+    ]
+
+
+def _changed(options: Mapping[str, Any]) -> str:
+    return "".join(f", {name}={value}" for name, value in options.items())
 
 
 def agents_page(agents: Mapping[str, Any]) -> str:

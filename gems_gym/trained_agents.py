@@ -207,6 +207,26 @@ def open_trained_agent(name_or_path: str | os.PathLike[str], checkpoint: int | N
     return _open_policy(name_or_path)
 
 
+def saved_files(directory: Path) -> dict[str, Path]:
+    """The files that a trained agent is made of, by their place in its folder; not what else its training left there.
+
+    Raises:
+        FileNotFoundError: The folder holds no agent.
+        ValueError: Its record is none, or of an earlier version, which named no files.
+    """
+    record = _read_record(directory / RECORD_FILE)
+    if not record["files_sha256"]:
+        raise ValueError(
+            f"{directory / RECORD_FILE} names no files, as earlier versions did not; train again"
+        )
+    parts = [
+        file
+        for part, file in (("ranker", RANKER_FILE), ("belief", BELIEF_FILE))
+        if f"{part}_sha256" in record
+    ]
+    return {name: directory / name for name in (RECORD_FILE, *record["files_sha256"], *parts)}
+
+
 def _open_policy(name_or_file: str | os.PathLike[str]) -> TrainedAgent:
     artifact = load_artifact(shipped.path(name_or_file, "policy"), "policy")
     if artifact.kind != KIND:

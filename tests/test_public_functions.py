@@ -55,6 +55,7 @@ NAMED_BY: dict[str, tuple[str, ...]] = {
     "path": ("is no file", "no such file", "is a folder", "is a a/b", "there is no file"), "kind": ("artefact",),
     "directory": ("path=",), "name_or_file": ("unknown shipped",), "name_or_path": ("no trained agent", "is a a/b"),
     "dataset": ("unknown local dataset",), "datasets": ("unknown local dataset",), "source": ("dataset",),
+    "dataset_id": ("dataset id", "unknown local dataset"),
     "config": ("unknown preset", "unknown SlateConfig", "preset .*must"), "preset": ("unknown SlateConfig",),
     "overrides": ("unknown SlateConfig",), "world": ("unknown preset", "preset must"), "shares": ("unknown policy",),
     "env_kwargs": ("unknown keyword of",),
@@ -387,6 +388,14 @@ def cases() -> dict[str, Case]:
         "artifact_file": (datasets.artifact_file, {"dataset": "a/aa-v0", "name": "ranker.safetensors"}),
         "open_dataset": (datasets.open_dataset, {"dataset": "a/aa-v0"}),
         "verify_dataset": (datasets.verify_dataset, {"dataset": "a/aa-v0"}),
+        "push_dataset": (
+            datasets.push_dataset,
+            {"dataset_id": "a/aa-v0", "remote": "there", "progress": False},
+        ),
+        "pull_dataset": (
+            datasets.pull_dataset,
+            {"dataset_id": "a/aa-v0", "remote": "there", "progress": False},
+        ),
         "dataset_ranker": (datasets.dataset_ranker, {"dataset": "a/aa-v0"}),
         "dataset_belief": (datasets.dataset_belief, {"dataset": "a/aa-v0"}),
         "compute_content_hash": (datasets.compute_content_hash, {"dataset": "a/aa-v0"}),

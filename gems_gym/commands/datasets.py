@@ -9,6 +9,7 @@ from gems_gym.commands.arguments import read_options
 from gems_gym.commands.command import Command, CommandGroup
 from gems_gym.commands.options import EnvOptions, Json
 from gems_gym.commands.output import columns_table, key_value_table, note, show_result
+from gems_gym.commands.sharing import pull, push
 from gems_gym.common.machine import check_out_file
 
 if TYPE_CHECKING:
@@ -323,7 +324,7 @@ def _readable_coverage(coverage: "Coverage") -> str:
     )
 
 
-_HELP = """Report on datasets, verify, export, import, relabel or merge them, or take a subset.
+_HELP = """Report on datasets, verify, export, import, relabel, merge or share them, or take a subset.
 
 Examples:
     gems-gym dataset report my/slates-v0
@@ -331,5 +332,5 @@ Examples:
 """
 
 dataset = typer.Typer(cls=CommandGroup, help=_HELP, no_args_is_help=True)
-for _command in (report, verify, export, import_file, relabel, merge, subset):
+for _command in (report, verify, export, import_file, relabel, merge, subset, push, pull):
     dataset.command("import" if _command is import_file else None, cls=Command)(_command)

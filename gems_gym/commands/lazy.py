@@ -47,8 +47,8 @@ class LazyCommand(TyperCommand):
 def plugin_commands() -> list[LazyCommand]:
     """The commands of the entry-point group ``gems_gym.commands``; none of them is imported.
 
-    A summary is the first line of the function's docstring, read from the source, and for a command of another
-    distribution than gems-gym its name.
+    A summary is the first line of the function's docstring, or for a group of commands of its module's, read from the
+    source, and for a command of another distribution than gems-gym its name.
     """
     commands = []
     for found in plugins.describe(plugins.COMMANDS):
@@ -81,7 +81,10 @@ def _as_command(name: str, made_of: Any) -> Any:
 
 
 def _first_line_of_docstring(target: str) -> str | None:
-    """The first line of the docstring of a function that an entry point names, None if there is none to be found."""
+    """The first line of the docstring of what an entry point names, None if there is none to be found.
+
+    A ``typer.Typer`` is described by its module.
+    """
     module, _, name = target.partition(":")
     try:
         tree = ast.parse(_source(module))
@@ -90,6 +93,8 @@ def _first_line_of_docstring(target: str) -> str | None:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return (ast.get_docstring(node) or "").partition("\n")[0]
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            return (ast.get_docstring(tree) or "").partition("\n")[0]
     return None
 
 

@@ -76,6 +76,20 @@ Trackers = Annotated[
     ),
 ]
 
+# Sharing
+PushTo = Annotated[
+    str,
+    typer.Option("--to", metavar="REMOTE", help="Where to: a folder, file://…, hf://USER or gcp://BUCKET."),
+]
+PullFrom = Annotated[
+    str,
+    typer.Option(
+        "--from",
+        metavar="REMOTE",
+        help="Where from: a folder, file://…, https://…, hf://USER or gcp://BUCKET.",
+    ),
+]
+
 # What is learned from logged sessions
 EnvIfNew = Annotated[
     list[str] | None, typer.Option("--env", metavar="ID", help="Environment id; not with --reproduce.")

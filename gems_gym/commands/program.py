@@ -51,7 +51,7 @@ OWN_COMMANDS = (
     ),
     LazyCommand(
         "dataset",
-        "Report on datasets, verify, export, import, relabel or merge them, or take a subset.",
+        "Report on datasets, verify, export, import, relabel, merge or share them, or take a subset.",
         "gems_gym.commands.datasets:dataset",
     ),
     LazyCommand(

@@ -56,6 +56,35 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Make a folder that gets its name when the block ends; nothing stays if the block fails.
+
+    What a process that was killed left of the same folder is removed.
+
+    Args:
+        path: The folder; those that it lies in are made.
+
+    Yields:
+        An empty hidden folder beside it, to be filled.
+
+    Raises:
+        ValueError: There is something of this name.
+        InUseError: Another process makes the folder.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with locked(path.with_name(f".{path.name}.lock"), str(path)):
+        if os.path.lexists(path):
+            raise ValueError(f"{path} is there already: choose another name, or remove it")
+        remove_folder(unfinished)
+        unfinished.mkdir()
+        try:
+            yield unfinished
+            unfinished.rename(path)
+        finally:
+            remove_folder(unfinished)
+
+
 def _open_temporary(path: Path) -> tuple[int, Path]:
     """Makes a locked file beside another one, and removes those that killed processes left of it."""
     start, end = f".{path.name}.", ".part"

@@ -20,6 +20,7 @@ from gems_gym.datasets.reader import (
 from gems_gym.datasets.report import DatasetReport, report_dataset
 from gems_gym.datasets.report_picture import draw_report
 from gems_gym.datasets.sessions import Sessions
+from gems_gym.datasets.sharing import pull_dataset, push_dataset
 from gems_gym.datasets.verify import Verification, verify_dataset
 from gems_gym.datasets.world import measure_reference_scores
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
@@ -44,6 +45,8 @@ __all__ = [
     "measure_reference_scores",
     "merge",
     "open_dataset",
+    "pull_dataset",
+    "push_dataset",
     "recover_latent_environment",
     "relabel",
     "report_dataset",

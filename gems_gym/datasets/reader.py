@@ -96,7 +96,7 @@ def open_dataset(dataset: Dataset) -> minari.MinariDataset:
     """
     minari = require("minari")
     if isinstance(dataset, str):
-        return minari.MinariDataset(_checked_storage(data_folder(dataset), f"dataset {dataset!r}"))
+        return open_folder(data_folder(dataset), f"dataset {dataset!r}")
     if not isinstance(dataset, minari.MinariDataset):
         raise TypeError(f"dataset must be a MinariDataset or the id of a local one, got {dataset!r:.200}")
     from gems_gym.datasets.storage import CheckedStorage
@@ -105,6 +105,16 @@ def open_dataset(dataset: Dataset) -> minari.MinariDataset:
         return dataset
     storage = _checked_storage(Path(dataset.storage.data_path), f"dataset {dataset.id!r}")
     return minari.MinariDataset(storage, episode_indices=dataset.episode_indices)
+
+
+def open_folder(data: Path, owner: str) -> minari.MinariDataset:
+    """Opens a dataset that is not, or not yet, in its place; errors as of :func:`open_dataset`.
+
+    Args:
+        data: The folder of its files.
+        owner: What to call it in messages.
+    """
+    return require("minari").MinariDataset(_checked_storage(data, owner))
 
 
 def environment_of(dataset: minari.MinariDataset) -> EnvSpec:

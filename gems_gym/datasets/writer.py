@@ -215,7 +215,7 @@ class DatasetWriter:
         with naming_file(self.directory / NEW):
             self._describe(metadata)
         self._storage = None
-        self._make_namespace()
+        make_namespace(self.dataset_id)
         try:
             move_into_place(self.directory, self._path, overwrite=self._overwrite)
         except OSError as error:
@@ -298,9 +298,11 @@ class DatasetWriter:
             ) from error
         self._pending, self._pending_bytes = [], 0
 
-    def _make_namespace(self) -> None:
-        namespaces = require("minari.namespace")
-        namespace = self.dataset_id.rpartition("/")[0]
-        if namespace and namespace not in namespaces.list_local_namespaces():
-            with suppress(ValueError):  # another process has just made it
-                namespaces.create_namespace(namespace)
+
+def make_namespace(dataset_id: str) -> None:
+    """Makes the namespace of a dataset that is about to get its place, where Minari does not know it yet."""
+    namespaces = require("minari.namespace")
+    namespace = dataset_id.rpartition("/")[0]
+    if namespace and namespace not in namespaces.list_local_namespaces():
+        with suppress(ValueError):  # another process has just made it
+            namespaces.create_namespace(namespace)

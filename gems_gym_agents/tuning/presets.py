@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gems_gym import plugins
 from gems_gym.common.files import read_json, write_json
 
 
@@ -32,9 +33,29 @@ def read_preset(file: Path, agent: str) -> dict[str, Any]:
         FileNotFoundError: No file.
         ValueError: No preset, or one of another agent.
     """
-    preset = read_json(file)
-    if not isinstance(preset, dict) or not isinstance(preset.get("options"), dict):
-        raise ValueError(f"--preset {file} is no preset: it must be a JSON object with agent and options")
-    if preset.get("agent") != agent:
-        raise ValueError(f"--preset {file} is of the agent {preset.get('agent')!r}, not of {agent!r}")
+    preset = _read(file)
+    if preset["agent"] != agent:
+        raise ValueError(f"--preset {file} is of the agent {preset['agent']!r}, not of {agent!r}")
     return dict(preset["options"])
+
+
+def check_preset(file: Path) -> None:
+    """Raise unless a preset's options are those of an agent that is installed.
+
+    Args:
+        file: The file.
+
+    Raises:
+        FileNotFoundError: No file.
+        ValueError: No preset, one of an unknown agent, or options that it has not.
+        TypeError: An option's value of a wrong type.
+    """
+    preset = _read(file)
+    plugins.load(plugins.AGENTS, preset["agent"])(**preset["options"])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    preset = read_json(file)
+    if not isinstance(preset, dict) or not isinstance(preset.get("options"), dict) or "agent" not in preset:
+        raise ValueError(f"--preset {file} is no preset: it must be a JSON object with agent and options")
+    return preset
