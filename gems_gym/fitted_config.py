@@ -75,17 +75,17 @@ class FittedConfig(WorldConfig):
         return 1 if self.world is None else int(self.artifact.tensors[tensor].shape[axis])
 
     @cached_property
-    def num_items(self) -> int:
+    def num_items(self) -> int:  # type: ignore[override]
         """Items in the catalogue."""
         return self._size("items", 0)
 
     @cached_property
-    def num_topics(self) -> int:
+    def num_topics(self) -> int:  # type: ignore[override]
         """Numbers of an item: there are no topics, so each stands for itself."""
         return self._size("items", 1)
 
     @cached_property
-    def slate_size(self) -> int:
+    def slate_size(self) -> int:  # type: ignore[override]
         """Items shown per step."""
         return self._size("propensities", 0)
 

@@ -84,8 +84,29 @@ class FittedWorld:
         """
         if self.leaving is None:
             return np.ones(len(states))
-        odds = self.leaving(leaving_features(states, clicks, slates))
+        odds = self.leaving(leaving_inputs(states, clicks, slates))
         found: NDArray[np.float64] = 0.5 - 0.5 * tanh(odds / 2)[:, 0].astype(np.float64)
+        return found
+
+    def click_probabilities(
+        self, states: NDArray[np.float32], slates: NDArray[np.integer[Any]]
+    ) -> NDArray[np.float64]:
+        """How likely users click each item.
+
+        Args:
+            states: Before the slate, ``(num_users, size)``.
+            slates: ``(num_users, slate_size)``; what is returned of a slot that shows nothing, −1, means nothing.
+
+        Returns:
+            ``(num_users, slate_size)``.
+        """
+        preferences = self.preferences(states)
+        found = np.empty(slates.shape)
+        for position, items in enumerate(
+            slates.T
+        ):  # all at once would take a preference's memory for each slot
+            scores = (preferences * self.items[items]).sum(axis=1)
+            found[:, position] = self.propensities[position] / (1 + np.exp(-scores))
         return found
 
     def save(self, path: str | os.PathLike[str]) -> str:
@@ -108,11 +129,14 @@ class FittedWorld:
         header = dict(artifact.header)
         try:
             catalog_hash, tensors = header.pop("catalog_hash"), artifact.tensors
+            leave = "leaving.0.weight" in tensors
             world = cls(
-                GruBelief(_under("belief", tensors), catalog_hash),
-                FeedForward.from_tensors(tensors, "tower", TOWER),
-                FeedForward.from_tensors(tensors, "leaving", LEAVING) if _under("leaving", tensors) else None,
-                *(tensors[name] for name in ("items", "propensities", "openings")),
+                belief=GruBelief(_under("belief", tensors), catalog_hash),
+                tower=FeedForward.from_tensors(tensors, "tower", TOWER),
+                leaving=FeedForward.from_tensors(tensors, "leaving", LEAVING) if leave else None,
+                items=tensors["items"],
+                propensities=tensors["propensities"],
+                openings=tensors["openings"],
                 header=header,
             )
             world._check()
@@ -136,11 +160,14 @@ class FittedWorld:
                 raise ValueError(f"{name} has the shape {found}; {expected} would fit")
         if not len(self.openings) or not 0 <= self.openings.min() <= self.openings.max() < belief.num_items:
             raise ValueError("openings must hold slates of known items")
-        if not np.isfinite(self.items).all() or not ((0 <= self.propensities) & (self.propensities <= 1)).all():
+        if (
+            not np.isfinite(self.items).all()
+            or not ((self.propensities >= 0) & (self.propensities <= 1)).all()
+        ):
             raise ValueError("items must be finite, and propensities in [0, 1]")
 
 
-def leaving_features(
+def leaving_inputs(
     states: NDArray[np.float32], clicks: NDArray[np.floating[Any]], slates: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     """What the log-odds to leave are a sum of; arguments as of :meth:`FittedWorld.stay_probabilities`."""

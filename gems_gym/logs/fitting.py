@@ -38,6 +38,8 @@ from gems_gym.pretraining.trainers import Upkeep, trainer_of
 from gems_gym.rankers import load_ranker
 
 if TYPE_CHECKING:
+    import minari
+
     from gems_gym.datasets.reader import Dataset
     from gems_gym.pretraining.belief import BeliefSettings
 
@@ -84,26 +86,41 @@ def fit_log(
     require("torch")
     check_out_folder(out)
     opened = open_sessions(dataset)
-    settings = {
+    settings = fit_settings(opened, held_out=held_out, batches=batches, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    with making(out / REPORT_FILE, settings, overwrite=overwrite) as work:
+        earlier, later = read_and_split(opened, held_out, progress)
+        return _Fit(opened.id, earlier, later, work, batches, seed, progress).into(out)
+
+
+def fit_settings(opened: minari.MinariDataset, **chosen: Any) -> dict[str, Any]:
+    """Everything that decides what is learned from a dataset: its own, and what was chosen."""
+    return {
         "dataset": opened.id,
         "content_hash": opened.storage.metadata.get("content_hash"),
         "sessions": len(opened.episode_indices),
-        "held_out": held_out,
-        "batches": batches,
-        "seed": seed,
+        **chosen,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    with making(out / REPORT_FILE, settings, overwrite=overwrite) as work:
-        sessions = LoggedSessions.read(opened, progress=progress)
-        if len(sessions) < 2 or sessions.num_items < 2:
-            raise ValueError(
-                f"dataset {opened.id!r} has {len(sessions)} sessions of {sessions.num_items} items; at least 2 of "
-                f"both are needed"
-            )
-        earlier, later = sessions.split(held_out)
-        if not earlier.clicks.any():
-            raise ValueError(f"the {len(earlier)} earlier sessions of dataset {opened.id!r} hold no click")
-        return _Fit(opened.id, earlier, later, work, batches, seed, progress).into(out)
+
+
+def read_and_split(
+    opened: minari.MinariDataset, held_out: float, progress: bool
+) -> tuple[LoggedSessions, LoggedSessions]:
+    """The earlier sessions of a dataset, to learn from, and the later ones, that share of all.
+
+    Raises:
+        ValueError: Fewer than two sessions, one item, or no click in the earlier sessions.
+    """
+    sessions = LoggedSessions.read(opened, progress=progress)
+    if len(sessions) < 2 or sessions.num_items < 2:
+        raise ValueError(
+            f"dataset {opened.id!r} has {len(sessions)} sessions of {sessions.num_items} items; at least 2 of both are "
+            f"needed"
+        )
+    earlier, later = sessions.split(held_out)
+    if not earlier.clicks.any():
+        raise ValueError(f"the {len(earlier)} earlier sessions of dataset {opened.id!r} hold no click")
+    return earlier, later
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,14 @@ class LoggedSessions:
         """Slates of each session, ``(num_sessions,)``, at least 1."""
         return np.diff(self.starts)
 
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Each slate's number in its session, from 1, ``(num_slates,)``."""
+        return np.arange(1, len(self.slates) + 1) - np.repeat(self.starts[:-1], self.lengths)
+
     def totals(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """The sums over each session, ``(num_sessions,)``, of a number for each slate."""
-        return np.add.reduceat(values.astype(np.float64), self.starts[:-1])
+        """The sums over each session, ``(num_sessions, ...)``, of numbers of each slate, ``(num_slates, ...)``."""
+        return np.add.reduceat(values.astype(np.float64), self.starts[:-1], axis=0)
 
     def split(self, held_out: float) -> tuple[LoggedSessions, LoggedSessions]:
         """The earlier sessions, and the later ones: that share of all, at least one."""

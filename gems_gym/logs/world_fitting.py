@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.artifacts.unfinished import Unfinished, making
+from gems_gym.beliefs import GruBelief
+from gems_gym.common.checks import Count, Seed, Share, checked_arguments
+from gems_gym.common.files import write_json
+from gems_gym.common.machine import check_out_folder
 from gems_gym.common.networks import FeedForward
-from gems_gym.fitted_world import LEAVING, TOWER, FittedWorld, leaving_features
+from gems_gym.datasets.reader import open_sessions
+from gems_gym.errors import require
+from gems_gym.fitted_world import LEAVING, TOWER, FittedWorld, leaving_inputs
+from gems_gym.logs.fidelity import FidelityReport, measure_fidelity
+from gems_gym.logs.fitting import belief_settings, fit_settings, read_and_split
 from gems_gym.logs.history import beliefs_before
 from gems_gym.logs.sessions import LoggedSessions
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.trainers import Upkeep
+
+if TYPE_CHECKING:
+    from gems_gym.datasets.reader import Dataset
+
+WORLD_FILE, REPORT_FILE = "world.safetensors", "world.json"
+"""The files' names in their folder; the report appears last."""
 
 STATE_SIZE = 32
 """Numbers in a user's state."""
@@ -22,6 +40,58 @@ _MOST_OPENINGS = 10_000
 
 _RIDGE, _MOST_STEPS, _TOLERANCE = 1.0, 50, 1e-6
 """Of the regression that tells how likely users leave."""
+
+
+@checked_arguments
+def fit_world(
+    dataset: Dataset,
+    out: Path,
+    *,
+    held_out: Share = 0.2,
+    batches: Count | None = None,
+    seed: Seed = 0,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> FidelityReport:
+    """Fit a world to the earlier sessions of a dataset, and measure on the later ones how near it comes to them.
+
+    An interrupted call resumes; the files appear in their folder when both are finished.
+
+    Args:
+        dataset: The dataset, imported from a log or recorded in a world, a part of it that Minari made, or the id of a
+            local one.
+        out: Folder for ``world.safetensors``, which ``gymnasium.make("GemsSlate-fitted-v0", world=FILE)`` takes, and
+            the report, ``world.json``.
+        held_out: Share of the sessions, the latest, that it is measured on.
+        batches: Gradient updates; None: as many as the recipe of the GRU belief says.
+        seed: Of everything random.
+        overwrite: Start anew, whatever an interrupted call left.
+        progress: Whether to show progress on stderr.
+
+    Raises:
+        ValueError: There is no such dataset or it can't be read, it has fewer than two sessions, one item, no session
+            of more than one slate, too many items, or no click in the earlier or the later sessions.
+        ImportError: Minari or torch is not installed; the message names the extra.
+    """
+    require("torch")
+    check_out_folder(out)
+    opened = open_sessions(dataset)
+    settings = fit_settings(opened, held_out=held_out, batches=batches, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    with making(out / REPORT_FILE, settings, overwrite=overwrite) as work:
+        earlier, later = read_and_split(opened, held_out, progress)
+        if not later.clicks.any():
+            raise ValueError(f"the {len(later)} later sessions of dataset {opened.id!r} hold no click")
+        training = Unfinished(work.file("training"), work.settings)
+        world = make_world(
+            earlier, batches=batches, seed=seed, progress=progress, upkeep=Upkeep(unfinished=training)
+        )
+        header = {"log": {"dataset": opened.id, "sessions": len(earlier)}, "options": settings}
+        sha256 = replace(world, header=header).save(work.file(WORLD_FILE))
+        report = measure_fidelity(world, earlier, later, dataset_id=opened.id, sha256=sha256, seed=seed)
+        os.replace(work.file(WORLD_FILE), out / WORLD_FILE)
+        write_json(out / REPORT_FILE, report.as_dict())
+        return report
 
 
 def make_world(
@@ -41,7 +111,6 @@ def make_world(
     """
     import torch
 
-    from gems_gym.logs.fitting import belief_settings
     from gems_gym.pretraining.belief import train_model
     from gems_gym.pretraining.gru import GruBeliefModel
 
@@ -55,9 +124,11 @@ def make_world(
     with torch.no_grad():
         features = model.head.item_features(model.item_embeddings).numpy()
         propensities = torch.sigmoid(model.head.examination).numpy()
-        tower = {name: np.array(tensor.numpy()) for name, tensor in model.head.belief_tower.state_dict().items()}
+        tower = {
+            name: np.array(tensor.numpy()) for name, tensor in model.head.belief_tower.state_dict().items()
+        }
     world = FittedWorld(
-        belief=model.encoder(model.tensors(), sessions.catalog_hash),
+        belief=GruBelief(model.tensors(), sessions.catalog_hash),
         tower=FeedForward(tower, TOWER),
         leaving=None,
         items=np.concatenate([features, np.ones_like(features[:, :1])], axis=1),
@@ -78,7 +149,9 @@ def openings(sessions: LoggedSessions) -> NDArray[np.int32]:
     """
     first = sessions.starts[:-1][sessions.lengths > 1][-_MOST_OPENINGS:]
     if not len(first):
-        raise ValueError("no session has more than one slate: there is nothing to be simulated beyond a slate")
+        raise ValueError(
+            "no session has more than one slate: there is nothing to be simulated beyond a slate"
+        )
     usual = [np.bincount(column[column >= 0], minlength=1).argmax() for column in sessions.slates.T]
     slates = sessions.slates[first]
     return np.where(slates >= 0, slates, np.array(usual, np.int32))
@@ -89,7 +162,9 @@ def fit_leaving(world: FittedWorld, sessions: LoggedSessions) -> FeedForward | N
     if not sessions.left.any():
         return None
     before = beliefs_before(world.belief, sessions, world.start)
-    known = leaving_known(world, sessions, before).astype(np.float64)
+    after = world.belief.update(before, sessions.slates, sessions.clicks)
+    clicks = sessions.clicks.sum(axis=1, dtype=np.float32)
+    known = leaving_inputs(after, clicks, sessions.numbers).astype(np.float64)
     left = np.zeros(len(known))
     left[sessions.starts[1:] - 1] = sessions.left
     weights = np.zeros(known.shape[1])
@@ -103,24 +178,7 @@ def fit_leaving(world: FittedWorld, sessions: LoggedSessions) -> FeedForward | N
     return FeedForward({"0.weight": weights[None], "0.bias": np.zeros(1)}, LEAVING)
 
 
-def leaving_known(
-    world: FittedWorld, sessions: LoggedSessions, before: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """What is known after each slate of whether its user leaves, ``(num_slates, inputs of world.leaving)``.
-
-    Args:
-        world: Its ``leaving`` is not used.
-        sessions: What was shown and clicked.
-        before: The states before each slate.
-    """
-    after = world.belief.update(before, sessions.slates, sessions.clicks)
-    number = np.arange(1, len(after) + 1) - np.repeat(sessions.starts[:-1], sessions.lengths)
-    return leaving_features(after, sessions.clicks.sum(axis=1, dtype=np.float32), number)
-
-
 def _with_beginnings(log: SessionLog) -> SessionLog:
     """The same with a slate that shows nothing before each session, so that clicks on the first slate are learned."""
     pad = ((0, 0), (1, 0), (0, 0))
-    return replace(
-        log, slates=np.pad(log.slates, pad, constant_values=-1), clicks=np.pad(log.clicks, pad)
-    )
+    return replace(log, slates=np.pad(log.slates, pad, constant_values=-1), clicks=np.pad(log.clicks, pad))

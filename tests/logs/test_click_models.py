@@ -22,7 +22,9 @@ def sessions(clicks: NDArray[np.bool_], slates: NDArray[np.int32]) -> LoggedSess
     """Sessions of one slate each."""
     starts = np.arange(len(slates) + 1)
     left = np.ones(len(slates), np.bool_)
-    return LoggedSessions(slates, clicks.astype(np.int8), starts, ITEMS, "ca" * 32, timed=True, cut=0, left=left)
+    return LoggedSessions(
+        slates, clicks.astype(np.int8), starts, ITEMS, "ca" * 32, timed=True, cut=0, left=left
+    )
 
 
 def random_slates(rng: np.random.Generator, count: int) -> NDArray[np.int32]:
