@@ -154,7 +154,7 @@ class FittedWorld:
         }
         if self.leaving is not None:
             layer = (self.leaving.input_size, self.leaving.output_size)
-            sizes["leaving"] = (layer, (belief.size + 2 + len(STEPS), 1))
+            sizes["leaving"] = (layer, (belief.size + 3 + len(STEPS), 1))
         for name, (found, expected) in sizes.items():
             if found != expected:
                 raise ValueError(f"{name} has the shape {found}; {expected} would fit")
@@ -172,7 +172,8 @@ def leaving_inputs(
 ) -> NDArray[np.float32]:
     """What the log-odds to leave are a sum of; arguments as of :meth:`FittedWorld.stay_probabilities`."""
     spell = np.searchsorted(STEPS, slates, side="right")[:, None] == np.arange(len(STEPS) + 1)
-    return np.concatenate([states, clicks[:, None], spell], axis=1, dtype=np.float32)
+    clicks = clicks[:, None]
+    return np.concatenate([states, clicks, clicks > 0, spell], axis=1, dtype=np.float32)
 
 
 def _under(part: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

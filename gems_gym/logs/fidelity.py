@@ -57,11 +57,13 @@ class FidelityReport:
             each item, and the world.
         gain: Log-loss of the position-based model less the world's.
         ctr: Clicks by position; the distance is the mean difference in shares of the mean click rate.
-        stayed: Share of the users who stay for more than 1, 2, … slates; the distance is the largest difference. None
-            where nobody leaves.
+        stayed: Share of the users who stay for more than 2, 3, … slates, of those who saw two: in a world all see the
+            slate that they begin with, and another. The distance is the largest difference. None where nobody leaves.
         heads: Shares of the clicks that the most clicked 1, 5, 20 and 50 % of the items get; the distance is the
             largest difference.
         never_shown: Share of the items that no earlier session showed.
+        beyond: Clicks a slate that 95 % of the later sessions do not exceed. What a policy does that earns more was
+            hardly seen.
         warnings: Where the world must not be trusted.
         sha256: Of the world's file.
     """
@@ -76,6 +78,7 @@ class FidelityReport:
     stayed: Compared | None
     heads: Compared
     never_shown: float
+    beyond: float
     warnings: tuple[str, ...]
     sha256: str
 
@@ -96,7 +99,8 @@ class FidelityReport:
             return f"do not trust this world: {'; '.join(self.warnings)}"
         return (
             f"predicts later clicks by {self.gain.mean:.4f} nats a slot better than position and item alone, and all "
-            f"distances are below {FAR}: it may be trusted for slates like those of the log"
+            f"distances are below {FAR}: it may be trusted for slates like those of the log, but not to rank policies "
+            f"that earn more than {self.beyond:.2f} clicks a slate, as 95 % of the log's sessions do not"
         )
 
 
@@ -138,7 +142,7 @@ def measure_fidelity(
     ctr = _compared(_by_position(later, expected), _click_rates, seed)
     heads = _compared(_on_heads(earlier, later, expected), _shares, seed)
     stayed = None
-    if world.leaving is not None:
+    if world.leaving is not None and later.lengths.max() > 1:
         after = world.belief.update(before, later.slates, later.clicks)
         leave = 1 - world.stay_probabilities(after, later.clicks.sum(axis=1, dtype=np.float32), later.numbers)
         stayed = _compared(_by_number(later, leave), _survival, seed)
@@ -154,6 +158,7 @@ def measure_fidelity(
         stayed=stayed,
         heads=heads,
         never_shown=never_shown,
+        beyond=float(np.quantile(later.totals(later.clicks.sum(axis=1)) / later.lengths, 0.95)),
         warnings=tuple(_warnings(gain, ctr, stayed, heads, never_shown)),
         sha256=sha256,
     )
@@ -211,10 +216,10 @@ def _shares(sums: NDArray[np.float64]) -> _Curves:
 
 
 def _by_number(later: LoggedSessions, leave: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By the slate's number: who left after it, is expected to, and saw it, ``(num_sessions, 3, longest)``."""
+    """By the slate's number, from 2: who left after it, is expected to, and saw it, ``(num_sessions, 3, n)``."""
     left = np.zeros(len(leave))
     left[later.starts[1:] - 1] = later.left
-    return np.stack([later.padded(part, 0) for part in (left, leave, np.ones(len(leave)))], axis=1)
+    return np.stack([later.padded(part, 0)[:, 1:] for part in (left, leave, np.ones(len(leave)))], axis=1)
 
 
 def _survival(sums: NDArray[np.float64]) -> _Curves:

@@ -353,9 +353,9 @@ class _Trainee:
 def _batch(log: SessionLog, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
     """Slates (int64) and clicks (float32) of some sessions, time first, up to the end of the longest."""
     chosen = log.slates[rows]
-    used = (chosen >= 0).any(axis=(0, 2))
-    slates = torch.from_numpy(chosen[:, used].transpose(1, 0, 2).astype(np.int64))
-    clicks = torch.from_numpy(log.clicks[rows][:, used].transpose(1, 0, 2).astype(np.float32))
+    end = np.flatnonzero((chosen >= 0).any(axis=(0, 2))).max(initial=0) + 1
+    slates = torch.from_numpy(chosen[:, :end].transpose(1, 0, 2).astype(np.int64))
+    clicks = torch.from_numpy(log.clicks[rows][:, :end].transpose(1, 0, 2).astype(np.float32))
     return slates.to(device), clicks.to(device)
 
 

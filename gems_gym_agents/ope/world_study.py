@@ -1,4 +1,4 @@
-"""Fitted worlds against the truth, which no real log has: do they rank policies as the world does that made the log?"""
+"""Fitted worlds against the truth, which no real log has: they should rank policies as the true worlds do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Sizes:
 
     sessions: Users = 4_000
     batches: Count | None = None
-    users: Users = 500
+    users: Users = 300
 
     def __post_init__(self) -> None:
         check_fields(self)
