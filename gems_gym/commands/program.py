@@ -119,7 +119,7 @@ def list_parts(as_json: Json = False) -> None:
         gems-gym list
         gems-gym list --json
     """
-    environments = [*environment_ids(), *latent_environment_ids()]
+    environments = [*environment_ids(), *latent_environment_ids(), FITTED_ID]
     parts = {
         kind: [asdict(info) for info in plugins.describe(group)] for group, kind in plugins.GROUPS.items()
     }
