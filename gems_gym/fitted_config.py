@@ -8,7 +8,7 @@ from typing import Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts.files import Artifact, load_artifact
+from gems_gym.artifacts.files import Artifact, ArtifactError, load_artifact
 from gems_gym.common.checks import Count
 from gems_gym.world_config import WorldConfig
 
@@ -112,5 +112,15 @@ class FittedConfig(WorldConfig):
 
 @lru_cache(maxsize=4)
 def _loaded(path: Path, changed: int) -> Artifact:
-    """Read a world's file, once as long as it does not change."""
-    return load_artifact(path, "world/fitted")
+    """Read a world's file, once as long as it does not change; what is used of it here is checked."""
+    artifact = load_artifact(path, "world/fitted")
+    dimensions = {
+        name: getattr(artifact.tensors.get(name), "ndim", None) for name in ("items", "propensities")
+    }
+    if dimensions != {"items": 2, "propensities": 1} or not isinstance(
+        artifact.header.get("catalog_hash"), str
+    ):
+        raise ArtifactError(
+            f"{path} is not a usable world/fitted: it lacks items, propensities or a catalog_hash"
+        )
+    return artifact

@@ -102,9 +102,8 @@ class FittedWorld:
         """
         preferences = self.preferences(states)
         found = np.empty(slates.shape)
-        for position, items in enumerate(
-            slates.T
-        ):  # all at once would take a preference's memory for each slot
+        # all positions at once would take a preference's memory for each slot
+        for position, items in enumerate(slates.T):
             scores = (preferences * self.items[items]).sum(axis=1)
             found[:, position] = self.propensities[position] / (1 + np.exp(-scores))
         return found

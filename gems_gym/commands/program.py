@@ -20,7 +20,7 @@ from gems_gym.commands.output import key_value_table, note, show_result
 from gems_gym.commands.terminals import print_anywhere
 from gems_gym.commands.worlds import chosen_world
 from gems_gym.policies.base import chosen_by, observed_by
-from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
+from gems_gym.registration import FITTED_ID, environment_ids, is_latent, latent_environment_ids
 
 
 class Program(CommandGroup):
