@@ -34,15 +34,14 @@ def world(
     overwrite: options.StartAnew = False,
     as_json: options.Json = False,
 ) -> None:
-    r"""Fit a world to earlier sessions: users click and leave as the log's did; measure it on the later ones.
+    """Fit a world to earlier sessions: users click and leave as the log's did; measure it on the later ones.
 
-    Every command and gymnasium.make take it as GemsSlate-fitted-v0, with world=FILE. The report says how far the world
-    is from the log, and where it must not be trusted.
+    Commands take it by --env GemsSlate-fitted-v0 --env-option world=FILE, gymnasium.make by world=FILE. The report says
+    how far the world is from the log, and where it must not be trusted.
 
     Examples:
         gems-gym logs world my/log-v0 --out fitted
-        gems-gym evaluate random --env GemsSlate-fitted-v0 \
-            --env-option world=fitted/world.safetensors
+        gems-gym logs world my/log-v0 --out fitted --picture fidelity.png
     """
     from gems_gym.common.pictures import check_picture
     from gems_gym.logs import fit_world

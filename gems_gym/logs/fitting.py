@@ -288,13 +288,17 @@ class _Fit:
         write_json(out / REPORT_FILE, report.as_dict())
 
 
-def belief_settings(sessions: LoggedSessions) -> BeliefSettings:
+def belief_settings(sessions: LoggedSessions, size: int = DEFAULT_SIZE) -> BeliefSettings:
     """How a GRU belief is trained on sessions: by its recipe, as far as they allow it.
+
+    Args:
+        sessions: The sessions.
+        size: Numbers in the belief.
 
     Raises:
         ValueError: Too many items for its table.
     """
-    most = LARGEST_TABLE // (sessions.slates.shape[1] * 2 * 3 * DEFAULT_SIZE)
+    most = LARGEST_TABLE // (sessions.slates.shape[1] * 2 * 3 * size)
     if sessions.num_items > most:
         raise ValueError(f"a belief of {sessions.num_items:,} items is too large, at most {most:,} fit")
     recipe: BeliefSettings = _recipe("belief/gru")
@@ -302,6 +306,7 @@ def belief_settings(sessions: LoggedSessions) -> BeliefSettings:
     mean_length = len(sessions.slates) / len(sessions)
     return replace(
         recipe,
+        size=size,
         item_embeddings="co_click" if _has_co_clicks(sessions) else "scratch",
         embedding_size=_embedding_size(sessions),
         batch_sessions=max(1, round(recipe.batch_sessions * LONGEST / mean_length)),

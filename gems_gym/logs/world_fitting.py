@@ -114,8 +114,8 @@ def make_world(
     from gems_gym.pretraining.belief import train_model
     from gems_gym.pretraining.gru import GruBeliefModel
 
-    opening = openings(sessions)  # before any work, as there may be none
-    settings = replace(belief_settings(sessions), size=STATE_SIZE)
+    first_slates = openings(sessions)  # before any work, as there may be none
+    settings = belief_settings(sessions, STATE_SIZE)
     if batches is not None:
         settings = replace(settings, batches=batches)
     model, _ = train_model(
@@ -134,7 +134,7 @@ def make_world(
         leaving=None,
         items=np.concatenate([features, np.ones_like(features[:, :1])], axis=1),
         propensities=propensities,
-        openings=opening,
+        openings=first_slates,
     )
     return replace(world, leaving=fit_leaving(world, sessions))
 
