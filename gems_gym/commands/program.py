@@ -56,7 +56,7 @@ OWN_COMMANDS = (
     ),
     LazyCommand(
         "logs",
-        "Import impression logs of a running recommender as datasets, and fit models to them.",
+        "Import impression logs of a running recommender as datasets, and fit models and worlds to them.",
         "gems_gym.commands.logs:logs",
     ),
     LazyCommand(
