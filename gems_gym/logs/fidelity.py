@@ -62,8 +62,8 @@ class FidelityReport:
         heads: Shares of the clicks that the most clicked 1, 5, 20 and 50 % of the items get; the distance is the
             largest difference.
         never_shown: Share of the items that no earlier session showed.
-        beyond: Clicks a slate that 95 % of the later sessions do not exceed. What a policy does that earns more was
-            hardly seen.
+        beyond: Clicks a slate that 95 % of the later sessions do not exceed: policies that earn more do what was hardly
+            seen.
         warnings: Where the world must not be trusted.
         sha256: Of the world's file.
     """
@@ -99,8 +99,8 @@ class FidelityReport:
             return f"do not trust this world: {'; '.join(self.warnings)}"
         return (
             f"predicts later clicks by {self.gain.mean:.4f} nats a slot better than position and item alone, and all "
-            f"distances are below {FAR}: it may be trusted for slates like those of the log, but not to rank policies "
-            f"that earn more than {self.beyond:.2f} clicks a slate, as 95 % of the log's sessions do not"
+            f"distances are below {FAR}: for slates like the log's it may be trusted to order policies, not to say "
+            f"what they earn; beyond {self.beyond:.2f} clicks a slate, as 5 % of its sessions have, it extrapolates"
         )
 
 
