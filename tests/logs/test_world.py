@@ -122,6 +122,10 @@ def test_users_leave_as_those_of_the_log(world_file: Path) -> None:
     for clicked, expected in LEAVES.items():
         assert terminated[(rewards > 0) == clicked].mean() == pytest.approx(expected, abs=0.1)
     assert not truncated.any()
+    threaded = gymnasium.make_vec(ENV, num_threads=3, **options)
+    threaded.reset(seed=0)
+    _, same, also, *_ = threaded.step(slates)
+    assert np.array_equal(same, rewards) and np.array_equal(also, terminated)
     staying = gymnasium.make_vec(ENV, leaving=False, **options)
     staying.reset(seed=0)
     _, same, terminated, *_ = staying.step(slates)
