@@ -37,6 +37,8 @@ class LoggedSessions:
         catalog_hash: The catalogue that the item ids belong to; of a log the sha256 of its map of items.
         timed: Whether the order is that of time; otherwise it is the file's.
         cut: Slates that were left out since their session had :data:`LONGEST` before.
+        left: Whose last slate is the last that the user saw, bool ``(num_sessions,)``; the other sessions were cut, or
+            their world's ended them.
     """
 
     slates: NDArray[np.int32]  # (num_slates, slate_size)
@@ -46,6 +48,7 @@ class LoggedSessions:
     catalog_hash: str
     timed: bool
     cut: int
+    left: NDArray[np.bool_]  # (num_sessions,)
 
     @classmethod
     def read(cls, dataset: Dataset, *, progress: bool = True) -> LoggedSessions:
@@ -60,7 +63,7 @@ class LoggedSessions:
                 item, or a click that is neither 0 nor 1 or lies where nothing was shown.
         """
         opened = open_sessions(dataset)
-        parts, times, cut = [], [], 0
+        parts, times, left, cut = [], [], [], 0
         indices = opened.episode_indices
         with track(f"reading {opened.id}", len(indices), shown=progress) as advance:
             for episode in read_episodes(opened.storage, indices):
@@ -68,12 +71,14 @@ class LoggedSessions:
                 if len(slates):
                     parts.append((slates[:LONGEST], clicks[:LONGEST]))
                     times.append(int(episode["infos"]["time"][0]) if "time" in episode["infos"] else 0)
+                    left.append(bool(episode["terminations"].any()) and len(slates) <= LONGEST)
                 cut += max(0, len(slates) - LONGEST)
                 advance(1)
         if not parts:
             raise ValueError(f"dataset {opened.id!r} has no slate with a known item")
         # sessions of equal times stay in the file's order
-        ordered = [parts[index] for index in np.argsort(times, kind="stable")]
+        order = np.argsort(times, kind="stable")
+        ordered = [parts[index] for index in order]
         lengths = [len(slates) for slates, _ in ordered]
         found = cls(
             np.concatenate([slates for slates, _ in ordered]).astype(np.int32, copy=False),
@@ -82,6 +87,7 @@ class LoggedSessions:
             *_catalogue(opened),
             timed=any(times),
             cut=cut,
+            left=np.array(left)[order],
         )
         found._check(opened.id)
         return found
@@ -103,6 +109,7 @@ class LoggedSessions:
             self.catalog_hash,
             self.timed,
             self.cut,
+            self.left[first : max(first, end)],
         )
 
     @property
@@ -116,9 +123,14 @@ class LoggedSessions:
         """Slates of each session, ``(num_sessions,)``, at least 1."""
         return np.diff(self.starts)
 
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Each slate's number in its session, from 1, ``(num_slates,)``."""
+        return np.arange(1, len(self.slates) + 1) - np.repeat(self.starts[:-1], self.lengths)
+
     def totals(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """The sums over each session, ``(num_sessions,)``, of a number for each slate."""
-        return np.add.reduceat(values.astype(np.float64), self.starts[:-1])
+        """The sums over each session, ``(num_sessions, ...)``, of numbers of each slate, ``(num_slates, ...)``."""
+        return np.add.reduceat(values.astype(np.float64), self.starts[:-1], axis=0)
 
     def split(self, held_out: float) -> tuple[LoggedSessions, LoggedSessions]:
         """The earlier sessions, and the later ones: that share of all, at least one."""
