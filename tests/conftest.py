@@ -14,7 +14,7 @@ from gems_gym.commands import program as cli
 from gems_gym.envs import SlateEnv
 from gems_gym.rankers import GemsRanker
 from tests import forked
-from tests.plugins.installing import install
+from tests.plugins.installing import PLUGINS, install
 
 TINY_WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 4}
 
@@ -109,7 +109,7 @@ def tiny_env() -> Iterator[str]:
 def plugin_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory into which pip installed the dummy plugin; the tests' own environment stays as it is."""
     target = tmp_path_factory.mktemp("site")
-    install("gems_gym_dummy_plugin", target, tmp_path_factory.mktemp("source"))
+    install(PLUGINS / "gems_gym_dummy_plugin", target, tmp_path_factory.mktemp("source"))
     return target
 
 

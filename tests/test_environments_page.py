@@ -79,15 +79,14 @@ def test_the_pages_code_runs(registry_as_it_was):
         names: dict = {}
         exec(compile(block, PAGE.name, "exec"), names)  # noqa: S102
         worlds.append(names["env"].unwrapped.config)
-    assert [(world.leave_probability, world.boredom_timeout) for world in worlds] == [(0.05, 5), (0.0, 8)]
+    assert [(world.leave_probability, world.boredom_timeout) for world in worlds] == [
+        (0.05, 5),
+        (0.0, 8),
+        (0.0, 5),
+    ]
 
 
 def test_the_worlds_of_a_catalogue_share_it():
     hashes = {name: gymnasium.make(f"GemsSlate-{name}-v1").unwrapped.catalog.hash for name in PRESETS}
     assert len({hashes[name] for name in PRESETS if name.startswith("focused")}) == 1
     assert len(set(hashes.values())) == 2
-
-
-def test_links_and_files_exist():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", PAGE.read_text()):
-        assert (PAGE.parent / target).exists(), target
