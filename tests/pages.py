@@ -17,9 +17,10 @@ PAGES = [
 ]
 
 
-def blocks(page: Path) -> list[tuple[str, str]]:
-    """The language of each block of a page, and what stands in it."""
-    return re.findall(r"^```(.*?)\n(.*?)^```$", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+def blocks(page: Path | str) -> list[tuple[str, str]]:
+    """The language of each block of a page, its file or its text, and what stands in it."""
+    text = page.read_text() if isinstance(page, Path) else page
+    return re.findall(r"^```(.*?)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def lines(code: str) -> Iterator[list[str]]:

@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("d3rlpy")
+pytest.importorskip("stable_baselines3")
+from gems_gym import plugins
 from gems_gym.commands.program import complete_program
+from gems_gym_agents.training_world import learning_world
+from site_pages import agent_page
 from tests.pages import PAGES, ROOT, TUTORIALS, blocks, lines
 
 SHELL = ("bash", "console")
@@ -55,14 +60,14 @@ def test_its_commands_exist(page: Path) -> None:
                 assert program in OTHERS, program
 
 
-def parse(words: list[str]) -> None:
+def parse(words: list[str]) -> Any:
     """As the program does before it begins a command: an unknown option or value is an error."""
     command: Any = complete_program()
     while hasattr(command, "commands"):
         name, *words = words
         command = command.commands[name]
         command = command._load() if hasattr(command, "_load") else command
-    command.make_context(command.name, words)
+    return command.make_context(command.name, words)
 
 
 def check_python(words: list[str]) -> None:
@@ -123,3 +128,17 @@ def anchors(page: Path) -> set[str]:
     """Of a page's headings, as GitHub and myst make them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.AGENTS))
+def test_agents_learn_by_the_commands_of_their_pages(name: str) -> None:
+    agent = plugins.load(plugins.AGENTS, name)
+    (code,) = (code for language, code in blocks(agent_page(name, agent, None)) if language == "bash")
+    commands = list(lines(code))
+    parsed = [parse(words) for _, *words in commands]
+    given = parsed[-2].params  # of train, which comes before evaluate
+    if given["dataset"]:
+        assert given["dataset"] == f"gems-slate/diffuse_mix/{parsed[0].params['level']}-v0"
+    elif not hasattr(agent, "ranker_kind"):  # its file is there once it is made
+        world = ("env", "env_option", "dataset", "ranker", "belief")
+        learning_world(name, *(given[one] for one in world))

@@ -73,6 +73,7 @@ def test_it_runs(
         monkeypatch.syspath_prepend(request.getfixturevalue("my_recommender"))
     names: dict[str, Any] = {}
     printed: list[str] = []
+    before = ""
     for language, code in blocks(page):
         for long, short in SMALL.items():
             code = code.replace(long, short)
@@ -85,5 +86,6 @@ def test_it_runs(
                 ended, out, err = program(*arguments)
                 assert ended == 0, err
                 printed += words(out)
-        elif language == "text":
-            assert words(code) == [line for line in printed if line in words(code)]
+        elif language == "text" and before != "console":
+            assert set(words(code)) <= set(printed)
+        before = language
