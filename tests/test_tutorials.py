@@ -5,6 +5,7 @@ hours or other machines: tests/test_pages.py parses it, as all others.
 """
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,16 @@ def my_recommender(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("site")
     install(ROOT / "examples" / "plugin_template", target, tmp_path_factory.mktemp("source"))
     return target
+
+
+@pytest.mark.slow
+def test_the_template_passes_its_own_tests(my_recommender: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(my_recommender)
+    tests = runpy.run_path(str(ROOT / "examples" / "plugin_template" / "test_my_recommender.py"))
+    own = [test for name, test in tests.items() if name.startswith("test_")]
+    assert len(own) == 3
+    for test in own:
+        test()
 
 
 def words(text: str) -> list[str]:
