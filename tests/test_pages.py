@@ -18,6 +18,7 @@ from gems_gym_agents.training_world import learning_world
 from site_pages import agent_page
 from tests.pages import PAGES, ROOT, TUTORIALS, blocks, lines
 
+PROGRAM: Any = complete_program()
 SHELL = ("bash", "console")
 OTHERS = ("for", "export", "ray", "cp", "cd", "bash")
 """Commands of a shell that are not ours."""
@@ -62,7 +63,7 @@ def test_its_commands_exist(page: Path) -> None:
 
 def parse(words: list[str]) -> Any:
     """As the program does before it begins a command: an unknown option or value is an error."""
-    command: Any = complete_program()
+    command = PROGRAM
     while hasattr(command, "commands"):
         name, *words = words
         command = command.commands[name]

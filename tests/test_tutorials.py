@@ -39,7 +39,7 @@ SMALL = {
     ),
 }
 """What takes long -> the same with small numbers."""
-SLOW = ("cluster", "planner", "your_logs")
+FAST = ("minari", "one_file", "reproduce", "ten_minutes", "your_world")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def words(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=[pytest.mark.slow] * (page.stem in SLOW)) for page in TUTORIALS],
+    [pytest.param(page, marks=[pytest.mark.slow] * (page.stem not in FAST)) for page in TUTORIALS],
     ids=lambda page: page.stem,
 )
 def test_it_runs(
