@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import pytest
 
+from gems_gym import PRESETS
 from gems_gym.beliefs import GruBelief
 from gems_gym.commands import program as cli
 from gems_gym.envs import SlateEnv
@@ -103,6 +104,16 @@ def tiny_env() -> Iterator[str]:
     )
     yield name
     del gymnasium.registry[name]
+
+
+@pytest.fixture
+def registry_as_it_was() -> Iterator[None]:
+    """Presets and environments that a test registers are gone after it."""
+    kept = [(names, dict(names)) for names in (PRESETS, gymnasium.registry)]
+    yield
+    for names, before in kept:
+        names.clear()
+        names.update(before)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -62,15 +62,6 @@ def test_a_measured_number_is_measured_again(generator, preset, policy, version)
     assert mean == pytest.approx(RETURNS[preset][policy][f"v{version}"]["mean"], abs=0.02)
 
 
-@pytest.fixture
-def registry_as_it_was():
-    presets, registry = dict(PRESETS), dict(gymnasium.registry)
-    yield
-    for now, before in ((PRESETS, presets), (gymnasium.registry, registry)):
-        now.clear()
-        now.update(before)
-
-
 def test_the_pages_code_runs(registry_as_it_was):
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     blocks = [block for block in blocks if ">>>" not in block]  # those are doctests of the package

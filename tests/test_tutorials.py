@@ -66,6 +66,7 @@ def words(text: str) -> list[str]:
     return [line.strip() for line in masked.splitlines() if line.strip()]
 
 
+@pytest.mark.usefixtures("registry_as_it_was")
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=[pytest.mark.slow] * (page.stem not in FAST)) for page in TUTORIALS],
