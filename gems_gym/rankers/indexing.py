@@ -14,7 +14,7 @@ from gems_gym.errors import require
 from gems_gym.rankers.item_lists import ItemLists
 from gems_gym.rankers.search import ExactSearch, ListSearch
 
-QUERIES = 1024
+QUERIES = 2048
 """Queries of each kind: every other one helps to choose how many lists are read, the rest are reported on."""
 
 _AIM = 0.995  # recall on the queries that choose; it shall be 0.99 on others

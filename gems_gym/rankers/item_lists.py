@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Interval
@@ -36,26 +36,28 @@ class ItemLists:
         probes: int = self.report["probes"]
         return probes
 
-    @classmethod
-    def from_file(cls, tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> Self:
-        """The lists in a ranker's file.
 
-        Args:
-            tensors: Its tensors; ``item_lists`` and ``item_embeddings`` are looked at.
-            header: Its header; ``search`` is looked at.
+def stored_search(tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> Search | ItemLists:
+    """The search that a ranker was saved with: by its lists, or exact if there are none.
 
-        Raises:
-            KeyError: One of them is missing.
-            TypeError: What is there is of another type.
-            ValueError: They are no lists of the catalogue's items.
-        """
-        of_items, items = tensors["item_lists"], tensors["item_embeddings"]
-        if of_items.dtype != np.int32 or of_items.shape != items.shape[:1]:
-            found = f"{of_items.dtype} {of_items.shape}"
-            raise ValueError(f"item_lists is {found}; int32 {items.shape[:1]} would fit the items")
-        known = np.unique(of_items)
-        if not np.array_equal(known, np.arange(len(known))):
-            raise ValueError("item_lists must name lists 0, 1, …, none of them empty")
-        report = checked("search", header["search"], dict)
-        checked("search.probes", report["probes"], Annotated[int, Interval(ge=1, le=len(known))])
-        return cls(of_items, report)
+    Args:
+        tensors: The ranker's tensors.
+        header: Its header; only ``search`` is looked at.
+
+    Raises:
+        KeyError: Something is missing beside the lists.
+        TypeError: What is there is of another type.
+        ValueError: They are no lists of the catalogue's items.
+    """
+    if "item_lists" not in tensors:
+        return "exact"
+    of_items, items = tensors["item_lists"], tensors["item_embeddings"]
+    if of_items.dtype != np.int32 or of_items.shape != items.shape[:1]:
+        found = f"{of_items.dtype} {of_items.shape}"
+        raise ValueError(f"item_lists is {found}; int32 {items.shape[:1]} would fit the items")
+    known = np.unique(of_items)
+    if not np.array_equal(known, np.arange(len(known))):
+        raise ValueError("item_lists must name lists 0, 1, …, none of them empty")
+    report = checked("search", header["search"], dict)
+    checked("search.probes", report["probes"], Annotated[int, Interval(ge=1, le=len(known))])
+    return ItemLists(of_items, report)

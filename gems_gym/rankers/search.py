@@ -85,22 +85,20 @@ class ListSearch:
         sizes = np.bincount(lists.of_items)
         self._ends = np.concatenate([[0], np.cumsum(sizes)])  # (num_lists + 1,)
         self._bias = bias[self._ids]
-        ordered = items[:, self._ids]
-        # Each list is a block (E, size) of its own, one after the other: a query reads whole blocks.
-        self._blocks = np.concatenate(
-            [ordered[:, first:last].ravel() for first, last in pairwise(self._ends)]
-        )
-        means, squares = (
-            np.add.reduceat(part, self._ends[:-1], axis=1, dtype=np.float64) / sizes
-            for part in (ordered, ordered**2)
-        )  # (E, num_lists)
-        own = (means**2).sum(axis=0)
+        size = len(items)
+        self._blocks = np.empty(items.size, np.float32)  # lists (E, list_size), one after the other
+        means, spreads = np.empty((size, len(sizes))), np.empty(len(sizes))
+        for one, (first, last) in enumerate(pairwise(self._ends)):
+            block = items[:, self._ids[first:last]]
+            self._blocks[size * first : size * last] = block.ravel()
+            means[:, one] = block.mean(axis=1, dtype=np.float64)
+            spreads[one] = block.var(axis=1, dtype=np.float64).mean() ** 0.5
         if bias.any():  # a list is as near as its mean item
-            self._list_bias, reach = (-0.5 * own).astype(np.float32), np.zeros(len(sizes))
+            list_bias, reach = -0.5 * (means**2).sum(axis=0), np.zeros(len(sizes))
         else:  # a list's best item is about two standard deviations above its mean item
-            spread = np.maximum(squares.sum(axis=0) - own, 0) / len(items)
-            self._list_bias, reach = np.zeros(len(sizes), np.float32), 2 * np.sqrt(spread)
+            list_bias, reach = np.zeros(len(sizes)), 2 * spreads
         self._lists = np.vstack([means, reach]).astype(np.float32)  # (E + 1, num_lists)
+        self._list_bias = list_bias.astype(np.float32)
 
     def priorities(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the lists promise, ``(num_queries, num_lists)``: those that promise most are read."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gems_gym.artifacts import Artifact, ArtifactError, SavedPart, load_artifact
 from gems_gym.common.checks import as_array, checked, checked_arguments
 from gems_gym.rankers.indexing import QUERIES, make_lists
-from gems_gym.rankers.item_lists import ItemLists, Search
+from gems_gym.rankers.item_lists import ItemLists, Search, stored_search
 from gems_gym.rankers.search import ExactSearch, ItemSearch, ListSearch
 
 
@@ -145,8 +145,8 @@ class StoredRanker(SavedPart):
         common = {"catalog_hash": catalog_hash, "header": header, "sha256": artifact.sha256}
         options = {name: found[name] for name in cls.option_names if name in found}
         try:
-            if options.get("search") == "ivf":
-                options["search"] = ItemLists.from_file(artifact.tensors, header)
+            if "search" in cls.option_names:
+                options["search"] = stored_search(artifact.tensors, header)
             ranker = cls._restore(artifact.tensors, sizes, **common, **options)
         except (ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise ArtifactError(f"{artifact.path} is not a usable {cls.kind}: {error}") from error
