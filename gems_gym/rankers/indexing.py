@@ -37,7 +37,7 @@ def make_lists(
         count: How many best items are asked for.
 
     Raises:
-        ImportError: faiss is not installed; the text names the extra.
+        ImportError: The module faiss is not installed; the text names the extra.
     """
     rng = np.random.default_rng(0)
     near = items[:, rng.integers(items.shape[1], size=QUERIES)].T
@@ -55,8 +55,8 @@ def make_lists(
         search.lists = ItemLists(search.lists.of_items, report)
         for kind, queries in kinds.items():
             found = search.best(queries[1::2], count)
-            report[f"recall_{kind}"] = float(_is_in(best[kind][1::2], found).mean())
-            report[f"score_lost_{kind}"] = _lost(items, bias, queries[1::2], best[kind][1::2], found)
+            report[f"recall_{kind}"] = round(float(_is_in(best[kind][1::2], found).mean()), 4)
+            report[f"score_lost_{kind}"] = round(_lost(items, bias, queries[1::2], best[kind][1::2], found), 6)
         advance(1)
     return search.lists
 

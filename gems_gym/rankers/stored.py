@@ -83,7 +83,7 @@ class StoredRanker(SavedPart):
         """The same ranker with another search: "exact", "ivf", or the lists of another ranker's.
 
         Raises:
-            ImportError: faiss is not installed, and "ivf" requires it; the text names the extra.
+            ImportError: The module faiss is not installed, and "ivf" requires it; the text names the extra.
             TypeError: The ranker has no such option.
         """
         arguments = self.options | {
