@@ -27,8 +27,8 @@ def make_lists(
 ) -> ItemLists:
     """Put items into lists, and choose how many lists are read for a query.
 
-    There are about four times as many lists as the square root of the number of items. As many are read as hold 99 % of
-    the best items, for queries of either kind. The same arguments give the same lists.
+    There are about four times as many lists as the square root of the number of items. As many are read for a query as
+    hold 99.5 % of the best items for queries of either kind. The same arguments give the same lists.
 
     Args:
         items: float32 ``(E, num_items)``.
@@ -39,13 +39,14 @@ def make_lists(
     Raises:
         ImportError: The module faiss is not installed; the text names the extra.
     """
+    faiss = require("faiss")
     rng = np.random.default_rng(0)
     near = items[:, rng.integers(items.shape[1], size=QUERIES)].T
     noise = rng.standard_normal(near.shape) * items.std(axis=1)
     kinds = {"uniform": uniform, "near_items": (near + _NEAR * noise).astype(np.float32)}
     exact = ExactSearch(items, bias)
     with track("item lists", 3) as advance:
-        search = ListSearch(items, bias, ItemLists(_grouped(items), {"probes": 1}))
+        search = ListSearch(items, bias, ItemLists(_grouped(faiss, items), {"probes": 1}))
         advance(1)
         best = {kind: exact.best(queries, count) for kind, queries in kinds.items()}
         advance(1)
@@ -56,7 +57,9 @@ def make_lists(
         for kind, queries in kinds.items():
             found = search.best(queries[1::2], count)
             report[f"recall_{kind}"] = round(float(_is_in(best[kind][1::2], found).mean()), 4)
-            report[f"score_lost_{kind}"] = round(_lost(items, bias, queries[1::2], best[kind][1::2], found), 6)
+            report[f"score_lost_{kind}"] = round(
+                _lost(items, bias, queries[1::2], best[kind][1::2], found), 6
+            )
         advance(1)
     return search.lists
 
@@ -93,20 +96,13 @@ def _lost(
     return float(1 - kept / most) if most > 0 else 0.0
 
 
-def _grouped(items: NDArray[np.float32]) -> NDArray[np.int32]:
+def _grouped(faiss: Any, items: NDArray[np.float32]) -> NDArray[np.int32]:
     """Each item's list, ``(num_items,)``."""
-    faiss = require("faiss")
     vectors = np.ascontiguousarray(items.T)
     num_lists = min(round(4 * len(vectors) ** 0.5), len(vectors))
     with _one_thread(faiss):
-        kmeans = faiss.Kmeans(
-            len(items),
-            num_lists,
-            niter=_ROUNDS,
-            seed=0,
-            min_points_per_centroid=1,
-            max_points_per_centroid=_SAMPLE,
-        )
+        sample = {"min_points_per_centroid": 1, "max_points_per_centroid": _SAMPLE}
+        kmeans = faiss.Kmeans(len(items), num_lists, niter=_ROUNDS, seed=0, **sample)
         kmeans.train(vectors)
         nearest = kmeans.assign(vectors)[1]
     return np.unique(nearest, return_inverse=True)[1].astype(
