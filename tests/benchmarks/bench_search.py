@@ -49,5 +49,6 @@ def bench_large_catalogue(note, make, kind):
         if search == "ivf":
             report = ranker.header["search"]
             recall = min(report["recall_uniform"], report["recall_near_items"])
-            remark = f", {report['probes']} of {report['lists']} lists, recall {recall:.3f}"
+            lost = max(report["score_lost_uniform"], report["score_lost_near_items"])
+            remark = f", {report['probes']} of {report['lists']} lists, recall {recall:.3f}, lost {lost:.3%}"
         note(ranker.rank, [latents] * rounds, USERS, "slates", remark=remark)
