@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LONGEST = 100
 """Slates of a session that are read, as many as a session of our worlds has: robots have thousands."""
 
+_READ = ("slate", "clicks", "mask", "time")
+"""Arrays of a session that are read."""
+
 LARGEST_LOG = 2**27
 """Slots in a log that trainers get, those that fill up short sessions included: 640 MiB."""
 
@@ -66,7 +69,7 @@ class LoggedSessions:
         parts, times, left, cut = [], [], [], 0
         indices = opened.episode_indices
         with track(f"reading {opened.id}", len(indices), shown=progress) as advance:
-            for episode in read_episodes(opened.storage, indices):
+            for episode in read_episodes(opened.storage, indices, _READ):
                 slates, clicks = _shown(episode, opened.id)
                 if len(slates):
                     parts.append((slates[:LONGEST], clicks[:LONGEST]))
