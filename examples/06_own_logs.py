@@ -83,7 +83,7 @@ def write_log(users: int) -> tuple[pl.DataFrame, pl.DataFrame, float]:
 
 
 def with_dirt(log: pl.DataFrame) -> pl.DataFrame:
-    """The log as logs are: values that are missing, ids that nobody knows, clicks on nothing, rows that come twice."""
+    """The log as logs are: values that are missing, ids that nobody knows, rows that come late or twice."""
     rng = np.random.default_rng(1)
 
     def some(share: float) -> pl.Expr:
@@ -102,8 +102,8 @@ def with_dirt(log: pl.DataFrame) -> pl.DataFrame:
         .then(with_one_more("article_ids_clicked", "elsewhere"))
         .otherwise("article_ids_clicked"),
     }
-    dirty = log.with_columns(**changes)
-    return pl.concat([dirty, dirty.filter(some(0.02))])
+    dirty, late = log.with_columns(**changes), some(0.01)
+    return pl.concat([dirty.filter(~late), dirty.filter(late), dirty.filter(some(0.02))])
 
 
 def true_clicks(policy: ServedPolicy, world: VectorEnv) -> tuple[float, float]:
@@ -113,14 +113,13 @@ def true_clicks(policy: ServedPolicy, world: VectorEnv) -> tuple[float, float]:
         The mean over test users, and half of its 95 % interval.
     """
     users = world.num_envs
-    seeds = user_seeds("test", 0, users)
-    seen, _ = world.reset(seed=seeds)
-    histories: list[list[dict]] = [[] for _ in seeds]
+    seen, _ = world.reset(seed=user_seeds("test", 0, users))
+    histories: list[list[dict]] = [[] for _ in range(users)]
     earned, there = np.zeros(users), np.ones(users, np.bool_)
     while there.any():
         for history, slate, clicks in zip(histories, seen["slate"], seen["clicks"], strict=True):
             history.append({"slate": slate, "clicks": clicks})
-        seen, rewards, terminated, truncated, _ = world.step(policy.recommend_all(histories, seeds))
+        seen, rewards, terminated, truncated, _ = world.step(policy.recommend_all(histories, range(users)))
         earned += rewards * there
         there &= ~(terminated | truncated)
         if (ended := terminated | truncated).any():
@@ -149,13 +148,19 @@ def report(found: dict, candidates: dict[str, str], truth: dict[str, tuple[float
         [reason, f"{one['rows']:,}", f"{one['first_row']:,}"] for reason, one in imported["dropped"].items()
     ]
     as_logged = estimated["logged"]
-    rows = [["as logged", *[interval(as_logged["value"], *as_logged["interval"])] * len(ESTIMATORS), "–"]]
+    rows = [
+        [
+            "as logged",
+            *[interval(as_logged["value"], *as_logged["interval"])] * len(ESTIMATORS),
+            "–",
+            f"{truth['as logged'][0]:.2f}",
+        ]
+    ]
     for name, policy in candidates.items():
         by = [estimated["policies"][policy][estimator] for estimator in ESTIMATORS]
         cells = [interval(one["value"], *one["interval"]) if "value" in one else "–" for one in by]
-        rows.append([name, *cells, "{:.2f} ± {:.2f}".format(*found["in the fitted world"][name])])
-    for row in rows:
-        row.append("{:.2f} ± {:.2f}".format(*truth[row[0]]))
+        by_world, by_truth = found["in the fitted world"][name], truth[name]
+        rows.append([name, *cells, "{:.2f} ± {:.2f}".format(*by_world), "{:.2f} ± {:.2f}".format(*by_truth)])
     answer = found.get("answer", {"slate": "none: the log's own recommender stays"})
     return f"""# From a log to a decision
 
@@ -197,8 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Take a log of your own to a decision.")
     parser.add_argument("--out", type=Path, default=Path("own_logs"), help="folder for everything")
     parser.add_argument("--users", type=int, default=4_000, help="users of the log (default: 4000)")
-    parser.add_argument("--batches", type=int, default=1_000, help="updates of each model (default: 1000)")
-    parser.add_argument("--steps", type=int, default=10_000, help="steps of the agent (default: 10000)")
+    parser.add_argument("--batches", type=int, default=500, help="updates of each model (default: 500)")
+    parser.add_argument("--steps", type=int, default=5_000, help="steps of the agent (default: 5000)")
     arguments = parser.parse_args()
 
     out, batches, found = arguments.out, arguments.batches, {}

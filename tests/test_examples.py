@@ -91,7 +91,7 @@ def test_a_log_of_ones_own_is_taken_to_a_decision(tmp_path):
     }
     assert rows.keys() == {"| policy", "| ---", "| as logged", "| random", "| most clicked", "| agent"}
     assert page.count("](import.png)") == page.count("](world.png)") == 1
-    assert "**most clicked**" in page
+    assert "By the lower bound of iips: **" in page
 
 
 def test_a_service_answers_and_says_what_is_wrong():

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gems_gym.datasets import EpisodeBatch, report_dataset, subset, verify_dataset
+from gems_gym.datasets import EpisodeBatch, open_dataset, report_dataset, subset, verify_dataset
 from gems_gym.logs import importing, read_items, read_users
 from gems_gym.logs.importing import read_gap
 from tests.logs.reading_back import ID, imported, left_out, sessions
@@ -262,6 +262,26 @@ def test_sessions_as_one_batch() -> None:
     assert batch.observations["mask"].tolist() == [[[0, 0], [1, 1], [1, 0]]]  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="does not say in which world"):
         batch.available_items()
+
+
+def test_sessions_are_read_as_minari_reads_them() -> None:
+    imported(log(propensity=[[0.5, 0.5], [1.0]]))
+    storage = open_dataset(ID).storage
+    found, expected = (list(read([0, 1])) for read in (storage.read_sessions, storage.get_episodes))
+    assert [one.pop("seed") for one in found] == [0, 1]
+    np.testing.assert_equal(found, expected)
+    assert [*map(_dtypes, found)] == [*map(_dtypes, expected)]
+    (some,) = storage.read_sessions([1], ["slate", "time"])
+    assert some.keys() == {"id", "seed", "observations", "infos"}
+    assert (some["observations"].keys(), some["infos"].keys()) == ({"slate"}, {"time"})
+
+
+def _dtypes(part: Any) -> Any:
+    return (
+        {name: _dtypes(one) for name, one in part.items()}
+        if isinstance(part, dict)
+        else np.asarray(part).dtype
+    )
 
 
 def test_log_datasets_have_no_world() -> None:
