@@ -148,14 +148,8 @@ def report(found: dict, candidates: dict[str, str], truth: dict[str, tuple[float
         [reason, f"{one['rows']:,}", f"{one['first_row']:,}"] for reason, one in imported["dropped"].items()
     ]
     as_logged = estimated["logged"]
-    rows = [
-        [
-            "as logged",
-            *[interval(as_logged["value"], *as_logged["interval"])] * len(ESTIMATORS),
-            "–",
-            f"{truth['as logged'][0]:.2f}",
-        ]
-    ]
+    logged = interval(as_logged["value"], *as_logged["interval"])
+    rows = [["as logged", *[logged] * len(ESTIMATORS), "–", f"{truth['as logged'][0]:.2f}"]]
     for name, policy in candidates.items():
         by = [estimated["policies"][policy][estimator] for estimator in ESTIMATORS]
         cells = [interval(one["value"], *one["interval"]) if "value" in one else "–" for one in by]
@@ -225,16 +219,11 @@ def main() -> None:
         "logs", "world", NEWS, "--out", out / "world", "--batches", batches, "--picture", out / "world.png"
     )
     # 4. Candidates: random slates, what is clicked most, and an agent that learns in that world.
-    items = (
-        read_items(NEWS).with_row_index("number").sort(pl.col("clicked") / pl.col("shown"), descending=True)
-    )
+    click_rate = pl.col("clicked") / pl.col("shown")
+    items = read_items(NEWS).with_row_index("number").sort(click_rate, descending=True)
     slate = items["number"].head(5).to_list()
-    fitted_world = [
-        "--env",
-        "GemsSlate-fitted-v0",
-        "--env-option",
-        f"world={out / 'world' / 'world.safetensors'}",
-    ]
+    file = out / "world" / "world.safetensors"
+    fitted_world = ["--env", "GemsSlate-fitted-v0", "--env-option", f"world={file}"]
     gems_gym(
         "train", "sac", *fitted_world, "--ranker", out / "fitted" / "ranker.safetensors",
         "--belief", out / "fitted" / "belief.safetensors", "--steps", arguments.steps,

@@ -117,7 +117,7 @@ class CheckedStorage(HDF5Storage):  # type: ignore[misc]  # the library has no t
     def read_sessions(
         self, indices: Iterable[int], names: Collection[str] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Reads sessions as :meth:`get_episodes` does, in a third of the time, and in less if not all is asked for.
+        """Reads sessions as :meth:`get_episodes` does, in a third of the time; in less if not all is asked for.
 
         Args:
             indices: Numbers of the sessions.
@@ -133,7 +133,7 @@ class CheckedStorage(HDF5Storage):  # type: ignore[misc]  # the library has no t
         """
         wanted = None if names is None else _GROUPS.union(names)
         for chunk in _chunks(indices):
-            with h5py.File(self._file_path) as file:
+            with h5py.File(self._file_path) as file, self._naming_damage():
                 total = 0
                 for index in chunk:
                     session, where = self._session(file, index)
