@@ -195,9 +195,9 @@ The next slate of a user who was shown the first five articles and clicked the f
 def main() -> None:
     parser = argparse.ArgumentParser(description="Take a log of your own to a decision.")
     parser.add_argument("--out", type=Path, default=Path("own_logs"), help="folder for everything")
-    parser.add_argument("--users", type=int, default=4_000, help="users of the log (default: 4000)")
-    parser.add_argument("--batches", type=int, default=500, help="updates of each model (default: 500)")
-    parser.add_argument("--steps", type=int, default=5_000, help="steps of the agent (default: 5000)")
+    parser.add_argument("--users", type=int, default=6_000, help="users of the log (default: 6000)")
+    parser.add_argument("--batches", type=int, default=600, help="updates of each model (default: 600)")
+    parser.add_argument("--steps", type=int, default=6_000, help="steps of the agent (default: 6000)")
     arguments = parser.parse_args()
 
     out, batches, found = arguments.out, arguments.batches, {}
@@ -223,7 +223,8 @@ def main() -> None:
     items = read_items(NEWS).with_row_index("number").sort(click_rate, descending=True)
     slate = items["number"].head(5).to_list()
     file = out / "world" / "world.safetensors"
-    fitted_world = ["--env", "GemsSlate-fitted-v0", "--env-option", f"world={file}"]
+    longest = f"episode_length={found['import']['session_lengths']['maximum']:.0f}"
+    fitted_world = ["--env", "GemsSlate-fitted-v0", "--env-option", f"world={file}", "--env-option", longest]
     gems_gym(
         "train", "sac", *fitted_world, "--ranker", out / "fitted" / "ranker.safetensors",
         "--belief", out / "fitted" / "belief.safetensors", "--steps", arguments.steps,

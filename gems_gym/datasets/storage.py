@@ -51,8 +51,8 @@ class _Array(NamedTuple):
         path: Names of the parts of the session that it lies in, and its own.
         opened: What reads it.
         shape: Its shape.
-        kind: HDF5's type of its numbers.
-        dtype: numpy's.
+        kind: The type of its numbers in the file.
+        dtype: The same as numpy has it.
     """
 
     path: tuple[str, ...]
