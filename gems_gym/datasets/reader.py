@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,7 +28,6 @@ from gems_gym.common.progress import track
 from gems_gym.datasets.sessions import (
     CHUNK_SESSIONS,
     DATA_FILE,
-    NO_SEED,
     ContentHash,
     SessionEnds,
     Sessions,
@@ -44,6 +43,8 @@ from gems_gym.rankers import Ranker, load_ranker
 
 if TYPE_CHECKING:
     import minari
+
+    from gems_gym.datasets.storage import CheckedStorage
 
     Dataset: TypeAlias = minari.MinariDataset | str
 
@@ -224,11 +225,11 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
             advance(len(sessions))
 
 
-def read_episodes(storage: Any, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-    """Reads episodes as Minari's storage does, with their users' ``seed``, and with infos that are a dict."""
-    episodes, described = storage.get_episodes(indices), storage.get_episode_metadata(indices)
-    for episode, about in zip(episodes, described, strict=True):
-        yield {**episode, "seed": about.get("seed", NO_SEED), "infos": episode["infos"] or {}}
+def read_episodes(
+    storage: CheckedStorage, indices: Iterable[int], names: Collection[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Reads episodes; see :meth:`~gems_gym.datasets.storage.CheckedStorage.read_sessions`."""
+    return storage.read_sessions(indices, names)
 
 
 def check_is_dataset(dataset: Any, name: str = "dataset") -> None:

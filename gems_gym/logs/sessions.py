@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LONGEST = 100
 """Slates of a session that are read, as many as a session of our worlds has: robots have thousands."""
 
+_READ = ("slate", "clicks", "mask", "time")
+"""Arrays of a log's session that are read; how it ends is known."""
+
 LARGEST_LOG = 2**27
 """Slots in a log that trainers get, those that fill up short sessions included: 640 MiB."""
 
@@ -64,14 +67,16 @@ class LoggedSessions:
         """
         opened = open_sessions(dataset)
         parts, times, left, cut = [], [], [], 0
-        indices = opened.episode_indices
+        indices, of_log = opened.episode_indices, is_log(opened)
+        names = _READ if of_log else (*_READ, "terminations")
         with track(f"reading {opened.id}", len(indices), shown=progress) as advance:
-            for episode in read_episodes(opened.storage, indices):
+            for episode in read_episodes(opened.storage, indices, names):
                 slates, clicks = _shown(episode, opened.id)
                 if len(slates):
                     parts.append((slates[:LONGEST], clicks[:LONGEST]))
                     times.append(int(episode["infos"]["time"][0]) if "time" in episode["infos"] else 0)
-                    left.append(bool(episode["terminations"].any()) and len(slates) <= LONGEST)
+                    user_left = of_log or bool(episode["terminations"].any())
+                    left.append(user_left and len(slates) <= LONGEST)
                 cut += max(0, len(slates) - LONGEST)
                 advance(1)
         if not parts:
