@@ -77,7 +77,7 @@ def test_td3_plus_bc_swings_up_the_pendulum_from_an_experts_sessions_alone(monke
 def test_a_log_of_ones_own_is_taken_to_a_decision(tmp_path):
     for library in ("polars", "matplotlib", "stable_baselines3"):
         pytest.importorskip(library)
-    run("06_own_logs.py", "--out", tmp_path, "--users", 300, "--batches", 20, "--steps", 300)
+    run("07_own_logs.py", "--out", tmp_path, "--users", 300, "--batches", 20, "--steps", 300)
     page = (tmp_path / "report.md").read_text()
     for reason in (
         "clicked: was not shown",

@@ -1,7 +1,7 @@
 """From the impression log of a running recommender to a decision.
 
     pip install 'gems-gym[logs,online]'
-    python examples/06_own_logs.py --out own_logs
+    python examples/07_own_logs.py --out own_logs
 
 Would another policy earn more? A log with all the dirt that logs have is taken through six commands, and
 own_logs/report.md says what came out. The log is written in a simulated world by a recommender that no command is told
