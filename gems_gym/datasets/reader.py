@@ -136,20 +136,17 @@ def is_log(dataset: minari.MinariDataset) -> bool:
 
 
 def open_sessions(dataset: Dataset) -> minari.MinariDataset:
-    """Opens a dataset that gems-gym wrote, recorded in a world or imported from a log.
+    """Opens a dataset of sessions: recorded in a world, by whatever program, or imported from a log.
 
     Args:
         dataset: The dataset, or the id of a local one.
 
     Raises:
-        ValueError: As :func:`~gems_gym.datasets.open_dataset`, and if it is not gems-gym's, or holds no sessions.
+        ValueError: As :func:`~gems_gym.datasets.open_dataset`, and if it names no environment, or holds no sessions.
     """
     opened = open_dataset(dataset)
-    recorded = "catalog_hash" in opened.storage.metadata and opened.env_spec is not None
-    if not recorded and not is_log(opened):
-        raise ValueError(
-            f"dataset {opened.id!r} is not gems-gym's: its metadata name no catalogue; 'gems-gym collect' makes one"
-        )
+    if not is_log(opened):
+        environment_of(opened)
     if opened.total_episodes == 0:
         raise ValueError(f"dataset {opened.id!r} holds no sessions")
     return opened
@@ -303,7 +300,7 @@ def compute_content_hash(dataset: Dataset) -> str:
 def dataset_world(dataset: minari.MinariDataset) -> SlateEnv:
     """Makes the slate environment that a dataset was recorded in; errors as of :func:`recorded_world`."""
     return recorded_world(
-        dataset.env_spec, dataset.storage.metadata["catalog_hash"], f"dataset {dataset.id!r}"
+        dataset.env_spec, dataset.storage.metadata.get("catalog_hash"), f"dataset {dataset.id!r}"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.progress import track
-from gems_gym.datasets.reader import environment_of, is_log, open_sessions, read_episodes
+from gems_gym.datasets.reader import dataset_world, environment_of, is_log, open_sessions, read_episodes
 from gems_gym.envs.recorded_spec import world_config
 from gems_gym.pretraining.session_log import SessionLog
 
@@ -188,4 +188,7 @@ def _catalogue(dataset: minari.MinariDataset) -> tuple[int, str]:
     metadata = dataset.storage.metadata
     if is_log(dataset):
         return int(dataset.observation_space["slate"].nvec[0]), str(metadata["items_sha256"])
-    return world_config(environment_of(dataset)).num_items, str(metadata["catalog_hash"])
+    recorded = (
+        metadata.get("catalog_hash") or dataset_world(dataset).catalog.hash
+    )  # none if recorded without us
+    return world_config(environment_of(dataset)).num_items, str(recorded)
