@@ -234,6 +234,7 @@ class DatasetWriter:
         """What minari.create_dataset_from_buffers does, which can only write to a dataset's final place."""
         minari = require("minari")
         data_path.mkdir(parents=True)
+        data_path = data_path.absolute()  # Minari looks for the files of a relative path inside of it
         with naming_file(data_path):
             self._storage = require("minari.dataset.minari_storage").MinariStorage.new(
                 data_path,

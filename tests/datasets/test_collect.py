@@ -218,6 +218,13 @@ def test_nothing_is_listed_while_it_is_written(monkeypatch: pytest.MonkeyPatch) 
     assert list(minari.list_local_datasets()) == ["small/latent-v0"]
 
 
+def test_the_folder_of_datasets_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "here")
+    collect_slates()
+    assert (tmp_path / "here").exists()
+
+
 def test_existing_id_is_refused_before_any_work(datasets_root: Path) -> None:
     collect_latents()
     before = files_under(datasets_root)
