@@ -9,6 +9,7 @@ import numpy as np
 
 from gems_gym_agents.ope.estimators import (
     ESTIMATORS,
+    WITHOUT_PROPENSITIES,
     Estimate,
     NotApplicableError,
     Question,
@@ -63,7 +64,7 @@ def with_propensities_of(log: EvaluationLog, make: MakePolicy, progress: bool = 
     if found is None:
         raise ValueError(
             "the logging policy does not know how likely it was to show its slates: it draws or remembers, and has no "
-            "method propensities; leave it out, and ask for the estimator dm alone"
+            f"method propensities; leave it out, and ask by --estimator for {' or '.join(WITHOUT_PROPENSITIES)} alone"
         )
     return replace(log, propensities=found, estimated=False)
 
@@ -74,17 +75,18 @@ def check_propensities(log: EvaluationLog, estimators: Sequence[str]) -> None:
     Raises:
         ValueError: There are none, or the logging policy left nothing to chance.
     """
-    if list(estimators) == ["dm"]:
+    if {*estimators} <= {*WITHOUT_PROPENSITIES}:
         return
+    others = f"ask by --estimator for {' or '.join(WITHOUT_PROPENSITIES)} alone"
     if log.propensities is None:
         raise ValueError(
-            "the log has no propensities: name the policy that made it, estimate them by counts, or ask for the "
-            "estimator dm alone; 'gems-gym collect --propensities' records them"
+            "the log has no propensities: name the policy that made it, estimate them by counts, or "
+            f"{others}; 'gems-gym collect --propensities' records them"
         )
-    if (log.propensities.given_above == 1)[log.known].all():
+    if (log.propensities.given_above == 1)[log.impressions.shown].all():
         raise ValueError(
             "the logging policy left nothing to chance (all propensities are 1), so that the log says nothing of other "
-            "slates; ask for the estimator dm alone"
+            f"slates; {others}"
         )
 
 
@@ -100,7 +102,7 @@ def compare(
     """Estimate what each policy would have earned.
 
     Args:
-        log: Sessions with propensities, unless dm is the only estimator.
+        log: Sessions with propensities, unless no estimator requires them.
         policies: What makes each, by name.
         estimators: Keys of :data:`~gems_gym_agents.ope.estimators.ESTIMATORS`.
         clip: Weights are cut here.

@@ -52,6 +52,23 @@ def reward_interaction_ips(clicks: Array, ratios: Array, clip: float = LARGEST_W
     return _weighted_sum(clicks, products(ratios, clip))
 
 
+def latent_ips(clicks: Array, groups: NDArray[np.int64], target_shares: Array) -> Terms:
+    """Latent IPS: assumes that a slate's clicks depend on nothing but the group of slates that it belongs to.
+
+    LIPS of Kiyohara, Nomura and Saito, "Off-Policy Evaluation of Slate Bandit Policies via Optimizing Abstraction",
+    WWW 2024 (arXiv 2402.02171), where a slate's group is its abstraction. Here the logging policy's probability of a
+    group is its share in the log, so that each group counts by the mean of its clicks.
+
+    Args:
+        clicks: ``(impressions, slate_size)``.
+        groups: Of what was shown, ``(impressions,)``; each number from 0 to the last group at least once.
+        target_shares: How likely the target policy shows a slate of each group, ``(num_groups,)``.
+    """
+    belongs = (groups[:, None] == np.arange(len(target_shares))).astype(np.float64)  # (impressions, num_groups)
+    weights = (target_shares / belongs.mean(axis=0))[groups]
+    return Terms(belongs * target_shares * clicks.sum(axis=1, keepdims=True), belongs, weights[:, None])
+
+
 def trajectory_is(rewards: Array, ratios: Array, clip: float = LARGEST_WEIGHT) -> Terms:
     """Importance sampling of whole sessions: no assumption, and hopeless for sessions of more than a few steps.
 

@@ -34,14 +34,20 @@ def bootstrap_interval(
         confidence: In (0, 1).
     """
     rows = len(terms.numerators)
-    shares, at_once = np.full(rows, 1.0 / rows), max(1, _COUNTS_AT_ONCE // rows)
+    at_once = max(1, _COUNTS_AT_ONCE // rows)
     drawn = [
-        terms.resampled(rng.multinomial(rows, shares, size=min(at_once, RESAMPLES - done)).astype(np.float64))
+        terms.resampled(_counts(min(at_once, RESAMPLES - done), rows, rng))
         for done in range(0, RESAMPLES, at_once)
     ]
     tails = np.array([0.5 - confidence / 2, 0.5 + confidence / 2])
     low, high = np.quantile(np.concatenate(drawn), tails)
     return float(low), float(high)
+
+
+def _counts(samples: int, rows: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each row is drawn, ``(samples, rows)``; much faster than multinomial draws."""
+    drawn = rng.integers(rows, size=(samples, rows)) + rows * np.arange(samples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=samples * rows).reshape(samples, rows).astype(np.float64)
 
 
 def empirical_bernstein(values: NDArray[np.float64], largest: float, confidence: float = 0.95) -> float:

@@ -151,7 +151,7 @@ def replay(
     """
     env = _environment(log, min(NUM_ENVS, len(log.seeds)))
     made = {name: make(env) for name, make in policies.items()}
-    shape = log.slates.shape
+    shape = log.impressions.slates.shape
     slates = {name: np.zeros(shape, np.int64) for name in made}
     known: dict[str, list[NDArray[np.float64] | None]] = {
         name: [np.zeros(shape), np.zeros(shape)] for name in made
@@ -178,15 +178,17 @@ def _asked(
     batch: NDArray[np.int64],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], str, NDArray[np.int64], SlatePropensities | None]]:
     """Yield, for each step and policy, of which impressions and users it is, what it shows, and its propensities."""
-    lengths, starts, seeds = log.lengths[batch], log.starts[batch], log.seeds[batch].tolist()
+    lengths, starts, seeds = log.lengths[batch], log.seen.starts[batch], log.seeds[batch].tolist()
     env.reset(seed=seeds if log.world is not None else 0)
     states = {name: policy.open(seeds) for name, policy in policies.items()}
     for step in range(int(lengths.max())):
         playing = step < lengths
-        before, after = (starts + np.minimum(one, lengths) for one in (step, step + 1))
-        observations = {name: values[before] for name, values in log.seen.items()}
-        shown, clicks = log.seen["slate"][after].astype(np.int64), log.seen["clicks"][after]
-        rows = (after - batch - 1)[playing]  # a session has a row more than it has impressions
+        before, after = (log.seen.at(starts + np.minimum(one, lengths)) for one in (step, step + 1))
+        observations = {
+            "slate": np.maximum(before.slates, 0), "clicks": before.clicks, "mask": before.shown.astype(np.int8),
+        }  # fmt: skip
+        shown, clicks = np.maximum(after.slates, 0).astype(np.int64), after.clicks
+        rows = (starts - batch + step)[playing]  # a session has a row more than it has impressions
         for name, policy in policies.items():
             chosen, states[name] = policy.act(states[name], observations)
             found = slate_propensities(policy, states[name], observations, shown, chosen)
@@ -215,7 +217,8 @@ def _environment(log: EvaluationLog, num_envs: int) -> VectorEnv[Any, Any, Any]:
     if log.world is not None:
         return gymnasium.make_vec(log.world, num_envs=num_envs, autoreset_mode="disabled")
     sizes: dict[str, Any] = {
-        "num_items": log.num_items, "slate_size": log.slates.shape[1], "episode_length": int(log.lengths.max()),
+        "num_items": log.seen.num_items, "slate_size": log.seen.slates.shape[1],
+        "episode_length": int(log.lengths.max()),
     }  # fmt: skip
     return gymnasium.make_vec("GemsSlate-diffuse_topdown-v0", num_envs=num_envs, num_topics=1, **sizes)
 
@@ -226,8 +229,8 @@ def _replayed(
     given_above: NDArray[np.float64] | None,
     marginal: NDArray[np.float64] | None,
 ) -> Replayed:
-    if slates.max() >= log.num_items or slates.min() < 0:
+    if slates.max() >= log.seen.num_items or slates.min() < 0:
         raise ValueError(
-            f"a policy shows item {slates.max()}; the log has items from 0 to {log.num_items - 1}"
+            f"a policy shows item {slates.max()}; the log has items from 0 to {log.seen.num_items - 1}"
         )
     return Replayed(slates, None if given_above is None else SlatePropensities(given_above, marginal))

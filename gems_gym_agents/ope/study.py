@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import gymnasium
@@ -135,9 +136,11 @@ def true_returns(world: EnvSpec, sizes: Sizes, progress: bool = True) -> dict[st
 
 
 def _log(world: EnvSpec, players: Sequence[Player], users: Sequence[int]) -> EvaluationLog:
-    parts = [player.play(users[place :: len(players)]) for place, player in enumerate(players)]
-    num_items = int(players[0].env.unwrapped.config.num_items)  # type: ignore[attr-defined]
-    return EvaluationLog.of_sessions(parts, world, num_items)
+    catalog = players[0].env.unwrapped.catalog  # type: ignore[attr-defined]
+    episodes = chain.from_iterable(
+        player.play(users[place :: len(players)]).episodes() for place, player in enumerate(players)
+    )
+    return EvaluationLog.of_episodes(episodes, world, "of the study", catalog.num_items, catalog.hash)
 
 
 def _errors(

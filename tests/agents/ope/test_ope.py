@@ -55,7 +55,7 @@ def test_collected_propensities_are_those_that_the_policy_says_when_asked_again(
     target = replay(log, {"target": find_policy("short_term_oracle", log.world)}, progress=False)["target"]
     greedy = log.propensities.given_above > 0.5
     np.testing.assert_array_equal(target.propensities.given_above, greedy)
-    np.testing.assert_array_equal((target.slates == log.slates)[greedy], True)
+    np.testing.assert_array_equal((target.slates == log.impressions.slates)[greedy], True)
 
 
 def test_they_are_an_option_that_changes_nothing_else() -> None:
@@ -84,7 +84,7 @@ def test_estimates_agree_with_what_the_policies_earn() -> None:
     users = user_seeds("validation", 0, 500)
     truth = {name: evaluate(find_policy(name, log.world)(env), env, users).mean_return for name in names}
     found = compare(log, {name: find_policy(name, log.world) for name in names}, progress=False)
-    mean = float(log.clicks.sum() / len(log.lengths))
+    mean = float(log.impressions.clicks.sum() / len(log.lengths))
     for name, one in found.estimates[EPSILON].items():
         if name != "dm":
             assert one.value == pytest.approx(mean, abs=1e-9), name
