@@ -82,9 +82,7 @@ class PositionBased:
     def of_positions(cls, log: ShownSlates) -> PositionBased:
         """The click rate of each position, whatever is shown there."""
         shown, clicks = log.shown.sum(axis=0), log.clicks.sum(axis=0)
-        return cls(
-            _smoothed(clicks.astype(np.float64), shown.astype(np.float64)), np.ones(log.num_items)
-        )
+        return cls(_smoothed(clicks.astype(np.float64), shown.astype(np.float64)), np.ones(log.num_items))
 
     @classmethod
     def of_clicks(cls, log: ShownSlates) -> PositionBased:
@@ -218,9 +216,7 @@ def _cells(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Positions and items that occur together, how often the item was shown there, and how often clicked."""
     rows, positions = np.nonzero(log.shown)
-    pairs, cell = np.unique(
-        positions * log.num_items + log.slates[rows, positions], return_inverse=True
-    )
+    pairs, cell = np.unique(positions * log.num_items + log.slates[rows, positions], return_inverse=True)
     clicks = _sums(cell, log.clicks[rows, positions])
     return pairs // log.num_items, pairs % log.num_items, _sums(cell), clicks
 

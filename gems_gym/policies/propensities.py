@@ -23,6 +23,12 @@ class SlatePropensities(NamedTuple):
     given_above: NDArray[np.float64]
     marginal: NDArray[np.float64] | None
 
+    def at(self, rows: Any) -> SlatePropensities:
+        """Those of some of the slates."""
+        return SlatePropensities(
+            self.given_above[rows], None if self.marginal is None else self.marginal[rows]
+        )
+
 
 @runtime_checkable
 class KnowsPropensities(Protocol):

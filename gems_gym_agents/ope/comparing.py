@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from gems_gym_agents.ope.estimators import (
     ESTIMATORS,
     WITHOUT_PROPENSITIES,
@@ -16,8 +14,9 @@ from gems_gym_agents.ope.estimators import (
     estimate,
     logged,
 )
+from gems_gym_agents.ope.intervals import Resamples
 from gems_gym_agents.ope.logs import EvaluationLog
-from gems_gym_agents.ope.replay import MakePolicy, replay
+from gems_gym_agents.ope.replay import MakePolicy, Replayed, replay
 from gems_gym_agents.ope.terms import LARGEST_WEIGHT
 
 LOGGED = "as logged"
@@ -113,14 +112,34 @@ def compare(
         ValueError: As :func:`check_propensities`, or propensities that are not in (0, 1].
     """
     check_propensities(log, estimators)
-    rng = np.random.default_rng(seed)
+    return compare_replayed(log, replay(log, policies, progress), estimators, clip=clip, seed=seed)
+
+
+def compare_replayed(
+    log: EvaluationLog,
+    targets: Mapping[str, Replayed],
+    estimators: Sequence[str] = tuple(ESTIMATORS),
+    *,
+    clip: float = LARGEST_WEIGHT,
+    seed: int = 0,
+) -> Comparison:
+    """Estimate what policies would have earned that were asked already.
+
+    Args:
+        log: Sessions with propensities, unless no estimator requires them.
+        targets: What each would have done, by name.
+        estimators: Keys of :data:`~gems_gym_agents.ope.estimators.ESTIMATORS`.
+        clip: Weights are cut here.
+        seed: Of the bootstrap.
+    """
+    resamples = Resamples(len(log.lengths), seed)
     found: dict[str, dict[str, Estimate | str]] = {}
-    for policy, target in replay(log, policies, progress).items():
+    for policy, target in targets.items():
         question, row = Question(log, target, clip), found.setdefault(policy, {})
         for name in estimators:
             try:
-                row[name] = estimate(name, question, rng)
+                row[name] = estimate(name, question, resamples)
             except NotApplicableError as error:
                 row[name] = str(error)
-    of_log = [logged(log, non_negative, rng) for non_negative in (False, True)]
+    of_log = [logged(log, non_negative, resamples) for non_negative in (False, True)]
     return Comparison({one.bound: one for one in of_log}, found)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gems_gym.common.arrays import t_interval
 from gems_gym_agents.ope import doubly_robust as dr
 from gems_gym_agents.ope import importance_sampling as weighted
-from gems_gym_agents.ope.intervals import Diagnostics, bootstrap_interval, lower_bound
+from gems_gym_agents.ope.intervals import Diagnostics, Resamples, bootstrap_interval, lower_bound
 from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.pseudo_inverse import pseudo_inverse
 from gems_gym_agents.ope.replay import Replayed
@@ -229,13 +229,13 @@ class Estimate:
     diagnostics: Diagnostics | None
 
 
-def estimate(name: str, question: Question, rng: np.random.Generator) -> Estimate:
+def estimate(name: str, question: Question, resamples: Resamples) -> Estimate:
     """Ask one estimator.
 
     Args:
         name: A key of :data:`ESTIMATORS`.
         question: What is asked.
-        rng: Draws the bootstrap's samples.
+        resamples: Of the log's sessions.
 
     Raises:
         NotApplicableError: It requires what the log or the policy lacks, or there is no overlap.
@@ -245,7 +245,7 @@ def estimate(name: str, question: Question, rng: np.random.Generator) -> Estimat
     _check_overlap(terms, estimator.level)
     sessions = terms if estimator.level == "session" else terms.by_session(question.log.session)
     diagnostics = None if terms.weights is None else Diagnostics.of(terms.weights, question.clip)
-    return _estimate(sessions, estimator.non_negative, diagnostics, rng)
+    return _estimate(sessions, estimator.non_negative, diagnostics, resamples)
 
 
 def _check_overlap(terms: Terms, level: str) -> None:
@@ -260,17 +260,17 @@ def _check_overlap(terms: Terms, level: str) -> None:
         )
 
 
-def logged(log: EvaluationLog, non_negative: bool, rng: np.random.Generator) -> Estimate:
+def logged(log: EvaluationLog, non_negative: bool, resamples: Resamples) -> Estimate:
     """What the logging policy earned: the mean of the log, with the lower bound of estimators of that kind."""
     clicks = log.impressions.clicks.sum(axis=1, keepdims=True).astype(np.float64)
     terms = Terms(clicks, None, None).by_session(log.session)
-    return _estimate(terms, non_negative, None, rng)
+    return _estimate(terms, non_negative, None, resamples)
 
 
 def _estimate(
-    sessions: Terms, non_negative: bool, diagnostics: Diagnostics | None, rng: np.random.Generator
+    sessions: Terms, non_negative: bool, diagnostics: Diagnostics | None, resamples: Resamples
 ) -> Estimate:
     value, half = sessions.value, t_interval(sessions.values)
     bound, by = lower_bound(sessions, non_negative)
     around = (value - half, value + half)
-    return Estimate(value, bootstrap_interval(sessions, rng), around, bound, by, diagnostics)
+    return Estimate(value, bootstrap_interval(sessions, resamples), around, bound, by, diagnostics)

@@ -64,7 +64,9 @@ def latent_ips(clicks: Array, groups: NDArray[np.int64], target_shares: Array) -
         groups: Of what was shown, ``(impressions,)``; each number from 0 to the last group at least once.
         target_shares: How likely the target policy shows a slate of each group, ``(num_groups,)``.
     """
-    belongs = (groups[:, None] == np.arange(len(target_shares))).astype(np.float64)  # (impressions, num_groups)
+    belongs = (groups[:, None] == np.arange(len(target_shares))).astype(
+        np.float64
+    )  # (impressions, num_groups)
     weights = (target_shares / belongs.mean(axis=0))[groups]
     return Terms(belongs * target_shares * clicks.sum(axis=1, keepdims=True), belongs, weights[:, None])
 

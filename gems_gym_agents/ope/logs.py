@@ -98,6 +98,20 @@ class EvaluationLog:
         propensities = None if given_above is None else SlatePropensities(given_above, marginal)
         return cls(np.array(seeds, np.int64), seen, world, propensities)
 
+    def __getitem__(self, sessions: slice) -> EvaluationLog:
+        """Some of the sessions that follow one another."""
+        return replace(
+            self,
+            seeds=self.seeds[sessions],
+            seen=self.seen[sessions],
+            propensities=self.propensities and self.propensities.at(self.rows(sessions)),
+        )
+
+    def rows(self, sessions: slice) -> slice:
+        """The impressions of sessions that follow one another."""
+        first, end, _ = sessions.indices(len(self.seen))
+        return slice(self.seen.starts[first] - first, self.seen.starts[end] - end)
+
     def with_counted_propensities(self) -> Self:
         """The same log with propensities that are estimated, position by position, by how often each item was shown.
 

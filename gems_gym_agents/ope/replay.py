@@ -44,6 +44,10 @@ class Replayed:
     slates: NDArray[np.int64]
     propensities: SlatePropensities | None
 
+    def at(self, rows: Any) -> Replayed:
+        """The same at some of the impressions."""
+        return Replayed(self.slates[rows], self.propensities and self.propensities.at(rows))
+
 
 class _AgentState(NamedTuple):
     policy: Any

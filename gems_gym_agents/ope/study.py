@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import Any
 
 import gymnasium
@@ -18,10 +17,10 @@ from gems_gym.common.progress import track
 from gems_gym.datasets.recording import Player, open_player
 from gems_gym.user_splits import Users, user_seeds
 from gems_gym_agents.evaluation import evaluate
-from gems_gym_agents.ope.comparing import Comparison, compare
+from gems_gym_agents.ope.comparing import Comparison, compare_replayed
 from gems_gym_agents.ope.estimators import ESTIMATORS, Estimate
 from gems_gym_agents.ope.logs import EvaluationLog
-from gems_gym_agents.ope.replay import NUM_ENVS, find_policy
+from gems_gym_agents.ope.replay import NUM_ENVS, find_policy, replay
 
 LOGGING: dict[str, tuple[str, ...]] = {
     "eps_greedy": ("eps_greedy_oracle:epsilon=0.5",),
@@ -58,6 +57,9 @@ class Sizes:
         check_fields(self)
 
 
+_AT_ONCE = 10
+"""Logs that are played and replayed together."""
+
 QUICK = Sizes(sessions=60, repetitions=2, truth_users=100)
 """A trial."""
 
@@ -87,12 +89,18 @@ def measure(
             )
             for one in LOGGING[logging]
         ]
+        makers = {target: find_policy(target, world) for target in TARGETS}
         with track(f"{world.id}, {logging}", sizes.repetitions, progress) as advance:
-            for repetition in range(sizes.repetitions):
-                log = _log(world, players, user_seeds("logging", repetition, sizes.sessions))
-                makers = {target: find_policy(target, world) for target in TARGETS}
-                found.append(compare(log, makers, seed=repetition, progress=False))
-                advance(1)
+            for first in range(0, sizes.repetitions, _AT_ONCE):
+                some = range(first, min(first + _AT_ONCE, sizes.repetitions))
+                log = _log(world, players, [user for one in some for user in _users(one, sizes)])
+                targets = replay(log, makers, progress=False)
+                for place, repetition in enumerate(some):
+                    sessions = slice(place * sizes.sessions, (place + 1) * sizes.sessions)
+                    rows = log.rows(sessions)
+                    own = {name: target.at(rows) for name, target in targets.items()}
+                    found.append(compare_replayed(log[sessions], own, seed=repetition))
+                    advance(1)
     return {
         "env": world.id,
         "logging": logging,
@@ -135,11 +143,14 @@ def true_returns(world: EnvSpec, sizes: Sizes, progress: bool = True) -> dict[st
     }
 
 
+def _users(repetition: int, sizes: Sizes) -> Sequence[int]:
+    return user_seeds("logging", repetition, sizes.sessions)
+
+
 def _log(world: EnvSpec, players: Sequence[Player], users: Sequence[int]) -> EvaluationLog:
     catalog = players[0].env.unwrapped.catalog  # type: ignore[attr-defined]
-    episodes = chain.from_iterable(
-        player.play(users[place :: len(players)]).episodes() for place, player in enumerate(players)
-    )
+    turns = [player.play(users[place :: len(players)]).episodes() for place, player in enumerate(players)]
+    episodes = (next(turns[user % len(players)]) for user in range(len(users)))
     return EvaluationLog.of_episodes(episodes, world, "of the study", catalog.num_items, catalog.hash)
 
 

@@ -19,7 +19,13 @@ from gems_gym_agents.ope.importance_sampling import (
     trajectory_is,
     weighted_per_decision_is,
 )
-from gems_gym_agents.ope.intervals import Diagnostics, bootstrap_interval, empirical_bernstein, lower_bound
+from gems_gym_agents.ope.intervals import (
+    Diagnostics,
+    Resamples,
+    bootstrap_interval,
+    empirical_bernstein,
+    lower_bound,
+)
 from gems_gym_agents.ope.pseudo_inverse import pseudo_inverse
 from gems_gym_agents.ope.terms import Terms, importance_ratios, products
 
@@ -237,7 +243,7 @@ def test_propensities_out_of_range_are_named(wrong):
 def test_intervals_and_bounds():
     values = RNG.random(400)
     terms = Terms(values[:, None], None, np.ones((400, 1)))
-    low, high = bootstrap_interval(terms, np.random.default_rng(0))
+    low, high = bootstrap_interval(terms, Resamples(400, seed=0))
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
     by_hand = values.mean() - np.sqrt(2 * values.var(ddof=1) * np.log(40) / 400) - 7 * np.log(40) / (3 * 399)
