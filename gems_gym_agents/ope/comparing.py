@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gems_gym_agents.ope.estimators import (
-    ESTIMATORS,
+    OF_ARRAYS,
     WITHOUT_PROPENSITIES,
     Estimate,
     NotApplicableError,
@@ -92,7 +92,7 @@ def check_propensities(log: EvaluationLog, estimators: Sequence[str]) -> None:
 def compare(
     log: EvaluationLog,
     policies: Mapping[str, MakePolicy],
-    estimators: Sequence[str] = tuple(ESTIMATORS),
+    estimators: Sequence[str] = OF_ARRAYS,
     *,
     clip: float = LARGEST_WEIGHT,
     seed: int = 0,
@@ -105,23 +105,26 @@ def compare(
         policies: What makes each, by name.
         estimators: Keys of :data:`~gems_gym_agents.ope.estimators.ESTIMATORS`.
         clip: Weights are cut here.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap and of what is learned.
         progress: Whether to show a progress bar on stderr.
 
     Raises:
         ValueError: As :func:`check_propensities`, or propensities that are not in (0, 1].
     """
     check_propensities(log, estimators)
-    return compare_replayed(log, replay(log, policies, progress), estimators, clip=clip, seed=seed)
+    return compare_replayed(
+        log, replay(log, policies, progress), estimators, clip=clip, seed=seed, progress=progress
+    )
 
 
 def compare_replayed(
     log: EvaluationLog,
     targets: Mapping[str, Replayed],
-    estimators: Sequence[str] = tuple(ESTIMATORS),
+    estimators: Sequence[str] = OF_ARRAYS,
     *,
     clip: float = LARGEST_WEIGHT,
     seed: int = 0,
+    progress: bool = False,
 ) -> Comparison:
     """Estimate what policies would have earned that were asked already.
 
@@ -130,12 +133,13 @@ def compare_replayed(
         targets: What each would have done, by name.
         estimators: Keys of :data:`~gems_gym_agents.ope.estimators.ESTIMATORS`.
         clip: Weights are cut here.
-        seed: Of the bootstrap.
+        seed: Of the bootstrap and of what is learned.
+        progress: Whether what is learned shows a progress bar on stderr.
     """
     resamples = Resamples(len(log.lengths), seed)
     found: dict[str, dict[str, Estimate | str]] = {}
     for policy, target in targets.items():
-        question, row = Question(log, target, clip), found.setdefault(policy, {})
+        question, row = Question(log, target, clip, seed, progress), found.setdefault(policy, {})
         for name in estimators:
             try:
                 row[name] = estimate(name, question, resamples)

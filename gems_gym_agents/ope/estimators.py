@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gems_gym.common.arrays import t_interval
 from gems_gym_agents.ope import doubly_robust as dr
 from gems_gym_agents.ope import importance_sampling as weighted
+from gems_gym_agents.ope.fitted_q import fitted_q_values
 from gems_gym_agents.ope.intervals import Diagnostics, Resamples, bootstrap_interval, lower_bound
 from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.pseudo_inverse import pseudo_inverse
@@ -38,11 +39,15 @@ class Question:
         log: Sessions of n impressions.
         target: What the policy would have done.
         clip: Weights are cut here.
+        seed: Of what is learned.
+        progress: Whether that shows a progress bar on stderr.
     """
 
     log: EvaluationLog
     target: Replayed
     clip: float = LARGEST_WEIGHT
+    seed: int = 0
+    progress: bool = False
 
     @cached_property
     def clicks(self) -> Array:
@@ -182,6 +187,23 @@ def _latent(question: Question) -> Terms:
     return weighted.latent_ips(question.clicks, *question.groups)
 
 
+def _fitted_q(question: Question) -> Terms:
+    log, latents = question.log, question.target.latents
+    if log.recorded is None:
+        raise NotApplicableError(
+            "the dataset holds slates; of one with beliefs and latents a Q-function can be learned: 'gems-gym dataset "
+            "relabel' makes one"
+        )
+    if latents is None:
+        raise NotApplicableError(
+            "the policy does not act in the dataset's latents: it is no trained agent with the same ranker"
+        )
+    values = fitted_q_values(log, log.recorded, latents, seed=question.seed, progress=question.progress)
+    if not 0 <= values.mean() <= log.impressions.slates.shape[1] * log.lengths.max():
+        raise NotApplicableError(f"its learning diverged: {values.mean():.4g} clicks a session were expected")
+    return Terms(values[:, None], None, None)
+
+
 def _cascade(question: Question) -> Terms:
     expected = question.slot_expectations
     return dr.doubly_robust(question.clicks, question.ratios, *expected, question.clip)
@@ -201,8 +223,12 @@ ESTIMATORS: dict[str, Estimator] = {
     "wpdis": Estimator(partial(_steps, weighted.weighted_per_decision_is), True, "session", False),
     "dr": Estimator(partial(_robust, dr.doubly_robust), True, "session", False),
     "wdr": Estimator(partial(_robust, dr.weighted_doubly_robust), True, "session", False),
+    "fqe": Estimator(_fitted_q, False, "session", False),
 }
 """By the field's abbreviations; docs/ope.md says what each assumes."""
+
+OF_ARRAYS = tuple(name for name in ESTIMATORS if name != "fqe")
+"""Estimators that take no time, since nothing is trained: those that are asked if none is named."""
 
 WITHOUT_PROPENSITIES = tuple(name for name, one in ESTIMATORS.items() if not one.propensities)
 """Estimators for logs that have none, and for policies that don't know theirs."""

@@ -11,16 +11,32 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from gems_gym.datasets.reader import environment_of, is_log, open_sessions
+from gems_gym.datasets.reader import dataset_ranker, environment_of, is_log, open_sessions
 from gems_gym.logs.click_models import PositionBased
 from gems_gym.logs.sessions import LoggedSessions, ShownSlates, catalogue_of, shown_in, tracked_episodes
 from gems_gym.policies.propensities import SlatePropensities
+from gems_gym.rankers import Ranker
 from gems_gym.registration import slate_spec
 
 if TYPE_CHECKING:
     from gems_gym.datasets.reader import Dataset
 
 _PROPENSITIES = ("propensity", "marginal_propensity")
+
+
+@dataclass(frozen=True)
+class RecordedLatents:
+    """What a latent dataset holds beside slates.
+
+    Attributes:
+        beliefs: Before each step and after the last, float32 ``(n + S, belief_size)``.
+        latents: That the ranker made slates of, float32 ``(n, latent_size)``.
+        ranker: Which did.
+    """
+
+    beliefs: NDArray[np.float32]
+    latents: NDArray[np.float32]
+    ranker: Ranker
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,7 @@ class EvaluationLog:
         world: The slate environment of the sessions; None for a log of another recommender.
         propensities: Of the slates that were shown, float64 ``(n, slate_size)``; None if they are not recorded.
         estimated: Whether they are estimated, see :meth:`with_counted_propensities`.
+        recorded: Beliefs and latents; None of a dataset of slates, and for some of the sessions.
     """
 
     seeds: NDArray[np.int64]
@@ -41,6 +58,7 @@ class EvaluationLog:
     world: EnvSpec | None
     propensities: SlatePropensities | None
     estimated: bool = False
+    recorded: RecordedLatents | None = None
 
     @classmethod
     def of_dataset(cls, dataset: Dataset, progress: bool = True) -> Self:
@@ -56,7 +74,8 @@ class EvaluationLog:
         opened = open_sessions(dataset)
         world = None if is_log(opened) else slate_spec(environment_of(opened))
         episodes = tracked_episodes(opened, progress)
-        return cls.of_episodes(episodes, world, opened.id, *catalogue_of(opened))
+        ranker = dataset_ranker(opened) if opened.storage.metadata.get("ranker_sha256") else None
+        return cls.of_episodes(episodes, world, opened.id, *catalogue_of(opened), ranker)
 
     @classmethod
     def of_episodes(
@@ -66,6 +85,7 @@ class EvaluationLog:
         name: str,
         num_items: int,
         catalog_hash: str,
+        ranker: Ranker | None = None,
     ) -> Self:
         """Take episodes one by one.
 
@@ -75,15 +95,18 @@ class EvaluationLog:
             name: The dataset's, for errors.
             num_items: Items in the catalogue.
             catalog_hash: The catalogue that the item ids belong to.
+            ranker: That made slates of the actions; None if these are slates.
 
         Raises:
             ValueError: Fewer than two sessions: nobody knows the spread of one.
         """
-        seeds, parts = [], []
+        seeds, parts, latents = [], [], []
         recorded: dict[str, list[NDArray[Any]]] = {one: [] for one in _PROPENSITIES}
         for episode in episodes:
             seeds.append(episode["seed"])
             parts.append(shown_in(episode, name))
+            if ranker is not None:
+                latents.append((episode["observations"], episode["actions"]))
             for one, values in recorded.items():
                 if one in episode["infos"]:
                     values.append(episode["infos"][one][1:])
@@ -96,7 +119,11 @@ class EvaluationLog:
         if world is None:  # a log has one number for each slot, which has to serve for both
             marginal = given_above
         propensities = None if given_above is None else SlatePropensities(given_above, marginal)
-        return cls(np.array(seeds, np.int64), seen, world, propensities)
+        log = cls(np.array(seeds, np.int64), seen, world, propensities)
+        if ranker is None:
+            return log
+        beliefs, actions = (np.concatenate(arrays) for arrays in zip(*latents, strict=True))
+        return replace(log, recorded=RecordedLatents(beliefs, actions, ranker))
 
     def __getitem__(self, sessions: slice) -> EvaluationLog:
         """Some of the sessions that follow one another."""
@@ -105,6 +132,7 @@ class EvaluationLog:
             seeds=self.seeds[sessions],
             seen=self.seen[sessions],
             propensities=self.propensities and self.propensities.at(self.rows(sessions)),
+            recorded=None,
         )
 
     def rows(self, sessions: slice) -> slice:

@@ -18,7 +18,7 @@ from gems_gym.datasets.recording import Player, open_player
 from gems_gym.user_splits import Users, user_seeds
 from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.ope.comparing import Comparison, compare_replayed
-from gems_gym_agents.ope.estimators import ESTIMATORS, Estimate
+from gems_gym_agents.ope.estimators import OF_ARRAYS, Estimate
 from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.replay import NUM_ENVS, find_policy, replay
 
@@ -106,15 +106,15 @@ def measure(
         "logging": logging,
         "sizes": asdict(sizes),
         "truth": dict(truth),
-        "errors": {name: _errors(name, found, truth) for name in ESTIMATORS},
-        "choices": {name: _choices(name, found, truth) for name in ESTIMATORS},
+        "errors": {name: _errors(name, found, truth) for name in OF_ARRAYS},
+        "choices": {name: _choices(name, found, truth) for name in OF_ARRAYS},
     }
 
 
 def summary(measured: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """One row an estimator: means over worlds, logging policies and targets; None where nothing was estimated."""
     rows = {}
-    for name in ESTIMATORS:
+    for name in OF_ARRAYS:
         errors = [one for row in measured for one in row["errors"][name].values()]
         choices = [row["choices"][name] for row in measured]
         rows[name] = {
