@@ -191,8 +191,8 @@ def _fitted_q(question: Question) -> Terms:
     log, latents = question.log, question.target.latents
     if log.recorded is None:
         raise NotApplicableError(
-            "the dataset holds slates; of one with beliefs and latents a Q-function can be learned: 'gems-gym dataset "
-            "relabel' makes one"
+            "the dataset holds slates, and a Q-function is learned of beliefs and latents: 'gems-gym dataset relabel' "
+            "makes them of sessions in a world"
         )
     if latents is None:
         raise NotApplicableError(

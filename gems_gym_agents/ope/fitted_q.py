@@ -25,7 +25,7 @@ def fitted_q_values(
     """Learn what a policy earns in each session, from its beginning, by temporal differences.
 
     Fitted Q evaluation of Le, Voloshin and Yue, "Batch Policy Learning under Constraints", ICML 2019 (arXiv
-    1903.08738), Algorithm 3, undiscounted. The Q-function sees the belief, the time, the latent in question, and the
+    1903.08738), undiscounted. The Q-function sees the belief, the time, the latent in question, and the
     one that the policy chooses here, which lets policies remember and draw.
 
     Args:

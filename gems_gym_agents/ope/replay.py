@@ -214,7 +214,7 @@ def _asked(
         observations = {
             "slate": np.maximum(before.slates, 0), "clicks": before.clicks, "mask": before.shown.astype(np.int8),
         }  # fmt: skip
-        shown, clicks = np.maximum(after.slates, 0).astype(np.int64), after.clicks
+        shown, clicks = after.slates.astype(np.int64), after.clicks
         rows = (starts - batch + step)[playing]  # a session has a row more than it has impressions
         for name, policy in policies.items():
             chosen, states[name] = policy.act(states[name], observations)

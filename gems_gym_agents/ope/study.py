@@ -112,22 +112,31 @@ def measure(
 
 
 def summary(measured: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """One row an estimator: means over worlds, logging policies and targets; None where nothing was estimated."""
+    """One row an estimator: means over worlds, logging policies and targets; None where nothing was estimated.
+
+    Absolute bias and RMSE are shares of what the target earns, regret is one of what the best target earns.
+    """
     rows = {}
     for name in OF_ARRAYS:
-        errors = [one for row in measured for one in row["errors"][name].values()]
-        choices = [row["choices"][name] for row in measured]
+        errors = [
+            (one, row["truth"][target]) for row in measured for target, one in row["errors"][name].items()
+        ]
+        choices = [(row["choices"][name], max(row["truth"].values())) for row in measured]
         rows[name] = {
-            "answered": _mean([one["answered"] for one in errors]),
-            "abs_bias": _mean([None if one["bias"] is None else abs(one["bias"]) for one in errors]),
-            "rmse": _mean([one["rmse"] for one in errors]),
-            "coverage": _mean([one["coverage"] for one in errors]),
-            "t_coverage": _mean([one["t_coverage"] for one in errors]),
-            "bound_holds": _mean([one["bound_holds"] for one in errors]),
-            "rank": _mean([one["rank_correlation"] for one in choices]),
-            "regret": _mean([one["regret"] for one in choices]),
+            "answered": _mean([one["answered"] for one, _ in errors]),
+            "bias": _mean([_share(one["bias"], true) for one, true in errors]),
+            "rmse": _mean([_share(one["rmse"], true) for one, true in errors]),
+            "coverage": _mean([one["coverage"] for one, _ in errors]),
+            "t_coverage": _mean([one["t_coverage"] for one, _ in errors]),
+            "bound_holds": _mean([one["bound_holds"] for one, _ in errors]),
+            "rank": _mean([one["rank_correlation"] for one, _ in choices]),
+            "regret": _mean([_share(one["regret"], best) for one, best in choices]),
         }
     return rows
+
+
+def _share(value: float | None, of: float) -> float | None:
+    return None if value is None else abs(value) / of
 
 
 def true_returns(world: EnvSpec, sizes: Sizes, progress: bool = True) -> dict[str, float]:
