@@ -96,7 +96,8 @@ class PositionBased:
 
     def predict(self, slates: NDArray[np.integer]) -> NDArray[np.float64]:
         """Probabilities of clicks, ``(num_slates, slate_size)``; where nothing is shown (-1) they mean nothing."""
-        return self.propensities * self.attractiveness[slates]
+        found: NDArray[np.float64] = self.propensities * self.attractiveness[slates]
+        return found
 
     def save(self, path: Path, header: dict[str, Any]) -> str:
         """Write an artefact ``click_model/position_based``; returns its sha256."""

