@@ -105,7 +105,7 @@ def compare(
         policies: What makes each, by name.
         estimators: Keys of :data:`~gems_gym_agents.ope.estimators.ESTIMATORS`.
         clip: Weights are cut here.
-        seed: Of the bootstrap and of what is learned.
+        seed: Seed of the bootstrap and of what is learned.
         progress: Whether to show a progress bar on stderr.
 
     Raises:
@@ -133,7 +133,7 @@ def compare_replayed(
         targets: What each would have done, by name.
         estimators: Keys of :data:`~gems_gym_agents.ope.estimators.ESTIMATORS`.
         clip: Weights are cut here.
-        seed: Of the bootstrap and of what is learned.
+        seed: Seed of the bootstrap and of what is learned.
         progress: Whether what is learned shows a progress bar on stderr.
     """
     resamples = Resamples(len(log.lengths), seed)

@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 
 
 NUM_GROUPS = 10
-"""Of slates, for latent IPS."""
+"""Groups of slates, for latent IPS."""
 
 
 class NotApplicableError(ValueError):
@@ -39,7 +39,7 @@ class Question:
         log: Sessions of n impressions.
         target: What the policy would have done.
         clip: Weights are cut here.
-        seed: Of what is learned.
+        seed: Seed of what is learned.
         progress: Whether that shows a progress bar on stderr.
     """
 
@@ -261,7 +261,7 @@ def estimate(name: str, question: Question, resamples: Resamples) -> Estimate:
     Args:
         name: A key of :data:`ESTIMATORS`.
         question: What is asked.
-        resamples: Of the log's sessions.
+        resamples: Samples of the log's sessions.
 
     Raises:
         NotApplicableError: It requires what the log or the policy lacks, or there is no overlap.

@@ -12,7 +12,7 @@ from gems_gym_agents.library_state import borrowed_global_state, import_library
 from gems_gym_agents.ope.logs import EvaluationLog, RecordedLatents
 
 HIDDEN_UNITS, BATCH_SIZE, LEARNING_RATE = (64, 64), 256, 1e-3
-"""Of the Q-function."""
+"""How the Q-function is built, and learns."""
 
 UPDATES_A_STEP = 100
 """Between two target networks. Each of them sees one step further ahead, so that there are as many as the longest
@@ -32,7 +32,7 @@ def fitted_q_values(
         log: Sessions.
         recorded: Beliefs before each step and after the last, and the latents that were shown.
         target: The policy's latents instead of these, ``(n, latent_size)``.
-        seed: Of the network and the order of learning.
+        seed: Seed of the network and the order of learning.
         progress: Whether to show a progress bar on stderr.
 
     Returns:

@@ -29,7 +29,7 @@ class Resamples:
 
     Args:
         rows: How many there are to draw from.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
 
     def __init__(self, rows: int, seed: int) -> None:
@@ -55,7 +55,7 @@ def bootstrap_interval(terms: Terms, resamples: Resamples, confidence: float = 0
 
     Args:
         terms: Of the estimate; rows are sessions.
-        resamples: Of these rows.
+        resamples: Samples of these rows.
         confidence: In (0, 1).
     """
     drawn = np.concatenate([terms.resampled(counts) for counts in resamples])
