@@ -188,7 +188,9 @@ def _keep(
         if values is None:
             arrays[part] = None
             continue
-        kept = arrays.setdefault(part, np.zeros((impressions, *values.shape[1:]), values.dtype))
+        if part not in arrays:
+            arrays[part] = np.zeros((impressions, *values.shape[1:]), values.dtype)
+        kept = arrays[part]
         if kept is not None:
             kept[rows] = values[playing]
 
