@@ -62,7 +62,8 @@ def latent_ips(clicks: Array, groups: NDArray[np.int64], target_shares: Array) -
 
     Args:
         clicks: ``(impressions, slate_size)``.
-        groups: Groups of the slates that were shown, int64 ``(impressions,)``; each number from 0 to the last group at least once.
+        groups: Groups of the slates that were shown, int64 ``(impressions,)``; each number from 0 to the last group at
+            least once.
         target_shares: How likely the target policy shows a slate of each group, ``(num_groups,)``.
     """
     belongs = (groups[:, None] == np.arange(len(target_shares))).astype(
