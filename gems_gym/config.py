@@ -17,6 +17,7 @@ from gems_gym import plugins
 from gems_gym.click_models import position_propensities
 from gems_gym.common.checks import Count, NonNegative, Probability, WholeNumber, checked
 from gems_gym.errors import unknown_name
+from gems_gym.fitted_config import FITTED, FittedConfig
 from gems_gym.sardine_config import SARDINE_DYNAMICS, SARDINE_PRESETS, SardineConfig
 from gems_gym.world_config import SMALLEST, WorldConfig
 
@@ -104,9 +105,10 @@ class SlateConfig(WorldConfig):
     def __post_init__(self) -> None:
         """Normalise numpy scalars to Python's and check every value."""
         super().__post_init__()
-        if self.dynamics == SARDINE_DYNAMICS:
+        if self.dynamics in (SARDINE_DYNAMICS, FITTED):
             raise ValueError(
-                f"dynamics={self.dynamics!r} has parameters of its own: make a Sardine environment or a SardineConfig"
+                f"dynamics={self.dynamics!r} has parameters of its own: they are a "
+                f"{config_class({'dynamics': self.dynamics}).__name__}'s"
             )
         if self.dynamics != OWN_DYNAMICS and self.dynamics not in (known := plugins.names(plugins.DYNAMICS)):
             raise unknown_name("dynamics", self.dynamics, known)
@@ -155,8 +157,9 @@ def preset_config(name: str) -> WorldConfig:
     """The configuration that a preset's name stands for.
 
     Args:
-        name: A name in :data:`PRESETS` or :data:`~gems_gym.sardine_config.SARDINE_PRESETS`, or in the entry-point group
-            ``gems_gym.presets``, whose object is imported now. A plugin can't take the place of a preset of ours.
+        name: A name in :data:`PRESETS` or :data:`~gems_gym.sardine_config.SARDINE_PRESETS`, ``"fitted"``, or one in the
+            entry-point group ``gems_gym.presets``, whose object is imported now. A plugin can't take the place of a
+            preset of ours.
 
     Raises:
         ValueError: An unknown name (the message names the nearest), or a plugin's name that can't be in an id.
@@ -167,6 +170,8 @@ def preset_config(name: str) -> WorldConfig:
         return PRESETS[name]
     if name in SARDINE_PRESETS:
         return SARDINE_PRESETS[name]
+    if name == FITTED:
+        return FittedConfig()
     if name not in plugins.names(plugins.PRESETS):
         raise ValueError(
             f"{unknown_name('preset', name, preset_names())} A preset of your own is known once the module that "
@@ -209,9 +214,10 @@ def config_class(preset: object) -> type[WorldConfig]:
     """
     if isinstance(preset, WorldConfig):
         return type(preset)
-    if isinstance(preset, Mapping):
-        return SardineConfig if preset.get("dynamics") == SARDINE_DYNAMICS else SlateConfig
-    return SardineConfig if isinstance(preset, str) and preset in SARDINE_PRESETS else SlateConfig
+    name = preset.get("dynamics") if isinstance(preset, Mapping) else preset
+    if name == SARDINE_DYNAMICS or (isinstance(name, str) and name in SARDINE_PRESETS):
+        return SardineConfig
+    return FittedConfig if name == FITTED else SlateConfig
 
 
 def resolve_config(
@@ -236,6 +242,6 @@ def resolve_config(
         config = config_class(config)().replace(**config)
     elif not isinstance(config, WorldConfig):
         raise TypeError(
-            f"preset must be a preset's name, a SlateConfig or a SardineConfig, got {type(config).__name__}"
+            f"preset must be a preset's name, a SlateConfig, SardineConfig or FittedConfig, got {type(config).__name__}"
         )
     return config.replace(**overrides) if overrides else config

@@ -2,6 +2,7 @@
 
 Those of SARDINE become ``Sardine-SlateTopK-Bored-v0`` and ``-v1``.
 The six published worlds have one with beliefs and latents too: ``GemsSlateLatent-diffuse_mix-v0``.
+``GemsSlate-fitted-v0`` is the world that its keyword ``world=FILE`` names, fitted to logged sessions.
 """
 
 import copy
@@ -22,6 +23,7 @@ from gems_gym.config import (
     preset_config,
     preset_names,
 )
+from gems_gym.fitted_config import FITTED
 from gems_gym.sardine_config import SARDINE_PRESETS
 
 Version = Annotated[int, Interval(ge=0, le=1)]
@@ -30,6 +32,9 @@ VERSIONS = (0, 1)
 
 LATENT_PRESETS = tuple(PRESETS)
 """The worlds with latent ids: those that a ranker and a belief are shipped for."""
+
+FITTED_ID = f"GemsSlate-{FITTED}-v0"
+"""The world that its keyword ``world=FILE`` names; :func:`environment_ids` are those that need no file."""
 
 _SLATE = "gems_gym.envs.slate:SlateEnv"
 _SLATE_VECTOR = "gems_gym.envs.slate_vector:SlateVectorEnv"
@@ -226,6 +231,10 @@ def register_environments() -> None:
     """
     for name in _names():
         _register(name)
+    if FITTED_ID not in gymnasium.registry:
+        gymnasium.register(
+            id=FITTED_ID, entry_point=_SLATE, vector_entry_point=_SLATE_VECTOR, kwargs={"preset": FITTED}
+        )
     for preset in LATENT_PRESETS:
         if latent_environment_id(preset) not in gymnasium.registry:
             gymnasium.register(

@@ -80,6 +80,13 @@ CASES = [
     (("quickstart", "--out", "file"), "--out must be a folder to write to"),
     (("logs", "fit", "aa/bb-v0", "--out", "file"), "--out must be a folder to write to"),
     (("logs", "fit", "aa/bb-v0", "--out", "x", "--held-out", 1), "held_out must be a number in (0, 1), got 1"),
+    (("logs", "world", "aa/bb-v0", "--out", "file"), "--out must be a folder to write to"),
+    (("logs", "world", "aa/bb-v0", "--out", "x", "--picture", "x.txt"), "--picture x.txt must be a picture"),
+    (("evaluate", "random", "--env", "GemsSlate-fitted-v0"), "a fitted world needs its file"),
+    (
+        ("evaluate", "random", "--env", "GemsSlate-fitted-v0", "--env-option", "wrld=x"),
+        "unknown --env-option of GemsSlate-fitted-v0: 'wrld': did you mean 'world'?",
+    ),
     (("quickstart", "--episodes", 0), "episodes must be an integer from 1"),
     (("dev", "levels", "--out", "file"), "--out must be a folder to write to"),
     (("dev", "levels", "--out", "x", "--runs", "file"), "--runs must be a folder to write to"),

@@ -15,16 +15,25 @@ PAGE = (Path(__file__).parent.parent / "docs" / "logs.md").read_text()
 
 def test_its_commands_have_these_options(program: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    pages = {name: program("logs", name, "--help")[1] for name in ("import", "fit")}
+    commands = (
+        ("logs", "import"),
+        ("logs", "fit"),
+        ("logs", "world"),
+        ("dev", "world-study"),
+        ("evaluate",),
+        ("train",),
+    )
+    pages = {name: program(*name, "--help")[1] for name in commands}
     lines = [
         line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
     ]
-    assert len(lines) == 5
+    assert len(lines) == 10
     for line in lines:
         words = shlex.split(line)
-        assert words[:2] == ["gems-gym", "logs"]
-        assert all(word in pages[words[2]] for word in words if word.startswith("--")), line
-    assert all(name in pages["import"] for name in PRESETS)
+        (page,) = (text for name, text in pages.items() if tuple(words[1 : len(name) + 1]) == name)
+        assert words[0] == "gems-gym"
+        assert all(word in page for word in words if word.startswith("--")), line
+    assert all(name in pages["logs", "import"] for name in PRESETS)
 
 
 def test_its_presets_are_those_of_the_code() -> None:

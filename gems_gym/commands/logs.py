@@ -10,6 +10,7 @@ from rich.table import Table
 from gems_gym.commands.arguments import given
 from gems_gym.commands.command import Command, CommandGroup
 from gems_gym.commands.logs_fit import fit
+from gems_gym.commands.logs_world import world
 from gems_gym.commands.options import Json
 from gems_gym.commands.output import key_value_table, note, rows_table, show_result
 
@@ -150,13 +151,15 @@ def _propensities(report: "ImportReport") -> str:
     )
 
 
-_HELP = """Import impression logs of a running recommender as datasets, and fit models to them.
+_HELP = """Import impression logs of a running recommender as datasets, and fit models and worlds to them.
 
 Examples:
     gems-gym logs import log.parquet --out my/log-v0
     gems-gym logs fit my/log-v0 --out fitted
+    gems-gym logs world my/log-v0 --out fitted
 """
 
 logs = typer.Typer(cls=CommandGroup, help=_HELP, no_args_is_help=True)
 logs.command("import", cls=Command)(import_file)
 logs.command(cls=Command)(fit)
+logs.command(cls=Command)(world)

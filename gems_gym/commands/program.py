@@ -20,7 +20,7 @@ from gems_gym.commands.output import key_value_table, note, show_result
 from gems_gym.commands.terminals import print_anywhere
 from gems_gym.commands.worlds import chosen_world
 from gems_gym.policies.base import chosen_by, observed_by
-from gems_gym.registration import environment_ids, is_latent, latent_environment_ids
+from gems_gym.registration import FITTED_ID, environment_ids, is_latent, latent_environment_ids
 
 
 class Program(CommandGroup):
@@ -56,7 +56,7 @@ OWN_COMMANDS = (
     ),
     LazyCommand(
         "logs",
-        "Import impression logs of a running recommender as datasets, and fit models to them.",
+        "Import impression logs of a running recommender as datasets, and fit models and worlds to them.",
         "gems_gym.commands.logs:logs",
     ),
     LazyCommand(
@@ -119,7 +119,7 @@ def list_parts(as_json: Json = False) -> None:
         gems-gym list
         gems-gym list --json
     """
-    environments = [*environment_ids(), *latent_environment_ids()]
+    environments = [*environment_ids(), *latent_environment_ids(), FITTED_ID]
     parts = {
         kind: [asdict(info) for info in plugins.describe(group)] for group, kind in plugins.GROUPS.items()
     }

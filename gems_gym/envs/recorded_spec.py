@@ -1,8 +1,8 @@
 """The environment that a dataset names: rebuilt from what is registered here, so that no file names code to run.
 
 Of a recorded spec only the id and the keywords are used, and only those that the environment knows. A path among the
-keywords (``item_embeddings``, ``ranker``, ``belief``) may name any local file, which is then read as numbers, never
-run; what is recorded here as ranker and belief are names, not paths.
+keywords (``item_embeddings``, ``world``, ``ranker``, ``belief``) may name any local file, which is then read as
+numbers, never run; what is recorded here as ranker and belief are names, not paths.
 """
 
 from __future__ import annotations

@@ -94,12 +94,16 @@ def resampled(
         ``(len(totals),)`` and ``(1000, len(totals))``.
     """
     sums = np.stack([*totals, slots], axis=1)  # (num_sessions, len(totals) + 1)
-    rng, count = np.random.default_rng(seed), len(sums)
-    drawn = np.stack(
-        [np.bincount(rng.integers(count, size=count), minlength=count) @ sums for _ in range(_RESAMPLES)]
-    )
-    means = sums.sum(axis=0)
+    drawn, means = resampled_sums(sums, seed), sums.sum(axis=0)
     return means[:-1] / means[-1], drawn[:, :-1] / drawn[:, -1:]
+
+
+def resampled_sums(values: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Sums over sessions drawn with replacement: ``(num_sessions, n)`` to ``(1000, n)``."""
+    rng, count = np.random.default_rng(seed), len(values)
+    return np.stack(
+        [np.bincount(rng.integers(count, size=count), minlength=count) @ values for _ in range(_RESAMPLES)]
+    )
 
 
 def verdict(history: Score | None) -> str:

@@ -38,7 +38,10 @@ from gems_gym.pretraining.trainers import Upkeep, trainer_of
 from gems_gym.rankers import load_ranker
 
 if TYPE_CHECKING:
+    import minari
+
     from gems_gym.datasets.reader import Dataset
+    from gems_gym.pretraining.belief import BeliefSettings
 
 REPORT_FILE = "fit.json"
 """The report's name in the folder of what was fitted; it appears last."""
@@ -83,26 +86,41 @@ def fit_log(
     require("torch")
     check_out_folder(out)
     opened = open_sessions(dataset)
-    settings = {
+    settings = fit_settings(opened, held_out=held_out, batches=batches, seed=seed)
+    out.mkdir(parents=True, exist_ok=True)
+    with making(out / REPORT_FILE, settings, overwrite=overwrite) as work:
+        earlier, later = read_and_split(opened, held_out, progress)
+        return _Fit(opened.id, earlier, later, work, batches, seed, progress).into(out)
+
+
+def fit_settings(opened: minari.MinariDataset, **chosen: Any) -> dict[str, Any]:
+    """Everything that decides what is learned from a dataset: its own, and what was chosen."""
+    return {
         "dataset": opened.id,
         "content_hash": opened.storage.metadata.get("content_hash"),
         "sessions": len(opened.episode_indices),
-        "held_out": held_out,
-        "batches": batches,
-        "seed": seed,
+        **chosen,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    with making(out / REPORT_FILE, settings, overwrite=overwrite) as work:
-        sessions = LoggedSessions.read(opened, progress=progress)
-        if len(sessions) < 2 or sessions.num_items < 2:
-            raise ValueError(
-                f"dataset {opened.id!r} has {len(sessions)} sessions of {sessions.num_items} items; at least 2 of "
-                f"both are needed"
-            )
-        earlier, later = sessions.split(held_out)
-        if not earlier.clicks.any():
-            raise ValueError(f"the {len(earlier)} earlier sessions of dataset {opened.id!r} hold no click")
-        return _Fit(opened.id, earlier, later, work, batches, seed, progress).into(out)
+
+
+def read_and_split(
+    opened: minari.MinariDataset, held_out: float, progress: bool
+) -> tuple[LoggedSessions, LoggedSessions]:
+    """The earlier sessions of a dataset, to learn from, and the later ones, that share of all.
+
+    Raises:
+        ValueError: Fewer than two sessions, one item, or no click in the earlier sessions.
+    """
+    sessions = LoggedSessions.read(opened, progress=progress)
+    if len(sessions) < 2 or sessions.num_items < 2:
+        raise ValueError(
+            f"dataset {opened.id!r} has {len(sessions)} sessions of {sessions.num_items} items; at least 2 of both are "
+            f"needed"
+        )
+    earlier, later = sessions.split(held_out)
+    if not earlier.clicks.any():
+        raise ValueError(f"the {len(earlier)} earlier sessions of dataset {opened.id!r} hold no click")
+    return earlier, later
 
 
 @dataclass(frozen=True)
@@ -188,42 +206,28 @@ class _Fit:
 
     def _embeddings(self) -> EmbeddingTable:
         sources = Sources(self.earlier.num_items, self.earlier.catalog_hash, self.earlier.session_log())
-        kind = "co_click" if self._has_co_clicks else "matrix_factorization"
-        return make_embeddings(kind, sources, size=self._embedding_size, seed=self.seed)
+        kind = "co_click" if _has_co_clicks(self.earlier) else "matrix_factorization"
+        return make_embeddings(kind, sources, size=_embedding_size(self.earlier), seed=self.seed)
 
     def _belief(self) -> Any:
-        most = LARGEST_TABLE // (self.earlier.slates.shape[1] * 2 * 3 * DEFAULT_SIZE)
-        if self.earlier.num_items > most:
-            raise ValueError(
-                f"a belief of {self.earlier.num_items:,} items is too large, at most {most:,} fit"
-            )
-        # as many slates in a batch as the recipe has of complete sessions
-        mean_length = len(self.earlier.slates) / len(self.earlier)
-        recipe = trainer_of("belief/gru").presets["default"].settings
-        changes = {
-            "item_embeddings": "co_click" if self._has_co_clicks else "scratch",
-            "embedding_size": self._embedding_size,
-            "batch_sessions": max(1, round(recipe.batch_sessions * LONGEST / mean_length)),
-        }
-        return self._trained("belief/gru", changes)
+        return self._trained("belief/gru", belief_settings(self.earlier))
 
     def _ranker(self, embeddings: EmbeddingTable | None) -> Any:
         file = self.work.file("embeddings.safetensors")
-        changes = {
-            "item_embeddings": "scratch" if embeddings is None else str(file),
-            "embedding_size": self._embedding_size,
-            "deduplicate": self.earlier.num_items >= self.earlier.slates.shape[1],
-        }
-        return self._trained("ranker/gems", changes)
+        settings = replace(
+            _recipe("ranker/gems"),
+            item_embeddings="scratch" if embeddings is None else str(file),
+            embedding_size=_embedding_size(self.earlier),
+            deduplicate=self.earlier.num_items >= self.earlier.slates.shape[1],
+        )
+        return self._trained("ranker/gems", settings)
 
-    def _trained(self, kind: str, changes: dict[str, Any]) -> Any:
-        """A trainer's result; the weights with the lowest loss on some of the earlier sessions."""
-        trainer = trainer_of(kind)
+    def _trained(self, kind: str, settings: Any) -> Any:
+        """A trainer's result."""
         if self.batches is not None:
-            changes["batches"] = self.batches
-        settings = replace(trainer.presets["default"].settings, keep="best", **changes)
+            settings = replace(settings, batches=self.batches)
         unfinished = Unfinished(self.work.file(kind.partition("/")[0]), self.work.settings)
-        made, _ = trainer.train(
+        made, _ = trainer_of(kind).train(
             self.earlier.session_log(),
             self.earlier.num_items,
             settings,
@@ -232,16 +236,6 @@ class _Fit:
             upkeep=Upkeep(unfinished=unfinished),
         )
         return made
-
-    @property
-    def _has_co_clicks(self) -> bool:
-        """Whether pairs of clicks in a slate can be counted."""
-        several = (self.earlier.clicks.sum(axis=1) > 1).any()
-        return bool(several) and self.earlier.num_items <= _MOST_CO_CLICKED
-
-    @property
-    def _embedding_size(self) -> int:
-        return min(DEFAULT_SIZE, self.earlier.num_items - 1)
 
     def _loss(self, model: FittedClickModel) -> NDArray[np.float64]:
         """Nats of each later session."""
@@ -292,3 +286,43 @@ class _Fit:
             else:
                 (out / file).unlink(missing_ok=True)  # of an earlier call
         write_json(out / REPORT_FILE, report.as_dict())
+
+
+def belief_settings(sessions: LoggedSessions, size: int = DEFAULT_SIZE) -> BeliefSettings:
+    """How a GRU belief is trained on sessions: by its recipe, as far as they allow it.
+
+    Args:
+        sessions: The sessions.
+        size: Numbers in the belief.
+
+    Raises:
+        ValueError: Too many items for its table.
+    """
+    most = LARGEST_TABLE // (sessions.slates.shape[1] * 2 * 3 * size)
+    if sessions.num_items > most:
+        raise ValueError(f"a belief of {sessions.num_items:,} items is too large, at most {most:,} fit")
+    recipe: BeliefSettings = _recipe("belief/gru")
+    # as many slates in a batch as the recipe has of complete sessions
+    mean_length = len(sessions.slates) / len(sessions)
+    return replace(
+        recipe,
+        size=size,
+        item_embeddings="co_click" if _has_co_clicks(sessions) else "scratch",
+        embedding_size=_embedding_size(sessions),
+        batch_sessions=max(1, round(recipe.batch_sessions * LONGEST / mean_length)),
+    )
+
+
+def _recipe(kind: str) -> Any:
+    """A trainer's settings, with which the weights with the lowest loss on some of the sessions are kept."""
+    return replace(trainer_of(kind).presets["default"].settings, keep="best")
+
+
+def _has_co_clicks(sessions: LoggedSessions) -> bool:
+    """Whether pairs of clicks in a slate can be counted."""
+    several = (sessions.clicks.sum(axis=1) > 1).any()
+    return bool(several) and sessions.num_items <= _MOST_CO_CLICKED
+
+
+def _embedding_size(sessions: LoggedSessions) -> int:
+    return min(DEFAULT_SIZE, sessions.num_items - 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
-from gems_gym.beliefs.base import rows_of
+from gems_gym.beliefs.base import State, rows_of
 from gems_gym.common.progress import track
 from gems_gym.embeddings import EmbeddingTable
 from gems_gym.logs.click_models import PositionBased, click_losses
@@ -69,13 +71,21 @@ def losses_by_history(
     return found
 
 
-def beliefs_before(encoder: BeliefEncoder | None, sessions: LoggedSessions) -> NDArray[np.float32]:
-    """The belief before each slate, float32 ``(num_slates, size)``; without an encoder a single zero."""
+def beliefs_before(
+    encoder: BeliefEncoder | None, sessions: LoggedSessions, start: Callable[[int], State] | None = None
+) -> NDArray[np.float32]:
+    """The belief before each slate, float32 ``(num_slates, size)``; without an encoder a single zero.
+
+    Args:
+        encoder: Of the belief.
+        sessions: What was shown and clicked.
+        start: The state of so many users before their first slate; the encoder's initial one if None.
+    """
     if encoder is None:
         return np.zeros((len(sessions.slates), 1), np.float32)
     found = np.empty((len(sessions.slates), encoder.size), np.float32)
     longest_first = np.argsort(-sessions.lengths, kind="stable")
-    state = encoder.initial(len(sessions))
+    state = (start or encoder.initial)(len(sessions))
     for step in range(int(sessions.lengths.max())):
         last = int((sessions.lengths > step).sum())
         rows = sessions.starts[longest_first[:last]] + step

@@ -58,12 +58,15 @@ class LoggedSessions(ShownSlates):
     Attributes:
         starts: Where each session begins, and the end of the last, int64 ``(num_sessions + 1,)``.
         catalog_hash: The catalogue that the item ids belong to; of a log the sha256 of its map of items.
+        left: Whose last slate is the last that the user saw, bool ``(num_sessions,)``; the other sessions were cut, or
+            their world's ended them.
         timed: Whether the order is that of time; otherwise it is the file's.
         cut: Slates that were left out since their session had :data:`LONGEST` before.
     """
 
     starts: NDArray[np.int64]
     catalog_hash: str
+    left: NDArray[np.bool_]  # (num_sessions,)
     timed: bool = False
     cut: int = 0
 
@@ -80,7 +83,7 @@ class LoggedSessions(ShownSlates):
                 item, or a click that is neither 0 nor 1 or lies where nothing was shown.
         """
         opened = open_sessions(dataset)
-        parts, times, cut = [], [], 0
+        parts, times, left, cut = [], [], [], 0
         for episode in tracked_episodes(opened, progress):
             slates, clicks = shown_in(episode, opened.id)
             rows = (slates >= 0).any(axis=1)  # the first of a log is empty
@@ -88,18 +91,21 @@ class LoggedSessions(ShownSlates):
             if len(slates):
                 parts.append((slates[:LONGEST], clicks[:LONGEST]))
                 times.append(int(episode["infos"]["time"][0]) if "time" in episode["infos"] else 0)
+                left.append(has_left(episode) and len(slates) <= LONGEST)
             cut += max(0, len(slates) - LONGEST)
         if not parts:
             raise ValueError(f"dataset {opened.id!r} has no slate with a known item")
         # sessions of equal times stay in the file's order
-        ordered = [parts[index] for index in np.argsort(times, kind="stable")]
-        found = cls.of_parts(ordered, opened.id, *catalogue_of(opened))
+        order = np.argsort(times, kind="stable")
+        ordered = [parts[index] for index in order]
+        found = cls.of_parts(ordered, np.array(left)[order], opened.id, *catalogue_of(opened))
         return replace(found, timed=any(times), cut=cut)
 
     @classmethod
     def of_parts(
         cls,
         parts: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+        left: NDArray[np.bool_],
         name: str,
         num_items: int,
         catalog_hash: str,
@@ -108,6 +114,7 @@ class LoggedSessions(ShownSlates):
 
         Args:
             parts: Slates and clicks of each, as :func:`shown_in` returns them; at least one.
+            left: See the attribute.
             name: The dataset's, for errors.
             num_items: Items in the catalogue.
             catalog_hash: See the attribute.
@@ -121,6 +128,7 @@ class LoggedSessions(ShownSlates):
             num_items,
             np.concatenate([[0], np.cumsum([len(slates) for slates, _ in parts])]),
             catalog_hash,
+            left,
         )
         found._check(name)
         return found
@@ -134,16 +142,27 @@ class LoggedSessions(ShownSlates):
         first, end, _ = sessions.indices(len(self))
         starts = self.starts[first : max(first, end) + 1]
         rows = slice(starts[0], starts[-1])
-        return replace(self, slates=self.slates[rows], clicks=self.clicks[rows], starts=starts - starts[0])
+        return replace(
+            self,
+            slates=self.slates[rows],
+            clicks=self.clicks[rows],
+            starts=starts - starts[0],
+            left=self.left[first : max(first, end)],
+        )
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Slates of each session, ``(num_sessions,)``, at least 1."""
         return np.diff(self.starts)
 
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Each slate's number in its session, from 1, ``(num_slates,)``."""
+        return np.arange(1, len(self.slates) + 1) - np.repeat(self.starts[:-1], self.lengths)
+
     def totals(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """The sums over each session, ``(num_sessions,)``, of a number for each slate."""
-        return np.add.reduceat(values.astype(np.float64), self.starts[:-1])
+        """The sums over each session, ``(num_sessions, ...)``, of numbers of each slate, ``(num_slates, ...)``."""
+        return np.add.reduceat(values.astype(np.float64), self.starts[:-1], axis=0)
 
     def split(self, held_out: float) -> tuple[LoggedSessions, LoggedSessions]:
         """The earlier sessions, and the later ones: that share of all, at least one."""
@@ -208,6 +227,11 @@ def shown_in(episode: Mapping[str, Any], name: str) -> tuple[NDArray[Any], NDArr
         raise ValueError(f"dataset {name!r} holds no slates and clicks: they are neither observed nor infos")
     slates = np.where(known["mask"], known["slate"], -1) if "mask" in known else known["slate"]
     return slates, known["clicks"]
+
+
+def has_left(episode: Mapping[str, Any]) -> bool:
+    """Whether the user of an episode left, so that nothing was cut."""
+    return bool(episode["terminations"].any())
 
 
 def catalogue_of(dataset: minari.MinariDataset) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gems_gym.beliefs.base import State
@@ -223,6 +224,39 @@ def train_belief(
         ValueError: Fewer than two sessions of more than one slate, an item id that the catalogue does not have, or a
             loss that is no longer finite.
     """
+    with torch_threads(1):  # the metrics as well: sums of several threads round otherwise
+        model, held_out = train_model(
+            model_class, log, num_items, settings, seed=seed, device=device, progress=progress, upkeep=upkeep
+        )
+        encoder = model.encoder(model.tensors(), log.catalog_hash)
+        metrics = _measure(encoder, model, log, held_out)
+    encoder.header = {
+        "options": as_recorded(settings),
+        "metrics": metrics,
+        "seed": seed,
+        "log": log.provenance,
+    }
+    return encoder, metrics
+
+
+def train_model(
+    model_class: Callable[..., BeliefModel],
+    log: SessionLog,
+    num_items: int,
+    settings: BeliefSettings,
+    *,
+    seed: int,
+    device: str,
+    progress: bool,
+    upkeep: Upkeep | None,
+) -> tuple[BeliefModel, NDArray[np.int64]]:
+    """Train a belief together with the click head that it is trained through.
+
+    Arguments and errors as of :func:`train_belief`.
+
+    Returns:
+        The model, and the sessions of the log that were held out.
+    """
     check_device(device)
     log.check_trainable(num_items)
     followed: np.ndarray = np.any(
@@ -238,19 +272,11 @@ def train_belief(
     num_held_out = min(max(1, round(settings.held_out * len(order))), _MOST_HELD_OUT)
     held_out, training = order[:num_held_out], order[num_held_out:]
     generator = torch.Generator().manual_seed(seed)
-    with torch_threads(1):  # the metrics as well: sums of several threads round otherwise
+    with torch_threads(1):
         model = _initialised(model_class, log, training, num_items, settings, generator).to(device)
         trainee = _Trainee(model, log, training, held_out, settings, generator)
         train(trainee, settings.batches, settings.keep, log, upkeep or Upkeep(), progress)
-        encoder = model.encoder(model.tensors(), log.catalog_hash)
-        metrics = _measure(encoder, model, log, held_out)
-    encoder.header = {
-        "options": as_recorded(settings),
-        "metrics": metrics,
-        "seed": seed,
-        "log": log.provenance,
-    }
-    return encoder, metrics
+    return model, held_out
 
 
 def _initialised(
@@ -327,9 +353,9 @@ class _Trainee:
 def _batch(log: SessionLog, rows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
     """Slates (int64) and clicks (float32) of some sessions, time first, up to the end of the longest."""
     chosen = log.slates[rows]
-    used = (chosen >= 0).any(axis=(0, 2))
-    slates = torch.from_numpy(chosen[:, used].transpose(1, 0, 2).astype(np.int64))
-    clicks = torch.from_numpy(log.clicks[rows][:, used].transpose(1, 0, 2).astype(np.float32))
+    end = np.flatnonzero((chosen >= 0).any(axis=(0, 2))).max(initial=0) + 1
+    slates = torch.from_numpy(chosen[:, :end].transpose(1, 0, 2).astype(np.int64))
+    clicks = torch.from_numpy(log.clicks[rows][:, :end].transpose(1, 0, 2).astype(np.float32))
     return slates.to(device), clicks.to(device)
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from gems_gym.common.array_files import read_npy
 from gems_gym.common.checks import Count, as_array, check_fields, checked
-from gems_gym.config import SlateConfig, resolve_config
+from gems_gym.config import SlateConfig, config_class, resolve_config
+from gems_gym.fitted_config import FittedConfig
 from gems_gym.sardine_config import SardineConfig
 from gems_gym.world_config import WorldConfig
 
@@ -103,6 +104,22 @@ class SardineCatalog(Catalog):
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class LoggedCatalog(Catalog):
+    """The items of a log, as a world that was fitted to it has them.
+
+    Attributes:
+        log_hash: What rankers and beliefs that were fitted to the log are tied to.
+    """
+
+    log_hash: str
+
+    @cached_property
+    def hash(self) -> str:
+        """The hash of the log's items, whatever was learned of them."""
+        return self.log_hash
+
+
 def resolve_world(
     config: WorldConfig | str,
     item_embeddings: ItemEmbeddings | None = None,
@@ -127,7 +144,7 @@ def resolve_world(
         if file is not None:
             item_embeddings = read_npy(Path(file), name="item_embeddings")
         item_embeddings = as_array(item_embeddings, "item_embeddings")
-        if item_embeddings.ndim == 2:
+        if item_embeddings.ndim == 2 and "num_items" in config_class(config).parameters():
             overrides.setdefault("num_items", item_embeddings.shape[0])
     resolved = resolve_config(config, overrides)
     try:
@@ -149,6 +166,11 @@ def load_catalog(config: WorldConfig, item_embeddings: NDArray[Any] | None = Non
         ValueError: Embeddings of another shape, with numbers that are not finite, or all zero.
         TypeError: Embeddings that are no array of real numbers.
     """
+    if isinstance(config, FittedConfig):
+        if item_embeddings is not None:
+            raise ValueError("item_embeddings can't be given: the items of a fitted world are in its file")
+        file = config.artifact
+        return LoggedCatalog(file.tensors["items"], 1, file.header["catalog_hash"])
     if item_embeddings is None:
         if isinstance(config, SlateConfig):
             return draw_catalog(

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from gems_gym.datasets.reader import dataset_ranker, environment_of, is_log, open_sessions
 from gems_gym.logs.click_models import PositionBased
-from gems_gym.logs.sessions import LoggedSessions, ShownSlates, catalogue_of, shown_in, tracked_episodes
+from gems_gym.logs.sessions import (
+    LoggedSessions,
+    ShownSlates,
+    catalogue_of,
+    has_left,
+    shown_in,
+    tracked_episodes,
+)
 from gems_gym.policies.propensities import SlatePropensities
 from gems_gym.rankers import Ranker
 from gems_gym.registration import slate_spec
@@ -100,11 +107,12 @@ class EvaluationLog:
         Raises:
             ValueError: Fewer than two sessions: nobody knows the spread of one.
         """
-        seeds, parts, latents = [], [], []
+        seeds, parts, left, latents = [], [], [], []
         recorded: dict[str, list[NDArray[Any]]] = {one: [] for one in _PROPENSITIES}
         for episode in episodes:
             seeds.append(episode["seed"])
             parts.append(shown_in(episode, name))
+            left.append(has_left(episode))
             if ranker is not None:
                 latents.append((episode["observations"], episode["actions"]))
             for one, values in recorded.items():
@@ -112,7 +120,7 @@ class EvaluationLog:
                     values.append(episode["infos"][one][1:])
         if len(parts) < 2:
             raise ValueError(f"the log must hold at least two sessions, got {len(parts)}")
-        seen = LoggedSessions.of_parts(parts, name, num_items, catalog_hash)
+        seen = LoggedSessions.of_parts(parts, np.array(left), name, num_items, catalog_hash)
         given_above, marginal = (
             np.concatenate(values).astype(np.float64) if values else None for values in recorded.values()
         )

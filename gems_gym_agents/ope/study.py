@@ -141,14 +141,25 @@ def _share(value: float | None, of: float) -> float | None:
 
 def true_returns(world: EnvSpec, sizes: Sizes, progress: bool = True) -> dict[str, float]:
     """What each of :data:`TARGETS` earns in a session, on test users; arguments as of :func:`measure`."""
-    users = user_seeds("test", 0, sizes.truth_users)
-    count = min(NUM_ENVS, sizes.truth_users)
-    env = gymnasium.make_vec(world, num_envs=count, autoreset_mode="disabled")
+    return returns_of(TARGETS, world, sizes.truth_users, progress)
+
+
+def returns_of(
+    policies: Sequence[str], world: EnvSpec, num_users: int, progress: bool = True
+) -> dict[str, float]:
+    """What policies earn in a session, on test users.
+
+    Args:
+        policies: Names with options, as ``gems-gym ope`` takes them.
+        world: A slate environment.
+        num_users: How many users each is played on.
+        progress: Whether to show progress on stderr.
+    """
+    users = user_seeds("test", 0, num_users)
+    env = gymnasium.make_vec(world, num_envs=min(NUM_ENVS, num_users), autoreset_mode="disabled")
     return {
-        target: evaluate(
-            find_policy(target, world)(env), env, users, name=target, progress=progress
-        ).mean_return
-        for target in TARGETS
+        name: evaluate(find_policy(name, world)(env), env, users, name=name, progress=progress).mean_return
+        for name in policies
     }
 
 

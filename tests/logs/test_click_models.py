@@ -21,7 +21,9 @@ ATTRACTIVENESS = np.linspace(0.05, 0.6, ITEMS)
 def sessions(clicks: NDArray[np.bool_], slates: NDArray[np.int32]) -> LoggedSessions:
     """Sessions of one slate each."""
     starts = np.arange(len(slates) + 1)
-    return LoggedSessions(slates, clicks.astype(np.int8), ITEMS, starts, "ca" * 32)
+    return LoggedSessions(
+        slates, clicks.astype(np.int8), ITEMS, starts, "ca" * 32, np.ones(len(slates), np.bool_)
+    )
 
 
 def random_slates(rng: np.random.Generator, count: int) -> NDArray[np.int32]:

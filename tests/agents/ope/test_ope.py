@@ -206,7 +206,7 @@ def test_fitted_q_evaluation_looks_ahead_where_the_past_matters() -> None:
     beliefs = np.column_stack([np.zeros(sessions), latents])
     seen = LoggedSessions(
         np.zeros((3 * sessions, 1), np.int32), rows.reshape(-1, 1).astype(np.int8), 1,
-        np.arange(0, 3 * sessions + 1, 3), "ca" * 32,
+        np.arange(0, 3 * sessions + 1, 3), "ca" * 32, np.ones(sessions, np.bool_),
     )  # fmt: skip
     recorded = RecordedLatents(
         beliefs.reshape(-1, 1).astype(np.float32), latents.reshape(-1, 1).astype(np.float32), small_ranker()
