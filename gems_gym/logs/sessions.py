@@ -230,7 +230,7 @@ def shown_in(episode: Mapping[str, Any], name: str) -> tuple[NDArray[Any], NDArr
 
 
 def has_left(episode: Mapping[str, Any]) -> bool:
-    """Whether the user of an episode left, so that nothing was cut."""
+    """Whether an episode ended as its user left."""
     return bool(episode["terminations"].any())
 
 
