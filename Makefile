@@ -8,7 +8,7 @@ CHECKED := gems_gym gems_gym_agents
 # `make test CONSTRAINTS=` installs the newest versions that setup.cfg allows.
 CONSTRAINTS := -c constraints.txt
 
-.PHONY: help quickstart test test-slow coverage lint types format benchmark docs clean
+.PHONY: help quickstart test test-slow coverage lint types format benchmark docs docs-links clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +45,9 @@ benchmark: $(VENV)/.installed-dev ## speed of the hot paths
 docs: $(VENV)/.installed-dev ## the site, in docs/_build; a warning is an error
 	rm -rf docs/_build
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
+docs-links: $(VENV)/.installed-dev ## which links to other sites lead nowhere; needs the internet
+	$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
 
 clean: ## remove the environment, the builds and the caches, but not runs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage htmlcov docs/_build docs/generated

@@ -40,6 +40,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True  # else an attribute that is annotated in the class is described twice
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"gems-gym {release}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]

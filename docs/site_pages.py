@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from gems_gym.policies.base import chosen_by, observed_by
 from gems_gym.registration import LATENT_PRESETS, VERSIONS, environment_id, latent_environment_id
 from gems_gym.sardine_config import SARDINE_PRESETS
 from gems_gym_agents.leaderboard import read_entries
+from gems_gym_agents.pipeline.pictures import draw_curves
+from gems_gym_agents.pipeline.studies import STUDIES
 from generate_environments import descriptions
 
 HERE = Path(__file__).parent
@@ -72,7 +75,8 @@ def write(docs: Path) -> None:
     pages = {f"worlds/{preset}": world_page(preset, results) for preset in WORLDS}
     pages["worlds/index"] = index_page("Worlds, one by one", WORLDS)
     agents = {name: plugins.load(plugins.AGENTS, name) for name in plugins.names(plugins.AGENTS)}
-    pages |= {f"agents/{name}": agent_page(name, agent) for name, agent in agents.items()}
+    curves = learning_curves()
+    pages |= {f"agents/{name}": agent_page(name, agent, curves.get(name)) for name, agent in agents.items()}
     pages["agents/index"] = agents_page(agents)
     pages |= {f"api/{module}": api_page(module) for module in PUBLIC}
     pages["api/index"] = index_page("Reference", PUBLIC)
@@ -82,6 +86,8 @@ def write(docs: Path) -> None:
         page = folder / f"{name}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, "utf-8")
+    for name, study in curves.items():
+        draw_curves(study, folder / "agents" / f"{name}.png")
     for preset in WORLDS:
         draw_session(environment_id(preset), folder / "worlds" / f"{preset}.gif")
 
@@ -266,7 +272,7 @@ def agents_page(agents: Mapping[str, Any]) -> str:
 Each is trained, evaluated and used for collecting by the same commands. In Python each is a class, found by
 `gems_gym.plugins.load("gems_gym.agents", NAME)`.
 
-:::{{container}} sortable
+:::{{container}} sortable sentences
 
 {table}
 
@@ -276,26 +282,68 @@ Each is trained, evaluated and used for collecting by the same commands. In Pyth
 """
 
 
-def agent_page(name: str, agent: Any) -> str:
-    """One agent: its command, its class, its options."""
-    source = (
-        "--dataset gems-slate/diffuse_mix/medium-v0"
-        if agent.learns_from == "dataset"
-        else "--env GemsSlate-diffuse_mix-v0"
-    )
+def agent_page(name: str, agent: Any, study: Mapping[str, Any] | None) -> str:
+    """One agent: its commands, its class, what it learns in a study, its options."""
+    commands = "\n".join([*training(name, agent), f"gems-gym evaluate runs/{name}"])
     parts = [
         f"# {name}",
         f"Learns from: {agent.learns_from}. Sees: {observed_by(agent)}. Chooses: {chosen_by(agent)}.",
-        f"```bash\ngems-gym train {name} {source} --out runs/{name}\ngems-gym evaluate runs/{name}\n```",
+        f"```bash\n{commands}\n```",
         f"```{{eval-rst}}\n.. autoclass:: {agent.__module__}.{agent.__qualname__}\n   :no-members:\n```",
     ]
+    if study is not None:
+        made_by = f"`{study['command']}`, gems-gym {study['gems_gym']}"
+        parts += [
+            "## Learning curves",
+            f"![Clicks per session while {name} learns, a panel a world]({name}.png)",
+            f"*Mean over seeds, and from the lowest to the highest: {made_by}, [Comparison](../../comparison.md).*",
+        ]
     if hasattr(agent, "options_class"):
         parts += [
             "## Options",
             "By `--option NAME=VALUE`, or as keywords of the class.",
-            options(agent.options_class),
+            f":::{{container}} sentences\n\n{options(agent.options_class)}\n\n:::",
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def training(name: str, agent: Any) -> list[str]:
+    """The commands that train an agent in a world, or on a dataset of it."""
+    preset, before = "diffuse_mix", []
+    slates, latents = environment_id(preset), latent_environment_id(preset)
+    if agent.learns_from == "dataset":
+        before = [f"gems-gym collect --env {latents} --level medium --episodes 1000"]
+        source = f"--dataset gems-slate/{preset}/medium-v0"
+    elif observed_by(agent) == "slates":
+        source = f"--env {slates}"
+    elif chosen_by(agent) == "slates":
+        source = f"--env {slates} --belief gru-{preset}"
+    elif kind := getattr(agent, "ranker_kind", None):
+        made = f"--embeddings mf-{preset} --out {kind}.safetensors"
+        before = [f"gems-gym pretrain ranker --env {slates} --kind {kind} {made}"]
+        source = f"--env {slates} --belief gru-{preset} --ranker {kind}.safetensors"
+    else:
+        source = f"--env {latents}"
+    if signature(agent.fit).parameters["steps"].default is Parameter.empty:
+        source += f" --steps {5_000 if agent.learns_from == 'dataset' else 100_000}"
+    return [*before, f"gems-gym train {name} {source} --out runs/{name}"]
+
+
+def learning_curves() -> dict[str, dict[str, Any]]:
+    """Agent -> the results of a study's runs with it that have learning curves."""
+    found: dict[str, dict[str, Any]] = {}
+    for study, curve in (("own", "curve"), ("offline", "history")):
+        results = json.loads((HERE / f"comparison_{study}.json").read_text("utf-8"))
+        agents = {variant.name: variant.agent for variant in STUDIES[study].variants}
+        for agent in sorted(set(agents.values())):
+            runs = [
+                run for run in results["runs"] if agents[run["variant"]] == agent and any(run[curve].values())
+            ]
+            drawn = {run["variant"] for run in runs}
+            variants = [variant for variant in results["variants"] if variant["name"] in drawn]
+            if runs:
+                found[agent] = results | {"variants": variants, "runs": runs}
+    return found
 
 
 def options(documented: type) -> str:

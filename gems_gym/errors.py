@@ -30,6 +30,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "ray": "cluster",
     "optuna": "tune",
     "polars": "logs",
+    "faiss": "search",
     "wandb": "wandb",
     "swanlab": "swanlab",
 }

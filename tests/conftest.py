@@ -9,12 +9,13 @@ from typing import Any
 import gymnasium
 import pytest
 
+from gems_gym import PRESETS
 from gems_gym.beliefs import GruBelief
 from gems_gym.commands import program as cli
 from gems_gym.envs import SlateEnv
 from gems_gym.rankers import GemsRanker
 from tests import forked
-from tests.plugins.installing import install
+from tests.plugins.installing import PLUGINS, install
 
 TINY_WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 4}
 
@@ -105,11 +106,21 @@ def tiny_env() -> Iterator[str]:
     del gymnasium.registry[name]
 
 
+@pytest.fixture
+def registry_as_it_was() -> Iterator[None]:
+    """Presets and environments that a test registers are gone after it."""
+    kept = [(names, dict(names)) for names in (PRESETS, gymnasium.registry)]
+    yield
+    for names, before in kept:
+        names.clear()
+        names.update(before)  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="session")
 def plugin_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory into which pip installed the dummy plugin; the tests' own environment stays as it is."""
     target = tmp_path_factory.mktemp("site")
-    install("gems_gym_dummy_plugin", target, tmp_path_factory.mktemp("source"))
+    install(PLUGINS / "gems_gym_dummy_plugin", target, tmp_path_factory.mktemp("source"))
     return target
 
 

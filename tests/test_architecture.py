@@ -16,7 +16,7 @@ import gems_gym
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("gems_gym", "gems_gym_agents")
-HEAVY = ("torch", "d3rlpy", "stable_baselines3", "sb3_contrib", "minari", "matplotlib", "polars")
+HEAVY = ("torch", "d3rlpy", "stable_baselines3", "sb3_contrib", "minari", "matplotlib", "polars", "faiss")
 
 # What a public package could be asked about: which modules may name a heavy library outside functions.
 MAY_IMPORT = {

@@ -217,7 +217,7 @@ def test_embeddings_of_every_kind_and_rankers_made_of_them(run, tiny_env):
         assert (settings["kind"], settings["size"]) == (kind, 20)
         assert settings["privileged"] == (kind == "ideal")
     for kind, options in (
-        ("topk", {}),
+        ("topk", {"search": "ivf"}),
         ("k_head_argmax", {"deduplicate": False}),
         ("wknn", {"k": 3}),
         ("softmax", {"temperature": 0.5}),

@@ -52,6 +52,17 @@ def test_sac_by_stable_baselines3(monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_sac_in_one_file_learns(monkeypatch, capsys):
+    pytest.importorskip("torch")
+    name = str(EXAMPLES / "06_sac_in_one_file.py")
+    monkeypatch.setattr(sys, "argv", [name, "--steps", "10000", "--users", "20"])
+    runpy.run_path(name, run_name="__main__")
+    training, test = capsys.readouterr().out.splitlines()
+    assert training.startswith(" 10,000 interactions: ")
+    assert float(test.split()[3]) > 70, "random slates get 33 clicks"
+
+
+@pytest.mark.slow
 def test_td3_plus_bc_swings_up_the_pendulum_from_an_experts_sessions_alone(monkeypatch, capsys, tmp_path):
     pytest.importorskip("stable_baselines3")
     pytest.importorskip("d3rlpy")

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("d3rlpy")
 pytest.importorskip("stable_baselines3")
-from gems_gym import PRESETS, plugins
+from gems_gym import plugins
 from gems_gym.beliefs import load_belief
 from gems_gym.datasets import open_dataset
 from gems_gym.embeddings import load_embeddings
@@ -34,11 +33,12 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def run(plugin_site: Path, program: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
+def run(
+    plugin_site: Path, program: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, registry_as_it_was: None
+) -> Iterator[Run]:
     """Runs our program where the package is installed; returns what it prints as JSON."""
     monkeypatch.syspath_prepend(plugin_site)
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    kept = [(names, dict(names)) for names in (PRESETS, gymnasium.registry)]
     register_environments()  # as importing gems_gym does in a process of its own
 
     def run(*arguments: object) -> dict[str, Any]:
@@ -50,9 +50,6 @@ def run(plugin_site: Path, program: Any, monkeypatch: pytest.MonkeyPatch, tmp_pa
     yield run
     for name in [one for one in sys.modules if one.startswith("gems_gym_dummy")]:
         del sys.modules[name]
-    for names, before in kept:
-        names.clear()
-        names.update(before)  # type: ignore[arg-type]
 
 
 @pytest.fixture

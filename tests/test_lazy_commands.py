@@ -13,7 +13,7 @@ import pytest
 from gems_gym import __version__
 from gems_gym.commands.lazy import plugin_commands
 from gems_gym.commands.program import OWN_COMMANDS
-from tests.plugins.installing import environment_with, install
+from tests.plugins.installing import PLUGINS, environment_with, install
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 NOT_ON_WINDOWS = ("fcntl", "grp", "pwd", "resource", "termios", "tty", "pty", "syslog")
@@ -24,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Runs Python where two packages with commands are installed, one of them broken."""
     site, scratch = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("source")
     for name in ("gems_gym_dummy_plugin", "gems_gym_broken_plugin"):
-        install(name, site, scratch)
+        install(PLUGINS / name, site, scratch)
 
     def python(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**environment_with(site), "COLUMNS": "200"}

@@ -26,6 +26,12 @@ def copy_into(target: NDArray[Any], source: NDArray[Any]) -> None:
         target[index] = source[index]
 
 
+def first_unused(candidates: NDArray[np.int64], used: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each row's first candidate that is not used, ``(N, C)`` and ``(N, U)`` to ``(N,)``, where C > U."""
+    found: NDArray[np.int64] = (candidates[:, :, None] == used[:, None]).any(axis=2).argmin(axis=1)
+    return candidates[np.arange(len(candidates)), found]
+
+
 @compiled
 def best_items(scores: NDArray[np.floating[Any]], best: NDArray[np.int64]) -> int:
     """Write the items with the highest scores, best first, the lower id first among equals; returns how many."""

@@ -11,10 +11,12 @@ from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Seed, Units, checked, checked_arguments
 from gems_gym.common.networks import FeedForward, dense
-from gems_gym.rankers.kernels import best_per_slot
+from gems_gym.rankers.item_lists import ItemLists, Search
+from gems_gym.rankers.search import ListSearch
 from gems_gym.rankers.stored import (
     StoredRanker,
     check_enough_items,
@@ -55,6 +57,8 @@ class GemsDecoder(StoredRanker):
             ``basis`` (n, n). Others are left out.
         catalog_hash: Hash of the catalogue that the item ids belong to.
         deduplicate: No item twice in a slate.
+        search: "exact", or "ivf" for large catalogues, which requires faiss (extra ``search``); or the lists of another
+            ranker.
         header: What else to record in the file (options, metrics, command, …); JSON values.
         sha256: Digest of the file it was read from, if any.
 
@@ -63,7 +67,7 @@ class GemsDecoder(StoredRanker):
     """
 
     kind = "ranker/gems_decoder"
-    option_names = ("deduplicate",)
+    option_names = ("deduplicate", "search")
     needed = _DECODER_TENSORS
 
     def __init__(
@@ -72,6 +76,7 @@ class GemsDecoder(StoredRanker):
         catalog_hash: str,
         *,
         deduplicate: bool = True,
+        search: Search | ItemLists = "exact",
         header: Mapping[str, Any] | None = None,
         sha256: str | None = None,
     ) -> None:
@@ -86,8 +91,9 @@ class GemsDecoder(StoredRanker):
         self.slate_size = self._decoder.output_size // self.embedding_size
         self._check_sizes()
         # Transposed, so that the kernel runs over items side by side in memory.
-        self._items_by_dimension = np.ascontiguousarray(self.tensors["item_embeddings"].T)  # (E, num_items)
-        self._no_bias = np.zeros(self.num_items, dtype=np.float32)
+        items = np.ascontiguousarray(self.tensors["item_embeddings"].T)  # (E, num_items)
+        no_bias = np.zeros(self.num_items, dtype=np.float32)
+        self._search = self._searching(items, no_bias, search, self.slate_size if self.deduplicate else 1)
 
     def _sizes(self) -> dict[str, tuple[int, ...]]:
         """The shapes that would fit each other."""
@@ -121,10 +127,13 @@ class GemsDecoder(StoredRanker):
         Raises:
             ValueError: A wrong shape or dtype, or latents that are not finite.
         """
+        slots = self._asked(latents).reshape(-1, self.slate_size, self.embedding_size)
+        return self._search.best_per_slot(slots, self.deduplicate)
+
+    def _asked(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         latents = checked_latents(latents, self.action_size)
         points = dense(latents, self.tensors["basis"], self.tensors["centre"])
-        slots = self._decoder(points).reshape(len(points), self.slate_size, self.embedding_size)
-        return best_per_slot(slots, self._items_by_dimension, self._no_bias, self.deduplicate)
+        return self._decoder(points).reshape(-1, self.embedding_size)
 
     @classmethod
     def _restore(cls, tensors: Mapping[str, np.ndarray], sizes: Mapping[str, Any], **arguments: Any) -> Self:
@@ -169,7 +178,9 @@ class GemsRanker(GemsDecoder):
 
     def without_encoder(self) -> GemsDecoder:
         """The same ranker as far as :meth:`rank` goes, in half of the space."""
-        return GemsDecoder(self.tensors, self.catalog_hash, deduplicate=self.deduplicate, header=self.header)
+        search = self._search.lists if isinstance(self._search, ListSearch) else self.search
+        options = {"deduplicate": self.deduplicate, "search": search, "header": self.header}
+        return GemsDecoder(self.tensors, self.catalog_hash, **options)
 
     @classmethod
     @checked_arguments

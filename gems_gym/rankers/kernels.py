@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gems_gym.common.arrays import best_items, copy_into, drawn_by_weight, first_largest, largest
-from gems_gym.common.compilation import compiled
+from gems_gym.common.compilation import compiled, inlined
 from gems_gym.common.networks import dense
 
 _BLOCK, _QUERIES = 1024, 16
@@ -74,6 +74,56 @@ def best_of_each(
                         places[place] = best[query, places[place]]
                 copy_into(best[query, :after], places[:after])
     return best
+
+
+@compiled
+def best_in_lists(
+    queries: np.ndarray,  # (num_queries, embedding_size) float32
+    is_read: np.ndarray,  # (num_lists, num_queries) bool
+    blocks: np.ndarray,  # float32, each list's items (embedding_size, list_size), one list after the other
+    bias: np.ndarray,  # (num_items,) float32, in the order of the lists
+    ids: np.ndarray,  # (num_items,) int64, likewise
+    ends: np.ndarray,  # (num_lists + 1,) int64, where lists begin and end
+    count: int,
+) -> np.ndarray:
+    """Every query's best items by dot product plus bias in the lists that it reads, ``(num_queries, count)``.
+
+    Best first, the lowest id of equals first, whatever the order of the lists; −1 where the lists hold less than count.
+    """
+    num_queries, size = queries.shape
+    best = np.full((num_queries, count), -1, dtype=np.int64)
+    scores_of_best = np.full((num_queries, count), -np.inf, dtype=np.float32)
+    some = np.empty((_QUERIES, size), dtype=np.float32)
+    for one in range(is_read.shape[0]):
+        first, last = ends[one], ends[one + 1]
+        block = blocks[size * first : size * last].reshape(size, last - first)
+        readers = np.flatnonzero(is_read[one])
+        for start in range(0, readers.size, _QUERIES):
+            together = readers[start : start + _QUERIES]
+            for row in range(together.size):
+                copy_into(some[row], queries[together[row]])
+            scores = dense(some[: together.size], block, bias[first:last])
+            for row in range(together.size):
+                items, highest = best[together[row]], scores_of_best[together[row]]
+                if largest(scores[row]) < highest[count - 1]:
+                    continue
+                for place in range(last - first):
+                    _insert(scores[row, place], ids[first + place], highest, items)
+    return best
+
+
+@inlined
+def _insert(score: float, item: int, scores: np.ndarray, items: np.ndarray) -> None:
+    """Put an item where it belongs among the best so far; the last of them falls out."""
+    place = scores.size
+    while place > 0 and (
+        score > scores[place - 1] or (score == scores[place - 1] and item < items[place - 1])
+    ):
+        place -= 1
+    if place < scores.size:
+        for later in range(scores.size - 1, place, -1):
+            scores[later], items[later] = scores[later - 1], items[later - 1]
+        scores[place], items[place] = score, item
 
 
 @compiled

@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact, ArtifactError, SavedPart, load_artifact
-from gems_gym.common.checks import as_array, checked_arguments
+from gems_gym.common.checks import as_array, checked, checked_arguments
+from gems_gym.rankers.indexing import QUERIES, make_lists
+from gems_gym.rankers.item_lists import ItemLists, Search, stored_search
+from gems_gym.rankers.search import ExactSearch, ItemSearch, ListSearch
 
 
 class StoredRanker(SavedPart):
@@ -22,6 +26,7 @@ class StoredRanker(SavedPart):
     Attributes:
         kind: The artefact kind, "ranker/name".
         option_names: Constructor arguments recorded in the file.
+        search: How the best items are found; an option of some rankers, which is recorded if it isn't "exact".
         tensors: float32 arrays by name.
         catalog_hash: Hash of the catalogue that the item ids belong to.
         header: What else is recorded in the file.
@@ -34,6 +39,7 @@ class StoredRanker(SavedPart):
 
     kind: str = ""
     option_names: tuple[str, ...] = ()
+    search: Search = "exact"
     num_items: int
     embedding_size: int
     slate_size: int
@@ -53,10 +59,50 @@ class StoredRanker(SavedPart):
         self.header = dict(header or {})
         self.sha256 = sha256
 
+    def _searching(
+        self, items: NDArray[np.float32], bias: NDArray[np.float32], search: Search | ItemLists, count: int
+    ) -> ItemSearch:
+        """What finds the best of items float32 ``(E, num_items)`` with a bias, up to ``count`` a query.
+
+        Lists of items become part of the ranker, which its file keeps.
+        """
+        search = checked("search", search, Search | ItemLists)
+        self.header.pop("search", None)
+        if search == "exact":
+            return ExactSearch(items, bias)
+        if not isinstance(search, ItemLists):
+            latents = np.random.default_rng(1).uniform(-1, 1, (QUERIES, self.action_size))
+            queries = self._asked(latents.astype(np.float32))[:QUERIES]
+            search = make_lists(items, bias, queries, count)
+        self.search = "ivf"
+        self.tensors = {**self.tensors, "item_lists": search.of_items}
+        self.header["search"] = dict(search.report)
+        return ListSearch(items, bias, search)
+
+    def with_search(self, search: Search | ItemLists) -> Self:
+        """The same ranker with another search: "exact", "ivf", or the lists of another ranker's.
+
+        Raises:
+            ImportError: The module faiss is not installed, and "ivf" requires it; the text names the extra.
+            TypeError: The ranker has no such option.
+        """
+        arguments = self.options | {
+            "search": search,
+            "catalog_hash": self.catalog_hash,
+            "header": self.header,
+        }
+        return self._restore(self.tensors, self.sizes, **arguments)
+
+    def _asked(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The queries that latents ask, one or several each, ``(num_queries, E)``."""
+        raise NotImplementedError
+
     @property
     def options(self) -> dict[str, Any]:
         """The options that act in :meth:`rank`, by name."""
-        return {name: getattr(self, name) for name in self.option_names}
+        options = {name: getattr(self, name) for name in self.option_names}
+        # exact search is not mentioned, as in files from before there was another one
+        return {name: value for name, value in options.items() if (name, value) != ("search", "exact")}
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -69,7 +115,12 @@ class StoredRanker(SavedPart):
         }
 
     def _file_header(self) -> dict[str, Any]:
-        options = {**self.header.get("options", {}), **self.options}
+        others = {
+            name: value
+            for name, value in self.header.get("options", {}).items()
+            if name not in self.option_names
+        }
+        options = {**others, **self.options}
         return {**self.header, "catalog_hash": self.catalog_hash, "sizes": self.sizes, "options": options}
 
     @classmethod
@@ -86,14 +137,16 @@ class StoredRanker(SavedPart):
         if not isinstance(found, dict) or not isinstance(sizes, dict):
             raise ArtifactError(f"{artifact.path}: options and sizes in its header must be JSON objects")
         missing = [] if isinstance(catalog_hash, str) else ["catalog_hash"]
-        missing += [f"options.{name}" for name in cls.option_names if name not in found]
+        missing += [f"options.{name}" for name in cls.option_names if name not in {"search", *found}]
         if missing:
             raise ArtifactError(
                 f"{artifact.path} lacks {' and '.join(missing)}; {cls.__name__}.save did not write it"
             )
         common = {"catalog_hash": catalog_hash, "header": header, "sha256": artifact.sha256}
-        options = {name: found[name] for name in cls.option_names}
+        options = {name: found[name] for name in cls.option_names if name in found}
         try:
+            if "search" in cls.option_names:
+                options["search"] = stored_search(artifact.tensors, header)
             ranker = cls._restore(artifact.tensors, sizes, **common, **options)
         except (ValueError, TypeError, KeyError, ArithmeticError) as error:
             raise ArtifactError(f"{artifact.path} is not a usable {cls.kind}: {error}") from error

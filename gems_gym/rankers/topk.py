@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import checked
+from gems_gym.rankers.item_lists import ItemLists, Search
 from gems_gym.rankers.item_vectors import ItemVectorRanker
-from gems_gym.rankers.kernels import best_of_each
 from gems_gym.rankers.stored import checked_latents, checked_sessions
 
 
@@ -27,6 +27,8 @@ class TopKRanker(ItemVectorRanker):
         catalog_hash: Hash of the catalogue that the item ids belong to.
         cosine: Whether embeddings count by their direction only. Learned ones are longer for popular items; by dot
             products, those stand in most slates.
+        search: "exact", or "ivf" for large catalogues, which requires faiss (extra ``search``); or the lists of another
+            ranker.
         header: What else to record in the file.
         sha256: Digest of the file it was read from, if any.
 
@@ -42,7 +44,7 @@ class TopKRanker(ItemVectorRanker):
     """
 
     kind = "ranker/topk"
-    option_names = ("cosine",)
+    option_names = ("cosine", "search")
     always_distinct = True
 
     def __init__(
@@ -52,6 +54,7 @@ class TopKRanker(ItemVectorRanker):
         catalog_hash: str,
         *,
         cosine: bool = False,
+        search: Search | ItemLists = "exact",
         **recorded: Any,
     ) -> None:
         super().__init__(item_embeddings, slate_size, catalog_hash, **recorded)
@@ -62,6 +65,7 @@ class TopKRanker(ItemVectorRanker):
                 item = int(np.flatnonzero(lengths == 0)[0])
                 raise ValueError(f"item_embeddings[{item}] is zeros, which have no direction for cosine=True")
             self._items = self._items / lengths
+        self._search = self._searching(self._items, self._bias, search, self.slate_size)
 
     def rank(self, latents: np.ndarray) -> np.ndarray:
         """The slates for latents: float ``(num_users, E)`` to int64 ``(num_users, slate_size)``.
@@ -69,8 +73,10 @@ class TopKRanker(ItemVectorRanker):
         Raises:
             ValueError: A wrong shape or dtype, or latents that are not finite.
         """
-        queries = checked_latents(latents, self.action_size)
-        return best_of_each(queries, self._items, self._bias, self.slate_size)
+        return self._search.best(self._asked(latents), self.slate_size)
+
+    def _asked(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        return checked_latents(latents, self.action_size)
 
     def encode(self, slates: np.ndarray, clicks: np.ndarray) -> np.ndarray:
         """The latents that score the slates' items 1 and all others 0, by least squares; clicks have no effect.

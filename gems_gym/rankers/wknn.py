@@ -13,8 +13,8 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import checked
+from gems_gym.rankers.item_lists import ItemLists, Search
 from gems_gym.rankers.item_vectors import SlotQueryRanker
-from gems_gym.rankers.kernels import best_of_each, best_per_slot
 from gems_gym.rankers.stored import checked_sessions
 
 
@@ -47,6 +47,8 @@ class WknnRanker(SlotQueryRanker):
         catalog_hash: Hash of the catalogue that the item ids belong to.
         k: Candidates for a slot when there is a critic, ≥ 1.
         deduplicate: No item twice in a slate: slots choose among the items that are left, candidates likewise.
+        search: "exact", or "ivf" for large catalogues, which requires faiss (extra ``search``); or the lists of another
+            ranker.
         header: What else to record in the file.
         sha256: Digest of the file it was read from, if any.
 
@@ -61,7 +63,7 @@ class WknnRanker(SlotQueryRanker):
     """
 
     kind = "ranker/wknn"
-    option_names = ("k", "deduplicate")
+    option_names = ("k", "deduplicate", "search")
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class WknnRanker(SlotQueryRanker):
         *,
         k: int = 10,
         deduplicate: bool = True,
+        search: Search | ItemLists = "exact",
         **recorded: Any,
     ) -> None:
         super().__init__(item_embeddings, slate_size, catalog_hash, deduplicate=deduplicate, **recorded)
@@ -90,6 +93,10 @@ class WknnRanker(SlotQueryRanker):
         self._coordinates = np.clip(
             offsets / self._half_width, -1, 1
         )  # (num_items, E): the queries that hit them
+        self._candidates = self.k + (
+            slate_size - 1 if self.deduplicate else 0
+        )  # a slot's, used ones among them
+        self._search = self._searching(self._items, self._bias, search, self._candidates)
 
     def rank(self, latents: np.ndarray, critic: SlateCritic | None = None) -> np.ndarray:
         """The slates for latents.
@@ -107,14 +114,14 @@ class WknnRanker(SlotQueryRanker):
                 shape or NaN.
         """
         queries = self._queries(latents)
-        offsets = queries * self._half_width  # (num_users, slate_size, E), from the centre
         if critic is None:
-            return best_per_slot(offsets, self._items, self._bias, self.deduplicate)
-        count = self.k + (self.slate_size - 1 if self.deduplicate else 0)
-        nearest = best_of_each(
-            offsets.reshape(-1, self.embedding_size), self._items, self._bias, count
-        ).reshape(len(queries), self.slate_size, count)
-        return self._refined(queries.copy(), nearest, critic)
+            return self._search.best_per_slot(queries * self._half_width, self.deduplicate)
+        nearest = self._search.best(self._asked(latents), self._candidates)
+        return self._refined(queries.copy(), nearest.reshape(*queries.shape[:2], -1), critic)
+
+    def _asked(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Offsets from the centre, slot by slot."""
+        return (self._queries(latents) * self._half_width).reshape(-1, self.embedding_size)
 
     def _refined(self, queries: np.ndarray, nearest: np.ndarray, critic: SlateCritic) -> np.ndarray:
         """Slates that the critic chose; ``queries`` ends as their actions."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies.saved import MemorylessLatents
 from gems_gym.rankers import WknnRanker
+from gems_gym.rankers.item_lists import stored_search
 
 Values = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
 """Beliefs ``(rows, belief_size)`` and latents ``(rows, action_size)`` -> values ``(rows,)``."""
@@ -90,10 +91,12 @@ class RefinedLatents(MemorylessLatents):
 
     def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the file holds; see :class:`~gems_gym.policies.saved.SavedPolicy`."""
-        tensors = {"item_embeddings": self.ranker.tensors["item_embeddings"]}
+        tensors = dict(self.ranker.tensors)
         for name, network in self.networks.items():
             tensors |= network.to_tensors(name)
         ranker = {name: getattr(self.ranker, name) for name in _RANKER}
+        if self.ranker.search != "exact":
+            ranker["search"] = self.ranker.header["search"]
         layers = {name: network.spec for name, network in self.networks.items()}
         return tensors, {**self.sizes, "layers": layers, "ranker": ranker, "metadata": self.metadata}
 
@@ -103,7 +106,9 @@ class RefinedLatents(MemorylessLatents):
         networks = {
             name: FeedForward.from_tensors(tensors, name, layers) for name, layers in header["layers"].items()
         }
-        ranker = WknnRanker(tensors["item_embeddings"], **{name: header["ranker"][name] for name in _RANKER})
+        options = {name: header["ranker"][name] for name in _RANKER}
+        search = stored_search(tensors, header["ranker"])
+        ranker = WknnRanker(tensors["item_embeddings"], search=search, **options)
         return cls(networks, ranker, header["metadata"])
 
 

@@ -152,9 +152,10 @@ def draw_trade_off(results: Mapping[str, Any], path: Path) -> None:
     summaries = results["summary"]
     figure = new_figure(9, 6 * len(summaries))
     for panel, summary in zip(figure.subplots(len(summaries), squeeze=False).flat, summaries, strict=True):
-        for kind, marker, colour in (("references", "x", "0.4"), ("variants", "o", "C0")):
+        for kind, marker, colour, above in (("references", "x", "0.4", 2), ("variants", "o", "C0", -9)):
             for one in summary[kind]:
-                _draw_policy(panel, one, marker, colour)
+                _draw_policy(panel, one, marker, colour, above)
+        panel.margins(x=0.15)  # room for names
         panel.set(
             title=summary["group"],
             xlabel="diversity of slates",
@@ -164,8 +165,8 @@ def draw_trade_off(results: Mapping[str, Any], path: Path) -> None:
     save_figure(figure, path, dpi=100)
 
 
-def _draw_policy(panel: Any, policy: Mapping[str, Any], marker: str, colour: str) -> None:
-    """A policy's point, its name and its interval, if its diversity is known."""
+def _draw_policy(panel: Any, policy: Mapping[str, Any], marker: str, colour: str, above: int) -> None:
+    """A policy's point, its interval, and its name so far above, if its diversity is known."""
     if (diversity := policy["intra_slate_diversity"]) is None:
         return
     score, low, high = policy["iqm"].values()
@@ -173,7 +174,7 @@ def _draw_policy(panel: Any, policy: Mapping[str, Any], marker: str, colour: str
     if low is not None:
         panel.plot([diversity] * 2, [low, high], color=colour, alpha=0.5, linewidth=1)
     panel.annotate(
-        policy["policy"], (diversity, score), (4, 2), textcoords="offset points", fontsize="x-small"
+        policy["policy"], (diversity, score), (4, above), textcoords="offset points", fontsize="x-small"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.arrays import first_unused
 from gems_gym.common.checks import Count, checked
 from gems_gym.common.networks import FeedForward, dense, tanh
 from gems_gym.policies.saved import MemorylessSlates
@@ -202,14 +203,13 @@ class ItemByItemPolicy(ItemPolicy):
 
         Drawn without replacement, the first new one is from the softmax of those that are left.
         """
-        users, items = np.arange(len(beliefs)), self.tensors["items"]
-        slates = np.empty((len(users), self.slate_size), np.int64)
-        shown = np.zeros((len(users), self.slate_size, items.shape[1]), np.float32)
+        num_users, items = len(beliefs), self.tensors["items"]
+        slates = np.empty((num_users, self.slate_size), np.int64)
+        shown = np.zeros((num_users, self.slate_size, items.shape[1]), np.float32)
         for position in range(self.slate_size):
-            beginnings = np.concatenate([beliefs, shown.reshape(len(users), -1)], axis=1)
+            beginnings = np.concatenate([beliefs, shown.reshape(num_users, -1)], axis=1)
             found = choose(self.networks["query"](beginnings), position + 1)  # (num_users, position + 1)
-            used = (found[:, :, None] == slates[:, None, :position]).any(axis=2)
-            slates[:, position] = found[users, used.argmin(axis=1)]
+            slates[:, position] = first_unused(found, slates[:, :position])
             shown[:, position] = items[slates[:, position]]
         return slates
 

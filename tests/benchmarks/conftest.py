@@ -3,6 +3,7 @@
 import time
 from statistics import median
 
+import numpy as np
 import pytest
 
 
@@ -30,6 +31,26 @@ def rate(benchmark, request):
         rate = units / benchmark.stats.stats.median
         benchmark.extra_info[f"{unit} per second"] = round(rate)
         request.config.rates.append((request.node.name, rate, unit))
+
+    return measure
+
+
+@pytest.fixture
+def note(request):
+    """Runs something on each of some inputs, and notes how many units a second that is at quantiles of
+    its processor times, which a busy machine changes little."""
+
+    def measure(work, inputs, units, unit, quantiles=(0.5,), remark=""):
+        work(inputs[0])
+        seconds = []
+        for one in inputs:
+            start = time.process_time()
+            work(one)
+            seconds.append(time.process_time() - start)
+        for quantile in quantiles:
+            found = np.quantile(seconds, quantile)
+            name = f"{request.node.name}, p{100 * quantile:.0f} {1e3 * found:.2f} ms{remark}"
+            request.config.rates.append((name, units / found, unit))
 
     return measure
 

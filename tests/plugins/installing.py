@@ -6,20 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+PLUGINS = Path(__file__).resolve().parent
+ROOT = PLUGINS.parent.parent
 
 
-def install(name: str, target: Path, scratch: Path) -> None:
-    """Has pip install a package of this folder into a folder that nothing else is in.
+def install(package: Path, target: Path, scratch: Path) -> None:
+    """Has pip install a package into a folder that nothing else is in.
 
     Args:
-        name: The package's folder.
+        package: Its folder.
         target: Where to.
         scratch: Gets a copy of the source, since building leaves files beside it.
     """
-    source = scratch / name
-    shutil.copytree(HERE / name, source)
+    source = scratch / package.name
+    shutil.copytree(package, source)
     command = [
         sys.executable,
         "-m",

@@ -26,6 +26,7 @@ from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
 from gems_gym.pretraining.trainers import as_recorded, trained_kinds, trainer_of
 from gems_gym.rankers import make_ranker
+from gems_gym.rankers.stored import StoredRanker
 from gems_gym.trackers import choose_trackers
 
 
@@ -140,4 +141,5 @@ def _make(
             f"--kind {kind} requires --embeddings, a file of 'gems-gym pretrain embeddings' or a shipped name"
         )
     made = make_ranker(kind, load_embeddings(embeddings, catalog.hash), config.slate_size, **chosen)
-    show_file(made.save(out), out, chosen, {}, as_json)
+    measured = made.header.get("search", {}) if isinstance(made, StoredRanker) else {}
+    show_file(made.save(out), out, chosen, measured, as_json)
