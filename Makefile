@@ -8,7 +8,7 @@ CHECKED := gems_gym gems_gym_agents
 # `make test CONSTRAINTS=` installs the newest versions that setup.cfg allows.
 CONSTRAINTS := -c constraints.txt
 
-.PHONY: help quickstart test test-slow coverage lint types format benchmark docs docs-links clean
+.PHONY: help quickstart test test-slow coverage lint types format benchmark docs docs-links installs libraries clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -48,6 +48,12 @@ docs: $(VENV)/.installed-dev ## the site, in docs/_build; a warning is an error
 
 docs-links: $(VENV)/.installed-dev ## which links to other sites lead nowhere; needs the internet
 	$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
+
+installs: $(BIN)/python ## source archive, wheel, and the wheel with each extra, in fresh environments
+	$(BIN)/python .ci/fresh_environments.py $(CONSTRAINTS) extras $(EXTRAS)
+
+libraries: $(BIN)/python ## the scripts of examples/libraries, each in a fresh environment; SCRIPTS="sb3_sac" for some
+	$(BIN)/python .ci/fresh_environments.py libraries $(SCRIPTS)
 
 clean: ## remove the environment, the builds and the caches, but not runs/
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .coverage htmlcov docs/_build docs/generated

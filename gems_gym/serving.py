@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Interval
@@ -24,7 +24,7 @@ _TOGETHER = 1_000
 """Histories replayed together; answers do not depend on it."""
 
 Session = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""The slates of a session and the clicks on them, ``(num_slates, slate_size)`` each."""
+"""Slates and the clicks on them, ``(num_slates, slate_size)`` each."""
 
 
 class ServedPolicy:
@@ -105,27 +105,26 @@ class ServedPolicy:
         if len(seeds) != len(histories):
             raise ValueError(f"seeds holds {len(seeds)} for {len(histories)} histories: give one each")
         names = names or [f"histories[{user}]" for user in range(len(histories))]
-        sessions = [
-            self._catalogue.read(history, name) for history, name in zip(histories, names, strict=True)
-        ]
-        slates = np.empty((len(sessions), self._catalogue.slate_size), np.int64)
-        for users in self._groups([len(slates) for slates, _ in sessions]):
-            together = tuple(np.stack([sessions[user][part] for user in users]) for part in (0, 1))
-            slates[users] = self._next_slates(together, [seeds[user] for user in users])
+        shown, clicks = self._catalogue.read(histories, names)
+        lengths = np.array([len(history) for history in histories], np.int64)
+        starts = np.cumsum(lengths) - lengths
+        slates = np.empty((len(histories), self._catalogue.slate_size), np.int64)
+        for users in self._groups(lengths):
+            rows = starts[users, None] + np.arange(lengths[users[0]])
+            slates[users] = self._next_slates(shown[rows], clicks[rows], [seeds[user] for user in users])
         return self._catalogue.named(slates)
 
-    def _groups(self, lengths: Sequence[int]) -> Iterator[NDArray[np.int64]]:
+    def _groups(self, lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Users whose histories have one length: those that a policy can serve in lockstep."""
         most = _TOGETHER if self._given_world is None else self._given_world.num_envs
-        for length in sorted(set(lengths)):
-            users = np.flatnonzero(np.equal(lengths, length))
+        for length in np.unique(lengths):
+            users = np.flatnonzero(lengths == length)
             yield from (users[first : first + most] for first in range(0, len(users), most))
 
     def _next_slates(
-        self, sessions: tuple[NDArray[np.int64], ...], seeds: Sequence[int]
+        self, slates: NDArray[np.int64], clicks: NDArray[np.int64], seeds: Sequence[int]
     ) -> NDArray[np.int64]:
         """What follows slates and clicks, ``(num_users, num_slates, slate_size)``: ``(num_users, slate_size)``."""
-        slates, clicks = sessions
         policy, ranker, belief = self._agent.policy, self._agent.ranker, self._agent.belief
         num_users, num_slates, _ = slates.shape
         if num_slates == 0:
@@ -185,22 +184,26 @@ class _Catalogue:
                 f"items holds {len(ids)} ids, {len(set(ids))} of them different; the policy knows {num_items} items"
             )
 
-    def read(self, history: Sequence[Mapping[str, Any]], name: str) -> Session:
-        """A history as numbers.
+    def read(self, histories: Sequence[Sequence[Mapping[str, Any]]], names: Sequence[str]) -> Session:
+        """The slates of all histories behind one another as numbers, and the clicks on them.
 
         Args:
-            history: See :meth:`ServedPolicy.recommend`.
-            name: What errors call it.
+            histories: See :meth:`ServedPolicy.recommend`.
+            names: What errors call them.
         """
-        if not is_sequence(history):
-            raise TypeError(f"{name} must be a list of slates with their clicks, got {shown(history)}")
         try:
-            slates, clicks = ([one[field] for one in history] for field in ("slate", "clicks"))
+            if not all(map(is_sequence, histories)):
+                raise TypeError
+            slates, clicks = (
+                [one[field] for history in histories for one in history] for field in ("slate", "clicks")
+            )
             if self._numbers is not None:
                 slates = [[self._numbers[str(item)] for item in slate] for slate in slates]
             return self._whole(slates, self.num_items), self._whole(clicks, 2)
-        except (TypeError, ValueError, LookupError, OverflowError):
-            self._raise_what_is_wrong(history, name)
+        except (TypeError, ValueError, LookupError, OverflowError) as error:
+            for history, name in zip(histories, names, strict=True):
+                self._check(history, name)
+            raise ValueError(f"{names[0]} … {names[-1]} can't be read") from error
 
     def named(self, slates: NDArray[np.int64]) -> NDArray[Any]:
         """Slates with the catalogue's ids, if it has any."""
@@ -215,8 +218,10 @@ class _Catalogue:
             raise ValueError
         return array.astype(np.int64, copy=False)
 
-    def _raise_what_is_wrong(self, history: Sequence[Any], name: str) -> NoReturn:
-        """Say which slate, field and value of a history can't be read; it is slower than :meth:`read`."""
+    def _check(self, history: Sequence[Any], name: str) -> None:
+        """Raise an error that says which slate, field and value of a history can't be read, if one can't."""
+        if not is_sequence(history):
+            raise TypeError(f"{name} must be a list of slates with their clicks, got {shown(history)}")
         for step, one in enumerate(history):
             if not isinstance(one, Mapping) or not {"slate", "clicks"} <= one.keys():
                 raise TypeError(f"{name}[{step}] must hold a slate and clicks, got {shown(one)}")
@@ -233,7 +238,6 @@ class _Catalogue:
                         checked(f"{where}[{slot}]", value, Annotated[int, Interval(ge=0, le=values - 1)])
                     elif str(value) not in self._numbers:
                         raise ValueError(f"{where}[{slot}] = {shown(value)} is no item of the catalogue")
-        raise ValueError(f"{name} can't be read: {shown(history)}")
 
 
 @checked_arguments

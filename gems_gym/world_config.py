@@ -140,7 +140,9 @@ class WorldConfig(abc.ABC):
         known = self.parameters()
         for name in overrides:
             if name not in known:
-                raise TypeError(str(unknown_name(f"{type(self).__name__} parameter", name, known)))
+                # in Python's words at first: TorchRL's GymEnv tries `frameskip`, and does without it by these words
+                unknown = unknown_name(f"{type(self).__name__} parameter", name, known)
+                raise TypeError(f"unexpected keyword argument {name!r}: {unknown}")
         return dataclasses.replace(self, **overrides)
 
     @classmethod

@@ -54,6 +54,8 @@ def test_explicit_propensities_and_threshold_replace_the_click_model():
         ({"catalog": "focussed"}, ValueError, "did you mean 'focused'"),
         ({"click_only_once": 1}, TypeError, "click_only_once"),
         ({"borerdom_timeout": 3}, TypeError, "did you mean 'boredom_timeout'"),
+        # Python's words, which TorchRL's GymEnv looks for before it does without it
+        ({"frameskip": 1}, TypeError, "unexpected keyword argument 'frameskip'"),
     ],
 )
 def test_a_wrong_parameter_is_named(overrides, error, words):

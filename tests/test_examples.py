@@ -73,6 +73,27 @@ def test_td3_plus_bc_swings_up_the_pendulum_from_an_experts_sessions_alone(monke
     assert float(returns["TD3+BC"].split()[0]) >= -250
 
 
+@pytest.mark.slow
+def test_a_log_of_ones_own_is_taken_to_a_decision(tmp_path):
+    for library in ("polars", "matplotlib", "stable_baselines3"):
+        pytest.importorskip(library)
+    run("07_own_logs.py", "--out", tmp_path, "--users", 300, "--batches", 20, "--steps", 300)
+    page = (tmp_path / "report.md").read_text()
+    for reason in (
+        "clicked: was not shown",
+        "items: is not in the item table",
+        "row: is a duplicate",
+        "time: is mis",
+    ):
+        assert f"| {reason}" in page
+    rows = {
+        line.split(" | ")[0]: line.split(" | ")[1:] for line in page.splitlines() if line.count(" | ") == 4
+    }
+    assert rows.keys() == {"| policy", "| ---", "| as logged", "| random", "| most clicked", "| agent"}
+    assert page.count("](import.png)") == page.count("](world.png)") == 1
+    assert "By the lower bound of iips: **" in page
+
+
 def test_a_service_answers_and_says_what_is_wrong():
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")

@@ -20,7 +20,7 @@ from tests.pages import PAGES, ROOT, TUTORIALS, blocks, lines
 
 PROGRAM: Any = complete_program()
 SHELL = ("bash", "console")
-OTHERS = ("for", "export", "ray", "cp", "cd", "bash")
+OTHERS = ("for", "export", "ray", "cp", "cd", "bash", "time")
 """Commands of a shell that are not ours."""
 NAMED = (
     "datasets",
@@ -35,7 +35,10 @@ NAMED = (
 RUN_BY = {
     **{ROOT / "docs" / f"{name}.md": f"test_{name}_page.py" for name in NAMED},
     **dict.fromkeys(TUTORIALS, "test_tutorials.py"),
-    **{ROOT / name: "test_pages.py" for name in ("README.md", "docs/index.md", "docs/rendering.md")},
+    **{
+        ROOT / name: "test_pages.py"
+        for name in ("README.md", "docs/index.md", "docs/rankers.md", "docs/rendering.md")
+    },
 }
 """Page -> the file with the test that runs its Python."""
 

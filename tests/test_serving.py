@@ -161,7 +161,8 @@ def test_lines_in_lines_out(program: Any, tmp_path: Any, monkeypatch: pytest.Mon
         {"slate": served.recommend(ONE_SLATE * 2).tolist()},
     ]
     (tmp_path / "users.jsonl").write_bytes(asked)
-    for history, more in (("users.jsonl", ()), ("-", ("--together", 2))):
+    in_processes = ("--together", 1, "--workers", 2)
+    for history, more in (("users.jsonl", ()), ("-", ("--together", 2)), ("users.jsonl", in_processes)):
         monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(asked)))
         code, out, err = program("recommend", "expert-diffuse_mix", "--history", history, *more)
         assert (code, [json.loads(line) for line in out.splitlines()]) == (0, expected), err

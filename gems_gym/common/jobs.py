@@ -188,7 +188,7 @@ class _Running:
         self.job = job
         self.reports, self._its = context.Pipe(duplex=False)
         self.pool = ProcessPoolExecutor(1, context, _begin, (self._its,))
-        with _environment(ONE_THREAD):
+        with environment(ONE_THREAD):
             self._outcome = self.pool.submit(_do, job)
         self._outcome.add_done_callback(lambda _: self._its.send(None))  # whatever ended it
         self.process = context.process
@@ -271,7 +271,7 @@ def _without_interruption() -> Iterator[None]:
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Environment variables for processes that are started in the block (read when libraries are loaded there)."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

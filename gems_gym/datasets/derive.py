@@ -300,7 +300,7 @@ def _described(dataset: minari.MinariDataset) -> dict[str, Any]:
     contents = {name: artifact.content_sha256 for name, artifact in own_artifacts(dataset).items()}
     return {
         "environments": (spec.id, spec.kwargs),
-        "catalogues": metadata["catalog_hash"],
+        "catalogues": metadata.get("catalog_hash"),
         "action scales": metadata.get("action_scale"),
         "rankers": contents.get(RANKER_FILE),
         "beliefs": contents.get(BELIEF_FILE),

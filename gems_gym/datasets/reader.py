@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,7 +28,6 @@ from gems_gym.common.progress import track
 from gems_gym.datasets.sessions import (
     CHUNK_SESSIONS,
     DATA_FILE,
-    NO_SEED,
     ContentHash,
     SessionEnds,
     Sessions,
@@ -44,6 +43,8 @@ from gems_gym.rankers import Ranker, load_ranker
 
 if TYPE_CHECKING:
     import minari
+
+    from gems_gym.datasets.storage import CheckedStorage
 
     Dataset: TypeAlias = minari.MinariDataset | str
 
@@ -135,20 +136,17 @@ def is_log(dataset: minari.MinariDataset) -> bool:
 
 
 def open_sessions(dataset: Dataset) -> minari.MinariDataset:
-    """Opens a dataset that gems-gym wrote, recorded in a world or imported from a log.
+    """Opens a dataset of sessions: recorded in a world, by whatever program, or imported from a log.
 
     Args:
         dataset: The dataset, or the id of a local one.
 
     Raises:
-        ValueError: As :func:`~gems_gym.datasets.open_dataset`, and if it is not gems-gym's, or holds no sessions.
+        ValueError: As :func:`~gems_gym.datasets.open_dataset`, and if it names no environment, or holds no sessions.
     """
     opened = open_dataset(dataset)
-    recorded = "catalog_hash" in opened.storage.metadata and opened.env_spec is not None
-    if not recorded and not is_log(opened):
-        raise ValueError(
-            f"dataset {opened.id!r} is not gems-gym's: its metadata name no catalogue; 'gems-gym collect' makes one"
-        )
+    if not is_log(opened):
+        environment_of(opened)
     if opened.total_episodes == 0:
         raise ValueError(f"dataset {opened.id!r} holds no sessions")
     return opened
@@ -224,11 +222,11 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
             advance(len(sessions))
 
 
-def read_episodes(storage: Any, indices: Iterable[int]) -> Iterator[dict[str, Any]]:
-    """Reads episodes as Minari's storage does, with their users' ``seed``, and with infos that are a dict."""
-    episodes, described = storage.get_episodes(indices), storage.get_episode_metadata(indices)
-    for episode, about in zip(episodes, described, strict=True):
-        yield {**episode, "seed": about.get("seed", NO_SEED), "infos": episode["infos"] or {}}
+def read_episodes(
+    storage: CheckedStorage, indices: Iterable[int], names: Collection[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Reads episodes; see :meth:`~gems_gym.datasets.storage.CheckedStorage.read_sessions`."""
+    return storage.read_sessions(indices, names)
 
 
 def check_is_dataset(dataset: Any, name: str = "dataset") -> None:
@@ -302,7 +300,7 @@ def compute_content_hash(dataset: Dataset) -> str:
 def dataset_world(dataset: minari.MinariDataset) -> SlateEnv:
     """Makes the slate environment that a dataset was recorded in; errors as of :func:`recorded_world`."""
     return recorded_world(
-        dataset.env_spec, dataset.storage.metadata["catalog_hash"], f"dataset {dataset.id!r}"
+        dataset.env_spec, dataset.storage.metadata.get("catalog_hash"), f"dataset {dataset.id!r}"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.datasets.derive import encoded, ranked, recomputed_beliefs
-from gems_gym.datasets.reader import is_log, session_ends
+from gems_gym.datasets.reader import LOG, is_log, session_ends
 from gems_gym.datasets.sessions import (
     SessionEnds,
     Sessions,
@@ -72,10 +72,13 @@ class SessionChecks:
 
     def of_numbers(self, sessions: Sessions) -> Iterator[tuple[str, _Check, str | None]]:
         """Yields each check's name, the check, and why it can't be made, or None."""
-        no_infos = None if len(sessions.shown) == 2 else "there are no infos"
+        no_clicks = no_infos = None if len(sessions.shown) == 2 else "there are no infos"
         no_world = None if self.world is not None else "the world can't be made"
         if is_log(self.dataset):
             no_world = "a log has no world"
+            columns = self.dataset.storage.metadata[LOG].get("columns")
+            if isinstance(columns, dict) and "reward" in columns:
+                no_clicks = "the log has rewards of its own"
             yield "masks", self.masks, None
         no_ranker = no_belief = None
         if self.is_latent and self.ranker is None:
@@ -88,7 +91,7 @@ class SessionChecks:
         yield "actions", self.actions, None
         yield "clicks", self.clicks, no_infos
         if no_infos is None:
-            yield "rewards", self.rewards, None
+            yield "rewards", self.rewards, no_clicks
         else:
             yield "rewards", self.rewards_alone, no_world
         yield "slates", self.slates, no_infos or no_world

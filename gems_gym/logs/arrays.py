@@ -85,11 +85,13 @@ class EpisodeArrays:
     Attributes:
         users: Each session's user, ``(sessions,)``.
         starts: Each session's first row, and the end of the last, ``(sessions + 1,)``.
+        rewards: What the slates earned, float32 ``(steps + sessions,)``.
         arrays: ``slate``, ``clicks``, ``mask``, ``time`` and, if the log has them, ``propensity``.
     """
 
     users: NDArray[np.int64]
     starts: NDArray[np.int64]
+    rewards: NDArray[np.float32]
     arrays: dict[str, NDArray[Any]]
 
     @classmethod
@@ -101,6 +103,7 @@ class EpisodeArrays:
         slate_size: int,
         *,
         propensities: bool,
+        rewards: bool,
     ) -> EpisodeArrays:
         """Fills the arrays.
 
@@ -110,6 +113,7 @@ class EpisodeArrays:
             items: What an item's number becomes.
             slate_size: Slots of the dataset's slates.
             propensities: Whether the dataset has propensities.
+            rewards: Whether the log has rewards; otherwise they are clicks.
         """  # fmt: skip
         flat, begins = FlatLists.of(impressions), impressions["begins"].to_numpy()
         rows = np.arange(len(begins)) + np.cumsum(begins)  # with an empty row before each session
@@ -131,20 +135,22 @@ class EpisodeArrays:
         if propensities:
             arrays["propensity"] = np.zeros((total, slate_size), np.float32)
             arrays["propensity"][shown] = flat.propensities[known]
+        earned = arrays["clicks"].sum(axis=1, dtype=np.float32)
+        if rewards:
+            earned[rows] = impressions["reward"].to_numpy()
         starts = np.append(rows[begins] - 1, total)
-        return cls(users[impressions["user"].to_numpy()[begins]], starts, arrays)
+        return cls(users[impressions["user"].to_numpy()[begins]], starts, earned, arrays)
 
     @property
     def nbytes(self) -> int:
         """Bytes of what is written."""
-        rewards_and_ends = 6 * len(self.arrays["time"])
+        rewards_and_ends = 6 * len(self.rewards)
         return (
             sum(one.nbytes for one in self.arrays.values()) + self.arrays["slate"].nbytes + rewards_and_ends
         )
 
     def episodes(self) -> Iterator[dict[str, Any]]:
         """Yields each session as :meth:`gems_gym.datasets.Sessions.episodes` does; all users leave."""
-        rewards = self.arrays["clicks"].sum(axis=1, dtype=np.float32)
         infos = [name for name in ("time", "propensity") if name in self.arrays]
         for user, start, end in zip(self.users, self.starts, self.starts[1:], strict=False):
             one = {name: values[start:end] for name, values in self.arrays.items()}
@@ -153,7 +159,7 @@ class EpisodeArrays:
                 "seed": int(user),
                 "observations": {name: one[name] for name in ("slate", "clicks", "mask")},
                 "actions": one["slate"][1:],
-                "rewards": rewards[start + 1 : end],
+                "rewards": self.rewards[start + 1 : end],
                 "terminations": np.arange(1, steps + 1) == steps,
                 "truncations": np.zeros(steps, np.bool_),
                 "infos": {name: one[name] for name in infos},

@@ -243,7 +243,12 @@ class _Log:
             for file in sorted(self.scratch.glob("sessions-*.parquet")):
                 for part in chunks_of_sessions(polars.read_parquet(file, glob=False), size):
                     arrays = EpisodeArrays.of(
-                        part, users, numbers, size, propensities=measures.has_propensities
+                        part,
+                        users,
+                        numbers,
+                        size,
+                        propensities=measures.has_propensities,
+                        rewards="reward" in read.columns,
                     )
                     writer.append_checked(arrays.episodes(), len(arrays.users), arrays.nbytes)
                     advance(len(arrays.users))

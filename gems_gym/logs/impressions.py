@@ -134,8 +134,8 @@ def impressions_of(bucket: polars.DataFrame, preset: Preset, dropped: Dropped) -
         dropped: Counts what is left out.
 
     Returns:
-        A row for each: ``row`` (the first one of the file), ``rows``, ``user``, ``session``, ``time`` and the lists
-        ``items``, ``clicks`` and ``propensity``. They are in the file's order.
+        A row for each: ``row`` (the first one of the file), ``rows``, ``user``, ``session``, ``time``, ``reward`` and
+        the lists ``items``, ``clicks`` and ``propensity``. They are in the file's order.
     """
     polars = require("polars")
     col = polars.col
@@ -148,7 +148,8 @@ def impressions_of(bucket: polars.DataFrame, preset: Preset, dropped: Dropped) -
         .group_by(of_one)
         .agg(
             col("row").min(), rows=polars.len().cast(polars.Int64), items=col("item"), clicks=col("click"),
-            propensity=col("propensity"), slot=col("position").min(), reason=col("reason").drop_nulls().first(),
+            propensity=col("propensity"), reward=col("reward").sum(), slot=col("position").min(),
+            reason=col("reason").drop_nulls().first(),
         )
         .sort("row")
     )  # fmt: skip

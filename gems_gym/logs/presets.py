@@ -21,6 +21,7 @@ MEANINGS: dict[Layout, dict[str, str]] = {
         "item": "what was shown",
         "click": "0 or 1",
         "propensity": "probability that the item was shown there, in (0, 1]",
+        "reward": "what showing it earned; if there is none, the click",
     },
     "lists": {
         "user": "who saw it",
@@ -31,6 +32,7 @@ MEANINGS: dict[Layout, dict[str, str]] = {
         "clicked": "the items that were clicked, instead of clicks",
         "pairs": "ITEM-CLICK for each item, instead of items and clicks",
         "propensity": "probability of each item in its slot, in (0, 1]",
+        "reward": "what the slate earned; if there is none, the number of clicks",
     },
 }
 """What columns can mean: of a log with a row for each shown item, and of one with a row for each impression."""
@@ -57,7 +59,7 @@ class Preset:
 
     layout: Layout
     columns: Mapping[str, str]
-    optional: tuple[str, ...] = ("session", "impression", "position", "propensity")
+    optional: tuple[str, ...] = ("session", "impression", "position", "propensity", "reward")
     separator: str = ","
     header: tuple[str, ...] = ()
     time_unit: str = "s"
@@ -99,13 +101,14 @@ PRESETS: dict[str, Preset] = {
         {
             "user": "user", "session": "session", "time": "timestamp", "impression": "impression",
             "position": "position", "item": "item", "click": "click", "propensity": "propensity",
+            "reward": "reward",
         },
     ),
     "lists": Preset(
         "lists",
         {
             "user": "user", "session": "session", "time": "timestamp", "items": "items", "clicks": "clicks",
-            "propensity": "propensity",
+            "propensity": "propensity", "reward": "reward",
         },
     ),
     "finn": Preset(

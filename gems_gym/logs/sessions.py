@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.progress import track
-from gems_gym.datasets.reader import environment_of, is_log, open_sessions, read_episodes
+from gems_gym.datasets.reader import dataset_world, environment_of, is_log, open_sessions, read_episodes
 from gems_gym.envs.recorded_spec import world_config
 from gems_gym.pretraining.session_log import SessionLog
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 LONGEST = 100
 """Slates of a session that are read, as many as a session of our worlds has: robots have thousands."""
+
+_READ = ("slate", "clicks", "mask", "time")
+"""Arrays of a log's session that are read; how it ends is known."""
 
 LARGEST_LOG = 2**27
 """Slots in a log that trainers get, those that fill up short sessions included: 640 MiB."""
@@ -84,14 +87,16 @@ class LoggedSessions(ShownSlates):
         """
         opened = open_sessions(dataset)
         parts, times, left, cut = [], [], [], 0
-        for episode in tracked_episodes(opened, progress):
+        of_log = is_log(opened)
+        for episode in tracked_episodes(opened, _READ if of_log else (*_READ, "terminations"), progress):
             slates, clicks = shown_in(episode, opened.id)
             rows = (slates >= 0).any(axis=1)  # the first of a log is empty
             slates, clicks = slates[rows], clicks[rows]
             if len(slates):
                 parts.append((slates[:LONGEST], clicks[:LONGEST]))
                 times.append(int(episode["infos"]["time"][0]) if "time" in episode["infos"] else 0)
-                left.append(has_left(episode) and len(slates) <= LONGEST)
+                user_left = of_log or bool(episode["terminations"].any())
+                left.append(user_left and len(slates) <= LONGEST)
             cut += max(0, len(slates) - LONGEST)
         if not parts:
             raise ValueError(f"dataset {opened.id!r} has no slate with a known item")
@@ -199,10 +204,12 @@ class LoggedSessions(ShownSlates):
             raise ValueError(f"dataset {name!r}: clicks must be 0 or 1, and 0 where the mask is 0")
 
 
-def tracked_episodes(dataset: minari.MinariDataset, progress: bool) -> Iterator[dict[str, Any]]:
-    """Read the episodes of an opened dataset, with a progress bar on stderr if wanted."""
+def tracked_episodes(
+    dataset: minari.MinariDataset, names: Collection[str], progress: bool
+) -> Iterator[dict[str, Any]]:
+    """Read arrays of these names of an opened dataset's episodes, with a progress bar on stderr if wanted."""
     with track(f"reading {dataset.id}", len(dataset.episode_indices), shown=progress) as advance:
-        for episode in read_episodes(dataset.storage, dataset.episode_indices):
+        for episode in read_episodes(dataset.storage, dataset.episode_indices, names):
             yield episode
             advance(1)
 
@@ -229,14 +236,12 @@ def shown_in(episode: Mapping[str, Any], name: str) -> tuple[NDArray[Any], NDArr
     return slates, known["clicks"]
 
 
-def has_left(episode: Mapping[str, Any]) -> bool:
-    """Whether an episode ended as its user left."""
-    return bool(episode["terminations"].any())
-
-
 def catalogue_of(dataset: minari.MinariDataset) -> tuple[int, str]:
     """Number of items of an opened dataset, and what their ids belong to."""
     metadata = dataset.storage.metadata
     if is_log(dataset):
         return int(dataset.observation_space["slate"].nvec[0]), str(metadata["items_sha256"])
-    return world_config(environment_of(dataset)).num_items, str(metadata["catalog_hash"])
+    recorded = (
+        metadata.get("catalog_hash") or dataset_world(dataset).catalog.hash
+    )  # none if recorded without us
+    return world_config(environment_of(dataset)).num_items, str(recorded)

@@ -1,9 +1,9 @@
 """Rows of any form of log in one form, each with the first thing that is wrong with it.
 
-A row of the standard form has ``row``, ``user`` and ``session`` (texts), ``time`` (milliseconds since 1970) and
-``reason`` (null, or what is wrong: ``"time: is missing"``); and, of the layout "rows", ``impression``, ``position``,
-``item``, ``click`` and ``propensity``, or of the layout "lists" the lists ``items``, ``clicks`` and ``propensity``.
-What the log has no column for is null in all rows.
+A row of the standard form has ``row``, ``user`` and ``session`` (texts), ``time`` (milliseconds since 1970), ``reward``
+and ``reason`` (null, or what is wrong: ``"time: is missing"``); and, of the layout "rows", ``impression``,
+``position``, ``item``, ``click`` and ``propensity``, or of the layout "lists" the lists ``items``, ``clicks`` and
+``propensity``. What the log has no column for is null in all rows.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class _Columns:
         polars = require("polars")
         if meaning not in self:
             return polars.lit(None, polars.String)
-        self._refuse(meaning, self.dtype(meaning).is_float(), _IDS)
+        self.refuse(meaning, _is_decimal(self.dtype(meaning)), _IDS)
         return self.single(meaning).cast(polars.String).replace("", None)
 
     def number(self, meaning: str) -> Any:
@@ -103,9 +103,9 @@ class _Columns:
 
     def single(self, meaning: str) -> Any:
         """Values as they are, of a column that is there."""
-        dtype = self.dtype(meaning)
-        wrong = dtype.is_nested() or dtype == require("polars").Binary
-        self._refuse(meaning, wrong, "single values were expected")
+        polars, dtype = require("polars"), self.dtype(meaning)
+        self.refuse(meaning, dtype == polars.Object, "values of one kind were expected")
+        self.refuse(meaning, dtype.is_nested() or dtype == polars.Binary, "single values were expected")
         return self.value(meaning)
 
     def list(self, meaning: str) -> tuple[Any, Any]:
@@ -116,20 +116,22 @@ class _Columns:
         dtype = self.dtype(meaning)
         if dtype == polars.String:
             return self.value(meaning).str.extract_all(_IN_LISTS), polars.String
-        is_list = isinstance(dtype, polars.List | polars.Array) and not dtype.inner.is_nested()
-        self._refuse(meaning, not is_list, "lists of ids or numbers were expected")
+        is_list = isinstance(dtype, polars.List | polars.Array)
+        is_list = is_list and not dtype.inner.is_nested() and dtype.inner != polars.Binary
+        self.refuse(meaning, not is_list, "lists of ids or numbers were expected")
         return self.value(meaning).cast(polars.List(dtype.inner)), dtype.inner
 
     def texts(self, meaning: str) -> Any:
         """Lists of texts that are ids, empty ones as null."""
         polars = require("polars")
         lists, inner = self.list(meaning)
-        self._refuse(meaning, inner.is_float(), _IDS)
+        self.refuse(meaning, _is_decimal(inner), _IDS)
         if inner == polars.String:
             return lists.list.eval(polars.element().replace("", None))
         return lists.cast(polars.List(polars.String))
 
-    def _refuse(self, meaning: str, wrong: bool, right: str) -> None:
+    def refuse(self, meaning: str, wrong: bool, right: str) -> None:
+        """Raises a ValueError that names a column and says what its values should be, if they are wrong."""
         if wrong:
             raise ValueError(
                 f"column {self._column[meaning]!r} ({meaning}) holds {self.dtype(meaning)}: {right}"
@@ -160,7 +162,7 @@ def _rows(log: _Columns) -> polars.DataFrame:
     if "propensity" in log:
         checks.append(("propensity", "is not in (0, 1]", _no_probability(col("propensity"))))
     return _with_reason(standard, checks).select(
-        "row", "user", "session", "time", "impression", "position", "item", "click",
+        "row", "user", "session", "time", "reward", "impression", "position", "item", "click",
         col("propensity").cast(polars.Float32), "reason",
     )  # fmt: skip
 
@@ -197,7 +199,7 @@ def _lists(log: _Columns) -> polars.DataFrame:
         wrong = col("propensity").list.eval(_no_probability(element)).list.any()
         checks += [*_checks_of_list("propensity", "propensity"), ("propensity", "is not in (0, 1]", wrong)]
     return _with_reason(standard, checks).select(
-        "row", "user", "session", "time", "items", "clicks",
+        "row", "user", "session", "time", "reward", "items", "clicks",
         col("propensity").cast(polars.List(polars.Float32)), "reason",
     )  # fmt: skip
 
@@ -209,6 +211,7 @@ def _with_all(log: _Columns) -> polars.DataFrame:
         user=log.text("user") if "user" in log else polars.col("row").cast(polars.String),
         session=log.text("session"),
         time=_time(log),
+        reward=log.number("reward").cast(polars.Float32),
     )
 
 
@@ -222,6 +225,11 @@ def _checks_of_all(log: _Columns) -> _Checks:
         ("time", MISSING, log.value("time").is_null()),
         ("time", "is no time", col("time").is_null()),
         ("time", "is before 1970 or after 2200", ~col("time").is_between(0, LATEST)),
+        *(
+            [("reward", "is no number", ~col("reward").is_finite().fill_null(False))]
+            if "reward" in log
+            else []
+        ),
     ]
 
 
@@ -237,6 +245,10 @@ def _with_reason(standard: polars.DataFrame, checks: _Checks) -> polars.DataFram
     polars = require("polars")
     reasons = [polars.when(wrong).then(polars.lit(f"{name}: {what}")) for name, what, wrong in checks]
     return standard.with_columns(reason=polars.coalesce(reasons))
+
+
+def _is_decimal(dtype: Any) -> bool:
+    return bool(dtype.is_float() or dtype.is_decimal())
 
 
 def _no_probability(number: Any) -> Any:
@@ -256,6 +268,8 @@ def _time(log: _Columns) -> Any:
     """Milliseconds since 1970, null where that can't be read."""
     polars = require("polars")
     dtype, value = log.dtype("time"), log.single("time")
+    is_time = dtype in (polars.Datetime, polars.Date, polars.String, polars.Null) or dtype.is_numeric()
+    log.refuse("time", not is_time, "dates, texts or numbers were expected")
     if dtype in (polars.Datetime, polars.Date):
         return value.cast(polars.Datetime("ms")).dt.epoch("ms")
     number = value.cast(polars.Float64, strict=False) * MILLISECONDS[log.preset.time_unit]

@@ -17,7 +17,6 @@ from gems_gym.logs.sessions import (
     LoggedSessions,
     ShownSlates,
     catalogue_of,
-    has_left,
     shown_in,
     tracked_episodes,
 )
@@ -80,8 +79,9 @@ class EvaluationLog:
         """
         opened = open_sessions(dataset)
         world = None if is_log(opened) else slate_spec(environment_of(opened))
-        episodes = tracked_episodes(opened, progress)
         ranker = dataset_ranker(opened) if opened.storage.metadata.get("ranker_sha256") else None
+        names = ("slate", "clicks", "mask", "terminations", "actions", *_PROPENSITIES)
+        episodes = tracked_episodes(opened, names, progress)
         return cls.of_episodes(episodes, world, opened.id, *catalogue_of(opened), ranker)
 
     @classmethod
@@ -112,7 +112,7 @@ class EvaluationLog:
         for episode in episodes:
             seeds.append(episode["seed"])
             parts.append(shown_in(episode, name))
-            left.append(has_left(episode))
+            left.append(bool(episode["terminations"].any()))
             if ranker is not None:
                 latents.append((episode["observations"], episode["actions"]))
             for one, values in recorded.items():

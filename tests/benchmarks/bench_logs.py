@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from gems_gym.logs import import_log
+from gems_gym.logs.sessions import LoggedSessions
 
 IMPRESSIONS, SLATE, ITEMS, SESSION = 1_000_000, 10, 50_000, 10
 
@@ -36,3 +37,10 @@ def bench_import(rate, log, tmp_path, monkeypatch):
 
     rate(work, IMPRESSIONS, "impressions", rounds=1, warmup_rounds=0)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < 2e9  # bytes, on Linux
+
+
+def bench_read(rate, log, tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    some = pl.read_parquet(log).filter(pl.col("user") < 4_000)
+    sessions = import_log(some, dataset_id="bench/log-v0", progress=False).sessions
+    rate(lambda: LoggedSessions.read("bench/log-v0", progress=False), sessions, "sessions")

@@ -533,7 +533,7 @@ def test_without_an_environment_it_is_read_all_the_same(attack: Attack) -> None:
     dataset = open_dataset(ID)
     assert dataset.env_spec is None
     assert len(list(dataset.iterate_episodes())) == 10
-    with pytest.raises(ValueError, match="is not gems-gym's"):
+    with pytest.raises(ValueError, match="names no environment"):
         report_dataset(ID)
     with pytest.raises(ValueError, match="names no environment"):
         recover_latent_environment(ID)

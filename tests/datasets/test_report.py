@@ -3,15 +3,19 @@
 import json
 from pathlib import Path
 
+import gymnasium
+import minari
 import numpy as np
 import pytest
+from minari.data_collector import EpisodeBuffer
 from PIL import Image
 from scipy import stats
 
 from gems_gym.commands.output import plain
 from gems_gym.datasets import compute_content_hash, draw_report, report_dataset
 from gems_gym.datasets.measures import CoverageMeasures, concentration, effective_number
-from tests.datasets.small_world import LENGTH, collect_latents, collect_slates
+from gems_gym.logs.sessions import LoggedSessions
+from tests.datasets.small_world import ENV_ID, LENGTH, collect_latents, collect_slates
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +155,25 @@ def test_other_datasets_are_refused() -> None:
         ValueError, match=r"small/slate-v0' was recorded with the catalogue another, but GemsSlate"
     ):
         report_dataset("small/slate-v0", progress=False)
+
+
+def test_sessions_that_were_recorded_without_us_are_reported() -> None:
+    """As Minari's DataCollector does it, which requires jax."""
+    env = gymnasium.make(ENV_ID, episode_length=3)
+    episodes = []
+    for seed in range(2):
+        opening = env.reset(seed=seed)[0]
+        actions = [env.action_space.sample() for _ in range(3)]
+        observations, rewards, terminations, truncations, _ = zip(*map(env.step, actions), strict=True)
+        seen = {name: [one[name] for one in (opening, *observations)] for name in opening}
+        ends = list(terminations), list(truncations)
+        episodes.append(EpisodeBuffer(None, seed, None, seen, actions, list(rewards), *ends))
+    minari.create_dataset_from_buffers(
+        "mine/random-v0", episodes, env=env, ref_min_score=0.0, ref_max_score=9.0
+    )
+    report = report_dataset("mine/random-v0", progress=False)
+    clicks = np.mean([sum(episode.rewards) for episode in episodes])
+    assert (report.env, report.slates, report.actions) == (ENV_ID, None, None)
+    assert (report.episodes, report.transitions, report.returns.mean) == (2, 6, clicks)
+    read = LoggedSessions.read("mine/random-v0", progress=False)
+    assert read.catalog_hash == env.unwrapped.catalog.hash

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gems_gym.datasets import EpisodeBatch, report_dataset, subset
+from gems_gym.datasets import EpisodeBatch, open_dataset, report_dataset, subset, verify_dataset
 from gems_gym.logs import importing, read_items, read_users
 from gems_gym.logs.importing import read_gap
 from tests.logs.reading_back import ID, imported, left_out, sessions
@@ -156,6 +156,13 @@ def test_bad_item_tables_are_refused(table: dict[str, Any], message: str) -> Non
         ),
         (log(items=[1, 2]), {}, r"column 'items' \(items\) holds .* lists of ids or numbers were expected"),
         (log(user=[[1], [2]]), {}, r"column 'user' \(user\) holds List\(Int64\): single values"),
+        (
+            log(user=pl.Series([1, "a"], dtype=pl.Object)),
+            {},
+            r"column 'user' \(user\) holds Object: values of one kind",
+        ),
+        (log(timestamp=[True, False]), {}, r"column 'timestamp' \(time\) holds Boolean: dates, texts or num"),
+        (log(items=[[b"1", b"2"], [b"2"]]), {}, r"column 'items' \(items\) holds List\(Binary\): lists of"),
         (log()[:0], {}, "has no rows"),
         (
             log(timestamp=[10**12, 10**12]),
@@ -208,6 +215,38 @@ def test_broken_rows_are_counted_each_by_its_reason() -> None:
     }  # fmt: skip
 
 
+def test_a_tenth_of_broken_rows_is_warned_of() -> None:
+    clicks = [[2] if row % 10 == 7 else [row % 2] for row in range(100)]
+    rows = pl.DataFrame({"user": [1] * 100, "timestamp": range(100), "items": [[1]] * 100, "clicks": clicks})
+    report = imported(rows)
+    assert report.dropped == {"clicks: are not 0 or 1": {"rows": 10, "first_row": 8, "value": "[2]"}}
+    assert not any("left out" in one for one in report.warnings)
+    assert any("20% of the rows" in one for one in imported(rows[5:10], overwrite=True).warnings)
+
+
+def test_propensities_that_do_not_sum_to_1_are_warned_of() -> None:
+    report = imported(log(propensity=[[0.9, 0.9], [0.9]]))
+    assert any("mean of 1 / propensity is 1.1, where it is 2," in one for one in report.warnings)
+
+
+@pytest.mark.parametrize("preset", ["lists", "long"])
+def test_rewards_of_a_log_are_its_own(preset: str) -> None:
+    rows = log(reward=[2.5, float("nan")])
+    if preset == "long":
+        rows = pl.DataFrame(
+            {
+                "user": ["a", "a", "b"], "timestamp": [1, 1, 2], "item": [1, 2, 2], "click": [0, 1, 0],
+                "reward": [0.5, 2.0, None],
+            }
+        )  # fmt: skip
+    report = imported(rows, preset=preset)
+    assert left_out(report) == {"reward: is no number": 1}
+    session = minari.load_dataset(ID)[0]
+    assert session.rewards.tolist() == [2.5] and session.observations["clicks"].tolist() == [[0, 0], [0, 1]]
+    verified = verify_dataset(ID, progress=False)
+    assert verified.passed and verified.checks["rewards"] == "not checked: the log has rewards of its own"
+
+
 def test_poor_logs_are_warned_of() -> None:
     report = imported(log(user=["a", "a"], timestamp=[1, 10_000], items=[[1], [1]], clicks=[[0], [0]]))
     warned = "\n".join(report.warnings)
@@ -223,6 +262,26 @@ def test_sessions_as_one_batch() -> None:
     assert batch.observations["mask"].tolist() == [[[0, 0], [1, 1], [1, 0]]]  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="does not say in which world"):
         batch.available_items()
+
+
+def test_sessions_are_read_as_minari_reads_them() -> None:
+    imported(log(propensity=[[0.5, 0.5], [1.0]]))
+    storage = open_dataset(ID).storage
+    found, expected = (list(read([0, 1])) for read in (storage.read_sessions, storage.get_episodes))
+    assert [one.pop("seed") for one in found] == [0, 1]
+    np.testing.assert_equal(found, expected)
+    assert [*map(_dtypes, found)] == [*map(_dtypes, expected)]
+    (some,) = storage.read_sessions([1], ["slate", "time"])
+    assert some.keys() == {"id", "seed", "observations", "infos"}
+    assert (some["observations"].keys(), some["infos"].keys()) == ({"slate"}, {"time"})
+
+
+def _dtypes(part: Any) -> Any:
+    return (
+        {name: _dtypes(one) for name, one in part.items()}
+        if isinstance(part, dict)
+        else np.asarray(part).dtype
+    )
 
 
 def test_log_datasets_have_no_world() -> None:
