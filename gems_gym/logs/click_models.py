@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from gems_gym.artifacts import save_artifact
-from gems_gym.logs.sessions import LoggedSessions
+from gems_gym.logs.sessions import ShownSlates
 
 PRIOR = 2.0
 """Looks at an average item that each item, and each position, is smoothed by."""
@@ -29,9 +29,9 @@ _LEAST = 1e-7
 
 
 class FittedClickModel(Protocol):
-    """What was fitted, and can be scored on other sessions."""
+    """What was fitted, and can be scored on other log."""
 
-    def losses(self, sessions: LoggedSessions) -> NDArray[np.float64]:
+    def losses(self, log: ShownSlates) -> NDArray[np.float64]:
         """Negative log-likelihood of the clicks on each slate, nats, ``(num_slates,)``."""
 
     def save(self, path: Path, header: dict[str, Any]) -> str:
@@ -52,10 +52,10 @@ class PositionBased:
     attractiveness: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, sessions: LoggedSessions) -> PositionBased:
+    def fit(cls, log: ShownSlates) -> PositionBased:
         """Fit to sessions with a click: what counts is how often each item was shown and clicked at each position."""
-        positions, items, shown, clicks = _cells(sessions)
-        num_positions, num_items = sessions.slates.shape[1], sessions.num_items
+        positions, items, shown, clicks = _cells(log)
+        num_positions, num_items = log.slates.shape[1], log.num_items
 
         def by_position(values: NDArray[np.float64]) -> NDArray[np.float64]:
             return _sums(positions, values, num_positions)
@@ -79,26 +79,25 @@ class PositionBased:
         return cls(propensities / scale, attractiveness * scale)
 
     @classmethod
-    def of_positions(cls, sessions: LoggedSessions) -> PositionBased:
+    def of_positions(cls, log: ShownSlates) -> PositionBased:
         """The click rate of each position, whatever is shown there."""
-        shown, clicks = sessions.shown.sum(axis=0), sessions.clicks.sum(axis=0)
-        return cls(
-            _smoothed(clicks.astype(np.float64), shown.astype(np.float64)), np.ones(sessions.num_items)
-        )
+        shown, clicks = log.shown.sum(axis=0), log.clicks.sum(axis=0)
+        return cls(_smoothed(clicks.astype(np.float64), shown.astype(np.float64)), np.ones(log.num_items))
 
     @classmethod
-    def of_clicks(cls, sessions: LoggedSessions) -> PositionBased:
+    def of_clicks(cls, log: ShownSlates) -> PositionBased:
         """The same click rate everywhere."""
-        rate = sessions.clicks.sum() / sessions.shown.sum()
-        return cls(np.full(sessions.slates.shape[1], rate), np.ones(sessions.num_items))
+        rate = log.clicks.sum() / log.shown.sum()
+        return cls(np.full(log.slates.shape[1], rate), np.ones(log.num_items))
 
-    def losses(self, sessions: LoggedSessions) -> NDArray[np.float64]:
+    def losses(self, log: ShownSlates) -> NDArray[np.float64]:
         """Negative log-likelihood of the clicks on each slate, nats, ``(num_slates,)``."""
-        return click_losses(self.predict(sessions), sessions)
+        return click_losses(self.predict(log.slates), log)
 
-    def predict(self, sessions: LoggedSessions) -> NDArray[np.float64]:
-        """Probabilities of clicks, ``(num_slates, slate_size)``; where nothing was shown they mean nothing."""
-        return self.propensities * self.attractiveness[sessions.slates]
+    def predict(self, slates: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Probabilities of clicks, ``(num_slates, slate_size)``; where nothing is shown (-1) they mean nothing."""
+        found: NDArray[np.float64] = self.propensities * self.attractiveness[slates]
+        return found
 
     def save(self, path: Path, header: dict[str, Any]) -> str:
         """Write an artefact ``click_model/position_based``; returns its sha256."""
@@ -123,14 +122,14 @@ class Cascade:
     attractiveness: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, sessions: LoggedSessions) -> Cascade:
+    def fit(cls, log: ShownSlates) -> Cascade:
         """Fit to sessions with a click: what is not known is who looked on after the last click on a slate."""
-        view, slates, num_items = _Viewed.of(sessions), sessions.slates, sessions.num_items
-        clicked = _sums(slates[sessions.clicks > 0], None, num_items)
+        view, slates, num_items = _Viewed.of(log), log.slates, log.num_items
+        clicked = _sums(slates[log.clicks > 0], None, num_items)
         seen = _sums(slates[view.seen], None, num_items)
         below = slates[view.maybe]  # the items below a last click
         _, slate = np.unique(np.nonzero(view.maybe)[0], return_inverse=True)  # whose slates are numbered
-        went_on = float(clicked.sum() - (sessions.clicks > 0).any(axis=1).sum())
+        went_on = float(clicked.sum() - (log.clicks > 0).any(axis=1).sum())
         continuation, attractiveness = 0.5, _smoothed(clicked, seen)
         for _ in range(_MOST_STEPS):
             before = continuation
@@ -143,12 +142,12 @@ class Cascade:
                 break
         return cls(continuation, attractiveness)
 
-    def losses(self, sessions: LoggedSessions) -> NDArray[np.float64]:
+    def losses(self, log: ShownSlates) -> NDArray[np.float64]:
         """Negative log-likelihood of the clicks on each slate, nats, ``(num_slates,)``."""
-        view = _Viewed.of(sessions)
-        attracted = self.attractiveness[sessions.slates]
-        found = click_losses(attracted, sessions, view.seen)
-        found -= np.maximum(sessions.clicks.sum(axis=1) - 1, 0) * np.log(self.continuation)
+        view = _Viewed.of(log)
+        attracted = self.attractiveness[log.slates]
+        found = click_losses(attracted, log, view.seen)
+        found -= np.maximum(log.clicks.sum(axis=1) - 1, 0) * np.log(self.continuation)
         passed = np.exp(np.where(view.maybe, np.log1p(-attracted), 0).sum(axis=1))
         found -= np.log(1 - self.continuation * (1 - passed))
         return found
@@ -172,41 +171,41 @@ class _Viewed:
     maybe: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, sessions: LoggedSessions) -> _Viewed:
-        from_here = np.cumsum(sessions.clicks[:, ::-1], axis=1)[:, ::-1]  # clicks in this slot and below
-        seen = sessions.shown & ((from_here > 0) | (from_here[:, :1] == 0))
-        return cls(seen, sessions.shown & ~seen)
+    def of(cls, log: ShownSlates) -> _Viewed:
+        from_here = np.cumsum(log.clicks[:, ::-1], axis=1)[:, ::-1]  # clicks in this slot and below
+        seen = log.shown & ((from_here > 0) | (from_here[:, :1] == 0))
+        return cls(seen, log.shown & ~seen)
 
 
 def click_losses(
     probabilities: NDArray[np.floating[Any]],
-    sessions: LoggedSessions,
+    log: ShownSlates,
     where: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Negative log-likelihood of the clicks on each slate.
 
     Args:
         probabilities: Of a click in each slot, ``(num_slates, slate_size)``.
-        sessions: What was shown and clicked.
+        log: What was shown and clicked.
         where: The slots that count, bool, same shape; None: all that were shown.
 
     Returns:
         Nats, ``(num_slates,)``.
     """
     likely = np.clip(probabilities.astype(np.float64), _LEAST, 1 - _LEAST)
-    losses = -np.where(sessions.clicks > 0, np.log(likely), np.log1p(-likely))
-    found: NDArray[np.float64] = np.where(sessions.shown if where is None else where, losses, 0).sum(axis=1)
+    losses = -np.where(log.clicks > 0, np.log(likely), np.log1p(-likely))
+    found: NDArray[np.float64] = np.where(log.shown if where is None else where, losses, 0).sum(axis=1)
     return found
 
 
-def comparable_positions(sessions: LoggedSessions) -> list[list[int]]:
+def comparable_positions(log: ShownSlates) -> list[list[int]]:
     """Positions in groups, by 0-based index, whose propensities can be compared, since they share items.
 
     What a position-based model says of two positions in different groups rests on its smoothing alone.
     """
-    positions, items, _, _ = _cells(sessions)
-    count = sessions.slates.shape[1]
-    size = count + sessions.num_items
+    positions, items, _, _ = _cells(log)
+    count = log.slates.shape[1]
+    size = count + log.num_items
     edges = sparse.coo_array((np.ones(len(items)), (positions, count + items)), shape=(size, size))
     _, group = sparse.csgraph.connected_components(edges, directed=False)
     used = np.unique(positions)
@@ -214,15 +213,13 @@ def comparable_positions(sessions: LoggedSessions) -> list[list[int]]:
 
 
 def _cells(
-    sessions: LoggedSessions,
+    log: ShownSlates,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Positions and items that occur together, how often the item was shown there, and how often clicked."""
-    rows, positions = np.nonzero(sessions.shown)
-    pairs, cell = np.unique(
-        positions * sessions.num_items + sessions.slates[rows, positions], return_inverse=True
-    )
-    clicks = _sums(cell, sessions.clicks[rows, positions])
-    return pairs // sessions.num_items, pairs % sessions.num_items, _sums(cell), clicks
+    rows, positions = np.nonzero(log.shown)
+    pairs, cell = np.unique(positions * log.num_items + log.slates[rows, positions], return_inverse=True)
+    clicks = _sums(cell, log.clicks[rows, positions])
+    return pairs // log.num_items, pairs % log.num_items, _sums(cell), clicks
 
 
 def _sums(index: NDArray[Any], values: NDArray[Any] | None = None, size: int = 0) -> NDArray[np.float64]:

@@ -127,9 +127,11 @@ def measure_fidelity(
     clicks = world.click_probabilities(before, later.slates)
     simple = PositionBased.fit(earlier)
     losses = {
-        "one click rate": click_losses(PositionBased.of_clicks(earlier).predict(later), later),
-        "click rate of the position": click_losses(PositionBased.of_positions(earlier).predict(later), later),
-        POSITION_BASED: click_losses(simple.predict(later), later),
+        "one click rate": click_losses(PositionBased.of_clicks(earlier).predict(later.slates), later),
+        "click rate of the position": click_losses(
+            PositionBased.of_positions(earlier).predict(later.slates), later
+        ),
+        POSITION_BASED: click_losses(simple.predict(later.slates), later),
         WORLD: click_losses(clicks, later),
     }
     totals = [later.totals(one) for one in losses.values()]

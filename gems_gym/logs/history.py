@@ -99,7 +99,7 @@ def _mixtures(
     head: NDArray[np.float32], model: PositionBased, sessions: LoggedSessions
 ) -> list[NDArray[np.float64]]:
     """Nats of each session, for each share of the head's predictions in a mixture with the model's."""
-    rest = model.predict(sessions)
+    rest = model.predict(sessions.slates)
     return [sessions.totals(click_losses(share * head + (1 - share) * rest, sessions)) for share in _SHARES]
 
 

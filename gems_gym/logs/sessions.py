@@ -1,8 +1,9 @@
-"""Sessions of a dataset in the order of time, as models are fitted to them and scored on them: slates and clicks."""
+"""Sessions of a dataset, as models are fitted to them and scored on them: slates and clicks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,33 +30,52 @@ LARGEST_LOG = 2**27
 
 
 @dataclass(frozen=True)
-class LoggedSessions:
-    """Sessions, the earliest first, with their slates behind one another.
+class ShownSlates:
+    """Slates and the clicks on them: what click models learn from.
 
     Attributes:
         slates: int32 ``(num_slates, slate_size)``, -1 where nothing is known to have been shown.
         clicks: int8, same shape, 0 or 1.
-        starts: Where each session begins, and the end of the last, int64 ``(num_sessions + 1,)``.
         num_items: Items in the catalogue.
-        catalog_hash: The catalogue that the item ids belong to; of a log the sha256 of its map of items.
-        timed: Whether the order is that of time; otherwise it is the file's.
-        cut: Slates that were left out since their session had :data:`LONGEST` before.
-        left: Whose last slate is the last that the user saw, bool ``(num_sessions,)``; the other sessions were cut, or
-            their world's ended them.
     """
 
-    slates: NDArray[np.int32]  # (num_slates, slate_size)
-    clicks: NDArray[np.int8]  # (num_slates, slate_size)
-    starts: NDArray[np.int64]  # (num_sessions + 1,)
+    slates: NDArray[np.int32]
+    clicks: NDArray[np.int8]
     num_items: int
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Where an item was shown, bool ``(num_slates, slate_size)``."""
+        found: NDArray[np.bool_] = self.slates >= 0
+        return found
+
+    def at(self, rows: Any) -> ShownSlates:
+        """Some of the slates."""
+        return ShownSlates(self.slates[rows], self.clicks[rows], self.num_items)
+
+
+@dataclass(frozen=True)
+class LoggedSessions(ShownSlates):
+    """Sessions with their slates behind one another.
+
+    Attributes:
+        starts: Where each session begins, and the end of the last, int64 ``(num_sessions + 1,)``.
+        catalog_hash: The catalogue that the item ids belong to; of a log the sha256 of its map of items.
+        left: Whose last slate is the last that the user saw, bool ``(num_sessions,)``; the other sessions were cut, or
+            their world's ended them.
+        timed: Whether the order is that of time; otherwise it is the file's.
+        cut: Slates that were left out since their session had :data:`LONGEST` before.
+    """
+
+    starts: NDArray[np.int64]
     catalog_hash: str
-    timed: bool
-    cut: int
     left: NDArray[np.bool_]  # (num_sessions,)
+    timed: bool = False
+    cut: int = 0
 
     @classmethod
     def read(cls, dataset: Dataset, *, progress: bool = True) -> LoggedSessions:
-        """Read all sessions of a dataset, imported from a log or recorded in a world.
+        """Read all sessions of a dataset, the earliest first, imported from a log or recorded in a world.
 
         Args:
             dataset: The dataset, a part of it that Minari made, or the id of a local one.
@@ -67,34 +87,55 @@ class LoggedSessions:
         """
         opened = open_sessions(dataset)
         parts, times, left, cut = [], [], [], 0
-        indices, of_log = opened.episode_indices, is_log(opened)
-        names = _READ if of_log else (*_READ, "terminations")
-        with track(f"reading {opened.id}", len(indices), shown=progress) as advance:
-            for episode in read_episodes(opened.storage, indices, names):
-                slates, clicks = _shown(episode, opened.id)
-                if len(slates):
-                    parts.append((slates[:LONGEST], clicks[:LONGEST]))
-                    times.append(int(episode["infos"]["time"][0]) if "time" in episode["infos"] else 0)
-                    user_left = of_log or bool(episode["terminations"].any())
-                    left.append(user_left and len(slates) <= LONGEST)
-                cut += max(0, len(slates) - LONGEST)
-                advance(1)
+        of_log = is_log(opened)
+        for episode in tracked_episodes(opened, _READ if of_log else (*_READ, "terminations"), progress):
+            slates, clicks = shown_in(episode, opened.id)
+            rows = (slates >= 0).any(axis=1)  # the first of a log is empty
+            slates, clicks = slates[rows], clicks[rows]
+            if len(slates):
+                parts.append((slates[:LONGEST], clicks[:LONGEST]))
+                times.append(int(episode["infos"]["time"][0]) if "time" in episode["infos"] else 0)
+                user_left = of_log or bool(episode["terminations"].any())
+                left.append(user_left and len(slates) <= LONGEST)
+            cut += max(0, len(slates) - LONGEST)
         if not parts:
             raise ValueError(f"dataset {opened.id!r} has no slate with a known item")
         # sessions of equal times stay in the file's order
         order = np.argsort(times, kind="stable")
         ordered = [parts[index] for index in order]
-        lengths = [len(slates) for slates, _ in ordered]
+        found = cls.of_parts(ordered, np.array(left)[order], opened.id, *catalogue_of(opened))
+        return replace(found, timed=any(times), cut=cut)
+
+    @classmethod
+    def of_parts(
+        cls,
+        parts: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+        left: NDArray[np.bool_],
+        name: str,
+        num_items: int,
+        catalog_hash: str,
+    ) -> LoggedSessions:
+        """Put sessions behind one another.
+
+        Args:
+            parts: Slates and clicks of each, as :func:`shown_in` returns them; at least one.
+            left: See the attribute.
+            name: The dataset's, for errors.
+            num_items: Items in the catalogue.
+            catalog_hash: See the attribute.
+
+        Raises:
+            ValueError: An unknown item, or a click that is neither 0 nor 1 or lies where nothing was shown.
+        """
         found = cls(
-            np.concatenate([slates for slates, _ in ordered]).astype(np.int32, copy=False),
-            np.concatenate([clicks for _, clicks in ordered]).astype(np.int8, copy=False),
-            np.concatenate([[0], np.cumsum(lengths)]),
-            *_catalogue(opened),
-            timed=any(times),
-            cut=cut,
-            left=np.array(left)[order],
+            np.concatenate([slates for slates, _ in parts]).astype(np.int32, copy=False),
+            np.concatenate([clicks for _, clicks in parts]).astype(np.int8, copy=False),
+            num_items,
+            np.concatenate([[0], np.cumsum([len(slates) for slates, _ in parts])]),
+            catalog_hash,
+            left,
         )
-        found._check(opened.id)
+        found._check(name)
         return found
 
     def __len__(self) -> int:
@@ -106,22 +147,13 @@ class LoggedSessions:
         first, end, _ = sessions.indices(len(self))
         starts = self.starts[first : max(first, end) + 1]
         rows = slice(starts[0], starts[-1])
-        return LoggedSessions(
-            self.slates[rows],
-            self.clicks[rows],
-            starts - starts[0],
-            self.num_items,
-            self.catalog_hash,
-            self.timed,
-            self.cut,
-            self.left[first : max(first, end)],
+        return replace(
+            self,
+            slates=self.slates[rows],
+            clicks=self.clicks[rows],
+            starts=starts - starts[0],
+            left=self.left[first : max(first, end)],
         )
-
-    @property
-    def shown(self) -> NDArray[np.bool_]:
-        """Where an item was shown, bool ``(num_slates, slate_size)``."""
-        found: NDArray[np.bool_] = self.slates >= 0
-        return found
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -172,19 +204,40 @@ class LoggedSessions:
             raise ValueError(f"dataset {name!r}: clicks must be 0 or 1, and 0 where the mask is 0")
 
 
-def _shown(episode: dict[str, Any], name: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The slates of an episode that showed something, and the clicks on them, ``(slates, slate_size)`` each."""
+def tracked_episodes(
+    dataset: minari.MinariDataset, names: Collection[str], progress: bool
+) -> Iterator[dict[str, Any]]:
+    """Read arrays of these names of an opened dataset's episodes, with a progress bar on stderr if wanted."""
+    with track(f"reading {dataset.id}", len(dataset.episode_indices), shown=progress) as advance:
+        for episode in read_episodes(dataset.storage, dataset.episode_indices, names):
+            yield episode
+            advance(1)
+
+
+def shown_in(episode: Mapping[str, Any], name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The slates of an episode and the clicks on them: what there was before each step and after the last.
+
+    Args:
+        episode: As :func:`~gems_gym.datasets.reader.read_episodes` or
+            :meth:`~gems_gym.datasets.sessions.Sessions.episodes` yields it.
+        name: The dataset's, for errors.
+
+    Returns:
+        Slates, -1 where nothing is known to have been shown, and clicks, ``(steps + 1, slate_size)`` each.
+
+    Raises:
+        ValueError: The episode holds neither.
+    """
     seen = episode["observations"] if isinstance(episode["observations"], dict) else {}
     known = {**seen, **episode["infos"]}
     if not {"slate", "clicks"} <= known.keys():
         raise ValueError(f"dataset {name!r} holds no slates and clicks: they are neither observed nor infos")
     slates = np.where(known["mask"], known["slate"], -1) if "mask" in known else known["slate"]
-    rows = (slates >= 0).any(axis=1)  # the first of a log is empty
-    return slates[rows], known["clicks"][rows]
+    return slates, known["clicks"]
 
 
-def _catalogue(dataset: minari.MinariDataset) -> tuple[int, str]:
-    """Number of items, and what the ids belong to."""
+def catalogue_of(dataset: minari.MinariDataset) -> tuple[int, str]:
+    """Number of items of an opened dataset, and what their ids belong to."""
     metadata = dataset.storage.metadata
     if is_log(dataset):
         return int(dataset.observation_space["slate"].nvec[0]), str(metadata["items_sha256"])

@@ -23,6 +23,12 @@ class SlatePropensities(NamedTuple):
     given_above: NDArray[np.float64]
     marginal: NDArray[np.float64] | None
 
+    def at(self, rows: Any) -> SlatePropensities:
+        """Those of some of the slates."""
+        return SlatePropensities(
+            self.given_above[rows], None if self.marginal is None else self.marginal[rows]
+        )
+
 
 @runtime_checkable
 class KnowsPropensities(Protocol):
@@ -39,7 +45,8 @@ class KnowsPropensities(Protocol):
         Args:
             state: What :meth:`~gems_gym.policies.Policy.act` returned for these observations; it is left as it is.
             observations: What ``act`` was given.
-            slates: Any slates, int64 ``(num_users, slate_size)``, not only those that it chose.
+            slates: Any slates, int64 ``(num_users, slate_size)``, not only those that it chose; -1 where nothing is
+                known to have been shown, as in some logs, whose probability doesn't matter.
         """
         ...
 
@@ -83,13 +90,13 @@ def uniform_propensities(slates: NDArray[np.int64], num_items: int) -> SlateProp
     """Those of slates that are drawn uniformly from all without duplicates.
 
     Args:
-        slates: Slates, int64 ``(num_users, slate_size)``.
+        slates: Slates, int64 ``(num_users, slate_size)``; -1 where nothing is known to have been shown.
         num_items: Items in the catalogue.
     """
-    slate_size = slates.shape[1]
+    known = slates >= 0
     equal = slates[:, :, None] == slates[:, None, :]  # (num_users, slate_size, slate_size)
-    repeated = np.tril(equal, -1).any(axis=2)
-    left = num_items - np.arange(slate_size)
+    repeated = np.tril(equal, -1).any(axis=2) & known
+    left = num_items - (np.cumsum(known, axis=1) - known)
     return SlatePropensities(np.where(repeated, 0.0, 1.0 / left), np.full(slates.shape, 1.0 / num_items))
 
 

@@ -13,7 +13,7 @@ from gems_gym.commands.output import key_value_table, note, rows_table, show_res
 from gems_gym.common.checks import checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym_agents.ope.comparing import Comparison, check_propensities, compare, with_propensities_of
-from gems_gym_agents.ope.estimators import ESTIMATORS, Estimate
+from gems_gym_agents.ope.estimators import ESTIMATORS, OF_ARRAYS, WITHOUT_PROPENSITIES, Estimate
 from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.replay import find_policy
 from gems_gym_agents.ope.terms import LARGEST_WEIGHT
@@ -44,7 +44,9 @@ def ope(
     ] = False,
     estimator: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help=f"Of {', '.join(ESTIMATORS)}; repeatable; all if not given."),
+        typer.Option(
+            metavar="NAME", help=f"Of {', '.join(ESTIMATORS)}; repeatable; all but fqe if not given."
+        ),
     ] = None,
     clip: Annotated[
         float | None, Gt(0), typer.Option(help="Cut weights here: less variance, estimates too low.")
@@ -67,7 +69,7 @@ def ope(
         gems-gym ope my/slates-v0 runs/slateq --logging eps_greedy_oracle --select
         gems-gym ope my/log-v0 random --estimate-propensities --estimator snips
     """
-    names = list(ESTIMATORS) if not estimator else list(dict.fromkeys(estimator))
+    names = list(OF_ARRAYS) if not estimator else list(dict.fromkeys(estimator))
     for name in names:
         if name not in ESTIMATORS:
             raise unknown_name("--estimator", name, ESTIMATORS)
@@ -93,7 +95,9 @@ def ope(
     }
     show_result(result, Group(*_readable(result, found, select)), as_json)
     if log.estimated:
-        note("all estimates but dm rest on propensities that were estimated by counts")
+        note(
+            f"all estimates but {', '.join(WITHOUT_PROPENSITIES)} rest on propensities that were estimated by counts"
+        )
 
 
 def _described(row: dict[str, Estimate | str]) -> dict[str, Any]:

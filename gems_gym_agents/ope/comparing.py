@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from gems_gym_agents.ope.estimators import (
-    ESTIMATORS,
+    OF_ARRAYS,
+    WITHOUT_PROPENSITIES,
     Estimate,
     NotApplicableError,
     Question,
     estimate,
     logged,
 )
+from gems_gym_agents.ope.intervals import Resamples
 from gems_gym_agents.ope.logs import EvaluationLog
-from gems_gym_agents.ope.replay import MakePolicy, replay
+from gems_gym_agents.ope.replay import MakePolicy, Replayed, replay
 from gems_gym_agents.ope.terms import LARGEST_WEIGHT
 
 LOGGED = "as logged"
@@ -63,7 +63,7 @@ def with_propensities_of(log: EvaluationLog, make: MakePolicy, progress: bool = 
     if found is None:
         raise ValueError(
             "the logging policy does not know how likely it was to show its slates: it draws or remembers, and has no "
-            "method propensities; leave it out, and ask for the estimator dm alone"
+            f"method propensities; leave it out, and ask by --estimator for {' or '.join(WITHOUT_PROPENSITIES)} alone"
         )
     return replace(log, propensities=found, estimated=False)
 
@@ -74,24 +74,25 @@ def check_propensities(log: EvaluationLog, estimators: Sequence[str]) -> None:
     Raises:
         ValueError: There are none, or the logging policy left nothing to chance.
     """
-    if list(estimators) == ["dm"]:
+    if {*estimators} <= {*WITHOUT_PROPENSITIES}:
         return
+    others = f"ask by --estimator for {' or '.join(WITHOUT_PROPENSITIES)} alone"
     if log.propensities is None:
         raise ValueError(
-            "the log has no propensities: name the policy that made it, estimate them by counts, or ask for the "
-            "estimator dm alone; 'gems-gym collect --propensities' records them"
+            "the log has no propensities: name the policy that made it, estimate them by counts, or "
+            f"{others}; 'gems-gym collect --propensities' records them"
         )
-    if (log.propensities.given_above == 1)[log.known].all():
+    if (log.propensities.given_above == 1)[log.impressions.shown].all():
         raise ValueError(
             "the logging policy left nothing to chance (all propensities are 1), so that the log says nothing of other "
-            "slates; ask for the estimator dm alone"
+            f"slates; {others}"
         )
 
 
 def compare(
     log: EvaluationLog,
     policies: Mapping[str, MakePolicy],
-    estimators: Sequence[str] = tuple(ESTIMATORS),
+    estimators: Sequence[str] = OF_ARRAYS,
     *,
     clip: float = LARGEST_WEIGHT,
     seed: int = 0,
@@ -100,25 +101,49 @@ def compare(
     """Estimate what each policy would have earned.
 
     Args:
-        log: Sessions with propensities, unless dm is the only estimator.
+        log: Sessions with propensities, unless no estimator requires them.
         policies: What makes each, by name.
         estimators: Keys of :data:`~gems_gym_agents.ope.estimators.ESTIMATORS`.
         clip: Weights are cut here.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap and of what is learned.
         progress: Whether to show a progress bar on stderr.
 
     Raises:
         ValueError: As :func:`check_propensities`, or propensities that are not in (0, 1].
     """
     check_propensities(log, estimators)
-    rng = np.random.default_rng(seed)
+    return compare_replayed(
+        log, replay(log, policies, progress), estimators, clip=clip, seed=seed, progress=progress
+    )
+
+
+def compare_replayed(
+    log: EvaluationLog,
+    targets: Mapping[str, Replayed],
+    estimators: Sequence[str] = OF_ARRAYS,
+    *,
+    clip: float = LARGEST_WEIGHT,
+    seed: int = 0,
+    progress: bool = False,
+) -> Comparison:
+    """Estimate what policies would have earned that were asked already.
+
+    Args:
+        log: Sessions with propensities, unless no estimator requires them.
+        targets: What each would have done, by name.
+        estimators: Keys of :data:`~gems_gym_agents.ope.estimators.ESTIMATORS`.
+        clip: Weights are cut here.
+        seed: Seed of the bootstrap and of what is learned.
+        progress: Whether what is learned shows a progress bar on stderr.
+    """
+    resamples = Resamples(len(log.lengths), seed)
     found: dict[str, dict[str, Estimate | str]] = {}
-    for policy, target in replay(log, policies, progress).items():
-        question, row = Question(log, target, clip), found.setdefault(policy, {})
+    for policy, target in targets.items():
+        question, row = Question(log, target, clip, seed, progress), found.setdefault(policy, {})
         for name in estimators:
             try:
-                row[name] = estimate(name, question, rng)
+                row[name] = estimate(name, question, resamples)
             except NotApplicableError as error:
                 row[name] = str(error)
-    of_log = [logged(log, non_negative, rng) for non_negative in (False, True)]
+    of_log = [logged(log, non_negative, resamples) for non_negative in (False, True)]
     return Comparison({one.bound: one for one in of_log}, found)

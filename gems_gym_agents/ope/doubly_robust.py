@@ -23,9 +23,9 @@ def doubly_robust(
 ) -> Terms:
     """DR of sessions, and, with slots as steps, cascade DR of impressions.
 
-    Equation 10 of Jiang and Li, "Doubly Robust Off-policy Value Evaluation for Reinforcement Learning", ICML 2016
-    (arXiv 1511.03722), unrolled; for slots the estimator of Kiyohara et al., "Doubly Robust Off-Policy Evaluation for
-    Ranking Policies under the Cascade Behavior Model", WSDM 2022 (arXiv 2202.01562).
+    The recursive DR estimator of Jiang and Li, "Doubly Robust Off-policy Value Evaluation for Reinforcement Learning",
+    ICML 2016 (arXiv 1511.03722), unrolled; for slots Section 3.1 of Kiyohara et al., "Doubly Robust Off-Policy
+    Evaluation for Ranking Policies under the Cascade Behavior Model", WSDM 2022 (arXiv 2202.01562).
     """
     weights, before = _weights(ratios, clip)
     terms = weights * (rewards - expected_here) + before * expected_target

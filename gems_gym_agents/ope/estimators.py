@@ -13,14 +13,18 @@ from numpy.typing import NDArray
 from gems_gym.common.arrays import t_interval
 from gems_gym_agents.ope import doubly_robust as dr
 from gems_gym_agents.ope import importance_sampling as weighted
-from gems_gym_agents.ope.click_rates import ClickRates
-from gems_gym_agents.ope.intervals import Diagnostics, bootstrap_interval, lower_bound
+from gems_gym_agents.ope.fitted_q import fitted_q_values
+from gems_gym_agents.ope.intervals import Diagnostics, Resamples, bootstrap_interval, lower_bound
 from gems_gym_agents.ope.logs import EvaluationLog
 from gems_gym_agents.ope.pseudo_inverse import pseudo_inverse
 from gems_gym_agents.ope.replay import Replayed
 from gems_gym_agents.ope.terms import LARGEST_WEIGHT, Terms, importance_ratios
 
 Array = NDArray[np.float64]
+
+
+NUM_GROUPS = 10
+"""Groups of slates, for latent IPS."""
 
 
 class NotApplicableError(ValueError):
@@ -35,17 +39,26 @@ class Question:
         log: Sessions of n impressions.
         target: What the policy would have done.
         clip: Weights are cut here.
+        seed: Seed of what is learned.
+        progress: Whether that shows a progress bar on stderr.
     """
 
     log: EvaluationLog
     target: Replayed
     clip: float = LARGEST_WEIGHT
+    seed: int = 0
+    progress: bool = False
+
+    @cached_property
+    def clicks(self) -> Array:
+        """On each slot, ``(n, slate_size)``."""
+        return self.log.impressions.clicks.astype(np.float64)
 
     @cached_property
     def ratios(self) -> Array:
         """Of the probabilities given the items above, ``(n, slate_size)``; products of them are weights."""
         target, logging = self._propensities()
-        return importance_ratios(target.given_above, logging.given_above, self.log.known)
+        return importance_ratios(target.given_above, logging.given_above, self.log.impressions.shown)
 
     @cached_property
     def marginal_ratios(self) -> Array:
@@ -58,7 +71,7 @@ class Question:
                 )
         assert target.marginal is not None
         assert logging.marginal is not None
-        return importance_ratios(target.marginal, logging.marginal, self.log.known)
+        return importance_ratios(target.marginal, logging.marginal, self.log.impressions.shown)
 
     @cached_property
     def step_ratios(self) -> Array:
@@ -68,7 +81,7 @@ class Question:
     @cached_property
     def rewards(self) -> Array:
         """Clicks of each step, ``(S, T)``."""
-        return self.log.in_sessions(self.log.clicks.sum(axis=1), 0.0)
+        return self.log.in_sessions(self.clicks.sum(axis=1), 0.0)
 
     @cached_property
     def predicted(self) -> tuple[Array, Array, Array]:
@@ -76,16 +89,27 @@ class Question:
 
         ``(n, slate_size)`` twice and ``(S,)``. The model of a session has learned from the other half of the sessions.
         """
-        log, shape = self.log, self.log.slates.shape
-        here, target, mean = np.zeros(shape), np.zeros(shape), np.zeros(len(log.lengths))
-        for half in (0, 1):
+        log, shown = self.log, self.log.impressions.shown
+        here, target, mean = np.zeros(shown.shape), np.zeros(shown.shape), np.zeros(len(log.lengths))
+        for half, model in enumerate(reversed(log.click_models)):
             own = log.session % 2 == half
-            rates = ClickRates.fit(log.slates[~own], log.clicks[~own], log.known[~own], log.num_items)
-            here[own] = rates.predict(log.slates[own], log.known[own])
-            target[own] = rates.predict(self.target.slates[own], log.known[own])
-            others = rates.predict(self.target.slates[~own], log.known[~own])
-            mean[half::2] = others.sum(axis=1).mean()
+            here[own] = model.predict(log.impressions.slates[own]) * shown[own]
+            expected = model.predict(self.target.slates) * shown
+            target[own] = expected[own]
+            mean[half::2] = expected[~own].sum(axis=1).mean()
         return here, target, mean
+
+    @cached_property
+    def groups(self) -> tuple[NDArray[np.int64], Array]:
+        """The groups of what was logged, ``(n,)``, and the share of each in what the target shows.
+
+        Slates belong together if the model expects equally many clicks of them: tenths of the log.
+        """
+        here, target, _ = (expected.sum(axis=-1) for expected in self.predicted)
+        tenths = np.unique(np.quantile(here, np.arange(1, NUM_GROUPS) / NUM_GROUPS, method="lower"))
+        edges = tenths[tenths > here.min()]  # each is expected of a logged slate: no group is empty
+        shown = np.bincount(np.searchsorted(edges, target, side="right"), minlength=len(edges) + 1)
+        return np.searchsorted(edges, here, side="right"), shown / len(target)
 
     @cached_property
     def slot_expectations(self) -> tuple[Array, Array]:
@@ -131,18 +155,20 @@ class Estimator:
 
     Attributes:
         terms: Makes its terms.
+        propensities: Whether it requires them.
         level: "slate": sees impressions one by one, as if their past stayed as logged whoever plays; "session": weights
             what came before.
         non_negative: Whether it is a mean of values that are ≥ 0 whatever the log is.
     """
 
     terms: Callable[[Question], Terms]
+    propensities: bool
     level: Literal["slate", "session"]
     non_negative: bool
 
 
 def _slots(function: Callable[..., Terms], ratios: str, question: Question) -> Terms:
-    return function(question.log.clicks, getattr(question, ratios), question.clip)
+    return function(question.clicks, getattr(question, ratios), question.clip)
 
 
 def _steps(function: Callable[..., Terms], question: Question) -> Terms:
@@ -157,26 +183,55 @@ def _direct(question: Question) -> Terms:
     return Terms(question.predicted[1].sum(axis=1, keepdims=True), None, None)
 
 
+def _latent(question: Question) -> Terms:
+    return weighted.latent_ips(question.clicks, *question.groups)
+
+
+def _fitted_q(question: Question) -> Terms:
+    log, latents = question.log, question.target.latents
+    if log.recorded is None:
+        raise NotApplicableError(
+            "the dataset holds slates, and a Q-function is learned of beliefs and latents: 'gems-gym dataset relabel' "
+            "makes them of sessions in a world"
+        )
+    if latents is None:
+        raise NotApplicableError(
+            "the policy does not act in the dataset's latents: it is no trained agent with the same ranker"
+        )
+    values = fitted_q_values(log, log.recorded, latents, seed=question.seed, progress=question.progress)
+    if not 0 <= values.mean() <= log.impressions.slates.shape[1] * log.lengths.max():
+        raise NotApplicableError(f"its learning diverged: {values.mean():.4g} clicks a session were expected")
+    return Terms(values[:, None], None, None)
+
+
 def _cascade(question: Question) -> Terms:
     expected = question.slot_expectations
-    return dr.doubly_robust(question.log.clicks, question.ratios, *expected, question.clip)
+    return dr.doubly_robust(question.clicks, question.ratios, *expected, question.clip)
 
 
 ESTIMATORS: dict[str, Estimator] = {
-    "dm": Estimator(_direct, "slate", False),
-    "ips": Estimator(partial(_slots, weighted.ips, "ratios"), "slate", True),
-    "snips": Estimator(partial(_slots, weighted.self_normalised_ips, "ratios"), "slate", False),
-    "iips": Estimator(partial(_slots, weighted.independent_ips, "marginal_ratios"), "slate", True),
-    "rips": Estimator(partial(_slots, weighted.reward_interaction_ips, "ratios"), "slate", True),
-    "pi": Estimator(partial(_slots, pseudo_inverse, "marginal_ratios"), "slate", False),
-    "cascade_dr": Estimator(_cascade, "slate", False),
-    "tis": Estimator(partial(_steps, weighted.trajectory_is), "session", True),
-    "pdis": Estimator(partial(_steps, weighted.per_decision_is), "session", True),
-    "wpdis": Estimator(partial(_steps, weighted.weighted_per_decision_is), "session", False),
-    "dr": Estimator(partial(_robust, dr.doubly_robust), "session", False),
-    "wdr": Estimator(partial(_robust, dr.weighted_doubly_robust), "session", False),
+    "dm": Estimator(_direct, False, "slate", False),
+    "ips": Estimator(partial(_slots, weighted.ips, "ratios"), True, "slate", True),
+    "snips": Estimator(partial(_slots, weighted.self_normalised_ips, "ratios"), True, "slate", False),
+    "iips": Estimator(partial(_slots, weighted.independent_ips, "marginal_ratios"), True, "slate", True),
+    "rips": Estimator(partial(_slots, weighted.reward_interaction_ips, "ratios"), True, "slate", True),
+    "pi": Estimator(partial(_slots, pseudo_inverse, "marginal_ratios"), True, "slate", False),
+    "lips": Estimator(_latent, False, "slate", False),
+    "cascade_dr": Estimator(_cascade, True, "slate", False),
+    "tis": Estimator(partial(_steps, weighted.trajectory_is), True, "session", True),
+    "pdis": Estimator(partial(_steps, weighted.per_decision_is), True, "session", True),
+    "wpdis": Estimator(partial(_steps, weighted.weighted_per_decision_is), True, "session", False),
+    "dr": Estimator(partial(_robust, dr.doubly_robust), True, "session", False),
+    "wdr": Estimator(partial(_robust, dr.weighted_doubly_robust), True, "session", False),
+    "fqe": Estimator(_fitted_q, False, "session", False),
 }
 """By the field's abbreviations; docs/ope.md says what each assumes."""
+
+OF_ARRAYS = tuple(name for name in ESTIMATORS if name != "fqe")
+"""Estimators that take no time, since nothing is trained: those that are asked if none is named."""
+
+WITHOUT_PROPENSITIES = tuple(name for name, one in ESTIMATORS.items() if not one.propensities)
+"""Estimators for logs that have none, and for policies that don't know theirs."""
 
 
 @dataclass(frozen=True)
@@ -200,13 +255,13 @@ class Estimate:
     diagnostics: Diagnostics | None
 
 
-def estimate(name: str, question: Question, rng: np.random.Generator) -> Estimate:
+def estimate(name: str, question: Question, resamples: Resamples) -> Estimate:
     """Ask one estimator.
 
     Args:
         name: A key of :data:`ESTIMATORS`.
         question: What is asked.
-        rng: Draws the bootstrap's samples.
+        resamples: Samples of the log's sessions.
 
     Raises:
         NotApplicableError: It requires what the log or the policy lacks, or there is no overlap.
@@ -216,7 +271,7 @@ def estimate(name: str, question: Question, rng: np.random.Generator) -> Estimat
     _check_overlap(terms, estimator.level)
     sessions = terms if estimator.level == "session" else terms.by_session(question.log.session)
     diagnostics = None if terms.weights is None else Diagnostics.of(terms.weights, question.clip)
-    return _estimate(sessions, estimator.non_negative, diagnostics, rng)
+    return _estimate(sessions, estimator.non_negative, diagnostics, resamples)
 
 
 def _check_overlap(terms: Terms, level: str) -> None:
@@ -231,16 +286,17 @@ def _check_overlap(terms: Terms, level: str) -> None:
         )
 
 
-def logged(log: EvaluationLog, non_negative: bool, rng: np.random.Generator) -> Estimate:
+def logged(log: EvaluationLog, non_negative: bool, resamples: Resamples) -> Estimate:
     """What the logging policy earned: the mean of the log, with the lower bound of estimators of that kind."""
-    terms = Terms(log.clicks.sum(axis=1, keepdims=True), None, None).by_session(log.session)
-    return _estimate(terms, non_negative, None, rng)
+    clicks = log.impressions.clicks.sum(axis=1, keepdims=True).astype(np.float64)
+    terms = Terms(clicks, None, None).by_session(log.session)
+    return _estimate(terms, non_negative, None, resamples)
 
 
 def _estimate(
-    sessions: Terms, non_negative: bool, diagnostics: Diagnostics | None, rng: np.random.Generator
+    sessions: Terms, non_negative: bool, diagnostics: Diagnostics | None, resamples: Resamples
 ) -> Estimate:
     value, half = sessions.value, t_interval(sessions.values)
     bound, by = lower_bound(sessions, non_negative)
     around = (value - half, value + half)
-    return Estimate(value, bootstrap_interval(sessions, rng), around, bound, by, diagnostics)
+    return Estimate(value, bootstrap_interval(sessions, resamples), around, bound, by, diagnostics)

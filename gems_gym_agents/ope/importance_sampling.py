@@ -19,8 +19,9 @@ Array = NDArray[np.float64]
 def ips(clicks: Array, ratios: Array, clip: float = LARGEST_WEIGHT) -> Terms:
     """Inverse propensity scoring, the weight of a slate being the product over its slots; no assumption on clicks.
 
-    The list estimator of Li et al., "Offline Evaluation of Ranking Policies with Click Models", KDD 2018 (arXiv
-    1804.10488).
+    Equation 1 of McInerney et al., "Counterfactual Evaluation of Slate Recommendations with Sequential Reward
+    Interactions", KDD 2020 (arXiv 2007.12986); the list estimator of Li et al., "Offline Evaluation of Ranking Policies
+    with Click Models", KDD 2018 (arXiv 1804.10488).
     """
     weights = products(ratios, clip)[:, -1:]
     return Terms(weights * clicks.sum(axis=1, keepdims=True), None, weights)
@@ -29,7 +30,8 @@ def ips(clicks: Array, ratios: Array, clip: float = LARGEST_WEIGHT) -> Terms:
 def self_normalised_ips(clicks: Array, ratios: Array, clip: float = LARGEST_WEIGHT) -> Terms:
     """IPS divided by the mean weight: slightly biased, of less variance, and never above the largest reward.
 
-    Swaminathan and Joachims, "The Self-Normalized Estimator for Counterfactual Learning", NeurIPS 2015.
+    The estimator of Swaminathan and Joachims, "The Self-Normalized Estimator for Counterfactual Learning", NeurIPS
+    2015.
     """
     weighted = ips(clicks, ratios, clip)
     return Terms(weighted.numerators, weighted.weights, weighted.weights)
@@ -38,7 +40,7 @@ def self_normalised_ips(clicks: Array, ratios: Array, clip: float = LARGEST_WEIG
 def independent_ips(clicks: Array, marginal_ratios: Array, clip: float = LARGEST_WEIGHT) -> Terms:
     """Independent IPS: assumes that a click depends on its slot and item alone (item-position model).
 
-    The item-position estimator of Li et al., KDD 2018 (arXiv 1804.10488).
+    Equation 2 of McInerney et al., KDD 2020; the item-position estimator of Li et al., KDD 2018 (arXiv 1804.10488).
     """
     return _weighted_sum(clicks, np.minimum(marginal_ratios, clip))
 
@@ -46,16 +48,36 @@ def independent_ips(clicks: Array, marginal_ratios: Array, clip: float = LARGEST
 def reward_interaction_ips(clicks: Array, ratios: Array, clip: float = LARGEST_WEIGHT) -> Terms:
     """Reward-interaction IPS: assumes that a click depends on the items above and its own (cascade).
 
-    The RIPS estimator of McInerney et al., "Counterfactual Evaluation of Slate Recommendations with Sequential Reward
-    Interactions", KDD 2020 (arXiv 2007.12986).
+    RIPS, Equations 3 and 4 of McInerney et al., KDD 2020 (arXiv 2007.12986), without their normalisation.
     """
     return _weighted_sum(clicks, products(ratios, clip))
+
+
+def latent_ips(clicks: Array, groups: NDArray[np.int64], target_shares: Array) -> Terms:
+    """Latent IPS: assumes that a slate's clicks depend on nothing but the group of slates that it belongs to.
+
+    LIPS of Kiyohara, Nomura and Saito, "Off-Policy Evaluation of Slate Bandit Policies via Optimizing Abstraction",
+    WWW 2024 (arXiv 2402.02171), where a slate's group is its abstraction. Here the logging policy's probability of a
+    group is its share in the log, so that each group counts by the mean of its clicks.
+
+    Args:
+        clicks: ``(impressions, slate_size)``.
+        groups: Groups of the slates that were shown, int64 ``(impressions,)``; each number from 0 to the last group at
+            least once.
+        target_shares: How likely the target policy shows a slate of each group, ``(num_groups,)``.
+    """
+    belongs = (groups[:, None] == np.arange(len(target_shares))).astype(
+        np.float64
+    )  # (impressions, num_groups)
+    weights = (target_shares / belongs.mean(axis=0))[groups]
+    return Terms(belongs * target_shares * clicks.sum(axis=1, keepdims=True), belongs, weights[:, None])
 
 
 def trajectory_is(rewards: Array, ratios: Array, clip: float = LARGEST_WEIGHT) -> Terms:
     """Importance sampling of whole sessions: no assumption, and hopeless for sessions of more than a few steps.
 
-    Precup et al., "Eligibility Traces for Off-Policy Policy Evaluation", ICML 2000.
+    The importance-sampling estimator of Precup et al., "Eligibility Traces for Off-Policy Policy Evaluation", ICML
+    2000.
     """
     return ips(rewards, ratios, clip)
 

@@ -5,6 +5,7 @@ Student's t-interval is :func:`gems_gym.common.arrays.t_interval` of :attr:`~gem
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,24 +24,42 @@ _CUTS = 2.0 ** np.arange(24)
 """Where values are cut for the lower bound; fixed before any data are seen, as the bound requires."""
 
 
-def bootstrap_interval(
-    terms: Terms, rng: np.random.Generator, confidence: float = 0.95
-) -> tuple[float, float]:
+class Resamples:
+    """Samples of rows with replacement, the same for all estimates of a log, so that their intervals are paired.
+
+    Args:
+        rows: How many there are to draw from.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, rows: int, seed: int) -> None:
+        self._rows, self._seed = rows, seed
+        self._at_once = max(1, _COUNTS_AT_ONCE // rows)
+        self._kept = [*self._drawn()] if self._at_once >= RESAMPLES else None
+
+    def __iter__(self) -> Iterator[NDArray[np.float64]]:
+        """Yield how often each row stands in some of the samples, ``(samples, rows)``; no more than fit in memory."""
+        return iter(self._kept) if self._kept is not None else self._drawn()
+
+    def _drawn(self) -> Iterator[NDArray[np.float64]]:
+        rng = np.random.default_rng(self._seed)
+        for done in range(0, RESAMPLES, self._at_once):
+            shape = min(self._at_once, RESAMPLES - done), self._rows
+            drawn = rng.integers(self._rows, size=shape) + self._rows * np.arange(shape[0])[:, None]
+            counts = np.bincount(drawn.ravel(), minlength=drawn.size)  # much faster than multinomial draws
+            yield counts.reshape(shape).astype(np.float64)
+
+
+def bootstrap_interval(terms: Terms, resamples: Resamples, confidence: float = 0.95) -> tuple[float, float]:
     """Percentile interval of the estimate under samples of the rows with replacement (Efron, 1979).
 
     Args:
         terms: Of the estimate; rows are sessions.
-        rng: Draws the samples.
+        resamples: Samples of these rows.
         confidence: In (0, 1).
     """
-    rows = len(terms.numerators)
-    shares, at_once = np.full(rows, 1.0 / rows), max(1, _COUNTS_AT_ONCE // rows)
-    drawn = [
-        terms.resampled(rng.multinomial(rows, shares, size=min(at_once, RESAMPLES - done)).astype(np.float64))
-        for done in range(0, RESAMPLES, at_once)
-    ]
-    tails = np.array([0.5 - confidence / 2, 0.5 + confidence / 2])
-    low, high = np.quantile(np.concatenate(drawn), tails)
+    drawn = np.concatenate([terms.resampled(counts) for counts in resamples])
+    low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
     return float(low), float(high)
 
 

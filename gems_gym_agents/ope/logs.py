@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -11,15 +11,17 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from gems_gym.datasets.reader import (
-    dataset_world,
-    environment_of,
-    is_log,
-    open_sessions,
-    read_sessions,
+from gems_gym.datasets.reader import dataset_ranker, environment_of, is_log, open_sessions
+from gems_gym.logs.click_models import PositionBased
+from gems_gym.logs.sessions import (
+    LoggedSessions,
+    ShownSlates,
+    catalogue_of,
+    shown_in,
+    tracked_episodes,
 )
-from gems_gym.datasets.sessions import Sessions
 from gems_gym.policies.propensities import SlatePropensities
+from gems_gym.rankers import Ranker
 from gems_gym.registration import slate_spec
 
 if TYPE_CHECKING:
@@ -29,27 +31,40 @@ _PROPENSITIES = ("propensity", "marginal_propensity")
 
 
 @dataclass(frozen=True)
+class RecordedLatents:
+    """What a latent dataset holds beside slates.
+
+    Attributes:
+        beliefs: Before each step and after the last, float32 ``(n + S, belief_size)``.
+        latents: That the ranker made slates of, float32 ``(n, latent_size)``.
+        ranker: Which did.
+    """
+
+    beliefs: NDArray[np.float32]
+    latents: NDArray[np.float32]
+    ranker: Ranker
+
+
+@dataclass(frozen=True)
 class EvaluationLog:
-    """S sessions, behind one another without gaps: n impressions in all.
+    """S sessions of n impressions in all, and how likely these were.
 
     Attributes:
         seeds: The users, int64 ``(S,)``.
-        lengths: Steps of each session, int64 ``(S,)``, ≥ 1.
-        seen: What there was to see before each step and after the last: ``slate``, ``clicks`` and, in an imported log,
-            ``mask``, each ``(n + S, slate_size)``.
-        num_items: Items in the catalogue.
+        seen: What there was to see before each step and after the last: one slate a session that no policy chose, and
+            its impressions, n + S slates.
         world: The slate environment of the sessions; None for a log of another recommender.
         propensities: Of the slates that were shown, float64 ``(n, slate_size)``; None if they are not recorded.
         estimated: Whether they are estimated, see :meth:`with_counted_propensities`.
+        recorded: Beliefs and latents; None of a dataset of slates, and for some of the sessions.
     """
 
     seeds: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    seen: dict[str, NDArray[Any]]
-    num_items: int
+    seen: LoggedSessions
     world: EnvSpec | None
     propensities: SlatePropensities | None
     estimated: bool = False
+    recorded: RecordedLatents | None = None
 
     @classmethod
     def of_dataset(cls, dataset: Dataset, progress: bool = True) -> Self:
@@ -60,69 +75,110 @@ class EvaluationLog:
             progress: Whether to show a progress bar on stderr.
 
         Raises:
-            ValueError: There is no such dataset, or it holds fewer than two sessions.
+            ValueError: There is no such dataset, it holds fewer than two sessions, or no slates and clicks.
         """
         opened = open_sessions(dataset)
-        parts = read_sessions(opened, f"reading {opened.id}", progress=progress)
-        if is_log(opened):
-            return cls.of_sessions(parts, None, int(opened.action_space.nvec[0]))
-        num_items = dataset_world(opened).config.num_items
-        return cls.of_sessions(parts, slate_spec(environment_of(opened)), num_items)
+        world = None if is_log(opened) else slate_spec(environment_of(opened))
+        ranker = dataset_ranker(opened) if opened.storage.metadata.get("ranker_sha256") else None
+        names = ("slate", "clicks", "mask", "terminations", "actions", *_PROPENSITIES)
+        episodes = tracked_episodes(opened, names, progress)
+        return cls.of_episodes(episodes, world, opened.id, *catalogue_of(opened), ranker)
 
     @classmethod
-    def of_sessions(cls, parts: Iterable[Sessions], world: EnvSpec | None, num_items: int) -> Self:
-        """Take sessions, part by part; the other arguments are as the attributes.
+    def of_episodes(
+        cls,
+        episodes: Iterable[Mapping[str, Any]],
+        world: EnvSpec | None,
+        name: str,
+        num_items: int,
+        catalog_hash: str,
+        ranker: Ranker | None = None,
+    ) -> Self:
+        """Take episodes one by one.
+
+        Args:
+            episodes: As :func:`~gems_gym.logs.sessions.shown_in` takes them.
+            world: See the attribute.
+            name: The dataset's, for errors.
+            num_items: Items in the catalogue.
+            catalog_hash: The catalogue that the item ids belong to.
+            ranker: That made slates of the actions; None if these are slates.
 
         Raises:
             ValueError: Fewer than two sessions: nobody knows the spread of one.
         """
-        found: dict[str, list[NDArray[Any]]] = {}
-        for sessions in parts:
-            rows = np.arange(sessions.rewards.shape[1] + 1) <= sessions.lengths[:, None]
-            arrays = {name: values[rows] for name, values in _kept(sessions).items()}
-            for name, values in {
-                "seeds": np.array(sessions.seeds),
-                "lengths": sessions.lengths,
-                **arrays,
-            }.items():
-                found.setdefault(name, []).append(values)
-        seen = {name: np.concatenate(values) for name, values in found.items()}
-        seeds, lengths = seen.pop("seeds"), seen.pop("lengths")
-        if len(lengths) < 2:
-            raise ValueError(f"the log must hold at least two sessions, got {len(lengths)}")
-        recorded = [seen.pop(name, None) for name in _PROPENSITIES]
-        log = cls(seeds, lengths, seen, num_items, world, None)
-        if recorded[0] is None:
-            return log
-        if world is None:  # a log has one number for each slot, which has to serve for both
-            recorded[1] = recorded[0]
+        seeds, parts, left, latents = [], [], [], []
+        recorded: dict[str, list[NDArray[Any]]] = {one: [] for one in _PROPENSITIES}
+        for episode in episodes:
+            seeds.append(episode["seed"])
+            parts.append(shown_in(episode, name))
+            left.append(bool(episode["terminations"].any()))
+            if ranker is not None:
+                latents.append((episode["observations"], episode["actions"]))
+            for one, values in recorded.items():
+                if one in episode["infos"]:
+                    values.append(episode["infos"][one][1:])
+        if len(parts) < 2:
+            raise ValueError(f"the log must hold at least two sessions, got {len(parts)}")
+        seen = LoggedSessions.of_parts(parts, np.array(left), name, num_items, catalog_hash)
         given_above, marginal = (
-            None if one is None else log.of_impressions(one).astype(np.float64) for one in recorded
+            np.concatenate(values).astype(np.float64) if values else None for values in recorded.values()
         )
-        assert given_above is not None
-        return replace(log, propensities=SlatePropensities(given_above, marginal))
+        if world is None:  # a log has one number for each slot, which has to serve for both
+            marginal = given_above
+        propensities = None if given_above is None else SlatePropensities(given_above, marginal)
+        log = cls(np.array(seeds, np.int64), seen, world, propensities)
+        if ranker is None:
+            return log
+        beliefs, actions = (np.concatenate(arrays) for arrays in zip(*latents, strict=True))
+        return replace(log, recorded=RecordedLatents(beliefs, actions, ranker))
+
+    def __getitem__(self, sessions: slice) -> EvaluationLog:
+        """Some of the sessions that follow one another."""
+        return replace(
+            self,
+            seeds=self.seeds[sessions],
+            seen=self.seen[sessions],
+            propensities=self.propensities and self.propensities.at(self.rows(sessions)),
+            recorded=None,
+        )
+
+    def rows(self, sessions: slice) -> slice:
+        """The impressions of sessions that follow one another."""
+        first, end, _ = sessions.indices(len(self.seen))
+        return slice(self.seen.starts[first] - first, self.seen.starts[end] - end)
 
     def with_counted_propensities(self) -> Self:
         """The same log with propensities that are estimated, position by position, by how often each item was shown.
 
         They hold if the logging policy looked at nothing: neither at the user, nor at the other slots.
         """
-        rows, columns = np.nonzero(self.known)
-        items = self.slates[rows, columns]
-        shown = np.zeros((self.known.shape[1], self.num_items))
-        np.add.at(shown, (columns, items), 1.0)
-        found = np.ones(self.known.shape)
-        found[rows, columns] = shown[columns, items] / self.known.sum(axis=0)[columns]
+        known, num_items = self.impressions.shown, self.impressions.num_items
+        rows, columns = np.nonzero(known)
+        items = self.impressions.slates[rows, columns]
+        times = np.zeros((known.shape[1], num_items))
+        np.add.at(times, (columns, items), 1.0)
+        found = np.ones(known.shape)
+        found[rows, columns] = times[columns, items] / known.sum(axis=0)[columns]
         return replace(self, propensities=SlatePropensities(found, found), estimated=True)
 
     @cached_property
-    def starts(self) -> NDArray[np.int64]:
-        """The row of :attr:`seen` that each session begins with, int64 ``(S,)``."""
-        return np.cumsum(self.lengths + 1) - (self.lengths + 1)
+    def lengths(self) -> NDArray[np.int64]:
+        """Impressions of each session, int64 ``(S,)``, ≥ 1."""
+        return self.seen.lengths - 1
 
-    def of_impressions(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The rows of an array ``(n + S, …)`` that steps led to, ``(n, …)``."""
-        return np.delete(values, self.starts, axis=0)
+    @cached_property
+    def impressions(self) -> ShownSlates:
+        """The n slates that were chosen: those that steps led to."""
+        rows = np.ones(len(self.seen.slates), np.bool_)
+        rows[self.seen.starts[:-1]] = False
+        return self.seen.at(rows)
+
+    @cached_property
+    def click_models(self) -> tuple[PositionBased, PositionBased]:
+        """What the impressions of the even sessions tell, and those of the odd ones."""
+        even = self.session % 2 == 0
+        return PositionBased.fit(self.impressions.at(even)), PositionBased.fit(self.impressions.at(~even))
 
     @cached_property
     def filled(self) -> NDArray[np.bool_]:
@@ -135,32 +191,8 @@ class EvaluationLog:
         """The session of each impression, int64 ``(n,)``."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
-    @cached_property
-    def slates(self) -> NDArray[np.integer]:
-        """What was shown, ``(n, slate_size)``."""
-        return self.of_impressions(self.seen["slate"])
-
-    @cached_property
-    def clicks(self) -> NDArray[np.float64]:
-        """What was clicked, 0 or 1, float64 ``(n, slate_size)``."""
-        return self.of_impressions(self.seen["clicks"]).astype(np.float64)
-
-    @cached_property
-    def known(self) -> NDArray[np.bool_]:
-        """Which slots are known to have shown their item, bool ``(n, slate_size)``."""
-        if "mask" in self.seen:
-            return self.of_impressions(self.seen["mask"]) > 0
-        return np.ones(self.slates.shape, np.bool_)
-
     def in_sessions(self, values: NDArray[np.float64], behind: float) -> NDArray[np.float64]:
         """Values of impressions ``(n,)`` as ``(S, T)``, with a number where a session has ended."""
         found = np.full(self.filled.shape, behind)
         found[self.filled] = values
         return found
-
-
-def _kept(sessions: Sessions) -> dict[str, NDArray[Any]]:
-    """What estimators look at, ``(sessions, steps + 1, slate_size)`` each."""
-    seen = sessions.observations if isinstance(sessions.observations, dict) else {}
-    known = {**sessions.infos, **seen, **sessions.shown}
-    return {name: known[name] for name in ("slate", "clicks", "mask", *_PROPENSITIES) if name in known}

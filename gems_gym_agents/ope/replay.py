@@ -15,12 +15,14 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
+from gems_gym.artifacts.files import same_content
 from gems_gym.commands.arguments import read_options
 from gems_gym.common.progress import track
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.base import Observed, Shown, tell_rewards
 from gems_gym.policies.believing import BelievingPolicy
 from gems_gym.policies.propensities import SlatePropensities, slate_propensities
+from gems_gym.rankers import Ranker
 from gems_gym.rollouts import user_batches
 from gems_gym.trained_agents import TrainedAgent, check_acts_in, find_trained_agent
 from gems_gym_agents.ope.logs import EvaluationLog
@@ -39,14 +41,23 @@ class Replayed:
         slates: What it would have shown, drawn if it draws, int64 ``(n, slate_size)``.
         propensities: How likely it was to show what was logged, ``(n, slate_size)`` each; None if it has no closed
             form.
+        latents: What it would have made these slates of, float32 ``(n, latent_size)``; None if it is no agent that
+            acts through the dataset's ranker.
     """
 
     slates: NDArray[np.int64]
     propensities: SlatePropensities | None
+    latents: NDArray[np.float32] | None = None
+
+    def at(self, rows: Any) -> Replayed:
+        """The same at some of the impressions."""
+        latents = None if self.latents is None else self.latents[rows]
+        return Replayed(self.slates[rows], self.propensities and self.propensities.at(rows), latents)
 
 
 class _AgentState(NamedTuple):
     policy: Any
+    actions: NDArray[Any] | None
     chosen: NDArray[np.int64] | None
 
 
@@ -73,7 +84,7 @@ class AgentSlates:
 
     def open(self, seeds: Sequence[int]) -> _AgentState:
         """Begin new sessions; see :class:`~gems_gym.policies.Policy`."""
-        return _AgentState(self._acting.open(seeds), None)
+        return _AgentState(self._acting.open(seeds), None, None)
 
     def act(
         self, state: _AgentState, observations: Mapping[str, NDArray[Any]]
@@ -81,11 +92,15 @@ class AgentSlates:
         """Choose every user's slate; see :class:`~gems_gym.policies.Policy`."""
         actions, inner = self._acting.act(state.policy, observations)
         slates = actions if self._agent.ranker is None else self._agent.ranker.rank(actions)
-        return slates, _AgentState(inner, slates)
+        return slates, _AgentState(inner, actions, slates)
 
     def rewarded(self, state: _AgentState, rewards: NDArray[Any]) -> _AgentState:
         """Tell the policy what its actions earned, if it is one that remembers that."""
         return state._replace(policy=tell_rewards(self._acting, state.policy, rewards))
+
+    def acts_through(self, ranker: Ranker) -> bool:
+        """Whether its latents mean what they mean to this ranker."""
+        return self._agent.ranker is not None and same_content(self._agent.ranker, ranker)
 
     def propensities(
         self, state: _AgentState, observations: Any, slates: NDArray[np.int64]
@@ -151,24 +166,33 @@ def replay(
     """
     env = _environment(log, min(NUM_ENVS, len(log.seeds)))
     made = {name: make(env) for name, make in policies.items()}
-    shape = log.slates.shape
-    slates = {name: np.zeros(shape, np.int64) for name in made}
-    known: dict[str, list[NDArray[np.float64] | None]] = {
-        name: [np.zeros(shape), np.zeros(shape)] for name in made
-    }
+    answers: dict[str, dict[str, Any]] = {name: {} for name in made}
     with track("replaying", len(log.seeds), progress) as advance:
         for batch, count in user_batches(range(len(log.seeds)), env.num_envs):
-            for rows, playing, name, chosen, found in _asked(log, env, made, np.array(batch)):
-                slates[name][rows] = chosen[playing]
-                for place, one in enumerate(found or (None, None)):
-                    kept = known[name][place]
-                    if one is None or kept is None:
-                        known[name][place] = None
-                    else:
-                        kept[rows] = one[playing]
+            for rows, playing, name, answer in _asked(log, env, made, np.array(batch)):
+                _keep(answers[name], answer, rows, playing, len(log.session))
             advance(count)
     env.close()
-    return {name: _replayed(log, slates[name], *known[name]) for name in made}
+    return {name: _replayed(log, **arrays) for name, arrays in answers.items()}
+
+
+def _keep(
+    arrays: dict[str, NDArray[Any] | None],
+    answer: Mapping[str, NDArray[Any] | None],
+    rows: NDArray[np.int64],
+    playing: NDArray[np.bool_],
+    impressions: int,
+) -> None:
+    """Put the parts of an answer into arrays of all impressions; a part that is None once is None for good."""
+    for part, values in answer.items():
+        if values is None:
+            arrays[part] = None
+            continue
+        if part not in arrays:
+            arrays[part] = np.zeros((impressions, *values.shape[1:]), values.dtype)
+        kept = arrays[part]
+        if kept is not None:
+            kept[rows] = values[playing]
 
 
 def _asked(
@@ -176,21 +200,31 @@ def _asked(
     env: VectorEnv[Any, Any, Any],
     policies: Mapping[str, Policy],
     batch: NDArray[np.int64],
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], str, NDArray[np.int64], SlatePropensities | None]]:
-    """Yield, for each step and policy, of which impressions and users it is, what it shows, and its propensities."""
-    lengths, starts, seeds = log.lengths[batch], log.starts[batch], log.seeds[batch].tolist()
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], str, dict[str, NDArray[Any] | None]]]:
+    """Yield, for each step and policy, of which impressions and users it is, and the arguments of :func:`_replayed`."""
+    lengths, starts, seeds = log.lengths[batch], log.seen.starts[batch], log.seeds[batch].tolist()
     env.reset(seed=seeds if log.world is not None else 0)
     states = {name: policy.open(seeds) for name, policy in policies.items()}
+    latent = {
+        name
+        for name, policy in policies.items()
+        if isinstance(policy, AgentSlates) and log.recorded and policy.acts_through(log.recorded.ranker)
+    }
     for step in range(int(lengths.max())):
         playing = step < lengths
-        before, after = (starts + np.minimum(one, lengths) for one in (step, step + 1))
-        observations = {name: values[before] for name, values in log.seen.items()}
-        shown, clicks = log.seen["slate"][after].astype(np.int64), log.seen["clicks"][after]
-        rows = (after - batch - 1)[playing]  # a session has a row more than it has impressions
+        before, after = (log.seen.at(starts + np.minimum(one, lengths)) for one in (step, step + 1))
+        observations = {
+            "slate": np.maximum(before.slates, 0), "clicks": before.clicks, "mask": before.shown.astype(np.int8),
+        }  # fmt: skip
+        shown, clicks = after.slates.astype(np.int64), after.clicks
+        rows = (starts - batch + step)[playing]  # a session has a row more than it has impressions
         for name, policy in policies.items():
             chosen, states[name] = policy.act(states[name], observations)
             found = slate_propensities(policy, states[name], observations, shown, chosen)
-            yield rows, playing, name, chosen, found
+            given_above, marginal = found or (None, None)
+            latents = states[name].actions if name in latent else None
+            answer = {"slates": chosen, "given_above": given_above, "marginal": marginal, "latents": latents}
+            yield rows, playing, name, answer
             states[name] = tell_rewards(policy, states[name], clicks.sum(axis=1))
         if log.world is not None:
             _step(env, shown, clicks, playing)
@@ -215,7 +249,8 @@ def _environment(log: EvaluationLog, num_envs: int) -> VectorEnv[Any, Any, Any]:
     if log.world is not None:
         return gymnasium.make_vec(log.world, num_envs=num_envs, autoreset_mode="disabled")
     sizes: dict[str, Any] = {
-        "num_items": log.num_items, "slate_size": log.slates.shape[1], "episode_length": int(log.lengths.max()),
+        "num_items": log.seen.num_items, "slate_size": log.seen.slates.shape[1],
+        "episode_length": int(log.lengths.max()),
     }  # fmt: skip
     return gymnasium.make_vec("GemsSlate-diffuse_topdown-v0", num_envs=num_envs, num_topics=1, **sizes)
 
@@ -225,9 +260,12 @@ def _replayed(
     slates: NDArray[np.int64],
     given_above: NDArray[np.float64] | None,
     marginal: NDArray[np.float64] | None,
+    latents: NDArray[np.float32] | None,
 ) -> Replayed:
-    if slates.max() >= log.num_items or slates.min() < 0:
+    if slates.max() >= log.seen.num_items or slates.min() < 0:
         raise ValueError(
-            f"a policy shows item {slates.max()}; the log has items from 0 to {log.num_items - 1}"
+            f"a policy shows item {slates.max()}; the log has items from 0 to {log.seen.num_items - 1}"
         )
-    return Replayed(slates, None if given_above is None else SlatePropensities(given_above, marginal))
+    return Replayed(
+        slates, None if given_above is None else SlatePropensities(given_above, marginal), latents
+    )

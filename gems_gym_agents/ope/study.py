@@ -17,10 +17,10 @@ from gems_gym.common.progress import track
 from gems_gym.datasets.recording import Player, open_player
 from gems_gym.user_splits import Users, user_seeds
 from gems_gym_agents.evaluation import evaluate
-from gems_gym_agents.ope.comparing import Comparison, compare
-from gems_gym_agents.ope.estimators import ESTIMATORS, Estimate
+from gems_gym_agents.ope.comparing import Comparison, compare_replayed
+from gems_gym_agents.ope.estimators import OF_ARRAYS, Estimate
 from gems_gym_agents.ope.logs import EvaluationLog
-from gems_gym_agents.ope.replay import NUM_ENVS, find_policy
+from gems_gym_agents.ope.replay import NUM_ENVS, find_policy, replay
 
 LOGGING: dict[str, tuple[str, ...]] = {
     "eps_greedy": ("eps_greedy_oracle:epsilon=0.5",),
@@ -57,6 +57,9 @@ class Sizes:
         check_fields(self)
 
 
+_AT_ONCE = 10
+"""Logs that are played and replayed together."""
+
 QUICK = Sizes(sessions=60, repetitions=2, truth_users=100)
 """A trial."""
 
@@ -86,39 +89,54 @@ def measure(
             )
             for one in LOGGING[logging]
         ]
+        makers = {target: find_policy(target, world) for target in TARGETS}
         with track(f"{world.id}, {logging}", sizes.repetitions, progress) as advance:
-            for repetition in range(sizes.repetitions):
-                log = _log(world, players, user_seeds("logging", repetition, sizes.sessions))
-                makers = {target: find_policy(target, world) for target in TARGETS}
-                found.append(compare(log, makers, seed=repetition, progress=False))
-                advance(1)
+            for first in range(0, sizes.repetitions, _AT_ONCE):
+                some = range(first, min(first + _AT_ONCE, sizes.repetitions))
+                log = _log(world, players, [user for one in some for user in _users(one, sizes)])
+                targets = replay(log, makers, progress=False)
+                for place, repetition in enumerate(some):
+                    sessions = slice(place * sizes.sessions, (place + 1) * sizes.sessions)
+                    rows = log.rows(sessions)
+                    own = {name: target.at(rows) for name, target in targets.items()}
+                    found.append(compare_replayed(log[sessions], own, seed=repetition))
+                    advance(1)
     return {
         "env": world.id,
         "logging": logging,
         "sizes": asdict(sizes),
         "truth": dict(truth),
-        "errors": {name: _errors(name, found, truth) for name in ESTIMATORS},
-        "choices": {name: _choices(name, found, truth) for name in ESTIMATORS},
+        "errors": {name: _errors(name, found, truth) for name in OF_ARRAYS},
+        "choices": {name: _choices(name, found, truth) for name in OF_ARRAYS},
     }
 
 
 def summary(measured: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """One row an estimator: means over worlds, logging policies and targets; None where nothing was estimated."""
+    """One row an estimator: means over worlds, logging policies and targets; None where nothing was estimated.
+
+    Absolute bias and RMSE are shares of what the target earns, regret is one of what the best target earns.
+    """
     rows = {}
-    for name in ESTIMATORS:
-        errors = [one for row in measured for one in row["errors"][name].values()]
-        choices = [row["choices"][name] for row in measured]
+    for name in OF_ARRAYS:
+        errors = [
+            (one, row["truth"][target]) for row in measured for target, one in row["errors"][name].items()
+        ]
+        choices = [(row["choices"][name], max(row["truth"].values())) for row in measured]
         rows[name] = {
-            "answered": _mean([one["answered"] for one in errors]),
-            "abs_bias": _mean([None if one["bias"] is None else abs(one["bias"]) for one in errors]),
-            "rmse": _mean([one["rmse"] for one in errors]),
-            "coverage": _mean([one["coverage"] for one in errors]),
-            "t_coverage": _mean([one["t_coverage"] for one in errors]),
-            "bound_holds": _mean([one["bound_holds"] for one in errors]),
-            "rank": _mean([one["rank_correlation"] for one in choices]),
-            "regret": _mean([one["regret"] for one in choices]),
+            "answered": _mean([one["answered"] for one, _ in errors]),
+            "bias": _mean([_share(one["bias"], true) for one, true in errors]),
+            "rmse": _mean([_share(one["rmse"], true) for one, true in errors]),
+            "coverage": _mean([one["coverage"] for one, _ in errors]),
+            "t_coverage": _mean([one["t_coverage"] for one, _ in errors]),
+            "bound_holds": _mean([one["bound_holds"] for one, _ in errors]),
+            "rank": _mean([one["rank_correlation"] for one, _ in choices]),
+            "regret": _mean([_share(one["regret"], best) for one, best in choices]),
         }
     return rows
+
+
+def _share(value: float | None, of: float) -> float | None:
+    return None if value is None else abs(value) / of
 
 
 def true_returns(world: EnvSpec, sizes: Sizes, progress: bool = True) -> dict[str, float]:
@@ -145,10 +163,15 @@ def returns_of(
     }
 
 
+def _users(repetition: int, sizes: Sizes) -> Sequence[int]:
+    return user_seeds("logging", repetition, sizes.sessions)
+
+
 def _log(world: EnvSpec, players: Sequence[Player], users: Sequence[int]) -> EvaluationLog:
-    parts = [player.play(users[place :: len(players)]) for place, player in enumerate(players)]
-    num_items = int(players[0].env.unwrapped.config.num_items)  # type: ignore[attr-defined]
-    return EvaluationLog.of_sessions(parts, world, num_items)
+    catalog = players[0].env.unwrapped.catalog  # type: ignore[attr-defined]
+    turns = [player.play(users[place :: len(players)]).episodes() for place, player in enumerate(players)]
+    episodes = (next(turns[user % len(players)]) for user in range(len(users)))
+    return EvaluationLog.of_episodes(episodes, world, "of the study", catalog.num_items, catalog.hash)
 
 
 def _errors(

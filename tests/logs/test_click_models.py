@@ -21,9 +21,8 @@ ATTRACTIVENESS = np.linspace(0.05, 0.6, ITEMS)
 def sessions(clicks: NDArray[np.bool_], slates: NDArray[np.int32]) -> LoggedSessions:
     """Sessions of one slate each."""
     starts = np.arange(len(slates) + 1)
-    left = np.ones(len(slates), np.bool_)
     return LoggedSessions(
-        slates, clicks.astype(np.int8), starts, ITEMS, "ca" * 32, timed=True, cut=0, left=left
+        slates, clicks.astype(np.int8), ITEMS, starts, "ca" * 32, np.ones(len(slates), np.bool_)
     )
 
 

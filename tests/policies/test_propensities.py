@@ -7,7 +7,7 @@ import pytest
 
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import make_policy
-from gems_gym.policies.propensities import slate_propensities
+from gems_gym.policies.propensities import slate_propensities, uniform_propensities
 
 WORLD = {"num_items": 6, "slate_size": 2, "num_topics": 3, "episode_length": 40}
 ALL = np.array(list(product(range(6), repeat=2)))  # (36, 2)
@@ -63,3 +63,9 @@ def test_slates_are_drawn_as_they_say(name, options):
 def test_a_policy_that_draws_without_closed_form_says_so(name):
     env = SlateVectorEnv(2, autoreset_mode="disabled", **WORLD)
     assert asked(env, name, {}, ALL[:2])[0] is None
+
+
+def test_uniform_slates_of_which_a_part_is_known():
+    found = uniform_propensities(np.array([[-1, -1, 0], [-1, 3, 3], [2, -1, 0]]), 10).given_above
+    np.testing.assert_allclose(found[:, 2], [1 / 10, 0, 1 / 9])
+    assert found[1, 1] == 1 / 10

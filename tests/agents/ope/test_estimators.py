@@ -8,18 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gems_gym_agents.ope.click_rates import ClickRates
 from gems_gym_agents.ope.doubly_robust import doubly_robust, weighted_doubly_robust
 from gems_gym_agents.ope.importance_sampling import (
     independent_ips,
     ips,
+    latent_ips,
     per_decision_is,
     reward_interaction_ips,
     self_normalised_ips,
     trajectory_is,
     weighted_per_decision_is,
 )
-from gems_gym_agents.ope.intervals import Diagnostics, bootstrap_interval, empirical_bernstein, lower_bound
+from gems_gym_agents.ope.intervals import (
+    Diagnostics,
+    Resamples,
+    bootstrap_interval,
+    empirical_bernstein,
+    lower_bound,
+)
 from gems_gym_agents.ope.pseudo_inverse import pseudo_inverse
 from gems_gym_agents.ope.terms import Terms, importance_ratios, products
 
@@ -145,6 +151,18 @@ def test_weighted_estimators_agree_with_the_truth_on_a_log_of_every_session_in_i
     assert found.value == pytest.approx(truth, abs=1e-4)
 
 
+def test_latent_ips_agrees_with_the_truth_where_clicks_depend_on_the_group_alone():
+    groups = SLATES.max(axis=1)  # of both slots' items
+    rows = np.repeat(np.arange(len(SLATES)), np.round(P.prod(axis=1) * 1e6).astype(int))
+    shares = np.bincount(groups, Q.prod(axis=1))
+    for clicks, holds in ((clicks_of("sum")[groups], True), (clicks_of("item"), False)):
+        truth = Q.prod(axis=1) @ clicks.sum(axis=1)
+        found = latent_ips(clicks[rows], groups[rows], shares)
+        assert (found.value == pytest.approx(truth, abs=1e-4)) == holds
+        assert found.values.mean() == pytest.approx(found.value)
+        assert found.weights.mean() == pytest.approx(1.0)
+
+
 def test_values_by_hand():
     clicks, ratios = np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 0.5], [0.5, 3.0]])
     assert ips(clicks, ratios).value == (1 * 1 + 1.5 * 2) / 2
@@ -225,7 +243,7 @@ def test_propensities_out_of_range_are_named(wrong):
 def test_intervals_and_bounds():
     values = RNG.random(400)
     terms = Terms(values[:, None], None, np.ones((400, 1)))
-    low, high = bootstrap_interval(terms, np.random.default_rng(0))
+    low, high = bootstrap_interval(terms, Resamples(400, seed=0))
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
     by_hand = values.mean() - np.sqrt(2 * values.var(ddof=1) * np.log(40) / 400) - 7 * np.log(40) / (3 * 399)
@@ -255,17 +273,3 @@ def test_diagnostics_by_hand():
     assert found.overlap == pytest.approx(4 / 6)
     assert found.largest_weight == 4.0
     assert found.clipped == pytest.approx(1 / 6)
-
-
-def test_click_rates_recover_a_position_based_model():
-    rates, factors = RNG.uniform(0.1, 0.9, 8), np.array([1.0, 0.6, 0.3])
-    slates = RNG.integers(8, size=(20_000, 3))
-    clicks = (RNG.random(slates.shape) < rates[slates] * factors).astype(float)
-    known = np.ones(slates.shape, np.bool_)
-    found = ClickRates.fit(slates, clicks, known, 8)
-    np.testing.assert_allclose(found.slots, factors, atol=0.02)
-    np.testing.assert_allclose(found.items, rates, atol=0.03)
-    predicted = found.predict(slates, known)
-    assert predicted.sum() == pytest.approx(clicks.sum(), rel=1e-3)
-    known[:, 2] = False
-    assert (found.predict(slates, known)[:, 2] == 0).all()

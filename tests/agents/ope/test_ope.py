@@ -14,13 +14,22 @@ import pytest
 from gems_gym.datasets import verify_dataset
 from gems_gym.datasets.described_policies import named_policy
 from gems_gym.logs import import_log
+from gems_gym.logs.sessions import LoggedSessions
+from gems_gym.trained_agents import TrainedAgent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.ope.comparing import LOGGED, compare, with_propensities_of
-from gems_gym_agents.ope.estimators import ESTIMATORS, Estimate
-from gems_gym_agents.ope.logs import EvaluationLog
-from gems_gym_agents.ope.replay import find_policy, replay
-from tests.datasets.small_world import collect_latents, collect_slates
+from gems_gym_agents.ope.estimators import OF_ARRAYS, Estimate
+from gems_gym_agents.ope.fitted_q import fitted_q_values
+from gems_gym_agents.ope.logs import EvaluationLog, RecordedLatents
+from gems_gym_agents.ope.replay import AgentSlates, find_policy, replay
+from tests.datasets.small_world import (
+    NoisyLatents,
+    collect_latents,
+    collect_slates,
+    small_belief,
+    small_ranker,
+)
 
 WORLD = {"num_items": 12, "slate_size": 3, "num_topics": 4, "episode_length": 3}
 EPSILON = "eps_greedy_oracle:epsilon=0.5"
@@ -55,7 +64,7 @@ def test_collected_propensities_are_those_that_the_policy_says_when_asked_again(
     target = replay(log, {"target": find_policy("short_term_oracle", log.world)}, progress=False)["target"]
     greedy = log.propensities.given_above > 0.5
     np.testing.assert_array_equal(target.propensities.given_above, greedy)
-    np.testing.assert_array_equal((target.slates == log.slates)[greedy], True)
+    np.testing.assert_array_equal((target.slates == log.impressions.slates)[greedy], True)
 
 
 def test_they_are_an_option_that_changes_nothing_else() -> None:
@@ -84,7 +93,7 @@ def test_estimates_agree_with_what_the_policies_earn() -> None:
     users = user_seeds("validation", 0, 500)
     truth = {name: evaluate(find_policy(name, log.world)(env), env, users).mean_return for name in names}
     found = compare(log, {name: find_policy(name, log.world) for name in names}, progress=False)
-    mean = float(log.clicks.sum() / len(log.lengths))
+    mean = float(log.impressions.clicks.sum() / len(log.lengths))
     for name, one in found.estimates[EPSILON].items():
         if name != "dm":
             assert one.value == pytest.approx(mean, abs=1e-9), name
@@ -98,7 +107,7 @@ def test_estimates_agree_with_what_the_policies_earn() -> None:
         found.estimates["random"]["cascade_dr"] == "the target policy does not fill its slots independently"
     )
     chosen = found.selected()
-    assert set(chosen) == set(ESTIMATORS)
+    assert set(chosen) == set(OF_ARRAYS)
     assert chosen["iips"] == names[1]
     assert chosen["tis"] == LOGGED
 
@@ -186,6 +195,47 @@ def test_a_trained_agent_is_asked_through_its_own_belief_and_ranker(program: Any
     row = found["policies"]["expert-diffuse_topdown"]
     assert row["dm"]["value"] >= 0
     assert "no overlap" in row["ips"]["not_applicable"]
+
+
+def test_fitted_q_evaluation_looks_ahead_where_the_past_matters() -> None:
+    rng, sessions = np.random.default_rng(0), 500
+    latents = rng.choice([-0.5, 0.5], size=(sessions, 2))
+    # a click for a positive latent, then for one of the other sign: only who knows the first one earns the second
+    clicks = np.column_stack([latents[:, 0] > 0, latents[:, 0] * latents[:, 1] < 0])
+    rows = np.column_stack([np.zeros(sessions), clicks])
+    beliefs = np.column_stack([np.zeros(sessions), latents])
+    seen = LoggedSessions(
+        np.zeros((3 * sessions, 1), np.int32), rows.reshape(-1, 1).astype(np.int8), 1,
+        np.arange(0, 3 * sessions + 1, 3), "ca" * 32, np.ones(sessions, np.bool_),
+    )  # fmt: skip
+    recorded = RecordedLatents(
+        beliefs.reshape(-1, 1).astype(np.float32), latents.reshape(-1, 1).astype(np.float32), small_ranker()
+    )
+    log = EvaluationLog(np.arange(sessions), seen, None, None, recorded=recorded)
+    # what the target would do, given what was logged before; it earns twice what the log does
+    target = np.column_stack([np.full(sessions, 0.5), -latents[:, 0]]).reshape(-1, 1).astype(np.float32)
+    found = fitted_q_values(log, recorded, target, seed=0, progress=False)
+    assert found.shape == (sessions,)
+    assert found.mean() == pytest.approx(2.0, abs=0.1)
+
+
+def test_fitted_q_evaluation_of_a_policy_that_draws_latents() -> None:
+    collect_latents(episodes=60)
+    log = EvaluationLog.of_dataset("small/latent-v0", progress=False)
+    agents = {
+        ranker: AgentSlates(TrainedAgent("noisy", NoisyLatents(), small_ranker(ranker), small_belief(), {}))
+        for ranker in (0, 1)
+    }
+    makers = {str(ranker): lambda env, agent=agent: agent for ranker, agent in agents.items()}
+    found = compare(log, makers, ["fqe"], progress=False).estimates
+    earned = log.impressions.clicks.sum() / 60
+    assert found["0"]["fqe"].value == pytest.approx(earned, rel=0.2)  # it made the log
+    assert "no trained agent with the same ranker" in found["1"]["fqe"]
+    slates = EvaluationLog.of_dataset(collected(episodes=5).id, progress=False)
+    found = compare(
+        slates, {"random": find_policy("random", slates.world)}, ["fqe"], progress=False
+    ).estimates
+    assert "the dataset holds slates" in found["random"]["fqe"]
 
 
 def test_estimates_are_of_json_types_and_repeatable() -> None:

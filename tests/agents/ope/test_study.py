@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gems_gym_agents.ope.estimators import ESTIMATORS
+from gems_gym_agents.ope.estimators import OF_ARRAYS
 
 WORLD = ("num_items=12", "slate_size=2", "num_topics=3", "episode_length=1")
 
@@ -27,7 +27,7 @@ def test_a_quick_study(program: Any) -> None:
     code, out, err = program(*asked, "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert list(found["summary"]) == list(ESTIMATORS)
+    assert list(found["summary"]) == list(OF_ARRAYS)
     assert [one["logging"] for one in found["measured"]] == ["eps_greedy", "softmax", "mixed"]
     # clicks of these worlds depend on item and slot, and sessions are impressions: IIPS is unbiased, DM is not
     for measured in found["measured"]:
