@@ -29,7 +29,7 @@ _LEAST = 1e-7
 
 
 class FittedClickModel(Protocol):
-    """What was fitted, and can be scored on other log."""
+    """What was fitted, and can be scored on other logs."""
 
     def losses(self, log: ShownSlates) -> NDArray[np.float64]:
         """Negative log-likelihood of the clicks on each slate, nats, ``(num_slates,)``."""
