@@ -1,16 +1,20 @@
 """Worlds that are fitted to logged sessions: what is chosen of them; all else is in the world's file."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts.files import Artifact, ArtifactError, load_artifact
 from gems_gym.common.checks import Count
 from gems_gym.world_config import WorldConfig
+
+if TYPE_CHECKING:
+    from gems_gym.artifacts import Artifact
 
 FITTED: Final = "fitted"
 """The name of these dynamics, and the preset of ``GemsSlate-fitted-v0``."""
@@ -113,6 +117,11 @@ class FittedConfig(WorldConfig):
 @lru_cache(maxsize=4)
 def _loaded(path: Path, changed: int) -> Artifact:
     """Read a world's file, once as long as it does not change; what is used of it here is checked."""
+    from gems_gym.artifacts import (  # safetensors: not whenever gems_gym is imported
+        ArtifactError,
+        load_artifact,
+    )
+
     artifact = load_artifact(path, "world/fitted")
     dimensions = {
         name: getattr(artifact.tensors.get(name), "ndim", None) for name in ("items", "propensities")

@@ -128,7 +128,7 @@ def collect_until_in(name: str, chunks: int, root: Path) -> None:
         ("_savez", 4),  # writing the fifth
         ("append_episodes", 3),  # writing the sessions of the third into the dataset
         ("write_json", 0),
-        ("_make_namespace", 9),
+        ("make_namespace", 9),
         ("move_into_place", 9),
         ("rename", 0),  # the chunks are gone, and the dataset takes its place
     ],
