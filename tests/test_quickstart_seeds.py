@@ -47,6 +47,7 @@ def test_seeds_that_other_code_made_are_told_apart():
     assert table.content["code"] == ["0ther", "c0de"] and table.content["cpu"] == "znver4-1"
 
 
+@pytest.mark.slow
 def test_every_seed_has_a_training_and_a_dataset_of_its_own(tiny_env, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     table = run_quickstarts(tmp_path, tiny_env, [0, 1], episodes=20, settings=TINY)

@@ -304,6 +304,7 @@ RUNAWAY = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_q_that_runs_away_slowly_is_stopped_before_it_is_absurd(dataset, monkeypatch) -> None:
     """No behaviour term to speak of: the policy leaves the data, and Q feeds on its own errors there.
 
@@ -318,6 +319,7 @@ def test_q_that_runs_away_slowly_is_stopped_before_it_is_absurd(dataset, monkeyp
     assert 2 * float(bound) < float(reached) < 10 * float(bound)
 
 
+@pytest.mark.slow
 def test_q_stays_near_its_bound(dataset) -> None:
     reward = max(float(episode.rewards.max()) for episode in dataset.iterate_episodes())
     for kind in (TD3PlusBCAgent, IQLAgent, AWACAgent, CQLAgent):

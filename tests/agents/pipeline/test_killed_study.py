@@ -20,6 +20,8 @@ from gems_gym_agents.pipeline.running import run_study, runs_of
 from gems_gym_agents.pipeline.tables import markdown_section
 from tests.agents.tiny_study import IDEAL, ONLINE
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SHORT = dataclasses.replace(IDEAL, steps=600)
 STUDY = dataclasses.replace(ONLINE, variants=(SHORT,), seeds=(0,))
@@ -76,7 +78,6 @@ def wait_for(condition, seconds: float) -> float:
     return time.monotonic() - begun
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
 def test_what_a_killed_study_leaves_ends_within_a_second_and_a_rerun_resumes(tmp_path):
     folder = tmp_path / "study"
@@ -99,7 +100,6 @@ def test_what_a_killed_study_leaves_ends_within_a_second_and_a_rerun_resumes(tmp
         wait_for(lambda: not processes_that_hold(folder), 5)
 
 
-@pytest.mark.slow
 def test_two_studies_in_one_folder_make_everything_once(tmp_path):
     folder = tmp_path / "study"
     both = [start("STUDY", folder) for _ in range(2)]

@@ -23,6 +23,7 @@ def tiny(recipe):
     return replace(recipe, sessions=400)
 
 
+@pytest.mark.slow
 def test_every_ranker_and_every_slate_agent_takes_part(tmp_path):
     variants = [
         replace(

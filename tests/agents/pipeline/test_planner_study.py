@@ -40,6 +40,7 @@ def study(tmp_path_factory) -> Study:
     return on_this_machine(replace(ONLINE, worlds=(world,), variants=(SMALL,), seeds=(0,)), file)
 
 
+@pytest.mark.slow
 def test_it_runs_and_its_row_says_what_it_took(study, tmp_path):
     (run,) = runs_of(study, tmp_path)
     assert "clicks on test users" in run.play()
