@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from gems_gym_agents.commands.compare import write_results
 from gems_gym_agents.pipeline.matrices import RANKERS, SLATE_AGENTS
 from gems_gym_agents.pipeline.references import measure_references
