@@ -49,6 +49,7 @@ EITHER, IO, LOCALE = (
 )
 
 
+@pytest.mark.slow
 @EITHER
 def test_what_exists(surroundings) -> None:
     out, _ = shown(run(surroundings, "list"))
@@ -57,6 +58,7 @@ def test_what_exists(surroundings) -> None:
     assert "Report on datasets" in shown(run(surroundings, "dataset", "--help"))[0]
 
 
+@pytest.mark.slow
 @IO
 def test_datasets(surroundings, tmp_path: Path) -> None:
     collect_latents(metadata={"note": "Grüße ± ε"})
@@ -72,6 +74,7 @@ def test_datasets(surroundings, tmp_path: Path) -> None:
     assert err.startswith("error: ") and "'small/gr" in err
 
 
+@pytest.mark.slow
 @LOCALE
 def test_progress_bars_and_evaluation(surroundings, tmp_path: Path) -> None:
     """Bars are drawn on terminals only: stderr is one here."""

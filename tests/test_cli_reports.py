@@ -51,6 +51,7 @@ def test_rankers(run, tiny_env, sizes, tmp_path, monkeypatch):
     assert lines["slot accuracy own log"] == "–"
 
 
+@pytest.mark.slow
 def test_beliefs(run, tiny_env, sizes, tmp_path):
     pytest.importorskip("torch")
     GruBelief.random(**sizes).save(tmp_path / "one_belief.safetensors")

@@ -36,6 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return python
 
 
+@pytest.mark.slow
 def test_broken_commands_leave_the_others_alone(run: Run) -> None:
     listed = run("-m", "gems_gym", "list")
     assert listed.returncode == 0, listed.stderr

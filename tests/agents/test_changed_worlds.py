@@ -76,6 +76,7 @@ def agent(run, trained, tiny_env):
     return train
 
 
+@pytest.mark.slow
 def test_the_world_goes_with_the_agent_and_its_data(run, agent, tiny_env):
     folder = agent("sac")
     assert changed_parameters(recorded_world(open_trained_agent(folder))) == CHANGES
@@ -109,6 +110,7 @@ def test_the_world_goes_with_the_agent_and_its_data(run, agent, tiny_env):
     assert run(*bc, "--out", "same", "--env", tiny_env, *OPTIONS)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sac", "sac_end_to_end", "recurrent_ppo"])
 def test_a_checkpoint_acts(run, agent, tiny_env, name):
     folder = agent(name)

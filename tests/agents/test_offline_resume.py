@@ -217,6 +217,7 @@ def test_saving_an_interrupted_agent_keeps_the_run(
     assert is_unfinished(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_diverged_training_leaves_nothing_to_resume_but_the_way_to_its_best_policy(
     dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

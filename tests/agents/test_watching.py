@@ -17,6 +17,7 @@ def evaluate(program: Program, tiny_env: str) -> Program:
     return lambda *asked: program("evaluate", "random", "--env", tiny_env, "--episodes", 2, *asked)
 
 
+@pytest.mark.slow
 def test_two_policies_side_by_side(evaluate: Program) -> None:
     image = pytest.importorskip("PIL.Image")
     code, _, err = evaluate("--beside", "boredom_aware_oracle", "--video", "side.gif")

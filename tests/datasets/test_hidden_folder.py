@@ -157,6 +157,7 @@ def replace_by_part(seed: int) -> None:
     subset(ID, dataset_id=ID, episodes=3, seed=seed, overwrite=True, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("atomic", [True, False])
 def test_killed_at_any_moment_of_replacing_one_of_the_two_is_there(
     datasets_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool

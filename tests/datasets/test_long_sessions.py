@@ -46,6 +46,7 @@ def test_how_many_sessions_are_held_at_once() -> None:
     assert sessions_at_once(session_bytes=10**9, most=256) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "ways"), [("latents", ({}, {"num_envs": 2}, {"workers": 2})), ("slates", ({"num_envs": 2},))]
 )
@@ -71,6 +72,7 @@ def test_the_bound_changes_no_number(
     assert part.storage.metadata["content_hash"] == whole
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_sessions(
     datasets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

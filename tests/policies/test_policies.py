@@ -138,6 +138,7 @@ def test_diverse_slates_show_every_topic():
     assert len(np.unique(slates)) > 150
 
 
+@pytest.mark.slow
 def test_the_search_for_a_constant_slate_beats_where_it_starts():
     env = SlateVectorEnv(300, num_items=200, autoreset_mode="disabled")
     slate = find_constant_slate(env.config, env.catalog, sessions=20_000, seed=1, progress=False)

@@ -52,6 +52,7 @@ def beliefs(world: SlateEnv) -> dict[str, BeliefEncoder]:
     return {"counts": Counts(world.catalog.item_topics, world.catalog.hash), "random": random}
 
 
+@pytest.mark.slow
 def test_boredom_is_read_off_what_holds_it(rows: dict[str, dict[str, Any]]) -> None:
     assert list(rows) == ["counts", "random", RECENT_CLICKS]
     assert [row["size"] for row in rows.values()] == [5, 20, 5]

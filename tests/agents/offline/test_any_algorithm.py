@@ -25,6 +25,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield rewarded_latents("rewarded/any-v0", 8)
 
 
+@pytest.mark.slow
 def test_it_is_the_agent_of_the_same_algorithm(dataset: Any) -> None:
     pairs = (
         (D3rlpyAgent(config="TD3PlusBC", alpha=1.0, **SMALL), TD3PlusBCAgent(alpha=1.0, **SMALL)),

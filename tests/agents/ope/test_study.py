@@ -12,6 +12,7 @@ from gems_gym_agents.ope.estimators import OF_ARRAYS
 WORLD = ("num_items=12", "slate_size=2", "num_topics=3", "episode_length=1")
 
 
+@pytest.mark.slow
 def test_a_quick_study(program: Any) -> None:
     options = [word for option in WORLD for word in ("--env-option", option)]
     asked = (

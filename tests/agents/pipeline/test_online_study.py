@@ -29,6 +29,8 @@ from gems_gym_agents.pipeline.tables import terminal_tables, world_tables
 from gems_gym_agents.pipeline.training import WatchedScore
 from tests.agents.tiny_study import GEMS, ONLINE, WORLD
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 REFERENCES = [
     "random", "short_term_oracle", "constant_slate", "boredom_aware_oracle", "planner_true_model",

@@ -23,6 +23,7 @@ def worlds(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return np.array([values, values[::-1]], np.float32) / 4, np.array(eighths, np.float32) / 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEARCHES)
 @settings(max_examples=40, deadline=None)
 @given(world=worlds())

@@ -135,6 +135,7 @@ class InThisProcess:
         return failures
 
 
+@pytest.mark.slow
 def test_the_same_trials_again_however_often_it_is_interrupted(folder: Path) -> None:
     whole = run_trials(search(), Path("whole"), 14, 2, InThisProcess())
     assert [one.number for one in whole] == list(range(14))
@@ -207,6 +208,7 @@ def test_failed_trials_are_kept_apart(folder: Path) -> None:
     assert best_of([Trial(0, {}, None), Trial(1, {}, 2.0), Trial(2, {}, 2.0)]) == Trial(1, {}, 2.0)
 
 
+@pytest.mark.slow
 def test_by_command_the_best_becomes_a_preset_that_train_takes(folder: Path, program: Any) -> None:
     given = arguments("--trials", 2, "--jobs", 2, "--out", "tuned", "--option", "name=x", "--json")
     code, out, err = program(*given)

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from gems_gym_agents.world_model.belief import ParticleBelief, _chances
@@ -25,6 +26,7 @@ def test_first_groups_are_as_many_as_the_spectrum_suggests() -> None:
     assert len({(int(group), kind % 4) for kind, group in enumerate(groups)}) == 4
 
 
+@pytest.mark.slow
 def test_it_predicts_clicks_and_finds_what_tires_users_together() -> None:
     network, membership = fitted()
     judged = log()[:256]
@@ -38,6 +40,7 @@ def test_it_predicts_clicks_and_finds_what_tires_users_together() -> None:
     assert model.span.max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_compiled_belief_computes_what_the_network_does() -> None:
     """One particle, the network's own first state: its states and tiredness step by step, and so its predictions."""
     network, membership = fitted()

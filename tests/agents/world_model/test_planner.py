@@ -38,6 +38,7 @@ def test_planning_beats_not_planning_and_random_slates() -> None:
     assert planned.mean() > 1.5 * random
 
 
+@pytest.mark.slow
 def test_a_users_slates_are_the_same_whoever_is_served() -> None:
     policy = WorldModelPolicy(small_model(), first())
     assert isinstance(policy, Policy)
