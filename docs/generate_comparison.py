@@ -7,7 +7,6 @@ rewritten from these files; the rest is written by hand.
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 from pathlib import Path
 
@@ -17,18 +16,15 @@ from gems_gym_agents.pipeline.results import RESULTS_FILE
 from gems_gym_agents.pipeline.studies import STUDIES
 from gems_gym_agents.pipeline.summary import has_trade_off, summarise
 from gems_gym_agents.pipeline.tables import markdown_section
-from generated_pages import fill_parts, rewrite_page
+from generated_pages import fill_parts, page_arguments, rewrite_page
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
     """Rewrite the page, or with ``--check`` only say whether it is up to date."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page_arguments(__doc__)
     parser.add_argument("folders", nargs="*", type=Path, help="folders of studies whose results are new")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 if the page is out of date"
-    )
     arguments = parser.parse_args()
     for folder in arguments.folders:
         keep(folder, HERE)

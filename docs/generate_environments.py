@@ -7,7 +7,6 @@ hand. ``--measure`` plays the sessions of the table of returns again (a minute o
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import inspect
 import re
@@ -26,7 +25,7 @@ from gems_gym.envs import SlateEnv, SlateVectorEnv
 from gems_gym.policies import make_policy
 from gems_gym.registration import VERSIONS, environment_id
 from gems_gym.user_splits import user_seeds
-from generated_pages import fill_parts, rewrite_page
+from generated_pages import fill_parts, page_arguments, rewrite_page
 
 HERE = Path(__file__).parent
 PAGE = HERE / "environments.md"
@@ -44,11 +43,8 @@ POLICIES = {
 
 def main() -> None:
     """Rewrite the page, or with ``--check`` only say whether it is up to date."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page_arguments(__doc__)
     parser.add_argument("--measure", action="store_true", help="play the table of returns again")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 if the page is out of date"
-    )
     arguments = parser.parse_args()
     if arguments.measure:
         write_json(RETURNS, measured())

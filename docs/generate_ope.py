@@ -7,7 +7,6 @@ by hand.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from gems_gym.commands.output import markdown_table, plain
 from gems_gym.common.files import read_json, write_json
 from gems_gym_agents.ope.estimators import OF_ARRAYS
 from gems_gym_agents.ope.study import LOGGING, summary
-from generated_pages import fill_parts, rewrite_page
+from generated_pages import fill_parts, page_arguments, rewrite_page
 
 HERE = Path(__file__).parent
 PAGE = HERE / "ope.md"
@@ -34,11 +33,8 @@ COLUMNS = {
 
 def main() -> None:
     """Rewrite the page, or with ``--check`` only say whether it is up to date."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page_arguments(__doc__)
     parser.add_argument("folders", nargs="*", type=Path, help="folders of studies whose results are new")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 if the page is out of date"
-    )
     arguments = parser.parse_args()
     studies = read_json(STUDIES) if STUDIES.is_file() else {}
     for folder in arguments.folders:

@@ -7,14 +7,13 @@ from that file; the rest is written by hand.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from gems_gym.commands.output import markdown_table
 from gems_gym.common.files import read_json, write_json
 from gems_gym_agents.pipeline.quickstart_tables import HEADER, SEEDS_FILE, SeedsTable
-from generated_pages import fill_parts, rewrite_page
+from generated_pages import fill_parts, page_arguments, rewrite_page
 
 KEPT = Path(__file__).parent / "quickstart.json"
 README = Path(__file__).parent.parent / "README.md"
@@ -22,11 +21,8 @@ README = Path(__file__).parent.parent / "README.md"
 
 def main() -> None:
     """Rewrite the README's table, or with ``--check`` only say whether it is up to date."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page_arguments(__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="folder of the quickstarts, if they are new")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 if it is out of date"
-    )
     arguments = parser.parse_args()
     if arguments.folder:
         write_json(KEPT, read_json(arguments.folder / SEEDS_FILE))

@@ -7,7 +7,6 @@ numbers in ``rankers.json``, from which the page is made otherwise.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +26,7 @@ from gems_gym.pretraining.session_log import collect_session_log
 from gems_gym.rankers import Ranker, load_ranker, make_ranker
 from gems_gym.registration import LATENT_PRESETS
 from gems_gym.simulator import Catalog, resolve_world
-from generated_pages import fill_parts, rewrite_page
+from generated_pages import fill_parts, page_arguments, rewrite_page
 
 HERE = Path(__file__).parent
 PAGE = HERE / "rankers.md"
@@ -40,11 +39,8 @@ LONGER_SEARCH = 500_000
 
 def main() -> None:
     """Rewrite the page, or with ``--check`` only say whether it is up to date."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page_arguments(__doc__)
     parser.add_argument("--measure", action="store_true", help="measure everything again")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 if the page is out of date"
-    )
     arguments = parser.parse_args()
     if arguments.measure:
         write_json(MEASURED, plain(measured()))

@@ -1,5 +1,6 @@
 """Pages of the documentation whose marked parts are made from data or from the code."""
 
+import argparse
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,6 +8,19 @@ from pathlib import Path
 from gems_gym.common.files import whole_file
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def page_arguments(doc: str | None) -> argparse.ArgumentParser:
+    """What every generator of a page takes; it adds its own.
+
+    Args:
+        doc: The generator's docstring, whose first line describes it.
+    """
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 if the page is out of date"
+    )
+    return parser
 
 
 def fill_parts(text: str, parts: Mapping[str, Callable[[], str]]) -> str:

@@ -19,7 +19,8 @@ from gems_gym.commands import options
 from gems_gym.commands.arguments import read_options, refuse
 from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import Count, Seed, Threads, checked, checked_arguments
-from gems_gym.common.jobs import ONE_THREAD, environment
+from gems_gym.common.jobs import ONE_THREAD
+from gems_gym.common.machine import environment
 from gems_gym.errors import unknown_name
 from gems_gym.serving import ServedPolicy, open_policy
 

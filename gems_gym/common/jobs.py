@@ -29,6 +29,7 @@ from typing import Any, TypeAlias
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from gems_gym.common.machine import environment
 from gems_gym.common.progress import is_shown, note, reporting_to, stderr
 
 ONE_THREAD: Mapping[str, str] = {
@@ -268,21 +269,6 @@ def _without_interruption() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         if pressed:
             signal.raise_signal(signal.SIGINT)
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for processes that are started in the block (read when libraries are loaded there)."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 # -- in the job's process ----------------------------------------------------------------------------------------------

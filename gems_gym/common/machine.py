@@ -1,6 +1,8 @@
-"""What this machine has: memory for arrays whose size was given, and devices to train on."""
+"""What this machine has: memory for arrays whose size was given, devices to train on, environment variables."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -84,3 +86,22 @@ def _check_writable(path: Path, name: str) -> None:
         raise ValueError(
             f"{name} {str(path)!r} can't be written: there is no permission to write to {str(there)!r}"
         )
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the length of a block, and for processes that are started in it.
+
+    Args:
+        variables: Name -> value.
+    """
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

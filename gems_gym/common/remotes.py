@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname, urlopen
 
 from gems_gym.common.files import scratch_folder, whole_folder
+from gems_gym.common.machine import environment
 from gems_gym.errors import require
 
 MANIFEST = "manifest/files.json"
@@ -196,7 +197,10 @@ class CloudRemote:
         namespaces, namespace = require("minari.namespace"), name.rpartition("/")[0]
         with scratch_folder() as scratch:
             _lay_out(scratch / name, files, manifest, advance)
-            with _environment(MINARI_DATASETS_PATH=str(scratch), MINARI_REMOTE=self._address), _quiet():
+            with (
+                environment({"MINARI_DATASETS_PATH": str(scratch), "MINARI_REMOTE": self._address}),
+                _quiet(),
+            ):
                 if namespace and namespace not in self._storage.list_namespaces():
                     namespaces.create_namespace(namespace)
                     namespaces.upload_namespace(namespace, None)
@@ -229,21 +233,6 @@ def _copy(source: IO[bytes], target: Path, size: int, advance: Advance) -> None:
             file.write(data)
             size -= len(data)
             advance(len(data))
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Sets variables of the environment for the length of the block: Minari reads its folder and its remote there."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _quiet() -> Any:

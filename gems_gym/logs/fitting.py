@@ -6,7 +6,8 @@ All learn from the earlier sessions and are scored on the later ones.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,6 @@ from gems_gym.pretraining.trainers import Upkeep, trainer_of
 from gems_gym.rankers import load_ranker
 
 if TYPE_CHECKING:
-    import minari
-
     from gems_gym.datasets.reader import Dataset
     from gems_gym.pretraining.belief import BeliefSettings
 
@@ -83,44 +82,53 @@ def fit_log(
             earlier sessions.
         ImportError: Minari or torch is not installed; the message names the extra.
     """
+    chosen = {"held_out": held_out, "batches": batches, "seed": seed}
+    with fitting(dataset, out / REPORT_FILE, chosen, overwrite=overwrite, progress=progress) as parts:
+        return _Fit(*parts, batches, seed, progress).into(out)
+
+
+@contextmanager
+def fitting(
+    dataset: Dataset, report: Path, chosen: Mapping[str, Any], *, overwrite: bool, progress: bool
+) -> Iterator[tuple[str, LoggedSessions, LoggedSessions, Unfinished]]:
+    """Read a dataset to fit something to it, in work that resumes where an interrupted call ended.
+
+    Args:
+        dataset: The dataset, or the id of a local one.
+        report: The report, which appears last; its folder is made.
+        chosen: What decides beside the dataset what is learned; ``held_out`` is the share of the later sessions.
+        overwrite: Start anew, whatever an interrupted call left.
+        progress: Whether to show progress on stderr.
+
+    Yields:
+        The dataset's id, the earlier sessions, to learn from, the later ones, and where unfinished work is kept.
+
+    Raises:
+        ValueError: There is no such dataset or it can't be read, fewer than two sessions, one item, or no click in the
+            earlier sessions.
+        ImportError: Minari or torch is not installed; the message names the extra.
+    """
     require("torch")
-    check_out_folder(out)
+    check_out_folder(report.parent)
     opened = open_sessions(dataset)
-    settings = fit_settings(opened, held_out=held_out, batches=batches, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
-    with making(out / REPORT_FILE, settings, overwrite=overwrite) as work:
-        earlier, later = read_and_split(opened, held_out, progress)
-        return _Fit(opened.id, earlier, later, work, batches, seed, progress).into(out)
-
-
-def fit_settings(opened: minari.MinariDataset, **chosen: Any) -> dict[str, Any]:
-    """Everything that decides what is learned from a dataset: its own, and what was chosen."""
-    return {
+    settings = {
         "dataset": opened.id,
         "content_hash": opened.storage.metadata.get("content_hash"),
         "sessions": len(opened.episode_indices),
         **chosen,
     }
-
-
-def read_and_split(
-    opened: minari.MinariDataset, held_out: float, progress: bool
-) -> tuple[LoggedSessions, LoggedSessions]:
-    """The earlier sessions of a dataset, to learn from, and the later ones, that share of all.
-
-    Raises:
-        ValueError: Fewer than two sessions, one item, or no click in the earlier sessions.
-    """
-    sessions = LoggedSessions.read(opened, progress=progress)
-    if len(sessions) < 2 or sessions.num_items < 2:
-        raise ValueError(
-            f"dataset {opened.id!r} has {len(sessions)} sessions of {sessions.num_items} items; at least 2 of both are "
-            f"needed"
-        )
-    earlier, later = sessions.split(held_out)
-    if not earlier.clicks.any():
-        raise ValueError(f"the {len(earlier)} earlier sessions of dataset {opened.id!r} hold no click")
-    return earlier, later
+    report.parent.mkdir(parents=True, exist_ok=True)
+    with making(report, settings, overwrite=overwrite) as work:
+        sessions = LoggedSessions.read(opened, progress=progress)
+        if len(sessions) < 2 or sessions.num_items < 2:
+            raise ValueError(
+                f"dataset {opened.id!r} has {len(sessions)} sessions of {sessions.num_items} items; at least 2 of both "
+                "are needed"
+            )
+        earlier, later = sessions.split(chosen["held_out"])
+        if not earlier.clicks.any():
+            raise ValueError(f"the {len(earlier)} earlier sessions of dataset {opened.id!r} hold no click")
+        yield opened.id, earlier, later, work
 
 
 @dataclass(frozen=True)

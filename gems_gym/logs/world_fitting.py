@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts.unfinished import Unfinished, making
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.beliefs import GruBelief
 from gems_gym.common.checks import Count, Seed, Share, checked_arguments
 from gems_gym.common.files import write_json
-from gems_gym.common.machine import check_out_folder
 from gems_gym.common.networks import FeedForward
-from gems_gym.datasets.reader import open_sessions
-from gems_gym.errors import require
 from gems_gym.fitted_world import LEAVING, TOWER, FittedWorld, leaving_inputs
 from gems_gym.logs.fidelity import FidelityReport, measure_fidelity
-from gems_gym.logs.fitting import belief_settings, fit_settings, read_and_split
+from gems_gym.logs.fitting import belief_settings, fitting
 from gems_gym.logs.history import beliefs_before
 from gems_gym.logs.sessions import LoggedSessions
 from gems_gym.pretraining.session_log import SessionLog
@@ -73,22 +70,18 @@ def fit_world(
             of more than one slate, too many items, or no click in the earlier or the later sessions.
         ImportError: Minari or torch is not installed; the message names the extra.
     """
-    require("torch")
-    check_out_folder(out)
-    opened = open_sessions(dataset)
-    settings = fit_settings(opened, held_out=held_out, batches=batches, seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
-    with making(out / REPORT_FILE, settings, overwrite=overwrite) as work:
-        earlier, later = read_and_split(opened, held_out, progress)
+    chosen = {"held_out": held_out, "batches": batches, "seed": seed}
+    reading = fitting(dataset, out / REPORT_FILE, chosen, overwrite=overwrite, progress=progress)
+    with reading as (dataset_id, earlier, later, work):
         if not later.clicks.any():
-            raise ValueError(f"the {len(later)} later sessions of dataset {opened.id!r} hold no click")
+            raise ValueError(f"the {len(later)} later sessions of dataset {dataset_id!r} hold no click")
         training = Unfinished(work.file("training"), work.settings)
         world = make_world(
             earlier, batches=batches, seed=seed, progress=progress, upkeep=Upkeep(unfinished=training)
         )
-        header = {"log": {"dataset": opened.id, "sessions": len(earlier)}, "options": settings}
+        header = {"log": {"dataset": dataset_id, "sessions": len(earlier)}, "options": work.settings}
         sha256 = replace(world, header=header).save(work.file(WORLD_FILE))
-        report = measure_fidelity(world, earlier, later, dataset_id=opened.id, sha256=sha256, seed=seed)
+        report = measure_fidelity(world, earlier, later, dataset_id=dataset_id, sha256=sha256, seed=seed)
         os.replace(work.file(WORLD_FILE), out / WORLD_FILE)
         write_json(out / REPORT_FILE, report.as_dict())
         return report

@@ -93,7 +93,8 @@ class GemsDecoder(StoredRanker):
         # Transposed, so that the kernel runs over items side by side in memory.
         items = np.ascontiguousarray(self.tensors["item_embeddings"].T)  # (E, num_items)
         no_bias = np.zeros(self.num_items, dtype=np.float32)
-        self._search = self._searching(items, no_bias, search, self.slate_size if self.deduplicate else 1)
+        count = self.slate_size if self.deduplicate else 1
+        self._search = self._searching(items, no_bias, search, count, self._asked)
 
     def _sizes(self) -> dict[str, tuple[int, ...]]:
         """The shapes that would fit each other."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -60,9 +60,16 @@ class StoredRanker(SavedPart):
         self.sha256 = sha256
 
     def _searching(
-        self, items: NDArray[np.float32], bias: NDArray[np.float32], search: Search | ItemLists, count: int
+        self,
+        items: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        search: Search | ItemLists,
+        count: int,
+        asked: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     ) -> ItemSearch:
         """What finds the best of items float32 ``(E, num_items)`` with a bias, up to ``count`` a query.
+
+        ``asked`` makes queries ``(num_queries, E)`` of latents, one or several each.
 
         Lists of items become part of the ranker, which its file keeps.
         """
@@ -72,7 +79,7 @@ class StoredRanker(SavedPart):
             return ExactSearch(items, bias)
         if not isinstance(search, ItemLists):
             latents = np.random.default_rng(1).uniform(-1, 1, (QUERIES, self.action_size))
-            queries = self._asked(latents.astype(np.float32))[:QUERIES]
+            queries = asked(latents.astype(np.float32))[:QUERIES]
             search = make_lists(items, bias, queries, count)
         self.search = "ivf"
         self.tensors = {**self.tensors, "item_lists": search.of_items}
@@ -92,10 +99,6 @@ class StoredRanker(SavedPart):
             "header": self.header,
         }
         return self._restore(self.tensors, self.sizes, **arguments)
-
-    def _asked(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The queries that latents ask, one or several each, ``(num_queries, E)``."""
-        raise NotImplementedError
 
     @property
     def options(self) -> dict[str, Any]:

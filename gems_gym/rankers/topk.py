@@ -65,7 +65,7 @@ class TopKRanker(ItemVectorRanker):
                 item = int(np.flatnonzero(lengths == 0)[0])
                 raise ValueError(f"item_embeddings[{item}] is zeros, which have no direction for cosine=True")
             self._items = self._items / lengths
-        self._search = self._searching(self._items, self._bias, search, self.slate_size)
+        self._search = self._searching(self._items, self._bias, search, self.slate_size, self._asked)
 
     def rank(self, latents: np.ndarray) -> np.ndarray:
         """The slates for latents: float ``(num_users, E)`` to int64 ``(num_users, slate_size)``.

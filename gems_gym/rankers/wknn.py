@@ -96,7 +96,7 @@ class WknnRanker(SlotQueryRanker):
         self._candidates = self.k + (
             slate_size - 1 if self.deduplicate else 0
         )  # a slot's, used ones among them
-        self._search = self._searching(self._items, self._bias, search, self._candidates)
+        self._search = self._searching(self._items, self._bias, search, self._candidates, self._asked)
 
     def rank(self, latents: np.ndarray, critic: SlateCritic | None = None) -> np.ndarray:
         """The slates for latents.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import random
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +15,7 @@ import numpy as np
 
 from gems_gym import plugins
 from gems_gym.beliefs import GruBelief
+from gems_gym.common.machine import environment
 from gems_gym.embeddings.base import EmbeddingTable
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
@@ -122,9 +122,7 @@ def _source(world: LatentWorld, learns_from: str, num_users: int, scratch: Path)
     assert (world.ranker is None) == (world.belief is None), (
         "datasets hold beliefs and latents, or slates; an agent that learns from one has to see and choose either"
     )
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(scratch / "datasets")
-    try:
+    with environment({"MINARI_DATASETS_PATH": str(scratch / "datasets")}):
         yield collect(
             world.spec.id,
             "random" if world.ranker is None else RandomLatents(_LATENT_SIZE),
@@ -137,11 +135,6 @@ def _source(world: LatentWorld, learns_from: str, num_users: int, scratch: Path)
             reference_scores=(0.0, 1.0),
             progress=False,
         )
-    finally:
-        if before is None:
-            del os.environ["MINARI_DATASETS_PATH"]
-        else:
-            os.environ["MINARI_DATASETS_PATH"] = before
 
 
 def _assert_untrained(agent: Any, folder: Path) -> None:
