@@ -3,9 +3,10 @@
     pip install 'gems-gym[logs,online]'
     python examples/07_own_logs.py --out own_logs
 
-Would another policy earn more? A log with all the dirt that logs have is taken through six commands, and
+Would another policy earn more? A log with all the dirt that logs have is taken through six steps, and
 own_logs/report.md says what came out. The log is written in a simulated world by a recommender that no command is told
-of, so that the truth can stand beside the estimates.
+of, so that the truth can stand beside the estimates. Everything learns from the earlier sessions, and is estimated on
+the later ones.
 """
 
 import argparse
@@ -36,6 +37,8 @@ HIDDEN_WORLD = {
 """Users look at the top first, tire of topics, and may leave after two slates without a click."""
 
 LOG, NEWS = "hidden/sessions-v0", "my/news-v0"
+EARLIER, LATER, LATENTS = "my/earlier-v0", "my/later-v0", "my/latents-v0"
+HELD_OUT = 0.3
 
 ESTIMATORS = ("dm", "iips")
 
@@ -127,6 +130,15 @@ def true_clicks(policy: ServedPolicy, world: VectorEnv) -> tuple[float, float]:
     return earned.mean(), 1.96 * earned.std() / np.sqrt(users)
 
 
+def most_clicked(dataset: str, count: int) -> list[int]:
+    """The items that are clicked most often for how often they are shown."""
+    sessions = EpisodeBatch.from_minari(dataset, progress=False)
+    known = sessions.observations["mask"] > 0
+    shown = np.bincount(sessions.observations["slate"][known])
+    clicked = np.bincount(sessions.observations["slate"][known], sessions.observations["clicks"][known])
+    return np.argsort(-clicked / np.maximum(shown, 1), kind="stable")[:count].tolist()
+
+
 def interval(mean: float, low: float, high: float) -> str:
     return f"{mean:.2f} ({low:.2f} to {high:.2f})"
 
@@ -155,14 +167,16 @@ def report(found: dict, candidates: dict[str, str], truth: dict[str, tuple[float
         cells = [interval(one["value"], *one["interval"]) if "value" in one else "–" for one in by]
         by_world, by_truth = found["in the fitted world"][name], truth[name]
         rows.append([name, *cells, "{:.2f} ± {:.2f}".format(*by_world), "{:.2f} ± {:.2f}".format(*by_truth)])
-    answer = found.get("answer", {"slate": "none: the log's own recommender stays"})
+    names = {policy: name for name, policy in candidates.items()}
+    choices = ", ".join(f"{by}: **{names.get(one, one)}**" for by, one in estimated["selected"].items())
     return f"""# From a log to a decision
 
 ## What the data are
 
 {imported["rows_read"]:,} rows of {imported["source"]}. The {imported["rows_kept"]:,} that were kept are
 {imported["impressions"]:,} impressions in {imported["sessions"]:,} sessions, with {imported["items_shown"]:,} articles
-and {imported["clicks"]:,} clicks. {imported["out_of_order"]:,} impressions were out of order.
+and {imported["clicks"]:,} clicks. {imported["out_of_order"]:,} impressions were out of order. The earlier
+{1 - HELD_OUT:.0%} of the sessions are learned from, the later ones are for estimates.
 
 {markdown_table(["left out", "rows", "first row"], lost, numbers=True)}
 
@@ -187,8 +201,10 @@ looked at users.
 
 ## The choice
 
-By the lower bound of iips: **{found["choice"]}**. In truth: **{max(truth, key=lambda name: truth[name][0])}**.
-The next slate of a user who was shown the first five articles and clicked the first of them: {answer["slate"]}
+By the lower bound of {choices}. In truth: **{max(truth, key=lambda name: truth[name][0])}**.
+
+What the agent from the log would show a user who was shown the first five articles and clicked the first of them:
+{found["answer"]["slate"]}
 """
 
 
@@ -197,7 +213,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("own_logs"), help="folder for everything")
     parser.add_argument("--users", type=int, default=6_000, help="users of the log (default: 6000)")
     parser.add_argument("--batches", type=int, default=600, help="updates of each model (default: 600)")
-    parser.add_argument("--steps", type=int, default=6_000, help="steps of the agent (default: 6000)")
+    parser.add_argument(
+        "--steps", type=int, default=6_000, help="steps of sac, of iql a third (default: 6000)"
+    )
     arguments = parser.parse_args()
 
     out, batches, found = arguments.out, arguments.batches, {}
@@ -212,52 +230,65 @@ def main() -> None:
         "logs", "import", out / "log.parquet", "--preset", "ebnerd", "--items", out / "articles.parquet",
         "--item-column", "article_id", "--out", NEWS, "--picture", out / "import.png", "--overwrite",
     )  # fmt: skip
+    for name, option, share in ((EARLIER, "--earliest", 1 - HELD_OUT), (LATER, "--latest", HELD_OUT)):
+        gems_gym("dataset", "subset", NEWS, option, share, "--dataset-id", name, "--overwrite")
     # 2. Where users look, and whether what they did before says what they do next.
-    found["fit"] = gems_gym("logs", "fit", NEWS, "--out", out / "fitted", "--batches", batches)
+    found["fit"] = gems_gym("logs", "fit", EARLIER, "--out", out / "fitted", "--batches", batches)
+    parts = [
+        *("--ranker", out / "fitted" / "ranker.safetensors"),
+        *("--belief", out / "fitted" / "belief.safetensors"),
+    ]
     # 3. A world of users like those of the log.
     found["world"] = gems_gym(
-        "logs", "world", NEWS, "--out", out / "world", "--batches", batches, "--picture", out / "world.png"
+        "logs", "world", EARLIER, "--out", out / "world", "--batches", batches, "--picture", out / "world.png"
     )
-    # 4. Candidates: random slates, what is clicked most, and an agent that learns in that world.
-    click_rate = pl.col("clicked") / pl.col("shown")
-    items = read_items(NEWS).with_row_index("number").sort(click_rate, descending=True)
-    slate = items["number"].head(5).to_list()
+    # 4. Candidates: random slates, what is clicked most, an agent that learns from the log, and one from that world.
+    slate = most_clicked(EARLIER, 5)
+    gems_gym("dataset", "relabel", EARLIER, *parts, "--dataset-id", LATENTS, "--overwrite")
+    gems_gym(
+        "train",
+        "iql",
+        "--dataset",
+        LATENTS,
+        "--steps",
+        arguments.steps // 3,
+        "--out",
+        out / "iql",
+        "--overwrite",
+    )
     file = out / "world" / "world.safetensors"
     longest = f"episode_length={found['import']['session_lengths']['maximum']:.0f}"
     fitted_world = ["--env", "GemsSlate-fitted-v0", "--env-option", f"world={file}", "--env-option", longest]
     gems_gym(
-        "train", "sac", *fitted_world, "--ranker", out / "fitted" / "ranker.safetensors",
-        "--belief", out / "fitted" / "belief.safetensors", "--steps", arguments.steps,
-        "--option", f"learning_starts={arguments.steps // 10}", "--out", out / "agent", "--overwrite",
+        "train", "sac", *fitted_world, *parts, "--steps", arguments.steps,
+        "--option", f"learning_starts={arguments.steps // 10}", "--out", out / "sac", "--overwrite",
     )  # fmt: skip
-    most_clicked = f"constant_slate:slate={json.dumps(slate, separators=(',', ':'))}"
-    candidates = {"random": "random", "most clicked": most_clicked, "agent": str(out / "agent")}
-    # 5. What they would have earned: by the log, and in the fitted world.
+    constant = f"constant_slate:slate={json.dumps(slate, separators=(',', ':'))}"
+    agents = {"iql, from the log": str(out / "iql"), "sac, in the fitted world": str(out / "sac")}
+    candidates = {"random": "random", "most clicked": constant, **agents}
+    # 5. What they would have earned: by the later sessions, and in the fitted world.
     found["ope"] = gems_gym(
-        "ope", NEWS, *candidates.values(), "--estimate-propensities", "--select",
+        "ope", LATER, *candidates.values(), "--estimate-propensities", "--select",
         *(word for one in ESTIMATORS for word in ("--estimator", one)),
     )  # fmt: skip
-    chosen = found["ope"]["selected"]["iips"]
-    found["choice"] = next((name for name, policy in candidates.items() if policy == chosen), chosen)
     in_a_world = {
-        "random": ["random", *fitted_world],
-        "most clicked": ["constant_slate", "--policy-option", f"slate={slate}", *fitted_world],
-        "agent": [out / "agent"],
+        "random": ["random"],
+        "most clicked": ["constant_slate", "--policy-option", f"slate={slate}"],
+        **{name: [folder] for name, folder in agents.items()},
     }
     found["in the fitted world"] = {
         name: (played["mean_return"], played["ci95"])
         for name, words in in_a_world.items()
-        for played in [gems_gym("evaluate", *words)]
+        for played in [gems_gym("evaluate", *words, *fitted_world)]
     }
-    # 6. Its slates, for whoever asks. (If the log's own recommender were chosen, there would be none to ask for.)
-    if found["choice"] in in_a_world:
-        ids = items.sort("number")["item"].to_list()
-        history = [{"slate": ids[:5], "clicks": [1, 0, 0, 0, 0]}]
-        (out / "users.jsonl").write_text(json.dumps({"user": "U1", "history": history}) + "\n")
-        item_map = out / "datasets" / NEWS / "data" / "artifacts" / "items.parquet"
-        found["answer"] = gems_gym(
-            "recommend", *in_a_world[found["choice"]], "--history", out / "users.jsonl", "--items", item_map
-        )
+    # 6. An agent's slates, for whoever asks.
+    ids = read_items(NEWS)["item"].to_list()
+    history = [{"slate": ids[:5], "clicks": [1, 0, 0, 0, 0]}]
+    (out / "users.jsonl").write_text(json.dumps({"user": "U1", "history": history}) + "\n")
+    item_map = out / "datasets" / NEWS / "data" / "artifacts" / "items.parquet"
+    found["answer"] = gems_gym(
+        "recommend", out / "iql", "--history", out / "users.jsonl", "--items", item_map
+    )
 
     hidden = gymnasium.make_vec(
         "GemsSlate-diffuse_topdown-v0", num_envs=500, autoreset_mode="disabled", **HIDDEN_WORLD
@@ -265,7 +296,7 @@ def main() -> None:
     served = {
         "random": open_policy("random", env=hidden.spec),
         "most clicked": open_policy("constant_slate", env=hidden.spec, slate=slate),
-        "agent": open_policy(str(out / "agent")),
+        **{name: open_policy(folder) for name, folder in agents.items()},
     }
     truth = {name: true_clicks(policy, hidden) for name, policy in served.items()}
     (out / "report.md").write_text(report(found, candidates, truth | {"as logged": (clicks_as_logged, 0.0)}))

@@ -12,12 +12,13 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym.beliefs.base import updated_where_shown
 from gems_gym.common.check_messages import shown
 from gems_gym.common.checks import Seed, checked, checked_arguments, is_sequence
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import make_policy
 from gems_gym.policies.base import tell_rewards
-from gems_gym.trained_agents import TrainedAgent, find_trained_agent, recorded_world
+from gems_gym.trained_agents import TrainedAgent, find_trained_agent, learned_from_a_log, recorded_world
 from gems_gym.wrappers.latent_action import SlateDraws
 
 _TOGETHER = 1_000
@@ -37,7 +38,9 @@ class ServedPolicy:
 
     A new user's history is empty, and no policy acts before it has observed a slate and its clicks: every session of a
     world opens with a slate that no policy chose. A new user is shown that of the world that the policy was trained in.
-    It is the history's first slate from then on.
+    It is the history's first slate from then on. An agent that has learned from a log alone chooses that one, too: in a
+    log the first slate is the recommender's own. Its histories may hold slates that are shorter than the policy's, as
+    logs do.
 
     Args:
         agent: The policy, and the ranker and belief that it acts through.
@@ -64,7 +67,7 @@ class ServedPolicy:
         items: Sequence[str] | None = None,
     ) -> None:
         self._agent, self._given_world = agent, world
-        self._catalogue = _Catalogue(*self._sizes(), items)
+        self._catalogue = _Catalogue(*self._sizes(), items, self._of_log)
 
     def recommend(self, history: Sequence[Mapping[str, Any]], seed: int = 0) -> NDArray[Any]:
         """Choose a user's next slate.
@@ -127,7 +130,7 @@ class ServedPolicy:
         """What follows slates and clicks, ``(num_users, num_slates, slate_size)``: ``(num_users, slate_size)``."""
         policy, ranker, belief = self._agent.policy, self._agent.ranker, self._agent.belief
         num_users, num_slates, _ = slates.shape
-        if num_slates == 0:
+        if num_slates == 0 and not self._of_log:
             return np.stack([self._world.reset(seed=[seed])[0]["slate"][0] for seed in seeds])
         state = policy.open(seeds)
         believed = None if belief is None else belief.initial(num_users)
@@ -136,18 +139,26 @@ class ServedPolicy:
             draws.reset(seeds)
         # what neither remembers nor draws has nothing to do before the last slate
         replays = state is not None or (draws is not None and draws.random)
-        for step in range(num_slates):
-            last, clicked = slates[:, step], clicks[:, step]
-            observations: Any = {"slate": last, "clicks": clicked}
+        seen = [None] * self._of_log + [(slates[:, step], clicks[:, step]) for step in range(num_slates)]
+        for step, shown_and_clicked in enumerate(seen):
+            observations: Any = None  # of a belief alone, before anything was shown
+            if shown_and_clicked is not None:
+                last, clicked = shown_and_clicked
+                observations = {"slate": last, "clicks": clicked}
+                believed = belief and updated_where_shown(belief, believed, last, clicked)
+                if step > 0:
+                    state = tell_rewards(policy, state, clicked.sum(axis=1))
             if belief is not None:
-                believed = belief.update(believed, last, clicked)
                 observations = belief.read(believed)
-            if step > 0:
-                state = tell_rewards(policy, state, clicked.sum(axis=1))
-            if replays or step == num_slates - 1:
+            if replays or step == len(seen) - 1:
                 actions, state = policy.act(state, observations)
                 chosen = actions if draws is None else draws.rank(actions)
         return chosen
+
+    @property
+    def _of_log(self) -> bool:
+        """Whether the policy knows sessions as a log has them: they begin with nothing, and slates may be short."""
+        return self._agent.belief is not None and learned_from_a_log(self._agent)
 
     def _sizes(self) -> tuple[int, int]:
         """How many items there are, and how many a slate has."""
@@ -174,8 +185,8 @@ class ServedPolicy:
 class _Catalogue:
     """The items that histories may name; arguments as of :class:`ServedPolicy`."""
 
-    def __init__(self, num_items: int, slate_size: int, ids: Sequence[str] | None) -> None:
-        self.num_items, self.slate_size = num_items, slate_size
+    def __init__(self, num_items: int, slate_size: int, ids: Sequence[str] | None, short: bool) -> None:
+        self.num_items, self.slate_size, self._short = num_items, slate_size, short
         ids = checked("items", ids, tuple[str, ...] | None)
         self._ids = None if ids is None else np.array(ids)
         self._numbers = None if ids is None else {one: number for number, one in enumerate(ids)}
@@ -197,9 +208,11 @@ class _Catalogue:
             slates, clicks = (
                 [one[field] for history in histories for one in history] for field in ("slate", "clicks")
             )
+            if self._short and any(len(one) != len(other) for one, other in zip(slates, clicks, strict=True)):
+                raise ValueError
             if self._numbers is not None:
                 slates = [[self._numbers[str(item)] for item in slate] for slate in slates]
-            return self._whole(slates, self.num_items), self._whole(clicks, 2)
+            return self._whole(slates, self.num_items, -1), self._whole(clicks, 2, 0)
         except (TypeError, ValueError, LookupError, OverflowError) as error:
             for history, name in zip(histories, names, strict=True):
                 self._check(history, name)
@@ -209,14 +222,23 @@ class _Catalogue:
         """Slates with the catalogue's ids, if it has any."""
         return slates if self._ids is None else self._ids[slates]
 
-    def _whole(self, rows: list[Any], values: int) -> NDArray[np.int64]:
-        """Rows of ``slate_size`` integers from 0 to ``values - 1`` as an array; else a ValueError."""
+    def _whole(self, rows: list[Any], values: int, nothing: int) -> NDArray[np.int64]:
+        """Rows of ``slate_size`` integers from 0 to ``values - 1`` as an array; else a ValueError.
+
+        Rows that are shorter and may be are filled up.
+        """
+        missing = [self.slate_size - len(row) if self._short else 0 for row in rows]
+        if any(missing):
+            rows = [[*row, *[0] * more] for row, more in zip(rows, missing, strict=True)]
         array = np.array(rows) if rows else np.empty((0, self.slate_size), np.int64)
         if array.shape[1:] != (self.slate_size,) or array.dtype.kind not in "iu":
             raise ValueError
         if array.size and not 0 <= array.min() <= array.max() < values:
             raise ValueError
-        return array.astype(np.int64, copy=False)
+        whole = array.astype(np.int64, copy=False)
+        if any(missing):
+            whole[np.arange(self.slate_size) >= self.slate_size - np.array(missing)[:, None]] = nothing
+        return whole
 
     def _check(self, history: Sequence[Any], name: str) -> None:
         """Raise an error that says which slate, field and value of a history can't be read, if one can't."""
@@ -229,10 +251,12 @@ class _Catalogue:
                 where, row = f"{name}[{step}].{field}", one[field]
                 if not is_sequence(row):
                     raise TypeError(f"{where} must be a list, got {shown(row)}")
-                if len(row) != self.slate_size:
+                if len(row) != self.slate_size and not (self._short and len(row) < self.slate_size):
                     raise ValueError(
                         f"{where} holds {len(row)}; slates of the policy have {self.slate_size} items"
                     )
+                if len(row) != len(one["slate"]):
+                    raise ValueError(f"{where} holds {len(row)}; its slate has {len(one['slate'])} items")
                 for slot, value in enumerate(row):
                     if field == "clicks" or self._numbers is None:
                         checked(f"{where}[{slot}]", value, Annotated[int, Interval(ge=0, le=values - 1)])

@@ -317,6 +317,11 @@ def _refuse_checkpoint(policy: object, checkpoint: int | None) -> None:
         )
 
 
+def learned_from_a_log(agent: TrainedAgent) -> bool:
+    """Whether an agent's record says that it was trained on a log of another recommender, without any world."""
+    return agent.record.get("dataset") is not None and agent.record.get("env", "") is None
+
+
 def recorded_world(agent: TrainedAgent) -> EnvSpec:
     """The world that an agent was trained in, see :func:`~gems_gym.envs.recorded_spec.rebuilt_spec`.
 
@@ -324,6 +329,8 @@ def recorded_world(agent: TrainedAgent) -> EnvSpec:
         ValueError: A record without an environment, or of one that is not registered here or has other keywords.
     """
     record = agent.record
+    if learned_from_a_log(agent):
+        raise ValueError("the agent learned from a log, which has no environment; give --env")
     try:
         recorded = json.loads(record["env_spec"]) if "env_spec" in record else {"id": record["env"]}
         return rebuilt_spec(recorded, "the agent's record")

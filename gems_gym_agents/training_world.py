@@ -4,35 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
 from gems_gym.artifacts import same_content
-from gems_gym.beliefs import load_belief
+from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.commands.worlds import chosen_world
 from gems_gym.datasets import dataset_belief, dataset_ranker, open_dataset
-from gems_gym.datasets.reader import environment_of
+from gems_gym.datasets.reader import environment_of, is_log
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies.base import chosen_by, observed_by
-from gems_gym.rankers import load_ranker
+from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import is_latent, slate_spec
 
 if TYPE_CHECKING:
     from minari import MinariDataset
 
 
-def learning_world(
+class LearningSource(NamedTuple):
+    """What an agent is to learn from.
+
+    Attributes:
+        world: Where it learns, or where the dataset was recorded; of a log, where validation users are to come from.
+            None for a log without such a world: nobody knows its own.
+        dataset: What an offline agent learns from; None for one that learns online.
+        ranker: Turns its latents into slates; None where it needs none.
+        belief: Makes what it sees; None where it needs none.
+    """
+
+    world: LatentWorld | None
+    dataset: MinariDataset | None
+    ranker: Ranker | None
+    belief: BeliefEncoder | None
+
+
+def learning_source(
     agent: str,
     env: Sequence[str] | None,
     env_option: Sequence[str] | None,
     dataset: str | None,
     ranker: str | None,
     belief: str | None,
-) -> tuple[LatentWorld, MinariDataset | None]:
-    """The world that an agent is to learn in, and the dataset that it learns from, None for one that learns online.
+) -> LearningSource:
+    """What an agent is to learn from, by the words of a command.
 
     Args:
         agent: A name in the entry-point group ``gems_gym.agents``.
@@ -55,10 +72,32 @@ def learning_world(
             chosen_world(env, env_option), ranker, belief,
             observes=observed_by(agent_class), actions=chosen_by(agent_class),
         )  # fmt: skip
-        return world, None
+        return LearningSource(world, None, world.ranker, world.belief)
     if dataset is None:
         raise ValueError(f"agent {agent!r} learns from datasets: give --dataset")
-    return dataset_world(dataset, chosen_world(env, env_option) if env else None, ranker, belief)
+    spec = chosen_world(env, env_option) if env else None
+    if is_log(opened := open_dataset(dataset)):
+        return _log_source(opened, spec, ranker, belief)
+    recorded, opened = dataset_world(dataset, spec, ranker, belief)
+    return LearningSource(recorded, opened, recorded.ranker, recorded.belief)
+
+
+def _log_source(
+    dataset: MinariDataset, env: EnvSpec | None, ranker: str | None, belief: str | None
+) -> LearningSource:
+    if dataset.storage.metadata.get("ranker_sha256") is None:
+        raise ValueError(
+            f"dataset {dataset.id!r} is a log of slates, and agents learn from beliefs and latents: learn a ranker and "
+            f"a belief of it (gems-gym logs fit {dataset.id} --out FOLDER) and make it a latent dataset (gems-gym "
+            f"dataset relabel {dataset.id} --ranker FOLDER/ranker.safetensors --belief FOLDER/belief.safetensors)"
+        )
+    parts = dataset_ranker(dataset), dataset_belief(dataset)
+    _check_same_parts(dataset.id, parts, ranker, belief)
+    if env is None:
+        return LearningSource(None, dataset, *parts)
+    world = LatentWorld(slate_spec(env), *parts)
+    world.users(1).close()  # raises for another catalogue than the log's
+    return LearningSource(world, dataset, *parts)
 
 
 def dataset_world(
@@ -86,17 +125,25 @@ def dataset_world(
         _check_recorded_in(dataset_id, world.spec, spec)
         if is_latent(spec):
             ranker, belief = ranker or spec.kwargs["ranker"], belief or spec.kwargs["belief"]
+    _check_same_parts(dataset_id, (world.ranker, world.belief), ranker, belief)
+    return world, dataset
+
+
+def _check_same_parts(
+    dataset_id: str,
+    parts: tuple[Ranker | None, BeliefEncoder | None],
+    ranker: str | None,
+    belief: str | None,
+) -> None:
     for role, wanted, load, recorded in (
-        ("ranker", ranker, load_ranker, world.ranker),
-        ("belief", belief, load_belief, world.belief),
-    ):
+        ("ranker", ranker, load_ranker, parts[0]), ("belief", belief, load_belief, parts[1])
+    ):  # fmt: skip
         if wanted is not None and recorded is not None and not same_content(load(wanted), recorded):
             raise ValueError(
                 f"dataset {dataset_id!r} was recorded with another {role} (sha256 {recorded.sha256}) than {wanted!r} "
                 f"(sha256 {load(wanted).sha256}): its latents or beliefs mean something else there; leave it out, or "
                 "collect a dataset with it"
             )
-    return world, dataset
 
 
 def _check_recorded_in(dataset_id: str, recorded: EnvSpec, env: EnvSpec) -> None:

@@ -89,9 +89,10 @@ def test_a_log_of_ones_own_is_taken_to_a_decision(tmp_path):
     rows = {
         line.split(" | ")[0]: line.split(" | ")[1:] for line in page.splitlines() if line.count(" | ") == 4
     }
-    assert rows.keys() == {"| policy", "| ---", "| as logged", "| random", "| most clicked", "| agent"}
+    agents = ("| iql, from the log", "| sac, in the fitted world")
+    assert rows.keys() == {"| policy", "| ---", "| as logged", "| random", "| most clicked", *agents}
     assert page.count("](import.png)") == page.count("](world.png)") == 1
-    assert "By the lower bound of iips: **" in page
+    assert "By the lower bound of dm: **" in page
 
 
 def test_a_service_answers_and_says_what_is_wrong():

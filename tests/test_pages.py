@@ -14,7 +14,7 @@ pytest.importorskip("d3rlpy")
 pytest.importorskip("stable_baselines3")
 from gems_gym import plugins
 from gems_gym.commands.program import complete_program
-from gems_gym_agents.training_world import learning_world
+from gems_gym_agents.training_world import learning_source
 from site_pages import agent_page
 from tests.pages import PAGES, ROOT, TUTORIALS, blocks, lines
 
@@ -145,4 +145,4 @@ def test_agents_learn_by_the_commands_of_their_pages(name: str) -> None:
         assert given["dataset"] == f"gems-slate/diffuse_mix/{parsed[0].params['level']}-v0"
     elif not hasattr(agent, "ranker_kind"):  # its file is there once it is made
         world = ("env", "env_option", "dataset", "ranker", "belief")
-        learning_world(name, *(given[one] for one in world))
+        learning_source(name, *(given[one] for one in world))

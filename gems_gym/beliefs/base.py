@@ -97,6 +97,25 @@ def _where(chosen: np.ndarray, array: np.ndarray, other: np.ndarray) -> np.ndarr
     return np.where(chosen.reshape(-1, *[1] * (array.ndim - 1)), array, other)
 
 
+def updated_where_shown(
+    encoder: BeliefEncoder, state: State, slates: np.ndarray, clicks: np.ndarray
+) -> State:
+    """The state after one more observation of users, some of whom may have been shown nothing, as logs have it.
+
+    Args:
+        encoder: The belief.
+        state: Of all users.
+        slates: ``(num_users, slate_size)`` item ids; -1 where nothing is known to have been shown.
+        clicks: ``(num_users, slate_size)`` zeros and ones.
+
+    Returns:
+        New arrays; the state of users who were shown nothing is what it was.
+    """
+    shown = np.any(slates >= 0, axis=1)
+    updated = encoder.update(state, slates, clicks)
+    return updated if np.all(shown) else rows_chosen(shown, updated, state)
+
+
 @checked_arguments
 def load_belief(path: str | os.PathLike[str]) -> BeliefEncoder:
     """Loads a belief encoder of whichever kind the file holds, or one that comes with the package.

@@ -223,17 +223,28 @@ def subset(
     min_return: Annotated[
         float | None, typer.Option(help="Only sessions with at least so many clicks.")
     ] = None,
+    earliest: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Of an imported log: the share of its sessions that began first."),
+    ] = None,
+    latest: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Likewise: the share that began last.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the draw.")] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     r"""Write some of a dataset's sessions: drawn at random, those with enough clicks, or drawn from these.
 
+    Of a log, those before a time, to learn from, or after it, to estimate by.
+
     Examples:
         gems-gym dataset subset my/latents-v0 --episodes 400 --seed 1 \
             --dataset-id my/drawn-v0
         gems-gym dataset subset my/latents-v0 --min-return 110 \
             --dataset-id my/good-v0
+        gems-gym dataset subset my/log-v0 --earliest 0.7 \
+            --dataset-id my/earlier-v0
     """
     from gems_gym.datasets.derive import subset as make
 
@@ -242,6 +253,8 @@ def subset(
         dataset_id=dataset_id,
         episodes=episodes,
         min_return=min_return,
+        earliest=earliest,
+        latest=latest,
         seed=seed,
         overwrite=overwrite,
     )

@@ -17,15 +17,21 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.common.checks import Count, Seed, checked_arguments
+from gems_gym.beliefs.base import updated_where_shown
+from gems_gym.common.checks import Count, Seed, Share, checked_arguments
 from gems_gym.common.files import scratch_folder
 from gems_gym.common.progress import track
+from gems_gym.datasets.log_files import LOG_FILES, log_file
 from gems_gym.datasets.reader import (
+    LOG,
     carried_metadata,
     dataset_world,
+    is_log,
     open_recording,
+    open_sessions,
     origin,
     own_artifacts,
+    read_episodes,
     read_sessions,
 )
 from gems_gym.datasets.sessions import Sessions
@@ -35,6 +41,8 @@ from gems_gym.errors import require
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import Ranker, load_ranker
 from gems_gym.registration import slate_spec
+from gems_gym.wrappers.belief_observation import belief_box
+from gems_gym.wrappers.latent_action import latent_box
 
 if TYPE_CHECKING:
     import minari
@@ -103,6 +111,8 @@ def subset(
     dataset_id: str,
     episodes: Count | None = None,
     min_return: float | None = None,
+    earliest: Share | None = None,
+    latest: Share | None = None,
     seed: Seed = 0,
     overwrite: bool = False,
     progress: bool = True,
@@ -115,6 +125,9 @@ def subset(
         episodes: How many sessions to draw, without replacement; with the same random seed, a smaller draw is part of a
             larger one.
         min_return: Only sessions with at least so many clicks; with ``episodes``, these are drawn among them.
+        earliest: Only this share of an imported log's sessions, those that began first; of equal times, the first in
+            the dataset. Alone.
+        latest: Likewise the share that began last: ``earliest=0.8`` and ``latest=0.2`` have no session in common.
         seed: Seed of the draw.
         overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws progress bars on stderr.
@@ -124,15 +137,18 @@ def subset(
         dataset.
 
     Raises:
-        ValueError: If an id is wrong, neither ``episodes`` nor ``min_return`` is given, or there are not so many
-            sessions, or none with such a return.
+        ValueError: If an id is wrong, nothing is chosen by, or by ``earliest`` or ``latest`` and more, there are not so
+            many sessions, none with such a return, or no times.
         ArtifactError: If a copy of a ranker or belief is missing or altered.
         ImportError: If Minari is not installed; it names the extra.
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
-    if episodes is None and min_return is None:
-        raise ValueError("subset requires episodes, min_return or both")
-    opened = part = open_recording(dataset)
+    by_time = [share for share in (earliest, latest) if share is not None]
+    if len(by_time) + (episodes is not None or min_return is not None) != 1:
+        raise ValueError("subset requires episodes, min_return or both, or else earliest, or else latest")
+    opened = part = open_sessions(dataset)
+    if by_time:
+        part = _by_time(part, by_time[0], at_the_end=earliest is None)
     if min_return is not None:
         part = _of_return(part, min_return, progress)
     if episodes is not None:
@@ -144,6 +160,7 @@ def subset(
         drawn = np.random.default_rng(seed).permutation(part.episode_indices)[:episodes]
         part = require("minari").MinariDataset(part.storage, np.sort(drawn))
     how = {"episodes": episodes, "min_return": min_return, "seed": None if episodes is None else seed}
+    how |= {name: share for name, share in (("earliest", earliest), ("latest", latest)) if share is not None}
     derived = {"by": "subset", "sources": [origin(opened)], **how}
     metadata = carried_metadata(opened) | {
         "description": f"A part of the sessions of {opened.id}, chosen by gems-gym.",
@@ -169,8 +186,11 @@ def relabel(
     is recorded. With ``belief``, observations become the beliefs of the shown slates and clicks, so that a slate
     dataset becomes a latent one.
 
+    An imported log becomes a latent dataset too, with ranker and belief that ``gems-gym logs fit`` has learned from it.
+    What nobody was shown leaves a belief as it was; so the first of a session is that of somebody who has seen nothing.
+
     Args:
-        dataset: The dataset, or the id of a local one, with infos.
+        dataset: The dataset, or the id of a local one, with infos, or imported from a log.
         ranker: A ranker with ``encode``, its file or its shipped name; a copy is stored with the data.
         dataset_id: The new dataset's id.
         belief: Likewise a belief encoder; needed for a slate dataset. A latent dataset keeps its own if None.
@@ -178,7 +198,7 @@ def relabel(
         progress: Draws a progress bar on stderr.
 
     Returns:
-        The new dataset. Its environment is the latent one with the new ranker and belief;
+        The new dataset. Its environment is the latent one with the new ranker and belief (a log has none);
         ``dataset.storage.metadata["derived_from"]["reconstruction"]`` holds the shares of ``slots`` and of complete
         ``slates`` that ranking the new actions gives back.
 
@@ -189,7 +209,7 @@ def relabel(
         ImportError: If Minari is not installed; it names the extra.
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
-    opened = open_recording(dataset)
+    opened = open_sessions(dataset)
     recorded = opened.storage.metadata
     with scratch_folder() as scratch:
         new_ranker = as_artefact(ranker, load_ranker, scratch / RANKER_FILE)
@@ -197,26 +217,28 @@ def relabel(
             _belief_of(opened) if belief is None else belief, load_belief, scratch / BELIEF_FILE
         )
         encoder = _encoding(new_ranker.value)
-        dataset_world(opened)  # raises if it has another catalogue now
-        env = LatentWorld(opened.env_spec, encoder, new_belief.value).env()
+        _check_knows_items(opened, encoder, new_belief.value)
         num_slots = same_slots = same_slates = 0
         with DatasetWriter(
             dataset_id,
-            env.observation_space,
-            env.action_space,
+            belief_box(new_belief.value),
+            latent_box(encoder),
             opened.env_spec,
-            {RANKER_FILE: new_ranker.file, BELIEF_FILE: new_belief.file},
+            {RANKER_FILE: new_ranker.file, BELIEF_FILE: new_belief.file, **_files_of_log(opened)},
             overwrite=overwrite,
         ) as writer:
             for sessions in read_sessions(opened, f"relabelling {opened.id}", progress=progress):
                 slates, clicks = _shown_in(sessions, opened.id)
                 actions = encoded(slates, clicks, encoder)
-                same = (ranked(actions, encoder) == slates)[sessions.filled]  # (steps taken, slate_size)
-                num_slots, same_slots = num_slots + same.size, same_slots + int(same.sum())
-                same_slates += int(same.all(axis=1).sum())
+                taken = slates[sessions.filled]  # (steps taken, slate_size)
+                same = ranked(actions, encoder)[sessions.filled] == taken
+                num_slots, same_slots = num_slots + int((taken >= 0).sum()), same_slots + int(same.sum())
+                same_slates += int((same | (taken < 0)).all(axis=1).sum())
                 changed = replace(sessions, actions=actions)
-                if new_belief.sha256 != recorded["belief_sha256"]:
+                if new_belief.sha256 != recorded.get("belief_sha256"):
                     changed = replace(changed, observations=recomputed_beliefs(sessions, new_belief.value))
+                if is_log(opened) and isinstance(sessions.observations, dict):
+                    changed = replace(changed, infos=sessions.observations | sessions.infos)
                 writer.append(changed)
             return writer.finish(
                 carried_metadata(opened)
@@ -226,10 +248,10 @@ def relabel(
                     "description": f"Sessions of {opened.id}, with the latents of another ranker, by gems-gym.",
                     "derived_from": {
                         "by": "relabel",
-                        "sources": [origin(opened) | {"ranker_sha256": recorded["ranker_sha256"]}],
+                        "sources": [origin(opened) | {"ranker_sha256": recorded.get("ranker_sha256")}],
                         "reconstruction": {
                             "slots": same_slots / num_slots,
-                            "slates": same_slates / (num_slots // encoder.slate_size),
+                            "slates": same_slates / writer.num_transitions,
                         },
                     },
                 }
@@ -253,6 +275,26 @@ def _of_return(dataset: minari.MinariDataset, least: float, progress: bool) -> m
     return part
 
 
+def _by_time(dataset: minari.MinariDataset, share: float, *, at_the_end: bool) -> minari.MinariDataset:
+    indices = np.asarray(dataset.episode_indices)
+    times = [
+        int(episode["infos"]["time"][0])
+        for episode in read_episodes(dataset.storage, indices, ("time",))
+        if "time" in episode["infos"]
+    ]
+    if len(times) < len(indices):
+        raise ValueError(f"dataset {dataset.id!r} has no times: only those that were imported from logs have")
+    held_out = share if at_the_end else 1 - share
+    cut = len(indices) - max(1, round(held_out * len(indices)))
+    if not 0 < cut < len(indices):
+        raise ValueError(
+            f"dataset {dataset.id!r} has {len(indices)} sessions, too few for a share of {share:g}"
+        )
+    order = np.argsort(times, kind="stable")
+    chosen = order[cut:] if at_the_end else order[:cut]
+    return require("minari").MinariDataset(dataset.storage, np.sort(indices[chosen]))
+
+
 def _write(
     dataset_id: str,
     parts: Sequence[minari.MinariDataset],
@@ -267,13 +309,16 @@ def _write(
         first.observation_space,
         first.action_space,
         first.env_spec,
-        {name: artifact.path for name, artifact in artifacts.items()},
+        {name: artifact.path for name, artifact in artifacts.items()} | _files_of_log(first),
         overwrite=overwrite,
     ) as writer:
+        longest = 0
         for part in parts:
             for sessions in read_sessions(part, f"copying {part.id}", progress=progress):
                 writer.append(sessions)
-        return writer.finish(dict(metadata))
+                longest = max(longest, int(sessions.lengths.max()))
+        of_log = {LOG: metadata[LOG] | {"longest_session": longest}} if is_log(first) else {}
+        return writer.finish({**metadata, **of_log})
 
 
 def _check_mergeable(datasets: Sequence[minari.MinariDataset]) -> None:
@@ -322,13 +367,35 @@ def _belief_of(dataset: minari.MinariDataset) -> Path:
 
 def _shown_in(sessions: Sessions, dataset_id: str) -> tuple[np.ndarray, np.ndarray]:
     """The slates that actions showed, and the clicks on them, ``(num_sessions, num_steps, slate_size)``."""
-    missing = [name for name in ("slate", "clicks") if name not in sessions.infos]
+    shown = sessions.shown
+    missing = [name for name in ("slate", "clicks") if name not in shown]
     if missing:
         raise ValueError(
             f"dataset {dataset_id!r} has no infos {missing}, which relabelling requires: an npz file holds none; take "
             "the dataset that it was exported from, or collect it again"
         )
-    return sessions.infos["slate"][:, 1:], sessions.infos["clicks"][:, 1:]
+    return shown["slate"][:, 1:], shown["clicks"][:, 1:]
+
+
+def _check_knows_items(dataset: minari.MinariDataset, ranker: Ranker, belief: BeliefEncoder) -> None:
+    """Raise a ValueError unless a ranker and a belief are made for a dataset's items and slots."""
+    if not is_log(dataset):
+        dataset_world(dataset)  # raises if it has another catalogue now
+        LatentWorld(dataset.env_spec, ranker, belief).env().close()
+        return
+    items = str(dataset.storage.metadata["items_sha256"])
+    for role, part in (("ranker", ranker), ("belief", belief)):
+        if part.catalog_hash != items:
+            raise ValueError(
+                f"the {role} (a {part.kind}) was made for the catalogue {part.catalog_hash}, and dataset "
+                f"{dataset.id!r} has the items {items}: item ids mean other items there. Learn one of the log: "
+                f"gems-gym logs fit {dataset.id} --out FOLDER"
+            )
+
+
+def _files_of_log(dataset: minari.MinariDataset) -> dict[str, Path]:
+    """The files beside a log's sessions; none if it is no log."""
+    return {name: log_file(dataset, name) for name in LOG_FILES} if is_log(dataset) else {}
 
 
 def _encoding(ranker: Any) -> Encodes:
@@ -363,9 +430,9 @@ def ranked(actions: np.ndarray, ranker: Ranker) -> np.ndarray:
 
 def recomputed_beliefs(sessions: Sessions, encoder: BeliefEncoder) -> np.ndarray:
     """Beliefs ``(num_sessions, num_steps + 1, size)``, as the environment's wrapper would have shown them."""
-    slates, clicks = (sessions.infos[name] for name in ("slate", "clicks"))
+    slates, clicks = (sessions.shown[name] for name in ("slate", "clicks"))
     state, rows = encoder.initial(len(sessions)), []
     for t in range(slates.shape[1]):
-        state = encoder.update(state, slates[:, t], clicks[:, t])
+        state = updated_where_shown(encoder, state, slates[:, t], clicks[:, t])
         rows.append(encoder.read(state))
     return np.stack(rows, axis=1)

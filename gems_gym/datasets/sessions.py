@@ -84,10 +84,8 @@ class Sessions:
 
     @property
     def shown(self) -> dict[str, np.ndarray]:
-        """What users saw and did, ``"slate"`` and ``"clicks"``, from the infos or else the observations, if known."""
-        seen = self.observations if isinstance(self.observations, dict) else {}
-        known = {**seen, **self.infos}
-        return {name: known[name] for name in ("slate", "clicks") if name in known}
+        """What users saw and did; see :func:`shown_in`."""
+        return shown_in(self.observations, self.infos)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name, ``seeds`` (int64) among them; nested names with a slash: ``infos/slate``."""
@@ -208,6 +206,23 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "rewards": arrays["rewards"],
         "infos": within("infos/"),
     }
+
+
+def shown_in(observations: Any, infos: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What users saw and did, ``"slate"`` and ``"clicks"``, from the infos or else the observations, if known.
+
+    Args:
+        observations: Of sessions or of one; beliefs hold none of it.
+        infos: Likewise.
+
+    Returns:
+        Arrays of their shapes; slates are -1 where a log's mask says that nothing is known to have been shown.
+    """
+    known = {**(observations if isinstance(observations, Mapping) else {}), **infos}
+    found = {name: known[name] for name in ("slate", "clicks") if name in known}
+    if "slate" in found and "mask" in known:
+        found["slate"] = np.where(known["mask"], found["slate"], -1)
+    return found
 
 
 def sessions_at_once(session_bytes: int, most: int) -> int:

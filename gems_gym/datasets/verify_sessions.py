@@ -125,13 +125,13 @@ class SessionChecks:
 
     def masks(self, sessions: Sessions) -> None:
         """Of a log: slots that showed nothing hold item 0, without a click."""
-        seen = sessions.observations
-        if not isinstance(seen, dict) or not seen.keys() >= {"slate", "clicks", "mask"}:
-            raise ValueError("a log's observations must have a slate, clicks and a mask")
+        seen = sessions.observations if isinstance(sessions.observations, dict) else sessions.infos
+        if not seen.keys() >= {"slate", "clicks", "mask"}:
+            raise ValueError("a log's sessions must have a slate, clicks and a mask")
         empty = seen["mask"] == 0
         for name in ("slate", "clicks"):
             values = seen[name]
-            _refuse(values, empty & (values != 0), f"observations[{name!r}]", "must be 0 where the mask is")
+            _refuse(values, empty & (values != 0), name, "must be 0 where the mask is")
 
     def rewards_alone(self, sessions: Sessions) -> None:
         """Without infos: rewards are numbers of clicks that a slate can get."""
@@ -154,7 +154,7 @@ class SessionChecks:
                 raise ValueError(f"actions[{first_of(wrong)[1]}] is not what the ranker encodes its slate as")
             return
         shown = ranked(sessions.actions, self.ranker) if self.is_latent else sessions.actions
-        wrong = (shown != slates).any(axis=2) & sessions.filled
+        wrong = ((shown != slates) & (slates >= 0)).any(axis=2) & sessions.filled
         if wrong.any():
             where = first_of(wrong)
             raise ValueError(
@@ -166,8 +166,8 @@ class SessionChecks:
         """Observations are the beliefs of the slates and clicks before them; of a slate dataset, these themselves."""
         seen = sessions.observations
         if isinstance(seen, dict):
-            for key in {"slate", "clicks"} & set(seen):
-                wrong = seen[key] != sessions.shown[key]
+            for key in {"slate", "clicks"} & set(seen) & set(sessions.infos):
+                wrong = seen[key] != sessions.infos[key]
                 _refuse(seen[key], wrong, f"observations[{key!r}]", "is not the info")
             return
         expected = recomputed_beliefs(sessions, self.belief)

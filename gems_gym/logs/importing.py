@@ -20,6 +20,7 @@ from gems_gym.artifacts.files import versions
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.files import scratch_folder, write_json
 from gems_gym.common.progress import track
+from gems_gym.datasets.log_files import ITEMS_FILE, LOG_FILES, REPORT_FILE, USERS_FILE
 from gems_gym.datasets.reader import LOG
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.errors import require
@@ -27,7 +28,6 @@ from gems_gym.logs.arrays import EpisodeArrays, action_space, chunks_of_sessions
 from gems_gym.logs.files import count_rows, name_of, read_batches
 from gems_gym.logs.impressions import Buckets, Dropped, Ids, SessionRules, impressions_of, in_sessions
 from gems_gym.logs.items import item_map, read_item_table
-from gems_gym.logs.maps import ITEMS_FILE, REPORT_FILE, USERS_FILE
 from gems_gym.logs.presets import MILLISECONDS, Preset, find_preset
 from gems_gym.logs.report import ImportReport, LogMeasures
 from gems_gym.logs.standard import offending_value, standardised
@@ -230,7 +230,7 @@ class _Log:
             dataset_id=dataset_id, source=self.name, preset=preset, columns=read.columns, rows_read=read.rows,
             items=len(items), dropped=read.dropped,
         )  # fmt: skip
-        files = {name: self.scratch / name for name in (ITEMS_FILE, USERS_FILE, REPORT_FILE)}
+        files = {name: self.scratch / name for name in LOG_FILES}
         items.drop("number").write_parquet(files[ITEMS_FILE])
         polars.DataFrame({"user": read.users.texts().gather(written)}).write_parquet(files[USERS_FILE])
         write_json(files[REPORT_FILE], report.as_dict())

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gems_gym.common.dataset_folders import ARTIFACTS, dataset_file
 from gems_gym.common.files import read_json
-from gems_gym.datasets.reader import is_log, open_dataset
+from gems_gym.datasets.log_files import ITEMS_FILE, REPORT_FILE, USERS_FILE, log_file
 from gems_gym.errors import require
 from gems_gym.logs.files import naming_damage
 
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
     import polars
 
     from gems_gym.datasets.reader import Dataset
-
-ITEMS_FILE, USERS_FILE, REPORT_FILE = "items.parquet", "users.parquet", "import_report.json"
-"""Files in the folder ``data/artifacts`` of a dataset; its metadata hold the sha256 of each."""
 
 
 def read_items(dataset: Dataset) -> polars.DataFrame:
@@ -34,7 +29,7 @@ def read_items(dataset: Dataset) -> polars.DataFrame:
         ValueError: The dataset was not imported from a log, or the file is not the one that it was written with.
         FileNotFoundError: The file is missing.
     """
-    return _read_parquet(_checked(dataset, ITEMS_FILE))
+    return _read_parquet(log_file(dataset, ITEMS_FILE))
 
 
 def read_item_ids(file: Path) -> list[str]:
@@ -60,29 +55,15 @@ def read_users(dataset: Dataset) -> polars.DataFrame:
     Returns:
         ``user``, the id in the log, a text. Arguments and errors as of :func:`read_items`.
     """
-    return _read_parquet(_checked(dataset, USERS_FILE))
+    return _read_parquet(log_file(dataset, USERS_FILE))
 
 
 def read_import_report(dataset: Dataset) -> dict[str, Any]:
     """The import report as JSON has it; arguments and errors as of :func:`read_items`."""
-    found: dict[str, Any] = read_json(_checked(dataset, REPORT_FILE))
+    found: dict[str, Any] = read_json(log_file(dataset, REPORT_FILE))
     return found
 
 
 def _read_parquet(file: Path) -> polars.DataFrame:
     table: polars.DataFrame = require("polars").read_parquet(file, glob=False)
     return table
-
-
-def _checked(dataset: Dataset, name: str) -> Path:
-    opened = open_dataset(dataset)
-    if not is_log(opened):
-        raise ValueError(f"dataset {opened.id!r} was not imported from a log: it has no {name}")
-    file = dataset_file(Path(opened.storage.data_path), f"{ARTIFACTS}/{name}")
-    recorded = opened.storage.metadata.get(f"{file.stem}_sha256")
-    with file.open("rb") as content:
-        if hashlib.file_digest(content, "sha256").hexdigest() != recorded:
-            raise ValueError(
-                f"{file} is not the file that dataset {opened.id!r} was written with: import it again"
-            )
-    return file

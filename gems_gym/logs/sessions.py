@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.progress import track
-from gems_gym.datasets.reader import dataset_world, environment_of, is_log, open_sessions, read_episodes
+from gems_gym.datasets import sessions
+from gems_gym.datasets.reader import (
+    dataset_ranker,
+    dataset_world,
+    environment_of,
+    is_log,
+    open_sessions,
+    read_episodes,
+)
 from gems_gym.envs.recorded_spec import world_config
 from gems_gym.pretraining.session_log import SessionLog
 
@@ -228,19 +236,19 @@ def shown_in(episode: Mapping[str, Any], name: str) -> tuple[NDArray[Any], NDArr
     Raises:
         ValueError: The episode holds neither.
     """
-    seen = episode["observations"] if isinstance(episode["observations"], dict) else {}
-    known = {**seen, **episode["infos"]}
-    if not {"slate", "clicks"} <= known.keys():
+    known = sessions.shown_in(episode["observations"], episode["infos"])
+    if len(known) < 2:
         raise ValueError(f"dataset {name!r} holds no slates and clicks: they are neither observed nor infos")
-    slates = np.where(known["mask"], known["slate"], -1) if "mask" in known else known["slate"]
-    return slates, known["clicks"]
+    return known["slate"], known["clicks"]
 
 
 def catalogue_of(dataset: minari.MinariDataset) -> tuple[int, str]:
     """Number of items of an opened dataset, and what their ids belong to."""
     metadata = dataset.storage.metadata
     if is_log(dataset):
-        return int(dataset.observation_space["slate"].nvec[0]), str(metadata["items_sha256"])
+        latent = metadata.get("ranker_sha256") is not None
+        items = dataset_ranker(dataset).num_items if latent else dataset.observation_space["slate"].nvec[0]
+        return int(items), str(metadata["items_sha256"])
     recorded = (
         metadata.get("catalog_hash") or dataset_world(dataset).catalog.hash
     )  # none if recorded without us

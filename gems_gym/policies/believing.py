@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
+from gems_gym.beliefs.base import updated_where_shown
 from gems_gym.policies.base import Observed, Policy, Shown, tell_rewards
 
 
@@ -53,13 +55,17 @@ class BelievingPolicy:
 
         Args:
             state: See :class:`~gems_gym.policies.Policy`.
-            observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``.
+            observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``; of a log also ``mask``, 0 where
+                nothing is known to have been shown.
 
         Returns:
             The policy's actions, and the state.
         """
         inner, remembered = state
-        remembered = self._belief.update(remembered, observations["slate"], observations["clicks"])
+        slates, clicks = observations["slate"], observations["clicks"]
+        if "mask" in observations:
+            slates = np.where(observations["mask"], slates, -1)
+        remembered = updated_where_shown(self._belief, remembered, slates, clicks)
         actions, inner = self._policy.act(inner, self._belief.read(remembered))
         return actions, (inner, remembered)
 

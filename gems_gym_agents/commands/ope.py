@@ -76,7 +76,7 @@ def ope(
     if logging is not None and estimate_propensities:
         raise ValueError("give --logging or --estimate-propensities, not both")
     log = EvaluationLog.of_dataset(dataset)
-    makers = {policy: find_policy(policy, log.world) for policy in policies}
+    makers = {policy: find_policy(policy, log.world, log.seen.catalog_hash) for policy in policies}
     if logging is not None:
         log = with_propensities_of(log, find_policy(logging, log.world))
     elif estimate_propensities:

@@ -19,7 +19,7 @@ from gems_gym.trained_agents import RECORD_FILE, save_trained_agent
 from gems_gym.user_splits import Users, user_seeds
 from gems_gym_agents.base import world_options
 from gems_gym_agents.evaluation import ValidationScore
-from gems_gym_agents.training_world import learning_world
+from gems_gym_agents.training_world import learning_source
 from gems_gym_agents.tuning.presets import read_preset
 
 VALIDATION_USERS = 200
@@ -39,7 +39,9 @@ def train(
     env: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ID", help="Environment to learn in; with --dataset: where it must be recorded."
+            metavar="ID",
+            help="Environment to learn in; with --dataset: where it must be recorded, or, if it is a log, where "
+            "validation users are to come from.",
         ),
     ] = None,
     env_option: options.EnvOptions = None,
@@ -73,6 +75,8 @@ def train(
 ) -> None:
     r"""Train an agent, online in an environment or offline on a dataset; the best on validation users is kept.
 
+    A log of another recommender has no users to ask: without --env, the last policy is kept.
+
     If interrupted, rerun the same command to resume; the result is the same.
 
     Examples:
@@ -81,6 +85,7 @@ def train(
         gems-gym train td3_plus_bc --dataset gems-slate/diffuse_mix/medium-v0 \
             --steps 5000 --out runs/td3_plus_bc
         gems-gym train planner --env GemsSlate-diffuse_mix-v0 --out runs/planner
+        gems-gym train iql --dataset my/log_latents-v0 --steps 5000 --out runs/iql
     """
     choose_trackers(tracker)
     agent_class = plugins.load(plugins.AGENTS, agent)
@@ -93,18 +98,22 @@ def train(
     chosen = ({} if preset is None else read_preset(preset, agent)) | read_options(option or [])
     agent_class(**chosen)  # mistakes are reported before the world is made
     saving = _saving(agent, agent_class, save_every)
-    world, recorded = learning_world(agent, env, env_option, dataset, ranker, belief)
-    options_of_world = world_options(agent_class, world.preset)
-    learner = agent_class(**options_of_world | chosen)
-    score = ValidationScore(
-        partial(world.users, autoreset_mode="disabled"),
-        user_seeds("validation", seed, validation_users),
+    world, recorded, own_ranker, recorded_belief = learning_source(
+        agent, env, env_option, dataset, ranker, belief
     )
+    options_of_world = {} if world is None else world_options(agent_class, world.preset)
+    learner = agent_class(**options_of_world | chosen)
+    score = None
+    if world is None:
+        note("the log has no validation users: the last policy is kept (--env names a world that has some)")
+    else:
+        users = user_seeds("validation", seed, validation_users)
+        score = ValidationScore(partial(world.users, autoreset_mode="disabled"), users)
     if overwrite:
         discard_unfinished(out)
     elif resumes:
         note(f"resuming the unfinished run in {out}")
-    source = world.users(num_envs) if recorded is None else recorded
+    source = world.users(num_envs) if world is not None and recorded is None else recorded
     try:
         learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score, **saving)
     except KeyboardInterrupt:
@@ -112,16 +121,16 @@ def train(
             note("rerun the same command to resume the training")
         raise
     record: dict[str, Any] = {
-        "env": world.spec.id,
-        "env_spec": world.spec.to_json(),
+        "env": None if world is None else world.spec.id,
+        "env_spec": None if world is None else world.spec.to_json(),
         "dataset": dataset,
-        "preset": world.preset if options_of_world else None,
+        "preset": world.preset if world is not None and options_of_world else None,
         "steps": steps,
         "seed": seed,
     }
     own_belief = getattr(learner, "belief", None)
-    record["validation_return"] = score(learner.policy, own_belief)
-    save_trained_agent(out, learner, agent, world.ranker, own_belief or world.belief, record)
+    record["validation_return"] = None if score is None else score(learner.policy, own_belief)
+    save_trained_agent(out, learner, agent, own_ranker, own_belief or recorded_belief, record)
     discard_unfinished(out)
     result = {"agent": agent, **record, "directory": str(out)}
     show_result(result, key_value_table(result), as_json)

@@ -15,7 +15,7 @@ from gems_gym.common.checks import Count, Threads, checked_arguments
 from gems_gym.errors import require
 from gems_gym.trackers import choose_trackers
 from gems_gym.user_splits import Users
-from gems_gym_agents.training_world import learning_world
+from gems_gym_agents.training_world import learning_source
 from gems_gym_agents.tuning.space import check_space, read_space
 from gems_gym_agents.tuning.trials import PRESET_FILE, Search, best_of, run_trials
 
@@ -75,9 +75,12 @@ def tune(
     do_jobs = chosen_executor(executor, ray_address)
     searched, chosen = read_space(space), read_options(option)
     check_space(searched, agent_class, chosen, space)
-    learning_world(
-        agent, env, env_option, dataset, ranker, belief
-    )  # mistakes are told before the first trial
+    # mistakes are told before the first trial
+    if learning_source(agent, env, env_option, dataset, ranker, belief).world is None:
+        raise ValueError(
+            f"dataset {dataset!r} is a log, which has no validation users to choose by: give --env, such as a world "
+            "that was fitted to it"
+        )
     training = {
         "steps": steps, "env": env, "env_option": env_option, "dataset": dataset, "ranker": ranker,
         "belief": belief, "seed": seed, "num_envs": num_envs, "validation_users": validation_users,

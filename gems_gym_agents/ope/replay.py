@@ -111,13 +111,14 @@ class AgentSlates:
         return slate_propensities(self._agent.policy, inner, observations, slates, state.chosen)
 
 
-def find_policy(text: str, world: EnvSpec | None) -> MakePolicy:
+def find_policy(text: str, world: EnvSpec | None, catalog_hash: str | None = None) -> MakePolicy:
     """The policy that a command names, as a function that makes it for an environment of the log's sizes.
 
     Args:
         text: A policy's name, with its options behind a colon (``eps_greedy_oracle:epsilon=0.1``), or a trained agent's
             folder, file or shipped name.
         world: Where the log was recorded; None for a log of another recommender.
+        catalog_hash: What the item ids of such a log belong to; not checked if None.
 
     Raises:
         ValueError: An unknown name or option, or a policy that can't act on the log.
@@ -132,6 +133,12 @@ def find_policy(text: str, world: EnvSpec | None) -> MakePolicy:
         if world is not None:
             check_acts_in(agent, world)
             agent.world(world).users(1).close()  # raises for another catalogue than the agent's
+        for part in (agent.ranker, agent.belief):
+            if world is None and part is not None and catalog_hash not in (None, part.catalog_hash):
+                raise ValueError(
+                    f"policy {text!r}: its {part.kind} knows the items of the catalogue {part.catalog_hash}, and the "
+                    f"log has those of {catalog_hash}: item ids mean other items there"
+                )
         return lambda env: AgentSlates(agent)
     pairs = re.split(r",(?=\w+=)", options) if options else ()  # not at a comma within a value
     given, kind = read_options(pairs, text), plugins.load(plugins.POLICIES, name)

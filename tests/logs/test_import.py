@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gems_gym.datasets import EpisodeBatch, open_dataset, report_dataset, subset, verify_dataset
+from gems_gym.datasets import EpisodeBatch, open_dataset, report_dataset, verify_dataset
 from gems_gym.logs import importing, read_items, read_users
 from gems_gym.logs.importing import read_gap
 from tests.logs.reading_back import ID, imported, left_out, sessions
@@ -289,7 +289,7 @@ def test_log_datasets_have_no_world() -> None:
     with pytest.raises(
         ValueError, match="was imported from a log of another recommender: it has no environment"
     ):
-        subset(ID, dataset_id="my/part-v0", episodes=1)
+        merge([ID, ID], dataset_id="my/part-v0")
 
 
 def test_an_interrupted_import_leaves_nothing(
