@@ -85,7 +85,6 @@ def train(
         gems-gym train td3_plus_bc --dataset gems-slate/diffuse_mix/medium-v0 \
             --steps 5000 --out runs/td3_plus_bc
         gems-gym train planner --env GemsSlate-diffuse_mix-v0 --out runs/planner
-        gems-gym train iql --dataset my/log_latents-v0 --steps 5000 --out runs/iql
     """
     choose_trackers(tracker)
     agent_class = plugins.load(plugins.AGENTS, agent)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gems_gym.datasets import EpisodeBatch, open_dataset, report_dataset, verify_dataset
+from gems_gym.datasets import EpisodeBatch, merge, open_dataset, report_dataset, verify_dataset
 from gems_gym.logs import importing, read_items, read_users
 from gems_gym.logs.importing import read_gap
 from tests.logs.reading_back import ID, imported, left_out, sessions
