@@ -94,6 +94,7 @@ def test_evaluate_prints_what_was_asked_for(run):
     assert planner["normalized_score"] == pytest.approx(100)
 
 
+@pytest.mark.slow
 def test_collect_writes_a_dataset_that_minari_knows(run):
     arguments = ("--env", ENV, "--policy", "random", "--episodes", 6, "--seed", 3)
     code, out, _ = run("collect", *arguments, "--dataset-id", "test/random-v0", "--num-envs", 4, "--json")
@@ -117,6 +118,7 @@ def test_collect_writes_a_dataset_that_minari_knows(run):
     assert "test/random-v0" in listed.stdout
 
 
+@pytest.mark.slow
 def test_an_interrupted_collection_says_so_and_goes_on(run, tmp_path):
     arguments = (
         "collect",
@@ -148,6 +150,7 @@ def test_an_interrupted_collection_says_so_and_goes_on(run, tmp_path):
     assert json.loads(out)["transitions"] == 30_000 and json.loads(out)["peak_rss_mb"] > 50
 
 
+@pytest.mark.slow
 def test_from_pretraining_to_an_offline_agent_by_command(run, tiny_env):
     world = ("--env", tiny_env, "--json")
     parts = ("--ranker", "ranker.safetensors", "--belief", "belief.safetensors")

@@ -234,6 +234,7 @@ def test_a_shipped_belief_by_name(run):
     assert (load_embeddings("e.safetensors").vectors == vectors).all()
 
 
+@pytest.mark.slow
 def test_pretraining_in_a_changed_world(run, tiny_env):
     pytest.importorskip("torch")
     changed = ("--env", tiny_env, "--env-option", "catalog_seed=5")

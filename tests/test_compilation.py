@@ -58,6 +58,7 @@ def use(folder: Path, cache: Path | str, code: str = "import use; use.use()") ->
     return int(done.stdout), done.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_replaced_with_one_note(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert use(folder, cache) == (0, "")

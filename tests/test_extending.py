@@ -176,6 +176,7 @@ def test_a_world(run: Run) -> None:
     assert run("evaluate", "random", "--env", "GemsSlate-impatient-v0", "--episodes", 2)["mean_return"] > 0
 
 
+@pytest.mark.slow
 def test_a_world_with_dynamics_of_its_own(
     run: Run, monkeypatch: pytest.MonkeyPatch, plugin_site: Path
 ) -> None:
@@ -227,6 +228,7 @@ def test_a_dataset_field(run: Run, program: Any) -> None:
         assert code == 2 and words in " ".join(err.split())
 
 
+@pytest.mark.slow
 def test_a_table_column_and_an_executor(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(STUDY)
     shown = run("compare", "mine.toml", "--executor", "in_turn", "--out", "study")

@@ -102,6 +102,7 @@ def test_what_a_latent_dataset_cannot_be_is_told(datasets_root, tmp_path, policy
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_train_evaluate_and_collect_by_command(run, tmp_path):
     pytest.importorskip("stable_baselines3")
     small = ("--option", "learning_starts=100", "--option", "net_arch=[16]", "--validation-users", 4)

@@ -48,6 +48,7 @@ def test_broken_commands_leave_the_others_alone(run: Run) -> None:
     assert "--episodes" in ours.stdout, "no plugin takes the place of a command of gems-gym itself"
 
 
+@pytest.mark.slow
 def test_help_shows_every_command_with_its_owner_and_imports_none(run: Run) -> None:
     code = """if True:
         import sys

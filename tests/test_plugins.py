@@ -124,6 +124,7 @@ def test_third_party_ranker_by_name(site: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_third_party_preset_by_id(site: Path) -> None:
     code = """if True:
         import json, sys
@@ -308,6 +309,7 @@ def test_plugin_cannot_take_a_built_in_presets_place(tmp_path: Path) -> None:
     assert done.stdout.split() == ["imported", "mixPBM"], done.stderr
 
 
+@pytest.mark.slow
 def test_plugin_that_also_registers_its_preset(tmp_path: Path) -> None:
     text = (
         "import gems_gym\nWORLD = gems_gym.SlateConfig(omega={})\n"

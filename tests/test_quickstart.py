@@ -43,6 +43,7 @@ def road(tiny_env, tmp_path_factory):
         yield folder / "out", first.as_dict()
 
 
+@pytest.mark.slow
 def test_the_table_has_every_policy_with_its_interval(road):
     folder, results = road
     assert [row["policy"] for row in results["results"]] == POLICIES
@@ -101,6 +102,7 @@ def test_what_was_altered_is_made_again(road, capsys):
     assert "td3_plus_bc: reusing" in notes
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_is_resumed(road, tmp_path, monkeypatch):
     folder, results = road
     again = Path(shutil.copytree(folder, tmp_path / "out"))

@@ -125,6 +125,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_another_process_knows_a_preset_by_the_module_that_its_id_names(tmp_path: Path):
     (tmp_path / "my_worlds.py").write_text(OWN_MODULE)
     (tmp_path / "script.py").write_text(SCRIPT)

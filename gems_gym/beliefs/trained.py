@@ -29,9 +29,10 @@ class TrainedBelief(SavedPart):
 
         bias + sum_s (W_items[c_s, s] e_s + c_s w_clicks[s])
 
-    It is a sum of one table row per (slot, item, click), computed once, which costs a tenth of the matrix product.
-    Users are processed one by one in compiled loops: a user's belief has the same bits whatever the number of users
-    updated together, and one user costs no more than its share of a thousand.
+    It is a sum of one table row per (slot, item, click), computed once, which costs a tenth of the matrix product;
+    where that table would have more than 2^28 numbers, each row is computed when it is needed. Users are processed one
+    by one in compiled loops: a user's belief has the same bits whatever the number of users updated together, and one
+    user costs no more than its share of a thousand.
 
     Args:
         tensors: ``item_embeddings`` (num_items, E), ``weight_items`` (2, slate_size, outputs, E), ``weight_clicks``
@@ -41,8 +42,7 @@ class TrainedBelief(SavedPart):
         sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: A tensor is missing, empty, not finite, or its shape does not fit the others; or the table of the
-            sum above would have more than 2^28 numbers (``slate_size * num_items * 2 * outputs``).
+        ValueError: A tensor is missing, empty, not finite, or its shape does not fit the others.
     """
 
     kind: str
@@ -73,7 +73,10 @@ class TrainedBelief(SavedPart):
             observation_shapes(self.slate_size, self._outputs, self.embedding_size, self.input_bias)
         )
         self._check_numbers()
-        self._table = self._sum_table()  # (slate_size, num_items, 2, outputs)
+        numbers = self.slate_size * self.num_items * 2 * self._outputs
+        self._table = (
+            self._sum_table() if numbers <= LARGEST_TABLE else None
+        )  # (slate_size, num_items, 2, outputs)
 
     @classmethod
     def _of_random_numbers(
@@ -146,12 +149,6 @@ class TrainedBelief(SavedPart):
 
     def _sum_table(self) -> np.ndarray:
         """What each (slot, item, click) adds to the sum; in float64, rounded once."""
-        numbers = self.slate_size * self.num_items * 2 * self._outputs
-        if numbers > LARGEST_TABLE:
-            raise ValueError(
-                f"{self.num_items} items in slates of {self.slate_size} and {self._outputs} numbers for each need a "
-                f"table of {numbers} numbers; at most {LARGEST_TABLE} are made"
-            )
         items = self.tensors["item_embeddings"].astype(np.float64)
         weights = self.tensors["weight_items"].astype(np.float64)
         table = np.einsum("ie,csge->sicg", items, weights, optimize=True)
@@ -169,7 +166,12 @@ class TrainedBelief(SavedPart):
         slates = self._checked("slates", slates, num_users, "iu")
         clicks = self._checked("clicks", clicks, num_users, "iub")
         observed = np.empty((num_users, self._outputs), dtype=np.float32)
-        bad_row = _sum_rows(slates, clicks, self._table, self.tensors[self.input_bias], observed)
+        bias = self.tensors[self.input_bias]
+        if self._table is not None:
+            bad_row = _sum_rows(slates, clicks, self._table, bias, observed)
+        else:
+            weights = (self.tensors[name] for name in ("item_embeddings", "weight_items", "weight_clicks"))
+            bad_row = _sum_products(slates, clicks, *weights, bias, observed)
         if bad_row < 0:
             return observed
         bad_items = (slates[bad_row] < -1) | (slates[bad_row] >= self.num_items)
@@ -304,4 +306,33 @@ def _sum_rows(
                 return user
             for output in range(outputs):
                 observed[user, output] += table[slot, item, click, output]
+    return -1
+
+
+@compiled_with()
+def _sum_products(
+    slates: np.ndarray,  # (num_users, slate_size) int64
+    clicks: np.ndarray,  # (num_users, slate_size) int64
+    items: np.ndarray,  # (num_items, E) float32
+    weight_items: np.ndarray,  # (2, slate_size, outputs, E) float32
+    weight_clicks: np.ndarray,  # (slate_size, outputs) float32
+    bias: np.ndarray,  # (outputs,) float32
+    observed: np.ndarray,  # (num_users, outputs) float32, written
+) -> int:
+    """As :func:`_sum_rows`, with rows made as they are needed; in float64, rounded once."""
+    num_users, slate_size = slates.shape
+    num_items, outputs = items.shape[0], bias.shape[0]
+    for user in range(num_users):
+        copy_into(observed[user], bias)
+        for slot in range(slate_size):
+            item, click = slates[user, slot], clicks[user, slot]
+            if item == -1 and click == 0:
+                continue
+            if item < 0 or item >= num_items or click < 0 or click > 1:
+                return user
+            for output in range(outputs):
+                added = np.float64(weight_clicks[slot, output]) * click
+                for number in range(items.shape[1]):
+                    added += np.float64(items[item, number]) * weight_items[click, slot, output, number]
+                observed[user, output] += np.float32(added)
     return -1

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.artifacts.files import LARGEST_TABLE
 from gems_gym.artifacts.unfinished import Unfinished, making
 from gems_gym.beliefs import load_belief
 from gems_gym.common.checks import Count, Seed, Share, checked_arguments
@@ -47,6 +46,9 @@ REPORT_FILE = "fit.json"
 
 _MEASURED = 2_000
 """Later sessions that embeddings and ranker are scored on, at most."""
+
+_MOST_SCORES = 10**8
+"""Sessions times items that the ranker is scored on, at most: it looks at every item for every slate."""
 
 _MOST_CO_CLICKED = 5_000
 """Items whose pairs are counted, which takes the square of it in memory; more are factorised."""
@@ -264,7 +266,7 @@ class _Fit:
         return scores, Score.of(means[with_history] - means[without], difference)
 
     def _slot_accuracy(self, ranker: Any) -> Score:
-        some = self.later[:_MEASURED]
+        some = self.later[: max(1, min(_MEASURED, _MOST_SCORES // ranker.num_items))]
         decoded = ranker.rank(ranker.encode(some.slates, some.clicks))
         right, shown = (some.totals(slots.sum(axis=1)) for slots in (decoded == some.slates, some.shown))
         means, drawn = resampled([right], shown, self.seed)
@@ -302,13 +304,7 @@ def belief_settings(sessions: LoggedSessions, size: int = DEFAULT_SIZE) -> Belie
     Args:
         sessions: The sessions.
         size: Numbers in the belief.
-
-    Raises:
-        ValueError: Too many items for its table.
     """
-    most = LARGEST_TABLE // (sessions.slates.shape[1] * 2 * 3 * size)
-    if sessions.num_items > most:
-        raise ValueError(f"a belief of {sessions.num_items:,} items is too large, at most {most:,} fit")
     recipe: BeliefSettings = _recipe("belief/gru")
     # as many slates in a batch as the recipe has of complete sessions
     mean_length = len(sessions.slates) / len(sessions)

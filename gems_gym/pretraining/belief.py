@@ -26,7 +26,13 @@ from gems_gym.beliefs.trained import TrainedBelief
 from gems_gym.common.checks import Count, Positive, Share, Units, check_fields
 from gems_gym.common.machine import check_device
 from gems_gym.embeddings.co_click import co_click_embeddings
-from gems_gym.pretraining.click_prediction import ClickHead, click_loss, click_report, draw_linear_weights
+from gems_gym.pretraining.click_prediction import (
+    MANY_ITEMS,
+    ClickHead,
+    click_loss,
+    click_report,
+    draw_linear_weights,
+)
 from gems_gym.pretraining.loop import torch_threads, train
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.trainers import Keep, PretrainingPreset, Upkeep, as_recorded
@@ -146,9 +152,15 @@ class BeliefModel(nn.Module, abc.ABC):
         Returns:
             ``(steps, sessions, slate_size)``.
         """
-        width = self.item_embeddings.shape[1]
+        items, width = self.item_embeddings, self.item_embeddings.shape[1]
+        if len(items) > MANY_ITEMS:
+            known = torch.unique(slates[slates >= 0])
+            items, slates = (
+                items[known],
+                torch.where(slates < 0, -1, torch.searchsorted(known, slates.contiguous())),
+            )
         # One look-up for both uses of an item: as something seen, and as something to predict clicks on.
-        table = torch.cat([self.item_embeddings, self.head.item_features(self.item_embeddings)], dim=1)
+        table = torch.cat([items, self.head.item_features(items)], dim=1)
         table = nn.functional.pad(table, (0, 0, 0, 1))  # and a row of zeros, for nothing
         rows = nn.functional.embedding(slates % len(table), table)  # (steps + 1, sessions, slate_size, …)
         beliefs = self.beliefs(self.inputs(rows[:-1, ..., :width], clicks[:-1]))

@@ -13,6 +13,9 @@ from torch.nn import functional
 
 from gems_gym.pretraining.loop import torch_threads
 
+MANY_ITEMS = 2**15
+"""Of more items than that, only those in a batch go through the item tower."""
+
 _PREDICTED_TOGETHER = 10_000
 BATCH_SIZE, _LEARNING_RATE = 1_024, 1e-2
 
@@ -153,7 +156,11 @@ class ClickProbe:
             return torch.cat([self._log_probabilities(*part).exp() for part in parts]).numpy()
 
     def _log_probabilities(self, beliefs: Tensor, slates: Tensor) -> Tensor:
-        found: Tensor = self._head(beliefs, self._head.item_features(self._items)[slates])
+        if len(self._items) > MANY_ITEMS:
+            features = self._head.item_features(self._items[slates])
+        else:
+            features = self._head.item_features(self._items)[slates]
+        found: Tensor = self._head(beliefs, features)
         return found
 
 

@@ -29,6 +29,7 @@ from gems_gym.common.checks import (
 )
 from gems_gym.common.machine import check_device
 from gems_gym.embeddings import EmbeddingTable, co_click_embeddings, load_embeddings
+from gems_gym.pretraining.click_prediction import MANY_ITEMS
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
 from gems_gym.pretraining.loop import torch_threads, train
 from gems_gym.pretraining.session_log import SessionLog
@@ -42,6 +43,12 @@ _MEASURED_SLATES = 100_000
 
 _VALIDATED_SLATES = 2_048
 """Held-out slates that the loss is measured on during training."""
+
+_DRAWN_ITEMS = 4_096
+"""Items that stand for the catalogue in a batch's loss, where the catalogue has more than :data:`MANY_ITEMS`."""
+
+_MOST_LOGITS, _LOGITS_AT_ONCE = 2**31, 2**26
+"""Of held-out slates, in metrics: few slates of large catalogues are decoded."""
 
 _ACTIVE_VARIANCE = 0.01
 """A latent dimension is active when its posterior means vary by more than this (Burda et al., 2016)."""
@@ -158,6 +165,8 @@ def pretrain_gems(
 ) -> tuple[GemsRanker, dict[str, float]]:
     """Trains a GeMS ranker on logged slates and clicks.
 
+    Of catalogues of more than 32,768 items, a batch's loss looks at 4,096 drawn ones (sampled softmax).
+
     Args:
         log: The sessions; every slate counts, the first ones included.
         num_items: Items in the catalogue.
@@ -203,7 +212,8 @@ def _pretrain(
     trainee = _Trainee(vae, training, held_out, settings, generator)
     train(trainee, settings.batches, settings.keep, log, upkeep, progress)
     centre, half_widths = _bounds(vae, *_sample(training, _MEASURED_SLATES, generator))
-    metrics = _measure(vae, *_sample(held_out, _MEASURED_SLATES // 10, generator))
+    most = max(1, _MOST_LOGITS // (num_items * vae.slate_size))
+    metrics = _measure(vae, *_sample(held_out, min(_MEASURED_SLATES // 10, most), generator))
     tensors = {name: tensor.detach().cpu().numpy() for name, tensor in vae.state_dict().items()}
     header = {
         "options": {**as_recorded(settings), "item_embeddings": origin["kind"], "frozen": frozen},
@@ -297,11 +307,12 @@ class _Trainee:
         size, device = self._settings.batch_size, self.model.item_embeddings.device
         index = torch.randint(len(self._data.slates), (size,), generator=self.generator)
         noise = torch.randn(size, self._settings.latent_size, generator=self.generator).to(device)
-        return self._loss(*self._data.rows(index, device), noise)
+        return self._loss(*self._data.rows(index, device), noise, self._drawn(self.generator))
 
     def held_out_loss(self) -> float:
         device = self.model.item_embeddings.device
-        return float(self._loss(*(part.to(device) for part in (*self._held_out, self._held_out_noise))))
+        parts = (part.to(device) for part in (*self._held_out, self._held_out_noise))
+        return float(self._loss(*parts, self._drawn(torch.Generator().manual_seed(0))))
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {}
@@ -309,9 +320,16 @@ class _Trainee:
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         pass
 
-    def _loss(self, slates: Tensor, clicks: Tensor, noise: Tensor) -> Tensor:
+    def _drawn(self, generator: torch.Generator) -> Tensor | None:
+        """The items that a loss looks at; None for all."""
+        num_items, device = len(self.model.item_embeddings), self.model.item_embeddings.device
+        if num_items <= MANY_ITEMS:
+            return None
+        return torch.randint(num_items, (_DRAWN_ITEMS,), generator=generator).to(device)
+
+    def _loss(self, slates: Tensor, clicks: Tensor, noise: Tensor, drawn: Tensor | None) -> Tensor:
         beta, click_weight = self._settings.beta, self._settings.click_weight
-        return self.model.loss(slates, clicks, noise, beta=beta, click_weight=click_weight)[0]
+        return self.model.loss(slates, clicks, noise, beta=beta, click_weight=click_weight, drawn=drawn)[0]
 
 
 @torch.no_grad()
@@ -338,7 +356,8 @@ def _measure(vae: GemsVae, slates: Tensor, clicks: Tensor) -> dict[str, float]:
     mean, log_variance = _encode_all(vae, slates, clicks)
     device = vae.item_embeddings.device
     right = duplicates = bce = 0.0
-    for rows in torch.arange(len(slates)).split(1024):
+    at_once = max(1, min(1024, _LOGITS_AT_ONCE // (slates.shape[1] * len(vae.item_embeddings))))
+    for rows in torch.arange(len(slates)).split(at_once):
         slots, click_logits = vae.decode(mean[rows].to(device))
         decoded = (slots @ vae.item_embeddings.T).argmax(dim=2).cpu()  # (rows, slate_size)
         right += (decoded == slates[rows]).sum().item()  # -1 is no item

@@ -4,6 +4,7 @@ Deffayet, Thonet, Renders, de Rijke, *Generative Slate Recommendation with Reinf
 (arXiv 2301.08632), section 4.
 """
 
+import math
 from itertools import pairwise
 from typing import Any, cast
 
@@ -62,7 +63,14 @@ class GemsVae(nn.Module):
         return self.decoder[4](hidden).unflatten(1, (self.slate_size, -1)), self.click_head(hidden)
 
     def loss(
-        self, slates: Tensor, clicks: Tensor, noise: Tensor, *, beta: float, click_weight: float
+        self,
+        slates: Tensor,
+        clicks: Tensor,
+        noise: Tensor,
+        *,
+        beta: float,
+        click_weight: float,
+        drawn: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the items + click_weight · that of the clicks + beta · KL, each a mean over its elements.
 
@@ -72,6 +80,8 @@ class GemsVae(nn.Module):
             noise: Standard normal, ``(N, latent_size)``.
             beta: Weight of the KL divergence to N(0, I) per latent dimension.
             click_weight: Weight of the clicks' term.
+            drawn: int64 ``(D,)``, items drawn at random that stand for the catalogue in the cross-entropy of the items;
+                None: the whole catalogue.
 
         Returns:
             The loss, and its three parts by name.
@@ -81,7 +91,7 @@ class GemsVae(nn.Module):
         slots, click_logits = self.decode(latents)
         shown = slates >= 0
         parts = {
-            "items": item_cross_entropy(slots[shown], self.item_embeddings, slates[shown]),
+            "items": item_cross_entropy(slots[shown], self.item_embeddings, slates[shown], drawn),
             "clicks": functional.binary_cross_entropy_with_logits(click_logits[shown], clicks[shown]),
             "kl": kl_to_standard_normal(mean, log_variance).mean(),
         }
@@ -93,17 +103,24 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
 
 
-def item_cross_entropy(slots: Tensor, item_embeddings: Tensor, items: Tensor) -> Tensor:
+def item_cross_entropy(
+    slots: Tensor, item_embeddings: Tensor, items: Tensor, drawn: Tensor | None = None
+) -> Tensor:
     """Mean cross-entropy of items under a softmax over slot vector · item embedding, all items of the catalogue.
 
-    As published, the embeddings get no gradient through the product.
+    As published, the embeddings get no gradient through the product. With ``drawn`` it is an estimate: the sum over all
+    other items is that over the drawn ones, times how many each stands for (Bengio and Senécal, "Adaptive importance
+    sampling to accelerate training of a neural probabilistic language model", IEEE Transactions on Neural Networks
+    2008, with uniform draws).
 
     Args:
         slots: ``(N, embedding_size)``.
         item_embeddings: ``(num_items, embedding_size)``.
         items: int64 ``(N,)``.
+        drawn: int64 ``(D,)``, items drawn uniformly; None: the whole catalogue.
     """
-    found: Tensor = _ItemCrossEntropy.apply(slots, item_embeddings.detach(), items)  # type: ignore[no-untyped-call]
+    arguments = slots, item_embeddings.detach(), items, drawn
+    found: Tensor = _ItemCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -114,28 +131,40 @@ class _ItemCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, slots: Tensor, item_embeddings: Tensor, items: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, slots: Tensor, item_embeddings: Tensor, items: Tensor, drawn: Tensor | None
+    ) -> Tensor:
         total = slots.new_zeros(())
         gradient = torch.empty_like(slots)
-        transposed = item_embeddings.T.contiguous()
+        others = item_embeddings if drawn is None else item_embeddings[drawn]
+        transposed = others.T.contiguous()
         for rows in torch.arange(len(slots)).split(_ROWS_AT_A_TIME):
             span = slice(int(rows[0]), int(rows[-1]) + 1)
             wanted = item_embeddings[items[span]]  # (rows, embedding_size)
+            wanted_logits = (slots[span] * wanted).sum(dim=1, keepdim=True)
             logits = slots[span] @ transposed
+            if drawn is not None:
+                logits += math.log(len(item_embeddings) / len(drawn))
+                logits.masked_fill_(drawn == items[span, None], -math.inf)
             peak = logits.amax(dim=1, keepdim=True)
+            if drawn is not None:
+                peak = torch.maximum(peak, wanted_logits)
             weights = logits.sub_(peak).exp_()
             sums = weights.sum(dim=1, keepdim=True)
-            wanted_logits = (slots[span] * wanted).sum(dim=1, keepdim=True)
+            expected = weights @ others
+            if drawn is not None:  # the wanted item is none of the others
+                own = (wanted_logits - peak).exp()
+                sums, expected = sums + own, expected + own * wanted
             total += (sums.log() + peak - wanted_logits).sum()
             # d/dq of (log-sum-exp - q · e) is the expected embedding less the wanted one
-            gradient[span] = (weights @ item_embeddings) / sums - wanted
+            gradient[span] = expected / sums - wanted
         ctx.save_for_backward(gradient.div_(len(slots)))
         return total / len(slots)
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream[0], None, None
+        return gradient * upstream[0], None, None, None
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

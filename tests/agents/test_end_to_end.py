@@ -289,6 +289,7 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_to_the_same_bits(whole, ranker, belief, tmp_path):
     env = users(ranker, belief)
     step, steps = env.step, []

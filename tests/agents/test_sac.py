@@ -50,6 +50,7 @@ def test_same_seed_same_agent_and_another_seed_another():
     assert np.abs(first.policy(OBSERVATIONS) - other.policy(OBSERVATIONS)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_of_several_starts_the_worse_half_is_dropped_until_one_is_left():
     options, steps = SMALL | {"validate_every": 80}, 240
     agent = SACAgent(**options, starts=4)
@@ -116,6 +117,7 @@ def test_random_actions_held_for_a_session():
     assert not (learned[1:] == learned[:-1]).all(axis=2).any()
 
 
+@pytest.mark.slow
 def test_it_starts_from_a_policy(monkeypatch):
     """Whose actions it plays first, with noise, and which it is before it learns on."""
     copied = {"0.weight": np.float32([[1, 0, 0], [0, 1, 0]]), "0.bias": np.zeros(2, np.float32)}
@@ -309,6 +311,7 @@ def test_files_and_checkpoints(tmp_path):
     assert details["options"]["gamma"] == 0.8
 
 
+@pytest.mark.slow
 def test_q_is_logged_against_its_bound(tmp_path):
     agent = SACAgent(**SMALL)
     agent.fit(TargetVectorEnv(8), steps=1_000, seed=0, directory=tmp_path, progress=False)

@@ -79,6 +79,7 @@ def interrupt(monkeypatch, after: int) -> None:
     monkeypatch.setattr(SlateVectorEnv, "step", interrupted)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on(run, parts, tmp_path, tiny_env, monkeypatch):
     asked = ("train", "sac", "--env", tiny_env, *ASKED, "--validation-users", 3)
     with monkeypatch.context() as patched:

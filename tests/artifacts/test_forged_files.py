@@ -112,14 +112,14 @@ have = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (have + 2**29, have + 2**29))
 for load, path in ((load_belief, sys.argv[1]), (load_ranker, sys.argv[2]), (load_ranker, sys.argv[3])):
     try:
-        load(path)
+        print("loaded", load(path).num_items)
     except ValueError as error:
         print(error)
 """
 
 
 def test_a_small_file_allocates_little(tmp_path: Path) -> None:
-    """1 MB that would need a table of 36 GB, a header of 10^12 bytes, and a slate of 10^9 items."""
+    """1 MB whose table would have 36 GB, which is not made, a header of 10^12 bytes, and a slate of 10^9 items."""
     header = {"catalog_hash": "ca" * 32, "sizes": {}}
     belief, long, slates = (tmp_path / name for name in ("belief", "long", "slates"))
     write(belief, "belief/gru", belief_of(items=250_000, slots=150), header)
@@ -138,7 +138,7 @@ def test_a_small_file_allocates_little(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 3, done.stdout
-    assert re.search(r"belief is not a usable belief/gru: .* a table of 4500000000 numbers", lines[0])
+    assert lines[0] == "loaded 250000"
     assert re.search(r"long is truncated", lines[1])
     assert re.search(r"slates is not a usable ranker/k_head_argmax: slate_size .* got 1000000000", lines[2])
 

@@ -55,6 +55,22 @@ def test_update_is_the_gru_equations() -> None:
     np.testing.assert_allclose(updated, update_plainly(encoder, belief, slates, clicks), atol=2e-6)
 
 
+def test_a_large_catalogue_needs_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = make()
+    monkeypatch.setattr("gems_gym.beliefs.trained.LARGEST_TABLE", 0)
+    large = GruBelief(small.tensors, HASH)
+    belief, slates, clicks = observations(50)
+    slates[0, 2], clicks[0, 2] = -1, 0
+    slates[1] = -1
+    clicks[1] = 0
+    updated = large.update(belief, slates, clicks)
+    np.testing.assert_allclose(updated, small.update(belief, slates, clicks), atol=2e-6)
+    np.testing.assert_array_equal(large.update(belief[7:8], slates[7:8], clicks[7:8]), updated[7:8])
+    slates[3, 4] = 40
+    with pytest.raises(ValueError, match=r"slates\[3\] = .* holds unknown item ids"):
+        large.update(belief, slates, clicks)
+
+
 def test_equal_weights_for_clicked_and_passed_over_items_are_torchs_gru() -> None:
     torch = pytest.importorskip("torch")
     encoder = make()

@@ -356,6 +356,7 @@ def test_a_whole_dataset_is_replaced_on_demand(datasets_root: Path, uninterrupte
 # -- processes ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_neither_num_envs_nor_workers_change_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DatasetWriter, "chunk_episodes", 65)
     hashes = {

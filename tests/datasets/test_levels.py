@@ -102,6 +102,7 @@ def test_a_mixture_takes_turns_and_says_so() -> None:
     )
 
 
+@pytest.mark.slow
 def test_neither_num_envs_nor_workers_change_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random latents and actors with noise are played in a mixture."""
     monkeypatch.setattr(DatasetWriter, "chunk_episodes", 7)

@@ -129,6 +129,25 @@ def test_what_a_log_lacks_something_for_is_left_out(tmp_path: Path) -> None:
     assert "belief.safetensors" not in report["files"] and "ranker.safetensors" in report["files"]
 
 
+def test_a_large_catalogue_is_learned_from_its_shown_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_random()
+    small = fitted(tmp_path / "small")
+    for module in ("belief", "click_prediction", "gems"):
+        monkeypatch.setattr(f"gems_gym.pretraining.{module}.MANY_ITEMS", 1)
+    monkeypatch.setattr("gems_gym.beliefs.trained.LARGEST_TABLE", 0)
+    large = fitted(tmp_path / "large")
+    for name in ("without history", "with history"):
+        assert large["log_loss"][name]["mean"] == pytest.approx(small["log_loss"][name]["mean"], abs=1e-4)
+    beliefs = [load_belief(tmp_path / name / "belief.safetensors") for name in ("small", "large")]
+    states = [
+        one.update(one.initial(1), np.array([[3, 1, -1, -1]]), np.array([[1, 0, 0, 0]])) for one in beliefs
+    ]
+    np.testing.assert_allclose(*states, atol=1e-3)
+    assert large["slot_accuracy"]["mean"] > 0.5 * small["slot_accuracy"]["mean"]  # by sampled softmax
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no/such-v0"):
         fit_log("no/such-v0", tmp_path / "out")

@@ -129,6 +129,7 @@ def test_an_agent_learns_from_a_log_without_a_world(
     assert 0 < found["dm"]["value"] < 10
 
 
+@pytest.mark.slow
 def test_fqe_estimates_by_the_latents_of_a_log(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -176,6 +176,7 @@ def test_wrong_uses_are_refused():
     num_items=st.integers(3, 30), slate_size=st.integers(1, 3), num_topics=st.integers(1, 4),
     click_only_once=st.booleans(), seed=st.integers(0, 1000),
 )  # fmt: skip
+@pytest.mark.slow
 def test_oracles_work_in_any_world(num_items, slate_size, num_topics, click_only_once, seed):
     env = SlateVectorEnv(
         3, num_items=num_items, slate_size=slate_size, num_topics=num_topics, episode_length=5,

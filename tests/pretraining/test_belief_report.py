@@ -64,6 +64,7 @@ def test_boredom_is_read_off_what_holds_it(rows: dict[str, dict[str, Any]]) -> N
         assert row["boredom_auc"] == pytest.approx(np.mean(by_topic))
 
 
+@pytest.mark.slow
 def test_clicks_lie_between_the_base_rate_and_the_truth(rows: dict[str, dict[str, Any]]) -> None:
     counts, random = (rows[name]["clicks"] for name in ("counts", "random"))
     assert set(counts) == {"all", *BELIEF_PRESETS["default"].shares}

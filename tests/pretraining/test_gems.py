@@ -149,6 +149,22 @@ def test_item_cross_entropy_and_its_gradient() -> None:
     torch.testing.assert_close(gradient, slots.grad)
 
 
+def test_drawn_items_stand_for_the_catalogue() -> None:
+    generator = torch.Generator().manual_seed(0)
+    slots = (0.3 * torch.randn(700, 6, generator=generator)).requires_grad_()
+    embeddings = torch.randn(ITEMS, 6, generator=generator)
+    items = torch.randint(ITEMS, (700,), generator=generator)
+    exact = item_cross_entropy(slots, embeddings, items)
+    each_once = item_cross_entropy(slots, embeddings, items, torch.randperm(ITEMS, generator=generator))
+    torch.testing.assert_close(each_once, exact)
+    (found,) = torch.autograd.grad(each_once, slots)
+    torch.testing.assert_close(found, *torch.autograd.grad(exact, slots))
+    drawn = (torch.randint(ITEMS, (2 * ITEMS,), generator=generator) for _ in range(50))
+    estimates = torch.stack([item_cross_entropy(slots, embeddings, items, one).detach() for one in drawn])
+    assert abs(estimates.mean() - exact) < 0.01 * exact
+    assert 0 < estimates.std() < 0.05 * exact
+
+
 def test_kl() -> None:
     mean, log_variance = torch.tensor([0.0, 1.0, -2.0]), torch.tensor([0.0, 1.0, -1.0])
     normal = torch.distributions.Normal

@@ -117,6 +117,7 @@ def run(program: Any, *arguments: str) -> tuple[int, Any, str]:
     return code, json.loads(out) if out else None, " ".join(err.split())
 
 
+@pytest.mark.slow
 def test_the_command(program: Any) -> None:
     collected()
     code, found, err = run(program, "small/slates-v0", "short_term_oracle", "--select", "--estimator", "iips")
@@ -219,6 +220,7 @@ def test_fitted_q_evaluation_looks_ahead_where_the_past_matters() -> None:
     assert found.mean() == pytest.approx(2.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_fitted_q_evaluation_of_a_policy_that_draws_latents() -> None:
     collect_latents(episodes=60)
     log = EvaluationLog.of_dataset("small/latent-v0", progress=False)

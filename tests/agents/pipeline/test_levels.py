@@ -154,6 +154,7 @@ def test_whole_precision_where_half_would_act_otherwise(folder, tmp_path, monkey
         assert "float16" not in entry.metrics
 
 
+@pytest.mark.slow
 def test_from_the_command_to_datasets(run, folder, monkeypatch):
     asked = ("dev", "levels", "--env", ENV, "--steps", STEPS, "--seed", SEED)
     with monkeypatch.context() as patched:

@@ -97,6 +97,7 @@ def reached(steps: int, **options: Any) -> float:
     return values(0.8, (slates[0], slates[1]))[0]
 
 
+@pytest.mark.slow
 def test_it_learns_slates() -> None:
     """It can't tell the positions of a slate apart, so the best slate may stand the other way round."""
     best = values(0.8)[0]

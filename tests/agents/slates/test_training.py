@@ -185,6 +185,7 @@ def test_an_interrupted_agent_acts_with_what_it_has(users: Users) -> None:
     assert agent.policy.act(None, beliefs)[0].shape == (3, 5)
 
 
+@pytest.mark.slow
 def test_its_sessions_are_collected_as_it_plays_them(
     tiny_world: dict[str, Any], tiny_belief: GruBelief, users: Users, tmp_path: Path, monkeypatch: Any
 ) -> None:

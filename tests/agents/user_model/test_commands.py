@@ -19,6 +19,7 @@ def datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "datasets"
 
 
+@pytest.mark.slow
 def test_train_evaluate_collect(program: Program, tiny_env: str, datasets: Path, tmp_path: Path) -> None:
     chosen = [word for option in OPTIONS for word in ("--option", option)]
     code, out, err = program(

@@ -50,6 +50,7 @@ def test_a_rule_that_is_not_quite_right_is_noticed(name: str, value: int) -> Non
     assert check(replace(true_model(), rules=rules), log_of("family")).found
 
 
+@pytest.mark.slow
 def test_a_cascade_is_noticed_whatever_the_propensities() -> None:
     log, model = log_of("cascade"), true_model()
     fit = Fit(model.items, model.topic_size, model.slate_size)
@@ -107,6 +108,7 @@ def test_nothing_to_check_by_is_refused() -> None:
         check(true_model(), Log(log.slates, np.zeros_like(log.clicks)))
 
 
+@pytest.mark.slow
 def test_clues_by_hand() -> None:
     slates = np.array([[[0, 1], [0, 2], [1, 0], [3, 0]]])
     clicks = np.array([[[0, 0], [1, 0], [1, 1], [0, 0]]], np.int8)
@@ -132,6 +134,7 @@ def test_clues_by_hand() -> None:
     np.testing.assert_allclose(clues.memories[0, 2, 1, 0:2], [2 * 0.25 - 0.5, 2 * 0.25], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_flexible_model_corrects_what_is_wrong_and_leaves_what_is_right() -> None:
     rng, log = np.random.default_rng(0), log_of("family")
     right = rng.uniform(0.05, 0.6, log.chosen.slates.shape)

@@ -59,6 +59,7 @@ def test_the_compiled_belief_computes_what_the_network_does() -> None:
         np.testing.assert_allclose(state.memory.tired, tired[:, step], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_where_silence_leaves_few_first_states_others_are_made() -> None:
     """They are weighed by all that was shown, and explain it better than any that there were."""
     belief = ParticleBelief(small_model(), ((0, 64),))
