@@ -170,8 +170,10 @@ class TrainedBelief(SavedPart):
         if self._table is not None:
             bad_row = _sum_rows(slates, clicks, self._table, bias, observed)
         else:
-            weights = (self.tensors[name] for name in ("item_embeddings", "weight_items", "weight_clicks"))
-            bad_row = _sum_products(slates, clicks, *weights, bias, observed)
+            items, by_item, by_click = (
+                self.tensors[name] for name in ("item_embeddings", "weight_items", "weight_clicks")
+            )
+            bad_row = _sum_products(slates, clicks, items, by_item, by_click, bias, observed)
         if bad_row < 0:
             return observed
         bad_items = (slates[bad_row] < -1) | (slates[bad_row] >= self.num_items)

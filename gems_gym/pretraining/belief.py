@@ -152,13 +152,12 @@ class BeliefModel(nn.Module, abc.ABC):
         Returns:
             ``(steps, sessions, slate_size)``.
         """
-        items, width = self.item_embeddings, self.item_embeddings.shape[1]
+        items: Tensor = self.item_embeddings
+        width = items.shape[1]
         if len(items) > MANY_ITEMS:
             known = torch.unique(slates[slates >= 0])
-            items, slates = (
-                items[known],
-                torch.where(slates < 0, -1, torch.searchsorted(known, slates.contiguous())),
-            )
+            items = items[known]
+            slates = torch.where(slates < 0, -1, torch.searchsorted(known, slates.contiguous()))
         # One look-up for both uses of an item: as something seen, and as something to predict clicks on.
         table = torch.cat([items, self.head.item_features(items)], dim=1)
         table = nn.functional.pad(table, (0, 0, 0, 1))  # and a row of zeros, for nothing

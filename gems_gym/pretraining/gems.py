@@ -311,8 +311,9 @@ class _Trainee:
 
     def held_out_loss(self) -> float:
         device = self.model.item_embeddings.device
-        parts = (part.to(device) for part in (*self._held_out, self._held_out_noise))
-        return float(self._loss(*parts, self._drawn(torch.Generator().manual_seed(0))))
+        slates, clicks, noise = (part.to(device) for part in (*self._held_out, self._held_out_noise))
+        drawn = self._drawn(torch.Generator().manual_seed(0))
+        return float(self._loss(slates, clicks, noise, drawn))
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {}
