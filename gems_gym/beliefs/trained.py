@@ -165,16 +165,17 @@ class TrainedBelief(SavedPart):
         """
         slates = self._checked("slates", slates, num_users, "iu")
         clicks = self._checked("clicks", clicks, num_users, "iub")
-        observed = np.empty((num_users, self._outputs), dtype=np.float32)
-        bias = self.tensors[self.input_bias]
-        if self._table is not None:
-            bad_row = _sum_rows(slates, clicks, self._table, bias, observed)
-        else:
-            items, by_item, by_click = (
-                self.tensors[name] for name in ("item_embeddings", "weight_items", "weight_clicks")
-            )
-            bad_row = _sum_products(slates, clicks, items, by_item, by_click, bias, observed)
+        bad_row = _first_unknown(slates, clicks, self.num_items)
         if bad_row < 0:
+            observed = np.empty((num_users, self._outputs), dtype=np.float32)
+            bias = self.tensors[self.input_bias]
+            if self._table is not None:
+                _sum_rows(slates, clicks, self._table, bias, observed)
+            else:
+                items, by_item, by_click = (
+                    self.tensors[name] for name in ("item_embeddings", "weight_items", "weight_clicks")
+                )
+                _sum_products(slates, clicks, items, by_item, by_click, bias, observed)
             return observed
         bad_items = (slates[bad_row] < -1) | (slates[bad_row] >= self.num_items)
         if bad_items.any():
@@ -285,30 +286,39 @@ def observation_shapes(
 
 
 @compiled_with()
+def _first_unknown(
+    slates: np.ndarray,  # (num_users, slate_size) int64
+    clicks: np.ndarray,  # (num_users, slate_size) int64
+    num_items: int,
+) -> int:
+    """The first row with an unknown id or click, or a click on nothing; -1 if there is none."""
+    for user in range(slates.shape[0]):
+        for slot in range(slates.shape[1]):
+            item, click = slates[user, slot], clicks[user, slot]
+            if not (0 <= item < num_items and 0 <= click <= 1) and not (item == -1 and click == 0):
+                return user
+    return -1
+
+
+@compiled_with()
 def _sum_rows(
     slates: np.ndarray,  # (num_users, slate_size) int64
     clicks: np.ndarray,  # (num_users, slate_size) int64
     table: np.ndarray,  # (slate_size, num_items, 2, outputs) float32
     bias: np.ndarray,  # (outputs,) float32
     observed: np.ndarray,  # (num_users, outputs) float32, written
-) -> int:
-    """One table row per slot, added up in their order; returns the first row with an unknown id or click, or -1.
+) -> None:
+    """One table row per slot, added up in their order; nothing for item -1.
 
     No ``fastmath`` and no ``parallel``: the order of the sums, and so the bits, are the same for every row.
     """
-    num_users, slate_size = slates.shape
-    num_items, outputs = table.shape[1], table.shape[3]
-    for user in range(num_users):
+    for user in range(slates.shape[0]):
         copy_into(observed[user], bias)
-        for slot in range(slate_size):
+        for slot in range(slates.shape[1]):
             item, click = slates[user, slot], clicks[user, slot]
-            if item == -1 and click == 0:
-                continue
-            if item < 0 or item >= num_items or click < 0 or click > 1:
-                return user
-            for output in range(outputs):
-                observed[user, output] += table[slot, item, click, output]
-    return -1
+            if item >= 0:
+                for output in range(table.shape[3]):
+                    observed[user, output] += table[slot, item, click, output]
 
 
 @compiled_with()
@@ -320,21 +330,15 @@ def _sum_products(
     weight_clicks: np.ndarray,  # (slate_size, outputs) float32
     bias: np.ndarray,  # (outputs,) float32
     observed: np.ndarray,  # (num_users, outputs) float32, written
-) -> int:
+) -> None:
     """As :func:`_sum_rows`, with rows made as they are needed; in float64, rounded once."""
-    num_users, slate_size = slates.shape
-    num_items, outputs = items.shape[0], bias.shape[0]
-    for user in range(num_users):
+    for user in range(slates.shape[0]):
         copy_into(observed[user], bias)
-        for slot in range(slate_size):
+        for slot in range(slates.shape[1]):
             item, click = slates[user, slot], clicks[user, slot]
-            if item == -1 and click == 0:
-                continue
-            if item < 0 or item >= num_items or click < 0 or click > 1:
-                return user
-            for output in range(outputs):
-                added = np.float64(weight_clicks[slot, output]) * click
-                for number in range(items.shape[1]):
-                    added += np.float64(items[item, number]) * weight_items[click, slot, output, number]
-                observed[user, output] += np.float32(added)
-    return -1
+            if item >= 0:
+                for output in range(bias.shape[0]):
+                    added = np.float64(weight_clicks[slot, output]) * click
+                    for number in range(items.shape[1]):
+                        added += np.float64(items[item, number]) * weight_items[click, slot, output, number]
+                    observed[user, output] += np.float32(added)
