@@ -139,18 +139,19 @@ class ServedPolicy:
             draws.reset(seeds)
         # what neither remembers nor draws has nothing to do before the last slate
         replays = state is not None or (draws is not None and draws.random)
-        seen = [None] * self._of_log + [(slates[:, step], clicks[:, step]) for step in range(num_slates)]
-        for step, shown_and_clicked in enumerate(seen):
-            observations: Any = None  # of a belief alone, before anything was shown
-            if shown_and_clicked is not None:
-                last, clicked = shown_and_clicked
+        first = -1 if self._of_log else 0  # in a log the policy acts before anything was shown
+        for step in range(first, num_slates):
+            observations: Any = None
+            if step >= 0:
+                last, clicked = slates[:, step], clicks[:, step]
                 observations = {"slate": last, "clicks": clicked}
-                believed = belief and updated_where_shown(belief, believed, last, clicked)
-                if step > 0:
+                if belief is not None:
+                    believed = updated_where_shown(belief, believed, last, clicked)
+                if step > first:
                     state = tell_rewards(policy, state, clicked.sum(axis=1))
             if belief is not None:
                 observations = belief.read(believed)
-            if replays or step == len(seen) - 1:
+            if replays or step == num_slates - 1:
                 actions, state = policy.act(state, observations)
                 chosen = actions if draws is None else draws.rank(actions)
         return chosen
