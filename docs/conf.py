@@ -50,8 +50,12 @@ copybutton_prompt_is_regexp = True
 
 
 def as_restructured_text(app: Any, what: str, name: str, part: Any, options: Any, lines: list[str]) -> None:
-    """Bars are absolute values, no substitutions; environments have headings and fences, as Gymnasium's have."""
-    text = re.sub(r"(``.+?``)|\|", lambda found: found[1] or r"\|", "\n".join(lines))
+    """Bars are absolute values, no substitutions; environments have headings and fences, as Gymnasium's have.
+
+    What is code already is left as it is: between backticks, or indented behind a line that ends with two colons.
+    """
+    code = r"(``.+?``|::\n(?:(?: .*)?\n)+)"
+    text = re.sub(rf"{code}|\|", lambda found: found[1] or r"\|", "\n".join(lines))
     text = re.sub(r"^## (.*)$", r".. rubric:: \1\n", text, flags=re.MULTILINE)
     lines[:] = re.sub(r"^```\w*$", "", text, flags=re.MULTILINE).splitlines()
 

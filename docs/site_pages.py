@@ -289,7 +289,8 @@ def agent_page(name: str, agent: Any, study: Mapping[str, Any] | None) -> str:
         f"# {name}",
         f"Learns from: {agent.learns_from}. Sees: {observed_by(agent)}. Chooses: {chosen_by(agent)}.",
         f"```bash\n{commands}\n```",
-        f"```{{eval-rst}}\n.. autoclass:: {agent.__module__}.{agent.__qualname__}\n   :no-members:\n```",
+        "```{eval-rst}\n.. highlight:: text\n\n"  # of equations; the default is Python
+        f".. autoclass:: {agent.__module__}.{agent.__qualname__}\n   :no-members:\n```",
     ]
     if study is not None:
         made_by = f"`{study['command']}`, gems-gym {study['gems_gym']}"

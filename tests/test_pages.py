@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import inspect
 import os
 import re
 import tomllib
@@ -132,6 +133,14 @@ def anchors(page: Path) -> set[str]:
     """Of a page's headings, as GitHub and myst make them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.AGENTS))
+def test_pages_of_agents_have_equations(name: str) -> None:
+    """In a literal block of the class's own docstring, which the page shows."""
+    agent = plugins.load(plugins.AGENTS, name)
+    assert f".. autoclass:: {agent.__module__}.{agent.__qualname__}\n" in agent_page(name, agent, None)
+    assert re.search(r"::\n\n {4}.*=", inspect.cleandoc(vars(agent)["__doc__"]))
 
 
 @pytest.mark.parametrize("name", plugins.names(plugins.AGENTS))

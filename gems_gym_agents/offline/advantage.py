@@ -33,8 +33,14 @@ class IQLOptions(ValueOptions):
 class IQLAgent(ValueAgent):
     """Implicit Q-learning (Kostrikov et al. 2021, arXiv 2110.06169): never asks Q for an action outside the data.
 
-    V is the expectile of Q over recorded actions (eq. 5), the policy is cloned with weights exp(weight_temp ·
-    (Q − V)) (eq. 7). Options: :class:`IQLOptions`.
+    What is learned (V's loss is eq. 5 of the paper, the actor's eq. 7)::
+
+        L_V      = mean (|expectile − 1[u < 0]|·u²),  u = min_j Q'_j(s, a) − V(s)
+        L_critic = Σ_j mean (Q_j(s, a) − r − gamma·(1 − end)·V(s'))²
+        L_actor  = −mean (min(exp(weight_temp·u), 100)·log π(a|s))
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left, s' the next belief
+    and Q' a target network; 1[…] is 1 where the condition holds, else 0. Options: :class:`IQLOptions`.
     """
 
     options_class = IQLOptions
@@ -55,14 +61,25 @@ class AWACOptions(ValueOptions):
     """Options of AWAC.
 
     Attributes:
-        temperature: λ of the advantage weights exp(A / λ), > 0.
+        temperature: λ of the advantage weights, which are in proportion to exp(A / λ), > 0.
     """
 
     temperature: Positive = 1.0
 
 
 class AWACAgent(ValueAgent):
-    """AWAC (Nair et al. 2020, arXiv 2006.09359): clones recorded actions with weights exp(A(s, a) / λ) (eq. 13).
+    """AWAC (Nair et al. 2020, arXiv 2006.09359): clones recorded actions, the more the better they are (eq. 13).
+
+    What is learned::
+
+        L_actor  = −Σ w·log π(a|s),  w = exp(A / temperature) / mean exp(A / temperature)
+        A        = min_j Q_j(s, a) − min_j Q_j(s, ã),  ã ~ π(s)
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        y        = r + gamma·(1 − end)·min_j Q'_j(s', a'),  a' ~ π(s')
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. The sum is over the mini-batch, and so is the mean that d3rlpy divides the weights by, unlike
+    the paper.
 
     Options: :class:`AWACOptions`.
     """
@@ -100,11 +117,19 @@ class CRROptions(ValueOptions):
 
 
 class CRRAgent(ValueAgent):
-    """Critic-regularised regression (Wang et al. 2020, arXiv 2006.15134): clones with weights exp(A(s, a) / β).
+    """Critic-regularised regression (Wang et al. 2020, arXiv 2006.15134): clones what beats the policy's own actions.
 
-    The advantage is over the mean of the policy's own actions. What is exported is the policy's mean; d3rlpy's
-    ``predict`` draws some of its actions and takes one of a high value. Target networks move by ``tau`` at every
-    update, as those of the other agents do. Options: :class:`CRROptions`.
+    What is learned::
+
+        L_actor  = −mean (w·log π(a|s)),  w = min(exp(A / temperature), max_weight)
+        A        = Q(s, a) − mean_k Q(s, a_k),  a_k ~ π(s),  k = 1 … num_action_samples
+        L_critic = mean (Q(s, a) − r − gamma·(1 − end)·Q'(s', a'))²,  a' ~ π'(s')
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. There is one critic.
+
+    What is exported is the policy's mean; d3rlpy's ``predict`` draws some of its actions and takes one of a high value.
+    Target networks move by ``tau`` at every update, as those of the other agents do. Options: :class:`CRROptions`.
     """
 
     options_class = CRROptions

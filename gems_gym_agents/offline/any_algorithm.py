@@ -44,6 +44,15 @@ class D3rlpyAgent(ValueAgent):
     number, text or truth value of the configuration is an option by its own name, with d3rlpy's default. ``gems-gym
     train d3rlpy --dataset … --option config=TD3PlusBC --option alpha=1.0``.
 
+    What is learned by an algorithm that has critics::
+
+        L_critic = Σ_j mean (Q_j(s, a) − y)²,  y = r + gamma·(1 − end)·target(s')
+        L_actor  = the algorithm's
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left and s' the next
+    belief. target and L_actor are d3rlpy's ``compute_target`` and ``compute_actor_loss`` of the algorithm, which may
+    add a term to L_critic.
+
     Before any work the algorithm is made in small, updated once and exported, as a network with tanh behind it. So one
     whose policy is no such network is refused, or that requires more than updates; BCQ, PLAS, BEAR, CRR, PRDC and the
     decision transformer have agents of their own.

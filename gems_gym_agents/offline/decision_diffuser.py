@@ -57,9 +57,17 @@ class DecisionDiffuserOptions(TrainingOptions):
 class DecisionDiffuserAgent(OfflineAgent):
     """Decision diffuser (Ajay et al. 2023, arXiv 2211.15657, Algorithm 1): imagines what earns much, and goes there.
 
-    A denoiser learns the beliefs that follow a belief, given what they earn; inverse dynamics learn the latent between
-    two beliefs (section 3). Acting, beliefs for a high return are made of noise, by classifier-free guidance, and the
-    latent is that to the first of them. No value is learned, so nothing can run away.
+    What is learned, and how it acts (section 3 of the paper)::
+
+        L_denoiser = mean (D(s, c·x + n·ε, c, n, R) − x)²,  ε ~ N(0, 1),  c² + n² = 1
+        L_inverse  = mean (tanh f(s, s') − a)²
+        acting       x = D without R + guidance·(D with R − D without R),  a = tanh f(s, first of x)
+
+    s is the belief, x the ``horizon`` − 1 beliefs that follow, s' the first of them, a the recorded latent and R what x
+    earns, which D is not told for a share of ``unconditioned``. Acting, D turns noise into x in ``sampling_steps``
+    steps, for the R at ``target_percentile`` of the dataset (classifier-free guidance).
+
+    No value is learned, so nothing can run away.
 
     Ours differs in this: both networks are small and fully connected; the denoiser predicts the clean beliefs, from
     which the noise follows, so that a few steps are enough; the return of a piece is its mean clicks a step, which does

@@ -60,9 +60,17 @@ class DecisionTransformerOptions(TrainingOptions):
 class DecisionTransformerAgent(OfflineAgent):
     """Decision transformer (Chen et al. 2021, arXiv 2106.01345): imitates the sessions that earned what is asked for.
 
-    A causal transformer learns the recorded latents from the beliefs, latents and returns-to-go of the last
-    ``context`` steps. Acting, it is asked for the 90th percentile of the dataset's returns, of which each click is
-    taken off. The policy keeps its session in mind: whoever plays tells it the clicks of each step
+    What is learned, and how it acts::
+
+        L       = mean Σ (f(R_u, s_u, a_u, …, R_t, s_t) − a_t)²
+        R_t     = return_scale·(clicks from step t to the end of the session)
+        acting    R_1 = return_scale·(return that target_percentile % of the sessions do not pass),
+                  R_{t+1} = R_t − return_scale·(clicks at step t)
+
+    f is a causal transformer, s_t the belief and a_t the recorded latent of step t, u a step less than ``context``
+    before t; the sum is over a latent's numbers.
+
+    The policy keeps its session in mind: whoever plays tells it the clicks of each step
     (:func:`gems_gym.policies.base.tell_rewards`). No value is learned, so nothing can run away; neither can it combine
     pieces of different sessions. Options: :class:`DecisionTransformerOptions`.
     """

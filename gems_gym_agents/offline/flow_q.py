@@ -38,11 +38,19 @@ class FlowQOptions(ValueOptions):
 class FlowQAgent(ValueAgent):
     """FQL (Park et al. 2025, arXiv 2502.02538, Algorithm 1): a policy in one step, near a flow that imitates the data.
 
-    A network learns the velocity with which noise flows to recorded latents (flow matching), so that behaviour of any
-    shape can be imitated; to follow it takes ``flow_steps`` steps. The policy makes a latent of the same noise at once:
-    it minimises alpha · (distance to where the flow ends)² − Q / mean |Q|. The target is the mean of two critics, and
-    nothing is differentiated through the flow. The paper's loss, as we read it, has Q as it is; normalised, alpha means
-    the same whatever rewards are.
+    What is learned::
+
+        L_flow   = mean (v(s, (1 − t)·z + t·a, t) − (a − z))²,  z ~ N(0, 1),  t ~ U(0, 1)
+        L_actor  = alpha·mean (μ(s, z) − F(s, z))² − mean Q(s, μ) / mean |Q(s, μ)|,  Q = (Q_1 + Q_2) / 2
+        L_critic = Σ_j mean (Q_j(s, a) − r − gamma·(1 − end)·Q'(s', μ(s', z')))²
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left, s' the next belief
+    and Q' the mean of the target critics. F is where the flow's velocity v takes noise z in ``flow_steps`` steps, and
+    the policy μ makes a latent of the same noise at once, which is clipped where a critic sees it.
+
+    L_flow is flow matching, which imitates behaviour of any shape. Nothing is differentiated through F or the mean that
+    Q is divided by. The paper's loss, as we read it, has Q as it is; normalised, alpha means the same whatever rewards
+    are.
 
     The policy draws: each user's noise comes from the user's seed. Options: :class:`FlowQOptions`.
     """

@@ -34,9 +34,13 @@ class BCOptions(TrainingOptions):
 
 
 class BCAgent(OfflineAgent):
-    """Behaviour cloning: regression of the recorded latent on the belief, by mean squared error.
+    """Behaviour cloning: regression of the recorded latent on the belief.
 
-    Options: :class:`BCOptions`.
+    What is learned::
+
+        L = mean (π(s) − a)²
+
+    s is the belief, a the recorded latent. Options: :class:`BCOptions`.
     """
 
     options_class = BCOptions
@@ -97,9 +101,19 @@ class DecodingAgent(BehaviourModelAgent):
 class PLASAgent(DecodingAgent):
     """PLAS (Zhou et al. 2020, arXiv 2011.07213): the policy chooses what a model of the behaviour decodes.
 
-    The policy's output is a latent of the VAE, in [-2, 2], and the decoder, given the belief too, makes the action:
-    both together are exported as one network. d3rlpy's decoder ends without tanh, so that actions are clipped to the
-    box. In the first ``warmup_steps`` updates only the VAE learns (the paper: half of all). Options:
+    What is learned::
+
+        L_VAE    = mean (D(s, z) − a)² + kl_weight·mean KL(E(s, a), N(0, 1)),  z ~ E(s, a)
+        L_actor  = −mean Q_1(s, D(s, 2·π(s)))
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        y        = r + gamma·(1 − end)·(0.75·min_j Q'_j(s', ã) + 0.25·max_j Q'_j(s', ã)),  ã = D(s', 2·π'(s'))
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. E and D are the encoder and the decoder of a VAE, z its latent, twice as long as an action.
+
+    The policy's output, times 2, is a latent of the VAE, in [-2, 2]; policy and decoder are exported as one network.
+    d3rlpy's decoder ends without tanh, so that the exported actions are clipped to the box. In the first
+    ``warmup_steps`` updates only the VAE learns (the paper: half of all), and later only the others. Options:
     :class:`BehaviourModelOptions`.
     """
 
@@ -153,7 +167,19 @@ class BCQOptions(BehaviourModelOptions):
 class BCQAgent(DecodingAgent):
     """BCQ (Fujimoto et al. 2019, arXiv 1812.02900): the best, by the critic, of some actions like the recorded ones.
 
-    A VAE of the behaviour, given the belief, decodes noise; a network changes each action by ``flexibility`` at most.
+    What is learned::
+
+        L_VAE    = mean (D(s, z) − a)² + kl_weight·mean KL(E(s, a), N(0, 1)),  z ~ E(s, a)
+        c        = clip(b + flexibility·ξ(s, b)),  b = D(s, clip(N(0, 1), ±0.5))
+        L_actor  = −mean Q_1(s, c)
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        y        = r + gamma·(1 − end)·max_k [pessimism·min_j Q'_j(s', c'_k) + (1 − pessimism)·max_j Q'_j(s', c'_k)]
+        acts by  argmax_k Q_1(s, c_k),  k = 1 … num_action_samples
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. E and D are the encoder and the decoder of a VAE; ξ, in [-1, 1], is what the actor's loss
+    moves.
+
     d3rlpy draws new noise at every choice; the exported policy decodes the same ``num_action_samples`` vectors, which
     the training's seed decides, for every belief, so that it is deterministic. It carries the first critic, and acts on
     NumPy alone. Options: :class:`BCQOptions`.
@@ -260,12 +286,23 @@ class BEAROptions(BehaviourModelOptions):
 class BEARAgent(BehaviourModelAgent):
     """BEAR (Kumar et al. 2019, arXiv 1906.00949): SAC whose policy stays in the support of the behaviour.
 
-    The maximum mean discrepancy between actions of the policy and of a VAE of the behaviour is held below
-    ``threshold`` by a multiplier; in the first ``warmup_steps`` updates the policy does nothing else. The paper
-    has no entropy bonus, which d3rlpy inherits from SAC: here it is off. What is exported is the policy's mean;
-    d3rlpy's ``predict`` takes the best of many actions. d3rlpy 2.8 compares the policy's actions before tanh with the
-    behaviour's after a tanh that its VAE was trained without, so that large actions are drawn to zero. Options:
-    :class:`BEAROptions`.
+    What is learned::
+
+        L_actor  = −mean min_j Q_j(s, ã) + α·(mean MMD(s) − threshold),  ã ~ π(s)
+        MMD(s)²  = mean k(p, p) + mean k(b, b) − 2·mean k(p, b),  k(x, x') = exp(−Σ |x − x'| / (2·kernel_width))
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        y        = r + gamma·(1 − end)·max_i [0.75·min_j Q'_j(s', a_i) + 0.25·max_j Q'_j(s', a_i)],  a_i ~ π(s')
+        L_VAE    = mean (D(s, z) − a)² + kl_weight·mean KL(E(s, a), N(0, 1)),  z ~ E(s, a)
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. MMD, the maximum mean discrepancy, compares ``num_action_samples`` actions p of the policy with
+    as many b that the VAE decodes, and i goes from 1 to 10.
+
+    The multiplier α begins at 1; it grows while MMD is above ``threshold``, and shrinks while it is below. In the first
+    ``warmup_steps`` updates the policy learns by its term alone, and α stays. The paper has no entropy bonus, which
+    d3rlpy inherits from SAC: here it is off. What is exported is the policy's mean; d3rlpy's ``predict`` takes the best
+    of many actions. d3rlpy 2.8 compares the policy's actions before tanh with the behaviour's after a tanh that its VAE
+    was trained without, so that large actions are drawn to zero. Options: :class:`BEAROptions`.
     """
 
     options_class = BEAROptions

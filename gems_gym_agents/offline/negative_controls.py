@@ -55,7 +55,14 @@ class ControlAgent(ValueAgent):
 class OfflineTD3Agent(ControlAgent):
     """Negative control: TD3 (Fujimoto et al. 2018, arXiv 1802.09477) on a dataset, expected to fail.
 
-    TD3+BC without the term that imitates, unless ``bc_weight`` is above 0. Options: :class:`ControlOptions`.
+    What is learned::
+
+        L_actor  = −mean Q_1(s, π(s)) + bc_weight·mean (π(s) − a)²
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        y        = r + gamma·(1 − end)·min_j Q'_j(s', clip(π'(s') + ε)),  ε = clip(N(0, 0.2²), ±0.5)
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. With ``bc_weight`` = 0 nothing imitates. Options: :class:`ControlOptions`.
     """
 
     options_class = ControlOptions
@@ -79,7 +86,17 @@ class OfflineSACOptions(ControlOptions):
 class OfflineSACAgent(ControlAgent):
     """Negative control: SAC (Haarnoja et al. 2018, arXiv 1812.05905) on a dataset, expected to fail.
 
-    CQL without the conservative loss, SAC-N with two critics; ``bc_weight`` above 0 holds it near the data. Options:
+    What is learned::
+
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        y        = r + gamma·(1 − end)·(min_j Q'_j(s', a') − α·log π(a'|s')),  a' ~ π(s')
+        L_actor  = mean (α·log π(ã|s) − min_j Q_j(s, ã)) + bc_weight·mean (m(s) − a)²,  ã ~ π(s)
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. The policy's mean is m, and α begins at ``initial_temperature`` and is tuned to an entropy of
+    minus the number of latent dimensions.
+
+    It is SAC-N with two critics; ``bc_weight`` above 0 holds it near the data. Options:
     :class:`OfflineSACOptions`.
     """
 
@@ -111,9 +128,16 @@ class OfflineReinforceOptions(BCOptions):
 class OfflineReinforceAgent(OfflineAgent):
     """Negative control: REINFORCE (Williams 1992) on logged sessions, expected to fail.
 
-    The policy is drawn to recorded latents that were followed by more than the batch's mean of clicks, and pushed away
-    from the others, as if it had chosen them itself: nothing corrects for who did. So it runs into the corners of the
-    box, away from all data. Options: :class:`OfflineReinforceOptions`.
+    What is learned::
+
+        L   = mean ((G_t − mean G)·(π(s_t) − a_t)²)
+        G_t = r_t + gamma·r_{t+1} + gamma²·r_{t+2} + …
+
+    s_t is the belief, a_t the recorded latent, r_t the clicks times ``reward_scale``; means are over the mini-batch.
+
+    The policy is drawn to recorded latents that were followed by more than the mean, and pushed away from the others,
+    as if it had chosen them itself: nothing corrects for who did. So it runs into the corners of the box, away from all
+    data. Options: :class:`OfflineReinforceOptions`.
     """
 
     options_class = OfflineReinforceOptions

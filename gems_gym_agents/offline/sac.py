@@ -16,9 +16,10 @@ class CQLOptions(ValueOptions):
 
     Attributes:
         actor_learning_rate: Learning rate of the actor, by Adam, > 0; lower than the critic's, as published.
-        conservative_weight: Weight of the conservative loss, > 0. It lifts Q at recorded actions by half of itself over
-            the target, and the target with it: by weight / (2 (1 − gamma)) or more in the end. This must be small
-            against the bound of |Q|, max reward · reward_scale / (1 − gamma); the published 5 took Q to 10 times it.
+        conservative_weight: Weight of the conservative loss, > 0, times a factor α that d3rlpy tunes from 1 on. It
+            lifts Q at recorded actions by half of itself over the target, and the target with it: by weight / (2 (1 −
+            gamma)) or more in the end, as long as α is 1. This must be small against the bound of |Q|, max reward ·
+            reward_scale / (1 − gamma); the published 5 took Q to 10 times it.
         num_action_samples: Actions sampled for the log-sum-exp, ≥ 1; the cost of an update grows with it.
     """
 
@@ -30,13 +31,27 @@ class CQLOptions(ValueOptions):
 class CQLAgent(ValueAgent):
     """Conservative Q-learning (Kumar et al. 2020, arXiv 2006.04779): SAC that pushes Q down outside the data (eq. 4).
 
-    What is pushed down are actions drawn uniformly, and from the policy with its noise. In 32 dimensions none of them
-    is near the policy's mean, whose Q is what targets are made of: nothing holds against the push up at recorded
-    actions. So Q is too high at recorded actions and at the policy's own, in proportion to ``conservative_weight``,
-    and far below any return (-20 times its bound) at uniform ones, where no policy goes. Measured on 500 sessions of
-    the level medium, after 2,000 updates: the mean Q of the policy's own actions is 34.4, 6.1, 3.2, 1.9 and 1.3 with
-    the weights 5, 0.5, 0.2, 0.1 and 0.05, where the bound is 3.5, and what these policies earn, 250 clicks a session
-    with each weight, is worth 1.25.
+    What is learned::
+
+        L_critic = Σ_j [mean (Q_j(s, a) − y)² + α·conservative_weight·(gap_j − 10)]
+        gap_j    = mean (log Σ_b exp(Q_j(s, b) − log p(b)) − Q_j(s, a))
+        y        = r + gamma·(1 − end)·min_j Q'_j(s', m(s'))
+        L_actor  = mean (T·log π(ã|s) − min_j Q_j(s, ã)),  ã ~ π(s)
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. The latents b are drawn ``num_action_samples`` times each from π(s), π(s') and uniformly, with
+    the density p(b), and m is the policy's mean.
+
+    d3rlpy tunes two factors, which both begin at 1: α grows while the gap, the mean over critics, is above 10, and
+    shrinks while it is below; T is tuned to an entropy of minus the number of latent dimensions. Neither changes by
+    much more than a factor of e in 10,000 updates.
+
+    What is pushed down are the latents b. In 32 dimensions none of them is near the policy's mean, whose Q is what
+    targets are made of: nothing holds against the push up at recorded actions. So Q is too high at recorded actions and
+    at the policy's own, in proportion to ``conservative_weight``, and far below any return (-20 times its bound) at
+    uniform ones, where no policy goes. Measured on 500 sessions of the level medium, after 2,000 updates: the mean Q of
+    the policy's own actions is 34.4, 6.1, 3.2, 1.9 and 1.3 with the weights 5, 0.5, 0.2, 0.1 and 0.05, where the bound
+    is 3.5, and what these policies earn, 250 clicks a session with each weight, is worth 1.25.
 
     Ten times slower than TD3+BC. Options: :class:`CQLOptions`.
     """
@@ -69,6 +84,16 @@ class SACNOptions(ValueOptions):
 
 class SACNAgent(ValueAgent):
     """SAC-N (An et al. 2021, arXiv 2110.01548): SAC that believes the most pessimistic of many critics.
+
+    What is learned::
+
+        L_critic = Σ_j mean (Q_j(s, a) − y)²,  j = 1 … num_critics
+        y        = r + gamma·(1 − end)·(min_j Q'_j(s', a') − α·log π(a'|s')),  a' ~ π(s')
+        L_actor  = mean (α·log π(ã|s) − min_j Q_j(s, ã)),  ã ~ π(s)
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. The weight α begins at ``initial_temperature`` and is tuned to an entropy of minus the number
+    of latent dimensions.
 
     Where the data end, the critics disagree, and the smallest of N values is low. Options: :class:`SACNOptions`.
     """

@@ -32,8 +32,15 @@ class TD3PlusBCOptions(ValueOptions):
 class TD3PlusBCAgent(ValueAgent):
     """TD3+BC (Fujimoto & Gu 2021, arXiv 2106.06860): TD3 whose actor also imitates the data.
 
-    The actor maximises λ·Q(s, π(s)) − (π(s) − a)², with λ = alpha / mean |Q(s, a)| over the batch (eq. 3 and 5).
-    Options: :class:`TD3PlusBCOptions`.
+    What is learned (the actor's loss is eq. 3 of the paper, λ its eq. 5)::
+
+        L_actor  = −λ·mean Q_1(s, π(s)) + mean (π(s) − a)²,  λ = alpha / mean |Q_1(s, π(s))|  (no gradient)
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        y        = r + gamma·(1 − end)·min_j Q'_j(s', clip(π'(s') + ε)),  ε = clip(N(0, 0.2²), ±0.5)
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. The paper has Q of recorded actions in λ, d3rlpy that of the policy's. Options:
+    :class:`TD3PlusBCOptions`.
     """
 
     options_class = TD3PlusBCOptions
@@ -67,9 +74,19 @@ class ReBRACOptions(ValueOptions):
 class ReBRACAgent(ValueAgent):
     """ReBRAC (Tarasov et al. 2023, arXiv 2305.09836): TD3+BC whose critic's target is held near the data as well.
 
-    The target is Q(s', π(s')) − critic_beta · |π(s') − a'|², where a' was recorded after s'. The last
-    transition of a session has no such action, and zero stands for it. The paper also normalises the critic's layers:
-    ``layer_norm=True``. Options: :class:`ReBRACOptions`.
+    What is learned::
+
+        L_actor  = mean (−λ·min_j Q_j(s, π(s)) + actor_beta·|π(s) − a|²)
+        λ        = 1 / mean |min_j Q_j(s, π(s))|  (no gradient)
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        y        = r + gamma·(1 − end)·(min_j Q'_j(s', ã) − critic_beta·|ã − a'|²)
+        ã        = clip(π'(s') + ε),  ε = clip(N(0, 0.2²), ±0.5)
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. The latent a' was recorded at s'; the last transition of a session has none, and zero stands
+    for it.
+
+    The paper also normalises the critic's layers: ``layer_norm=True``. Options: :class:`ReBRACOptions`.
     """
 
     options_class = ReBRACOptions
@@ -98,7 +115,17 @@ class PRDCOptions(ValueOptions):
 
 
 class PRDCAgent(ValueAgent):
-    """PRDC (Ran et al. 2023, arXiv 2306.06569): TD3 drawn to the nearest recorded action, whatever its state was.
+    """PRDC (Ran et al. 2023, arXiv 2306.06569): TD3 drawn to what was done where belief and action were near.
+
+    What is learned::
+
+        L_actor  = −λ·mean Q_1(s, π(s)) + mean (π(s) − a*)²,  λ = alpha / mean |Q_1(s, π(s))|  (no gradient)
+        a*       = the recorded a_i with the smallest |beta·(s − s_i)|² + |π(s) − a_i|²
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        y        = r + gamma·(1 − end)·min_j Q'_j(s', clip(π'(s') + ε)),  ε = clip(N(0, 0.2²), ±0.5)
+
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
+    and target networks. The pairs s_i, a_i are those of the whole dataset, whatever session they are from.
 
     The nearest of all transitions is looked up for each row of each mini-batch, so that an update takes time in
     proportion to the dataset. Options: :class:`PRDCOptions`.

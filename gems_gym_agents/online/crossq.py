@@ -33,6 +33,17 @@ class CrossQOptions(EntropyOptions, OffPolicyOptions):
 class CrossQAgent(OnlineAgent):
     """SAC without target critics: critics normalise present and next beliefs and actions in one batch instead.
 
+    What is learned::
+
+        Q_j      = the first half of Q_j(S, A),  Q'_j = the second,  S = [s, s'],  A = [a, a'],  a' ~ π(s')
+        y        = r + gamma·(1 − end)·(min_j Q'_j − α·log π(a'|s'))  (no gradient)
+        L_critic = ½ Σ_j mean (Q_j − y)²
+        L_actor  = mean (α·log π(ã|s) − min_j Q_j(s, ã)),  ã ~ π(s),  once in policy_delay updates
+        L_α      = −log α·mean (log π(ã|s) + target_entropy),  likewise
+
+    s is the belief, s' the next one, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has
+    left. The weight of the entropy, α, begins at ``initial_entropy``.
+
     Args:
         **options: See :class:`CrossQOptions`.
     """

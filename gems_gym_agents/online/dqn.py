@@ -48,6 +48,14 @@ class DQNOptions(OffPolicyOptions):
 class DQNAgent(OnlineAgent):
     """Learns online what each of some candidate slates is worth to a user; shows the best of them.
 
+    What is learned, and what is shown::
+
+        L     = mean h(Q(s, c) − r − gamma·(1 − end)·max_d Q'(s', d))
+        shown   argmax_c Q(s, c)
+
+    s is the belief, c and d candidates, r the clicks times ``reward_scale``, ``end`` 1 where the user has left, s' the
+    next belief and Q' the target network. h(x) is x²/2 for |x| ≤ 1, |x| − ½ beyond.
+
     Args:
         **options: See :class:`DQNOptions`.
     """

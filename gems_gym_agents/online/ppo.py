@@ -25,6 +25,17 @@ class PPOOptions(OnPolicyOptions):
 class PPOAgent(OnlineAgent):
     """Learns a Gaussian policy of latent actions online, cut to the box, from rollouts of all users.
 
+    What is learned::
+
+        L   = −mean min(ρ·Â, clip(ρ, 1 − clip_range, 1 + clip_range)·Â)
+              + ½ mean (V(s) − R)² − entropy_weight·mean H(π(s))
+        ρ   = π(a|s) / π_old(a|s),  R = A + V_old(s),  Â = (A − mean A) / deviation of A
+        A_t = Σ_k (gamma·gae_lambda)^k·δ_{t+k},  δ_t = r_t + gamma·V_old(s_{t+1}) − V_old(s_t)
+
+    s is the belief, a the latent before it is cut, r the clicks, H the entropy; mean and deviation are those of a
+    mini-batch, and "old" marks the networks that played the rollout. What would follow where a user has left counts as
+    0.
+
     Args:
         **options: See :class:`PPOOptions`.
     """

@@ -38,6 +38,18 @@ class RecurrentPPOOptions(OnPolicyOptions):
 class RecurrentPPOAgent(PPOAgent):
     """PPO whose actor and critic follow sessions by an LSTM each, from slates and clicks.
 
+    What is learned, with b_t for the belief that the actor's LSTM makes of the slates and clicks until t, c_t for the
+    critic's::
+
+        L   = −mean min(ρ·Â, clip(ρ, 1 − clip_range, 1 + clip_range)·Â)
+              + ½ mean (V(c) − R)² − entropy_weight·mean H(π(b))
+        ρ   = π(a|b) / π_old(a|b),  R = A + V_old(c),  Â = (A − mean A) / deviation of A
+        A_t = Σ_k (gamma·gae_lambda)^k·δ_{t+k},  δ_t = r_t + gamma·V_old(c_{t+1}) − V_old(c_t)
+
+    a is the latent before it is cut to the box, r the clicks, H the entropy; mean and deviation are those of a
+    mini-batch, and "old" marks the networks that played the rollout. What would follow where a user has left counts as
+    0.
+
     It learns in the same environments as the others, seen through a GRU belief, of which it takes the item embeddings
     alone.
 

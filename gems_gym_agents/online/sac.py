@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 class SACAgent(OnlineAgent):
     """Learns latent actions online with stable-baselines3's SAC, many users in lockstep.
 
+    What is learned::
+
+        y        = r + gamma·(1 − end)·(min_j Q'_j(s', a') − α·log π(a'|s')),  a' ~ π(s')
+        L_critic = ½ Σ_j mean (Q_j(s, a) − y)²
+        L_actor  = mean (α·log π(ã|s) − min_j Q_j(s, ã)),  ã ~ π(s)
+        L_α      = −log α·mean (log π(ã|s) + target_entropy)
+
+    s is the belief, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; ' marks what
+    follows and target networks. The weight of the entropy, α, begins at ``initial_entropy``.
+
     Args:
         **options: See :class:`SACOptions`.
 

@@ -38,7 +38,17 @@ class TD3Options(TargetOptions):
 
 
 class TD3Agent(OnlineAgent):
-    """Learns a deterministic policy of latent actions online, from the lower of two critics.
+    """Learns a deterministic policy of latent actions online, by critics that learn from the lower of their two values.
+
+    What is learned::
+
+        y        = r + gamma·(1 − end)·min_j Q'_j(s', clip(π'(s') + ε))
+        ε        = clip(N(0, target_noise²), ±target_noise_clip)
+        L_critic = Σ_j mean (Q_j(s, a) − y)²
+        L_actor  = −mean Q_1(s, π(s)),  once in policy_delay updates
+
+    s is the belief, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; ' marks what
+    follows and target networks.
 
     Args:
         **options: See :class:`TD3Options`.

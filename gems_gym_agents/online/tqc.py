@@ -22,7 +22,8 @@ class TQCOptions(EntropyOptions, TargetOptions):
     Attributes:
         critics: How many critics, each of which learns the quantiles of returns, ≥ 1.
         quantiles: Quantiles of each critic, ≥ 1.
-        dropped_quantiles: How many of the highest each critic leaves out of the target, fewer than ``quantiles``.
+        dropped_quantiles: How many quantiles a critic are left out of the target, fewer than ``quantiles``: the highest
+            of all critics together.
     """
 
     agent: ClassVar[str] = "tqc"
@@ -41,6 +42,18 @@ class TQCOptions(EntropyOptions, TargetOptions):
 
 class TQCAgent(OnlineAgent):
     """SAC whose critics learn the distribution of returns; the highest quantiles are left out, as they deceive.
+
+    What is learned::
+
+        y_i      = r + gamma·(1 − end)·(z'_i(s', a') − α·log π(a'|s')),  a' ~ π(s')
+        L_critic = mean (|τ_m − 1[y_i < q_jm(s, a)]|·h(y_i − q_jm(s, a))),  τ_m = (m − ½) / quantiles
+        L_actor  = mean (α·log π(ã|s) − mean q_jm(s, ã)),  ã ~ π(s)
+        L_α      = −log α·mean (log π(ã|s) + target_entropy)
+
+    s is the belief, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; ' marks what
+    follows and target networks. q_jm is quantile m of critic j, and z'_i are the lowest ``critics`` · (``quantiles`` −
+    ``dropped_quantiles``) of all target critics' quantiles; h(x) is x²/2 for |x| ≤ 1, |x| − ½ beyond, 1[…] is 1 where
+    the condition holds, else 0, and the entropy's weight α begins at ``initial_entropy``.
 
     Args:
         **options: See :class:`TQCOptions`.

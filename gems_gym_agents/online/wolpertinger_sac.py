@@ -34,6 +34,19 @@ class WolpertingerSACOptions(EntropyOptions, TargetOptions):
 class WolpertingerSACAgent(OnlineAgent):
     """SAC whose critics choose among the items near to what the actor points at; for rankers of the kind ``wknn``.
 
+    What is shown, and what is learned from it::
+
+        item_n   = argmax_i min_j Q_j(s, [x(item_1), …, x(item_{n−1}), x(i), ã_{n+1}, …])
+        a        = [x(item_1), x(item_2), …],  ã ~ π(s)
+        y        = r + gamma·(1 − end)·(min_j Q'_j(s', a') − α·log π(a'|s')),  a' ~ π(s')
+        L_critic = ½ Σ_j mean (Q_j(s, a) − y)²
+        L_actor  = mean (α·log π(ã|s) − min_j Q_j(s, ã)),  ã ~ π(s)
+        L_α      = −log α·mean (log π(ã|s) + target_entropy)
+
+    s is the belief, ã_n the query of slot n, i one of the k items nearest to it, x(i) the query that points at i, r the
+    clicks times ``reward_scale``, ``end`` 1 where the user has left; ' marks what follows and target networks. The
+    weight of the entropy, α, begins at ``initial_entropy``.
+
     Args:
         **options: See :class:`WolpertingerSACOptions`.
     """

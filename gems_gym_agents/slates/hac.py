@@ -3,11 +3,7 @@
 The actor answers a belief s with a *hyper-action*, a vector z = μ(s). The *effect-action* A is the slate that it comes
 to: the items whose embeddings φ(i) have the largest dot products with z. The mean of their embeddings, ẑ = mean of
 φ(i) over A, is a hyper-action again, of what was shown. One critic values both: it learns from slates that were shown,
-and the actor follows it at z.
-
-    critic     (r + γ Q'(s', ẑ'(μ'(s'))) − Q(s, ẑ(A)))²           ' marks copies that follow slowly
-    actor      −Q(s, μ(s)) + ``hyper_weight`` · mean (ẑ(μ(s)) − μ(s))²
-    behaviour  −Σ_{i in A} [c_i log σ(φ(i)ᵀ μ(s)) + (1 − c_i) log(1 − σ(φ(i)ᵀ μ(s)))], the mean, with clicks c
+and the actor follows it at z. :class:`HACAgent` has the three losses.
 
 The second part of the actor's loss keeps the two kinds of action together; the third loss is supervision by clicks.
 Each has an optimiser of its own; actor and behaviour move both μ and φ, which nothing else teaches. The paper calls
@@ -53,6 +49,16 @@ class HACOptions(ValueOptions):
 
 class HACAgent(SessionAgent[HACOptions, HyperActionPolicy]):
     """HAC with item embeddings that are learned beside it.
+
+    What is learned::
+
+        L_critic    = mean (Q(s, ẑ(A)) − r − gamma·(1 − end)·Q'(s', ẑ'(A')))²
+        L_actor     = −mean Q(s, μ(s)) + hyper_weight·mean (ẑ(top μ(s)) − μ(s))²
+        L_behaviour = −mean (c_i·log σ(φ(i)·μ(s)) + (1 − c_i)·log(1 − σ(φ(i)·μ(s)))),  i in A
+
+    s is the belief, A the slate that was shown, c its clicks, r their sum, ``end`` 1 where the user has left; ' marks
+    what follows and copies that follow slowly. ẑ(A) is the mean of the embeddings φ(i) of a slate's items, top z the
+    slate of the items with the largest φ(i)·z, and A' that of μ'(s').
 
     Args:
         **options: See :class:`HACOptions`.

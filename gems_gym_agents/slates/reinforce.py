@@ -1,13 +1,9 @@
 """REINFORCE with a baseline (Williams, 1992), over slates and over latents.
 
 ``reinforce_softmax`` draws slates from a softmax over items whose scores depend on the belief, without replacement:
-a Plackett–Luce distribution, π(A | s) = Π_k exp(f(s, i_k)) / Σ_{i not in A_1 … A_{k−1}} exp(f(s, i)). It follows
-
-    Σ_t (G_t − b(s_t)) ∇ log π(A_t | s_t)
-
-with G the discounted clicks from t on. Chen et al. (2019, arXiv 1812.02353) take a slate's K items for drawn one by one
-from the softmax π(i | s). With ``top_k_correction`` their Σ_k λ(i_k) ∇ log π(i_k | s) stands for ∇ log π(A | s), with
-λ(i) = K (1 − π(i | s))^{K−1} (section 4.3): an item that is likely to be in the slate anyway is not made more likely
+a Plackett–Luce distribution. :class:`ReinforceSoftmaxAgent` has the loss. Chen et al. (2019, arXiv 1812.02353) take a
+slate's K items for drawn one by one from the softmax π(i | s). With ``top_k_correction`` their weighted sum (section
+4.3) stands for the slate's log-probability: an item that is likely to be in the slate anyway is not made more likely
 still. Their other weights, for logs of another policy, are 1: the agent learns from sessions of its own, once.
 
 ``reinforce_latent`` is the same over latent actions, from a normal distribution that is clipped to the box; its density
@@ -74,6 +70,17 @@ class ReinforceLatentOptions(ReinforceOptions):
 class ReinforceSoftmaxAgent(SessionAgent[ReinforceSoftmaxOptions, PlackettLucePolicy]):
     """REINFORCE with Plackett–Luce slates.
 
+    What is learned, for a slate A of items i_1 … i_K::
+
+        L          = mean (b(s) − G)² − mean (Â·log π(A|s)),  Â = (u − mean u) / deviation of u,  u = G − b_old(s)
+        log π(A|s) = Σ_k [f(s, i_k) − log Σ_{n not in i_1 … i_{k−1}} exp f(s, n)]
+
+        with top_k_correction, in its place:
+        Σ_k λ(i_k)·log π(i_k|s),  λ(i) = K·(1 − π(i|s))^{K−1}  (no gradient),  π(i|s) = exp f(s, i) / Σ_n exp f(s, n)
+
+    s is the belief, f(s, i) an item's score, G the clicks from that slate on, discounted by ``gamma``, b the baseline
+    and b_old what it was before the round; mean and deviation of u are those of the round.
+
     Args:
         **options: See :class:`ReinforceSoftmaxOptions`.
 
@@ -95,6 +102,15 @@ class ReinforceSoftmaxAgent(SessionAgent[ReinforceSoftmaxOptions, PlackettLucePo
 
 class ReinforceLatentAgent(SessionAgent[ReinforceLatentOptions, Actor]):
     """REINFORCE over latent actions.
+
+    What is learned::
+
+        L          = mean (b(s) − G)² − mean (Â·log π(a|s)),  Â = (u − mean u) / deviation of u,  u = G − b_old(s)
+        log π(a|s) = Σ_n log p(a_n),  p the density of N(μ_n(s), σ²) where |a_n| < 1,
+                                      the probability of all that lies beyond where a_n = ±1
+
+    s is the belief, a the latent, G the clicks from there on, discounted by ``gamma``, b the baseline and b_old what it
+    was before the round; mean and deviation of u are those of the round, and σ begins at ``spread``.
 
     Args:
         **options: See :class:`ReinforceLatentOptions`.

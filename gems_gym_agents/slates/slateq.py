@@ -8,18 +8,10 @@ Not to click counts as an item, ⊥, of every slate. Relative to its value, whic
 
     Q(s, A) = Q(s, ⊥) + Σ_{i in A, i ≠ ⊥} P(i | s, A) (Q(s, i) − Q(s, ⊥))
 
-Here each item is clicked or not by itself. This sum is kept, with P the probability of that click:
-
-    Q(s, A) = B(s) + Σ_k p_k a(s, i_k) D(s, i_k),    B(s) = Q(s, ⊥),    D(s, i) = Q(s, i) − Q(s, ⊥)
-
-So what several clicks do to the future is taken to be the sum of what each does; where there is one click at most, it
-is the paper's. Both factors of the probability are learned from clicks: p_k, that position k is looked at, and a(s, i),
-that the user of belief s is drawn to item i. B and D are learned from the clicks c there were, as in its section 4:
-
-    B(s) + Σ_k c_k D(s, i_k)   against   Σ_k c_k + γ Q(s', A')
-
-A' is the slate that followed (``sarsa``) or the best one (``q_learning``), and Q(s', A') is of copies of the networks
-that follow slowly. The policy shows argmax_A Q(s, A).
+Here each item is clicked or not by itself. This sum is kept, with P the probability of that click, a product of two
+factors that are both learned from clicks, B(s) = Q(s, ⊥) and D(s, i) = Q(s, i) − Q(s, ⊥): :class:`SlateQAgent` has the
+equations. So what several clicks do to the future is taken to be the sum of what each does; where there is one click at
+most, it is the paper's. B and D are learned from the clicks there were, as in its section 4.
 
 Nothing is known beforehand but the belief. Item embeddings are learned by the click model; the values read them.
 """
@@ -57,6 +49,17 @@ class SlateQOptions(ValueOptions):
 
 class SlateQAgent(SessionAgent[SlateQOptions, SlateQPolicy]):
     """SlateQ with a click model that is learned beside it.
+
+    What is learned, for the slate A of items i_k and its clicks c_k, and what is shown::
+
+        Q(s, A)  = B(s) + Σ_k p_k·a(s, i_k)·D(s, i_k)
+        L_clicks = −mean log P(c_k),  P(c_k = 1) = p_k·a(s, i_k)
+        L_values = mean (B(s) + Σ_k c_k·D(s, i_k) − Σ_k c_k − gamma·(1 − end)·Q'(s', A'))²
+        shown      argmax_A Q(s, A)
+
+    p_k is how likely position k is looked at, a(s, i) how likely the user of belief s is drawn to item i, B(s) the
+    value of no click and D(s, i) what a click adds to it; ``end`` is 1 where the user has left, s' the next belief and
+    Q' a copy that follows slowly. A' is the best slate by Q' (``q_learning``) or the one that followed (``sarsa``).
 
     Args:
         **options: See :class:`SlateQOptions`.

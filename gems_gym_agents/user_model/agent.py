@@ -11,7 +11,20 @@ from gems_gym_agents.user_model.planning_agent import PlanningAgent, Stages
 class PlannerAgent(PlanningAgent[PlannerOptions, PlannerPolicy]):
     """Learns a user model from clicks and plans by it; about four minutes on one core in the six worlds.
 
-    Grey-box: the form of the model is that of the simulators.
+    Grey-box: the form of the model is that of the simulators (:mod:`gems_gym_agents.user_model.model`).
+
+    What is learned, first the model, then the plan by which it fills slates::
+
+        model     Σ log P(c) → max,  P(c = 1) = relevance(i)·propensity / penalty
+                  relevance(i) = σ(slope·(u·x_i − threshold))
+        plan      plan ← plan + 2·spread·mean (Δ·d) / deviation of Δ,  d ~ N(0, 1)
+                  Δ = clicks by (plan + spread·d) − clicks by (plan − spread·d)
+        slates    the position most looked at first, each with the item of the largest
+                  relevance(i)·(1 + w·x_i − cost of one more click on its topic)
+
+    c is a click on item i of vector x_i, u the user's vector; in slates relevance is the mean over the particles of the
+    belief of u, with a shifted threshold. The plan holds w, the costs and the shift; Δ is in clicks per session of
+    training users.
 
     Args:
         **options: See :class:`~gems_gym_agents.user_model.options.PlannerOptions`.

@@ -16,6 +16,19 @@ class WorldModelPlannerAgent(PlanningAgent[WorldModelOptions, WorldModelPolicy])
 
     Nothing of the simulators' equations is assumed.
 
+    What is learned, first the model, then the plan by which it fills slates::
+
+        model     −mean log P(c) → min,  P(c = 1) = examination·exp(−crowding)·σ(logit(i))
+        plan      plan ← plan + 2·spread·mean (Δ·d) / deviation of Δ,  d ~ N(0, 1)
+                  Δ = clicks by (plan + spread·d) − clicks by (plan − spread·d)
+        slates    the position most looked at first, each with the item of the largest
+                  exp(−more crowding)·(V + examination·worth(i)) − V
+                  worth(i) = σ(logit(i) + shift)·(1 + w·e_i − cost of one more click on its group)
+
+    c is a click on item i of embedding e_i, logit what :class:`~gems_gym_agents.world_model.model.WorldModel` makes of
+    the user's state, in slates its σ is the mean over the belief's particles, and V is the value of the slate so far.
+    The plan holds w, the costs and the shift; Δ is in clicks per session of training users.
+
     Args:
         **options: See :class:`~gems_gym_agents.world_model.options.WorldModelOptions`.
 
