@@ -285,12 +285,12 @@ Each is trained, evaluated and used for collecting by the same commands. In Pyth
 def agent_page(name: str, agent: Any, study: Mapping[str, Any] | None) -> str:
     """One agent: its commands, its class, what it learns in a study, its options."""
     commands = "\n".join([*training(name, agent), f"gems-gym evaluate runs/{name}"])
+    described = f".. autoclass:: {agent.__module__}.{agent.__qualname__}\n   :no-members:"
     parts = [
         f"# {name}",
         f"Learns from: {agent.learns_from}. Sees: {observed_by(agent)}. Chooses: {chosen_by(agent)}.",
         f"```bash\n{commands}\n```",
-        "```{eval-rst}\n.. highlight:: text\n\n"  # of equations; the default is Python
-        f".. autoclass:: {agent.__module__}.{agent.__qualname__}\n   :no-members:\n```",
+        f"```{{eval-rst}}\n.. highlight:: text\n\n{described}\n```",  # equations are no Python, the default
     ]
     if study is not None:
         made_by = f"`{study['command']}`, gems-gym {study['gems_gym']}"

@@ -77,9 +77,9 @@ class AWACAgent(ValueAgent):
         L_critic = Σ_j mean (Q_j(s, a) − y)²
         y        = r + gamma·(1 − end)·min_j Q'_j(s', a'),  a' ~ π(s')
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. The sum is over the mini-batch, and so is the mean that d3rlpy divides the weights by, unlike
-    the paper.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. The sum is over the mini-batch, and so is the mean that d3rlpy divides the weights by,
+    unlike the paper. Its π(a|s) is normal around the policy's mean, but a' is the tanh of a normal draw.
 
     Options: :class:`AWACOptions`.
     """
@@ -125,8 +125,8 @@ class CRRAgent(ValueAgent):
         A        = Q(s, a) − mean_k Q(s, a_k),  a_k ~ π(s),  k = 1 … num_action_samples
         L_critic = mean (Q(s, a) − r − gamma·(1 − end)·Q'(s', a'))²,  a' ~ π'(s')
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. There is one critic.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. There is one critic.
 
     What is exported is the policy's mean; d3rlpy's ``predict`` draws some of its actions and takes one of a high value.
     Target networks move by ``tau`` at every update, as those of the other agents do. Options: :class:`CRROptions`.

@@ -108,8 +108,9 @@ class PLASAgent(DecodingAgent):
         L_critic = Σ_j mean (Q_j(s, a) − y)²
         y        = r + gamma·(1 − end)·(0.75·min_j Q'_j(s', ã) + 0.25·max_j Q'_j(s', ã)),  ã = D(s', 2·π'(s'))
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. E and D are the encoder and the decoder of a VAE, z its latent, twice as long as an action.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. E and D are the encoder and the decoder of a VAE, z its latent, twice as long as an
+    action.
 
     The policy's output, times 2, is a latent of the VAE, in [-2, 2]; policy and decoder are exported as one network.
     d3rlpy's decoder ends without tanh, so that the exported actions are clipped to the box. In the first
@@ -176,9 +177,9 @@ class BCQAgent(DecodingAgent):
         y        = r + gamma·(1 − end)·max_k [pessimism·min_j Q'_j(s', c'_k) + (1 − pessimism)·max_j Q'_j(s', c'_k)]
         acts by  argmax_k Q_1(s, c_k),  k = 1 … num_action_samples
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. E and D are the encoder and the decoder of a VAE; ξ, in [-1, 1], is what the actor's loss
-    moves.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. E and D are the encoder and the decoder of a VAE; ξ, in [-1, 1], is what the actor's
+    loss moves.
 
     d3rlpy draws new noise at every choice; the exported policy decodes the same ``num_action_samples`` vectors, which
     the training's seed decides, for every belief, so that it is deterministic. It carries the first critic, and acts on
@@ -294,9 +295,9 @@ class BEARAgent(BehaviourModelAgent):
         y        = r + gamma·(1 − end)·max_i [0.75·min_j Q'_j(s', a_i) + 0.25·max_j Q'_j(s', a_i)],  a_i ~ π(s')
         L_VAE    = mean (D(s, z) − a)² + kl_weight·mean KL(E(s, a), N(0, 1)),  z ~ E(s, a)
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. MMD, the maximum mean discrepancy, compares ``num_action_samples`` actions p of the policy with
-    as many b that the VAE decodes, and i goes from 1 to 10.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. MMD, the maximum mean discrepancy, compares ``num_action_samples`` actions p of the
+    policy with as many b that the VAE decodes, and i goes from 1 to 10.
 
     The multiplier α begins at 1; it grows while MMD is above ``threshold``, and shrinks while it is below. In the first
     ``warmup_steps`` updates the policy learns by its term alone, and α stays. The paper has no entropy bonus, which

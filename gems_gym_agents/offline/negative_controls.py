@@ -61,8 +61,8 @@ class OfflineTD3Agent(ControlAgent):
         L_critic = Σ_j mean (Q_j(s, a) − y)²
         y        = r + gamma·(1 − end)·min_j Q'_j(s', clip(π'(s') + ε)),  ε = clip(N(0, 0.2²), ±0.5)
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. With ``bc_weight`` = 0 nothing imitates. Options: :class:`ControlOptions`.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. With ``bc_weight`` = 0 nothing imitates. Options: :class:`ControlOptions`.
     """
 
     options_class = ControlOptions
@@ -92,9 +92,9 @@ class OfflineSACAgent(ControlAgent):
         y        = r + gamma·(1 − end)·(min_j Q'_j(s', a') − α·log π(a'|s')),  a' ~ π(s')
         L_actor  = mean (α·log π(ã|s) − min_j Q_j(s, ã)) + bc_weight·mean (m(s) − a)²,  ã ~ π(s)
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. The policy's mean is m, and α begins at ``initial_temperature`` and is tuned to an entropy of
-    minus the number of latent dimensions.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. The policy's mean is m, and α begins at ``initial_temperature`` and is tuned to an
+    entropy of minus the number of latent dimensions.
 
     It is SAC-N with two critics; ``bc_weight`` above 0 holds it near the data. Options:
     :class:`OfflineSACOptions`.

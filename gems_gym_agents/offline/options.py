@@ -47,8 +47,8 @@ class ValueOptions(TrainingOptions):
             |Q| by 5.
         actor_learning_rate: Learning rate of the actor, by Adam, > 0.
         critic_learning_rate: Learning rate of the critic, by Adam, > 0.
-        tau: Share of the critics that moves into the target critics at each update, in (0, 1]; of TD3 and its kin, at each
-            second one.
+        tau: Share of the critics that moves into the target critics at each update, in (0, 1]; of TD3 and its kin, at
+            each second one.
     """
 
     gamma: Discount = 0.8

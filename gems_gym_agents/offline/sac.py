@@ -38,9 +38,9 @@ class CQLAgent(ValueAgent):
         y        = r + gamma·(1 − end)·min_j Q'_j(s', m(s'))
         L_actor  = mean (T·log π(ã|s) − min_j Q_j(s, ã)),  ã ~ π(s)
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. The latents b are drawn ``num_action_samples`` times each from π(s), π(s') and uniformly, with
-    the density p(b), and m is the policy's mean.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. The latents b are drawn ``num_action_samples`` times each from π(s), π(s') and
+    uniformly, with the density p(b), and m is the policy's mean.
 
     d3rlpy tunes two factors, which both begin at 1: α grows while the gap, the mean over critics, is above 10, and
     shrinks while it is below; T is tuned to an entropy of minus the number of latent dimensions. Neither changes by
@@ -91,9 +91,9 @@ class SACNAgent(ValueAgent):
         y        = r + gamma·(1 − end)·(min_j Q'_j(s', a') − α·log π(a'|s')),  a' ~ π(s')
         L_actor  = mean (α·log π(ã|s) − min_j Q_j(s, ã)),  ã ~ π(s)
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. The weight α begins at ``initial_temperature`` and is tuned to an entropy of minus the number
-    of latent dimensions.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. The weight α begins at ``initial_temperature`` and is tuned to an entropy of minus the
+    number of latent dimensions.
 
     Where the data end, the critics disagree, and the smallest of N values is low. Options: :class:`SACNOptions`.
     """

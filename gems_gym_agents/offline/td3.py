@@ -38,8 +38,8 @@ class TD3PlusBCAgent(ValueAgent):
         L_critic = Σ_j mean (Q_j(s, a) − y)²
         y        = r + gamma·(1 − end)·min_j Q'_j(s', clip(π'(s') + ε)),  ε = clip(N(0, 0.2²), ±0.5)
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. The paper has Q of recorded actions in λ, d3rlpy that of the policy's. Options:
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. The paper has Q of recorded actions in λ, d3rlpy that of the policy's. Options:
     :class:`TD3PlusBCOptions`.
     """
 
@@ -82,9 +82,9 @@ class ReBRACAgent(ValueAgent):
         y        = r + gamma·(1 − end)·(min_j Q'_j(s', ã) − critic_beta·|ã − a'|²)
         ã        = clip(π'(s') + ε),  ε = clip(N(0, 0.2²), ±0.5)
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. The latent a' was recorded at s'; the last transition of a session has none, and zero stands
-    for it.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. The latent a' was recorded at s'; the last transition of a session has none, and zero
+    stands for it.
 
     The paper also normalises the critic's layers: ``layer_norm=True``. Options: :class:`ReBRACOptions`.
     """
@@ -124,8 +124,8 @@ class PRDCAgent(ValueAgent):
         L_critic = Σ_j mean (Q_j(s, a) − y)²
         y        = r + gamma·(1 − end)·min_j Q'_j(s', clip(π'(s') + ε)),  ε = clip(N(0, 0.2²), ±0.5)
 
-    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; ' marks what follows
-    and target networks. The pairs s_i, a_i are those of the whole dataset, whatever session they are from.
+    s is the belief, a the recorded latent, r the scaled clicks, ``end`` 1 where the user has left; a prime marks what
+    follows and target networks. The pairs s_i, a_i are those of the whole dataset, whatever session they are from.
 
     The nearest of all transitions is looked up for each row of each mini-batch, so that an update takes time in
     proportion to the dataset. Options: :class:`PRDCOptions`.

@@ -30,8 +30,8 @@ class EndToEndSACAgent(SACAgent):
         L_critic = ½ Σ_j mean (Q_j(c(h), a) − y)²                                     moves Q_j and c
         L_actor  = mean (α·log π(ã|b(h)) − min_j Q_j(c(h), ã)),  ã ~ π(b(h))          moves π and b
 
-    a is the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; ' marks what follows and
-    target networks. Gradients reach ``window`` slates back, and α is SAC's.
+    a is the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; a prime marks what follows
+    and target networks. Gradients reach ``window`` slates back, and α is SAC's.
 
     The finished agent is like any other: its actor's GRU is the belief that its policy acts on. It learns in the same
     environments: the environment's belief, which must be a GRU, is what the GRUs start from.

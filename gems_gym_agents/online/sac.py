@@ -23,8 +23,8 @@ class SACAgent(OnlineAgent):
         L_actor  = mean (α·log π(ã|s) − min_j Q_j(s, ã)),  ã ~ π(s)
         L_α      = −log α·mean (log π(ã|s) + target_entropy)
 
-    s is the belief, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; ' marks what
-    follows and target networks. The weight of the entropy, α, begins at ``initial_entropy``.
+    s is the belief, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; a prime marks
+    what follows and target networks. The weight of the entropy, α, begins at ``initial_entropy``.
 
     Args:
         **options: See :class:`SACOptions`.

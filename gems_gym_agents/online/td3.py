@@ -47,8 +47,8 @@ class TD3Agent(OnlineAgent):
         L_critic = Σ_j mean (Q_j(s, a) − y)²
         L_actor  = −mean Q_1(s, π(s)),  once in policy_delay updates
 
-    s is the belief, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; ' marks what
-    follows and target networks.
+    s is the belief, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; a prime marks
+    what follows and target networks.
 
     Args:
         **options: See :class:`TD3Options`.

@@ -50,10 +50,10 @@ class TQCAgent(OnlineAgent):
         L_actor  = mean (α·log π(ã|s) − mean q_jm(s, ã)),  ã ~ π(s)
         L_α      = −log α·mean (log π(ã|s) + target_entropy)
 
-    s is the belief, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; ' marks what
-    follows and target networks. q_jm is quantile m of critic j, and z'_i are the lowest ``critics`` · (``quantiles`` −
-    ``dropped_quantiles``) of all target critics' quantiles; h(x) is x²/2 for |x| ≤ 1, |x| − ½ beyond, 1[…] is 1 where
-    the condition holds, else 0, and the entropy's weight α begins at ``initial_entropy``.
+    s is the belief, a the latent, r the clicks times ``reward_scale``, ``end`` 1 where the user has left; a prime marks
+    what follows and target networks. q_jm is quantile m of critic j, and z'_i are the lowest ``critics`` ·
+    (``quantiles`` − ``dropped_quantiles``) of all target critics' quantiles; h(x) is x²/2 for |x| ≤ 1, |x| − ½ beyond,
+    1[…] is 1 where the condition holds, else 0, and the entropy's weight α begins at ``initial_entropy``.
 
     Args:
         **options: See :class:`TQCOptions`.

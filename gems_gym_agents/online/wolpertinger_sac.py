@@ -44,8 +44,8 @@ class WolpertingerSACAgent(OnlineAgent):
         L_α      = −log α·mean (log π(ã|s) + target_entropy)
 
     s is the belief, ã_n the query of slot n, i one of the k items nearest to it, x(i) the query that points at i, r the
-    clicks times ``reward_scale``, ``end`` 1 where the user has left; ' marks what follows and target networks. The
-    weight of the entropy, α, begins at ``initial_entropy``.
+    clicks times ``reward_scale``, ``end`` 1 where the user has left; a prime marks what follows and target networks.
+    The weight of the entropy, α, begins at ``initial_entropy``.
 
     Args:
         **options: See :class:`WolpertingerSACOptions`.

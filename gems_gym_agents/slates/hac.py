@@ -56,9 +56,9 @@ class HACAgent(SessionAgent[HACOptions, HyperActionPolicy]):
         L_actor     = −mean Q(s, μ(s)) + hyper_weight·mean (ẑ(top μ(s)) − μ(s))²
         L_behaviour = −mean (c_i·log σ(φ(i)·μ(s)) + (1 − c_i)·log(1 − σ(φ(i)·μ(s)))),  i in A
 
-    s is the belief, A the slate that was shown, c its clicks, r their sum, ``end`` 1 where the user has left; ' marks
-    what follows and copies that follow slowly. ẑ(A) is the mean of the embeddings φ(i) of a slate's items, top z the
-    slate of the items with the largest φ(i)·z, and A' that of μ'(s').
+    s is the belief, A the slate that was shown, c its clicks, r their sum, ``end`` 1 where the user has left; a prime
+    marks what follows and copies that follow slowly. ẑ(A) is the mean of the embeddings φ(i) of a slate's items, top z
+    the slate of the items with the largest φ(i)·z, and A' that of μ'(s').
 
     Args:
         **options: See :class:`HACOptions`.

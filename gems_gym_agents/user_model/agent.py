@@ -22,9 +22,9 @@ class PlannerAgent(PlanningAgent[PlannerOptions, PlannerPolicy]):
         slates    the position most looked at first, each with the item of the largest
                   relevance(i)·(1 + w·x_i − cost of one more click on its topic)
 
-    c is a click on item i of vector x_i, u the user's vector; in slates relevance is the mean over the particles of the
-    belief of u, with a shifted threshold. The plan holds w, the costs and the shift; Δ is in clicks per session of
-    training users.
+    c is whether item i of vector x_i is clicked, after a session's first 20 clicks, u the user's vector; in slates
+    relevance is the mean over the particles of the belief of u, with a shifted threshold. The plan holds w, the costs
+    and the shift; Δ is in clicks per session of training users.
 
     Args:
         **options: See :class:`~gems_gym_agents.user_model.options.PlannerOptions`.

@@ -25,9 +25,10 @@ class WorldModelPlannerAgent(PlanningAgent[WorldModelOptions, WorldModelPolicy])
                   exp(−more crowding)·(V + examination·worth(i)) − V
                   worth(i) = σ(logit(i) + shift)·(1 + w·e_i − cost of one more click on its group)
 
-    c is a click on item i of embedding e_i, logit what :class:`~gems_gym_agents.world_model.model.WorldModel` makes of
-    the user's state, in slates its σ is the mean over the belief's particles, and V is the value of the slate so far.
-    The plan holds w, the costs and the shift; Δ is in clicks per session of training users.
+    c is whether item i of embedding e_i is clicked, after a session's first 12 clicks, logit what
+    :class:`~gems_gym_agents.world_model.model.WorldModel` makes of the user's state, in slates its σ is the mean over
+    the belief's particles, and V is the value of the slate so far. The plan holds w, the costs and the shift; Δ is in
+    clicks per session of training users.
 
     Args:
         **options: See :class:`~gems_gym_agents.world_model.options.WorldModelOptions`.
