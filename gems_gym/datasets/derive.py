@@ -228,10 +228,10 @@ def relabel(
             overwrite=overwrite,
         ) as writer:
             for sessions in read_sessions(opened, f"relabelling {opened.id}", progress=progress):
-                slates, clicks = _shown_in(sessions, opened.id)
-                actions = encoded(slates, clicks, encoder)
-                taken = slates[sessions.filled]  # (steps taken, slate_size)
-                same = ranked(actions, encoder)[sessions.filled] == taken
+                _check_shown(sessions, opened.id)
+                actions, filled = encoded(sessions, encoder), sessions.filled
+                taken = sessions.shown["slate"][:, 1:][filled]  # (steps taken, slate_size)
+                same = encoder.rank(actions[filled]) == taken
                 num_slots, same_slots = num_slots + int((taken >= 0).sum()), same_slots + int(same.sum())
                 same_slates += int((same | (taken < 0)).all(axis=1).sum())
                 changed = replace(sessions, actions=actions)
@@ -284,7 +284,7 @@ def _by_time(dataset: minari.MinariDataset, share: float, *, at_the_end: bool) -
     ]
     if len(times) < len(indices):
         raise ValueError(f"dataset {dataset.id!r} has no times: only those that were imported from logs have")
-    held_out = share if at_the_end else 1 - share
+    held_out = share if at_the_end else round(1 - share, 12)  # 1 - 0.9 is not 0.1, and may round to another number
     cut = len(indices) - max(1, round(held_out * len(indices)))
     if not 0 < cut < len(indices):
         raise ValueError(
@@ -365,16 +365,14 @@ def _belief_of(dataset: minari.MinariDataset) -> Path:
     return copies[BELIEF_FILE].path
 
 
-def _shown_in(sessions: Sessions, dataset_id: str) -> tuple[np.ndarray, np.ndarray]:
-    """The slates that actions showed, and the clicks on them, ``(num_sessions, num_steps, slate_size)``."""
-    shown = sessions.shown
-    missing = [name for name in ("slate", "clicks") if name not in shown]
+def _check_shown(sessions: Sessions, dataset_id: str) -> None:
+    """Raise a ValueError unless sessions hold slates and clicks."""
+    missing = [name for name in ("slate", "clicks") if name not in sessions.shown]
     if missing:
         raise ValueError(
             f"dataset {dataset_id!r} has no infos {missing}, which relabelling requires: an npz file holds none; take "
             "the dataset that it was exported from, or collect it again"
         )
-    return shown["slate"][:, 1:], shown["clicks"][:, 1:]
 
 
 def _check_knows_items(dataset: minari.MinariDataset, ranker: Ranker, belief: BeliefEncoder) -> None:
@@ -408,24 +406,35 @@ def _encoding(ranker: Any) -> Encodes:
     return cast(Encodes, ranker)
 
 
-def encoded(slates: np.ndarray, clicks: np.ndarray, ranker: Encodes) -> np.ndarray:
-    """The actions that a ranker gives slates.
-
-    Args:
-        slates: ``(num_sessions, num_steps, slate_size)`` item ids.
-        clicks: Likewise, zeros and ones.
-        ranker: A ranker with ``encode``.
+def encoded(sessions: Sessions, ranker: Encodes) -> np.ndarray:
+    """The actions that a ranker gives the slates of sessions that hold slates and clicks.
 
     Returns:
-        float32 ``(num_sessions, num_steps, action_size)``.
+        float32 ``(num_sessions, num_steps, action_size)``, zeros behind a session's end.
     """
-    flat = slates.reshape(-1, slates.shape[2]).astype(np.int64)  # (num_sessions * num_steps, slate_size)
-    return ranker.encode(flat, clicks.reshape(flat.shape)).reshape(*slates.shape[:2], -1)
+    slates, clicks = (sessions.shown[name][:, 1:][sessions.filled] for name in ("slate", "clicks"))
+    return _by_step(ranker.encode(slates.astype(np.int64), clicks), sessions.filled)
 
 
-def ranked(actions: np.ndarray, ranker: Ranker) -> np.ndarray:
-    """The slates ``(num_sessions, num_steps, slate_size)`` of actions ``(num_sessions, num_steps, action_size)``."""
-    return ranker.rank(actions.reshape(-1, actions.shape[2])).reshape(*actions.shape[:2], -1)
+def ranked(actions: np.ndarray, ranker: Ranker, filled: np.ndarray) -> np.ndarray:
+    """The slates of actions ``(num_sessions, num_steps, action_size)``, zeros where no step was taken.
+
+    Args:
+        actions: Latents.
+        ranker: Makes slates of them.
+        filled: Which steps were taken, bool ``(num_sessions, num_steps)``.
+
+    Returns:
+        ``(num_sessions, num_steps, slate_size)``.
+    """
+    return _by_step(ranker.rank(actions[filled]), filled)
+
+
+def _by_step(values: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    """Rows, one for each step taken, as ``(num_sessions, num_steps, ...)``."""
+    found = np.zeros((*filled.shape, *values.shape[1:]), values.dtype)
+    found[filled] = values
+    return found
 
 
 def recomputed_beliefs(sessions: Sessions, encoder: BeliefEncoder) -> np.ndarray:

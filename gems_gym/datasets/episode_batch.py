@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, checked_arguments
-from gems_gym.datasets.reader import dataset_world, is_log, open_sessions, read_sessions
+from gems_gym.datasets.reader import dataset_world, is_log, open_sessions, read_sessions, session_ends
 from gems_gym.datasets.sessions import Observations, Sessions
 from gems_gym.errors import unknown_name
 from gems_gym.world_config import WorldConfig
@@ -74,15 +74,18 @@ class EpisodeBatch:
         """
         opened = open_sessions(dataset)
         config = None if is_log(opened) else dataset_world(opened).config
+        longest = session_ends(opened).longest
         arrays: dict[str, NDArray[Any]] = {}
         done = 0
         for sessions in read_sessions(opened, f"reading {opened.id}", progress=progress):
             rows = slice(done, done + len(sessions))
+            missing = longest - sessions.rewards.shape[1]
             for name, values in _kept(sessions, infos).items():
                 if name not in arrays:
-                    dtype = _dtype(name, values, config)
-                    arrays[name] = np.zeros((opened.total_episodes, *values.shape[1:]), dtype)
-                arrays[name][rows] = values
+                    steps = [size + missing for size in values.shape[1:2]]
+                    shape = (opened.total_episodes, *steps, *values.shape[2:])
+                    arrays[name] = np.zeros(shape, _dtype(name, values, config))
+                arrays[name][(rows, *map(slice, values.shape[1:]))] = values
             done = rows.stop
         return cls.of_sessions(Sessions.of_arrays(arrays), config)
 

@@ -173,29 +173,32 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
         progress: Draws a progress bar on stderr.
 
     Yields:
-        Sessions in their order, at most :data:`CHUNK_SESSIONS` at once, fewer if they are long.
+        Sessions in their order, at most :data:`CHUNK_SESSIONS` at once, fewer if they are long. Those of a log are as
+        long as the longest that is yielded with them: a robot's may be thousands of times as long as the others.
 
     Raises:
         ValueError: If a session does not end as those of its world do.
     """
-    storage, indices = dataset.storage, dataset.episode_indices
-    ends = session_ends(dataset)
-
-    def read(some: Any) -> Sessions:
-        episodes = list(read_episodes(storage, some))
-        for episode in episodes:
+    indices, ends = dataset.episode_indices, session_ends(dataset)
+    num_steps = None if is_log(dataset) else ends.longest
+    chunk: list[dict[str, Any]] = []
+    longest = step_bytes = 0
+    with track(task, len(indices), shown=progress) as advance:
+        for episode in read_episodes(dataset.storage, indices):
             try:
                 check_end(episode, ends)
             except ValueError as error:
                 raise ValueError(f"dataset {dataset.id!r}, episode {episode['id']}: {error}") from error
-        return Sessions.of_episodes(episodes, ends.longest)
-
-    at_once = sessions_at_once(read(indices[:1]).nbytes, CHUNK_SESSIONS)
-    with track(task, len(indices), shown=progress) as advance:
-        for start in range(0, len(indices), at_once):
-            sessions = read(indices[start : start + at_once])
-            yield sessions
-            advance(len(sessions))
+            steps = num_steps or len(episode["rewards"])
+            step_bytes = step_bytes or Sessions.of_episodes([episode], num_steps).nbytes // steps
+            longest = max(longest, steps)
+            if len(chunk) >= sessions_at_once(longest * step_bytes, CHUNK_SESSIONS):
+                yield Sessions.of_episodes(chunk, num_steps)
+                advance(len(chunk))
+                chunk, longest = [], steps
+            chunk.append(episode)
+        yield Sessions.of_episodes(chunk, num_steps)
+        advance(len(chunk))
 
 
 def read_episodes(

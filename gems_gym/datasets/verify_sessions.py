@@ -148,12 +148,14 @@ class SessionChecks:
         """An action's slate is the one that its session shows next."""
         slates = sessions.shown["slate"][:, 1:]  # (num_sessions, num_steps, slate_size)
         if self.is_latent and was_made_by(self.dataset.storage.metadata, "relabel"):
-            actions = encoded(slates, sessions.shown["clicks"][:, 1:], self.ranker)
+            actions = encoded(sessions, self.ranker)
             wrong = (np.abs(actions - sessions.actions) > TOLERANCE).any(axis=2) & sessions.filled
             if wrong.any():
                 raise ValueError(f"actions[{first_of(wrong)[1]}] is not what the ranker encodes its slate as")
             return
-        shown = ranked(sessions.actions, self.ranker) if self.is_latent else sessions.actions
+        shown = sessions.actions
+        if self.is_latent:
+            shown = ranked(shown, self.ranker, sessions.filled)
         wrong = ((shown != slates) & (slates >= 0)).any(axis=2) & sessions.filled
         if wrong.any():
             where = first_of(wrong)

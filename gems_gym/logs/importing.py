@@ -25,7 +25,7 @@ from gems_gym.datasets.reader import LOG
 from gems_gym.datasets.writer import DatasetWriter, check_new_dataset_id
 from gems_gym.errors import require
 from gems_gym.logs.arrays import EpisodeArrays, action_space, chunks_of_sessions, observation_space
-from gems_gym.logs.files import count_rows, name_of, read_batches
+from gems_gym.logs.files import ROW, count_rows, name_of, read_batches
 from gems_gym.logs.impressions import Buckets, Dropped, Ids, SessionRules, impressions_of, in_sessions
 from gems_gym.logs.items import item_map, read_item_table
 from gems_gym.logs.presets import MILLISECONDS, Preset, find_preset
@@ -224,14 +224,14 @@ class _Log:
         texts = read.items.texts()
         items = item_map(self.table, texts, measures.shown, measures.clicked)
         numbers = np.zeros(len(texts), np.int32)
-        numbers[items["number"].to_numpy()] = np.arange(len(items))
+        numbers[items[ROW].to_numpy()] = np.arange(len(items))
         users, written = self._users_in_order(len(read.users.texts()))
         report = measures.result(
             dataset_id=dataset_id, source=self.name, preset=preset, columns=read.columns, rows_read=read.rows,
             items=len(items), dropped=read.dropped,
         )  # fmt: skip
         files = {name: self.scratch / name for name in LOG_FILES}
-        items.drop("number").write_parquet(files[ITEMS_FILE])
+        items.drop(ROW).write_parquet(files[ITEMS_FILE])
         polars.DataFrame({"user": read.users.texts().gather(written)}).write_parquet(files[USERS_FILE])
         write_json(files[REPORT_FILE], report.as_dict())
         size = measures.slate_size

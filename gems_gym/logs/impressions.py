@@ -142,6 +142,8 @@ def impressions_of(bucket: polars.DataFrame, preset: Preset, dropped: Dropped) -
     bucket = _once(bucket, dropped)
     if preset.layout == "lists":
         return bucket.with_columns(rows=polars.lit(1, polars.Int64))
+    if preset.keep_slots:  # what was shown with an item is not known: a row is an impression
+        bucket = bucket.with_columns(impression=col("row").cast(polars.String))
     of_one = ("user", "session", "time", "impression")
     whole = (
         bucket.sort("position", "row", nulls_last=True)

@@ -57,6 +57,10 @@ def read_item_table(source: Any, id_column: str) -> polars.DataFrame:
             raise ValueError(
                 f"the item table has a column {name!r}, which the item map makes itself: rename it"
             )
+        if found.schema[name] == polars.Object:
+            raise ValueError(
+                f"column {name!r} of the item table holds Python objects: texts, numbers or lists of them were expected"
+            )
         if found.schema[name].is_nested():
             _check_lists(found[name])
     return found
@@ -75,10 +79,11 @@ def item_map(
         clicked: How often it was clicked.
 
     Returns:
-        ``number`` (the number in the log), ``item``, ``shown``, ``clicked``, and the table's columns.
+        :data:`~gems_gym.logs.files.ROW` (the number in the log), ``item``, ``shown``, ``clicked``, and the table's
+        columns.
     """
     pl = require("polars")
-    counted = pl.DataFrame({"item": texts, "shown": shown, "clicked": clicked}).with_row_index("number")
+    counted = pl.DataFrame({"item": texts, "shown": shown, "clicked": clicked}).with_row_index(ROW)
     found: polars.DataFrame = counted.filter(pl.col("shown") > 0).sort("item")
     if table is not None:
         found = pl.concat([counted[: len(table)], table.drop("item")], how="horizontal")

@@ -53,8 +53,8 @@ class Preset:
         header: The columns of a text file that has no first line with their names.
         time_unit: Of times that are numbers: ``"s"``, ``"ms"`` or ``"us"`` since 1970.
         time_format: Of times that are texts, as ``strftime`` has it; if None, ISO 8601.
-        keep_slots: Whether an item stays in the slot of its position while the slots before it are not known;
-            otherwise positions order the items.
+        keep_slots: Whether each row is an impression, whose item stays in the slot of its position while the other
+            slots are not known; otherwise positions order the items.
     """
 
     layout: Layout

@@ -78,7 +78,7 @@ def ope(
     log = EvaluationLog.of_dataset(dataset)
     makers = {policy: find_policy(policy, log.world, log.seen.catalog_hash) for policy in policies}
     if logging is not None:
-        log = with_propensities_of(log, find_policy(logging, log.world))
+        log = with_propensities_of(log, find_policy(logging, log.world, log.seen.catalog_hash))
     elif estimate_propensities:
         log = log.with_counted_propensities()
     check_propensities(log, names)
