@@ -44,7 +44,9 @@ def naming_damage(file: object) -> Iterator[None]:
     polars = require("polars")
     try:
         yield
-    except polars.exceptions.PolarsError as error:
+    except FileNotFoundError:
+        raise
+    except (polars.exceptions.PolarsError, OSError) as error:  # the latter for a .gz that was cut off
         raise ValueError(f"{file} can't be read: {' '.join(str(error).split()):.300}") from error
 
 
@@ -180,7 +182,7 @@ def _read_finn(file: Path) -> Iterator[polars.DataFrame]:
     done = 0
     with _naming_npz(file), zipfile.ZipFile(file) as archive, _finn_members(archive) as arrays:
         steps, slots = arrays["slate"].shape[1:]
-        while users := min(max(1, BATCH_ROWS // steps), len(arrays["slate"]) - arrays["slate"].done):
+        while users := min(max(1, BATCH_ROWS // max(1, steps)), len(arrays["slate"]) - arrays["slate"].done):
             slates, clicks, lengths = (
                 arrays[name].read(users) for name in ("slate", "click", "slate_lengths")
             )

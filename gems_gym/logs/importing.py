@@ -30,7 +30,7 @@ from gems_gym.logs.impressions import Buckets, Dropped, Ids, SessionRules, impre
 from gems_gym.logs.items import item_map, read_item_table
 from gems_gym.logs.presets import MILLISECONDS, Preset, find_preset
 from gems_gym.logs.report import ImportReport, LogMeasures
-from gems_gym.logs.standard import offending_value, standardised
+from gems_gym.logs.standard import LATEST, offending_value, standardised
 
 if TYPE_CHECKING:
     import polars
@@ -100,7 +100,7 @@ def read_gap(text: str) -> int:
     """A session gap in milliseconds.
 
     Raises:
-        ValueError: No number > 0 with a unit.
+        ValueError: No number > 0 with a unit, or more than 230 years.
 
     Examples:
         >>> read_gap("30m")
@@ -108,8 +108,8 @@ def read_gap(text: str) -> int:
     """
     found = _GAP.fullmatch(text)
     gap = float(found[1]) * _SECONDS[found[2]] * 1000 if found else 0.0
-    if gap <= 0:
-        raise ValueError(f"session_gap must be a number and a unit, such as 45s, 30m, 2h or 1d, got {text!r}")
+    if not 0 < gap <= LATEST:
+        raise ValueError(f"session_gap must be a number and a unit, such as 45s, 30m, 2h or 1d, got {text!r:.80}")
     return round(gap)
 
 

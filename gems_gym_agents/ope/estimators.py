@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 NUM_GROUPS = 10
 """Groups of slates, for latent IPS."""
 
+LARGEST_TABLE = 2**25
+"""Sessions times steps of the longest, for estimators of sessions: they hold several such tables of 256 MiB."""
+
 
 class NotApplicableError(ValueError):
     """Why an estimator can't be had of a log and a policy."""
@@ -76,12 +79,12 @@ class Question:
     @cached_property
     def step_ratios(self) -> Array:
         """Of whole slates, ``(S, T)``; 1 behind a session's end."""
-        return self.log.in_sessions(self.ratios.prod(axis=1), 1.0)
+        return self._in_sessions(self.ratios.prod(axis=1), 1.0)
 
     @cached_property
     def rewards(self) -> Array:
         """Clicks of each step, ``(S, T)``."""
-        return self.log.in_sessions(self.clicks.sum(axis=1), 0.0)
+        return self._in_sessions(self.clicks.sum(axis=1), 0.0)
 
     @cached_property
     def predicted(self) -> tuple[Array, Array, Array]:
@@ -137,6 +140,15 @@ class Question:
             self.log.in_sessions(here.sum(axis=1), 0.0) + rest,
             self.log.in_sessions(target.sum(axis=1), 0.0) + rest,
         )
+
+    def _in_sessions(self, values: Array, behind: float) -> Array:
+        sessions, steps = len(self.log.lengths), int(self.log.lengths.max())
+        if sessions * steps > LARGEST_TABLE:
+            raise NotApplicableError(
+                f"{sessions:,} sessions times {steps:,} steps of the longest are more than {LARGEST_TABLE:,}: draw "
+                "fewer sessions (gems-gym dataset subset --episodes), or import the log with a shorter --session-gap"
+            )
+        return self.log.in_sessions(values, behind)
 
     def _propensities(self) -> tuple[Any, Any]:
         if self.target.propensities is None:
