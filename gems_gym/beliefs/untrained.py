@@ -71,15 +71,15 @@ class _Untrained(SavedPart):
                 f"state has shape {found.shape} and dtype {found.dtype}; (num_users, {self.size}) float32 was expected"
             )
         users = len(found)
-        for name, array, highest in (("slates", slates, self.num_items - 1), ("clicks", clicks, 1)):
+        for name, array, low, high in (("slates", slates, -1, self.num_items - 1), ("clicks", clicks, 0, 1)):
             found = as_array(array, name)
             if found.shape != (users, self.slate_size) or found.dtype.kind not in "iub":
                 raise ValueError(
                     f"{name} has shape {found.shape} and dtype {found.dtype}; ({users}, {self.slate_size}) integers "
                     f"were expected"
                 )
-            if found.size and not 0 <= found.min() <= found.max() <= highest:
-                raise ValueError(f"{name} must hold 0 … {highest}, got {found.min()} … {found.max()}")
+            if found.size and not low <= found.min() <= found.max() <= high:
+                raise ValueError(f"{name} must hold {low} … {high}, got {found.min()} … {found.max()}")
 
 
 class NoBelief(_Untrained):
@@ -125,15 +125,17 @@ class LastObservation(_Untrained):
 
         Args:
             state: From :meth:`initial` or an earlier update.
-            slates: ``(num_users, slate_size)`` integer item ids, ``0 … num_items - 1``.
+            slates: ``(num_users, slate_size)`` integer item ids, ``0 … num_items - 1``; -1 where nothing was shown.
             clicks: ``(num_users, slate_size)`` zeros and ones.
 
         Returns:
-            ``(num_users, size)`` float32 in [-1, 1].
+            ``(num_users, size)`` float32 in [-1, 1]; 0 for an item that is -1, as before the first slate.
 
         Raises:
             ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
         self._checked(state, slates, clicks)
-        scaled = 2 * np.asarray(slates) / max(self.num_items - 1, 1) - 1  # (num_users, slate_size)
+        slates = np.asarray(slates)
+        scaled = 2 * slates / max(self.num_items - 1, 1) - 1  # (num_users, slate_size)
+        scaled[slates < 0] = 0
         return np.concatenate([scaled, clicks], axis=1).astype(np.float32)

@@ -284,7 +284,9 @@ def _by_time(dataset: minari.MinariDataset, share: float, *, at_the_end: bool) -
     ]
     if len(times) < len(indices):
         raise ValueError(f"dataset {dataset.id!r} has no times: only those that were imported from logs have")
-    held_out = share if at_the_end else round(1 - share, 12)  # 1 - 0.9 is not 0.1, and may round to another number
+    held_out = (
+        share if at_the_end else round(1 - share, 12)
+    )  # 1 - 0.9 is not 0.1, and may round to another number
     cut = len(indices) - max(1, round(held_out * len(indices)))
     if not 0 < cut < len(indices):
         raise ValueError(

@@ -109,7 +109,9 @@ def read_gap(text: str) -> int:
     found = _GAP.fullmatch(text)
     gap = float(found[1]) * _SECONDS[found[2]] * 1000 if found else 0.0
     if not 0 < gap <= LATEST:
-        raise ValueError(f"session_gap must be a number and a unit, such as 45s, 30m, 2h or 1d, got {text!r:.80}")
+        raise ValueError(
+            f"session_gap must be a number and a unit, such as 45s, 30m, 2h or 1d, got {text!r:.80}"
+        )
     return round(gap)
 
 
@@ -169,7 +171,9 @@ class _Log:
                 present = [name for name in self.form.columns.values() if name in batch.columns]
                 read.columns = {name: one for name, one in self.form.columns.items() if one in present}
                 read.rows += len(batch)
-                rows = standardised(batch, self.form)
+                rows = standardised(
+                    batch, self.form
+                ).rechunk()  # chunks would be numbered at once, in any order
                 rows = rows.with_columns(*_encoded(rows, read))
                 if self.table is not None:
                     rows = rows.with_columns(reason=_unknown_item(rows, self.form, len(self.table)))

@@ -206,7 +206,11 @@ def checked_sessions(
             )
     known = (slates >= lowest) & (slates < num_items)
     if not known.all():
-        nothing = " or, for nothing, -1" if lowest < 0 else ""
+        nothing = (
+            " or, for nothing, -1"
+            if lowest < 0
+            else " (only gems rankers know -1, slots of a log that show nothing)"
+        )
         _raise_bad_row("slates", slates, known, f"item ids in 0 … {num_items - 1}{nothing}")
     binary = (clicks == 0) | (clicks == 1)
     if not binary.all():

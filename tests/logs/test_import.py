@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -103,15 +104,24 @@ def test_without_a_session_id_the_gap_cuts() -> None:
     assert len(sessions()) == 4
 
 
+def test_users_are_numbered_in_the_order_of_the_rows() -> None:
+    users = [f"u{user:02}" for user in range(20) for _ in range(300 if user == 10 else 1)]
+    rows = [{"user": user, "timestamp": 1, "items": [at], "clicks": [1]} for at, user in enumerate(users)]
+    for _ in range(12):  # threads once numbered them as they came
+        imported(pl.DataFrame(rows), overwrite=True)
+        assert read_users(ID)["user"].to_list() == sorted(set(users))
+
+
 def test_item_table_is_the_catalogue() -> None:
-    table = pl.DataFrame(
-        {"id": [3, 2, 1], "title": ["c", "=b()", "a"], "embedding": [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]}
-    )
+    table = pl.DataFrame({
+        "id": [3, 2, 1], "title": ["c", "=b()", "a"], "number": [7, 8, 9],
+        "embedding": [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]],
+    })  # fmt: skip
     report = imported(log(items=[[1, 2], [4]]), items=table, item_column="id")
     assert left_out(report) == {"items: is not in the item table": 1}
     assert read_items(ID).to_dict(as_series=False) == {
         "item": ["3", "2", "1"], "shown": [0, 1, 1], "clicked": [0, 1, 0], "title": ["c", "=b()", "a"],
-        "embedding": [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]],
+        "number": [7, 8, 9], "embedding": [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]],
     }  # fmt: skip
     assert minari.load_dataset(ID)[0].actions.tolist() == [[2, 1]]
 
@@ -128,6 +138,10 @@ def test_item_table_is_the_catalogue() -> None:
         ),
         ({"item": [1, 2], "e": [[1.0], [float("nan")]]}, "column 'e' .* not finite in row 2"),
         ({"item": [1, 2], "shown": [1, 2]}, "a column 'shown', which the item map makes"),
+        (
+            {"item": [1, 2], "o": pl.Series([object(), object()], dtype=pl.Object)},
+            "column 'o' .* holds Python objects",
+        ),
     ],
 )
 def test_bad_item_tables_are_refused(table: dict[str, Any], message: str) -> None:
@@ -188,6 +202,11 @@ def test_what_cannot_be_imported_is_refused(
         ("log.xlsx", b"", "must be a file whose name ends in"),
         ("log.npz", b"", "no log of FINN.no's form"),
         ("log.csv", b"user,timestamp,items,clicks\n\xff\xfe,1,2,0\n", "can't be read"),
+        (
+            "log.csv.gz",
+            gzip.compress(b"user,timestamp,items,clicks\n" + b"a,1,2,0\n" * 99)[:-20],
+            "can't be read",
+        ),
     ],
 )
 def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -201,6 +220,17 @@ def test_a_pickle_in_an_npz_is_not_read(tmp_path: Path) -> None:
     arrays = dict.fromkeys(("slate", "click", "slate_lengths"), np.ones((1, 1, 1), int))
     np.savez(tmp_path / "log.npz", userId=np.array([{}], dtype=object), **arrays)
     with pytest.raises(ValueError, match="userId must hold integers"):
+        imported(tmp_path / "log.npz", preset="finn")
+
+
+def test_users_without_steps_are_no_rows(tmp_path: Path) -> None:
+    arrays = {
+        "slate": np.ones((2, 0, 3), int),
+        "click": np.ones((2, 0), int),
+        "slate_lengths": np.ones((2, 0), int),
+    }
+    np.savez(tmp_path / "log.npz", userId=np.arange(2), **arrays)
+    with pytest.raises(ValueError, match=r"log\.npz has no rows"):
         imported(tmp_path / "log.npz", preset="finn")
 
 
@@ -324,7 +354,7 @@ def test_longest_session_of_others_metadata_is_checked(datasets_root: Path) -> N
         report_dataset(ID, progress=False)
 
 
-@pytest.mark.parametrize("text", ["", "m", "0m", "-1h", "1 h", "1w"])
+@pytest.mark.parametrize("text", ["", "m", "0m", "-1h", "1 h", "1w", 400 * "9" + "d"])
 def test_bad_gaps(text: str) -> None:
     with pytest.raises(ValueError, match="session_gap must be"):
         read_gap(text)

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gems_gym.beliefs import load_belief
+from gems_gym.beliefs import GruBelief, load_belief
 from gems_gym.datasets import EpisodeBatch, open_dataset
 from gems_gym.datasets.derive import relabel, subset
 from gems_gym.datasets.verify import verify_dataset
 from gems_gym.logs import fit_log, import_log, read_items
-from gems_gym.rankers import load_ranker
+from gems_gym.rankers import WknnRanker, load_ranker
 from gems_gym.serving import open_policy
 
 QUIET: dict[str, Any] = {"progress": False}
@@ -93,6 +93,55 @@ def test_earlier_and_later_sessions_have_none_in_common(fitted: Path) -> None:
             dataset_id="my/no-v0",
             **QUIET,
         )
+
+
+@pytest.mark.parametrize(("earliest", "latest"), [(0.9, 0.1), (0.7, 0.3)])  # 1 - 0.9 is not 0.1
+def test_earlier_and_later_sessions_leave_none_out(earliest: float, latest: float) -> None:
+    columns = {"user": range(15), "timestamp": range(15), "items": [["a", "b"]] * 15, "clicks": [[0, 1]] * 15}
+    import_log(pl.DataFrame(columns), dataset_id=LOG, **QUIET)
+    parts = (
+        subset(LOG, earliest=earliest, dataset_id="my/earlier-v0", **QUIET),
+        subset(LOG, latest=latest, dataset_id="my/later-v0", **QUIET),
+    )
+    times = [one.infos["time"][0] for part in parts for one in part.iterate_episodes()]
+    assert times == [1000 * second for second in range(15)]
+
+
+def test_a_long_session_does_not_fill_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gems_gym.datasets import reader
+
+    steps = [1] * 20 + [300] + [1] * 20
+    rows = [
+        (f"u{user:02}", second, ["a"], [1]) for user, count in enumerate(steps) for second in range(count)
+    ]
+    names = ["user", "timestamp", "items", "clicks"]
+    import_log(pl.DataFrame(rows, schema=names, orient="row"), dataset_id=LOG, **QUIET)
+    monkeypatch.setattr(reader, "sessions_at_once", lambda size, most: max(1, 10_000 // size))
+    read = list(reader.read_sessions(open_dataset(LOG), "reading", progress=False))
+    assert [length for part in read for length in part.lengths] == steps
+    assert sum(part.rewards.size for part in read) < 400
+    batch = EpisodeBatch.from_minari(LOG, progress=False)
+    assert batch.rewards.shape == (41, 300)
+    assert batch.rewards.sum() == sum(steps)
+
+
+def test_a_ranker_that_knows_no_empty_slots_relabels_whole_slates() -> None:
+    names = ["user", "timestamp", "items", "clicks"]
+    whole = [(user, step, ["a", "b"], [0, 1]) for user in range(6) for step in range(1 + user % 3)]
+
+    def relabelled(rows: list[Any]) -> Any:
+        import_log(pl.DataFrame(rows, schema=names, orient="row"), dataset_id=LOG, overwrite=True, **QUIET)
+        items = str(open_dataset(LOG).storage.metadata["items_sha256"])
+        ranker = WknnRanker(np.array([[0.1, 0.9], [0.8, -0.2]]), 2, items, k=1)
+        belief = GruBelief.random(num_items=2, slate_size=2, catalog_hash=items, seed=0, size=3)
+        return relabel(LOG, ranker, belief=belief, dataset_id="my/latents-v0", overwrite=True, **QUIET)
+
+    made = relabelled(whole)
+    assert made.storage.metadata["derived_from"]["reconstruction"] == {"slots": 1.0, "slates": 1.0}
+    found = verify_dataset(made, **QUIET)
+    assert found.passed, found.failures
+    with pytest.raises(ValueError, match="only gems rankers know -1"):
+        relabelled([*whole, (9, 9, ["a"], [1])])
 
 
 def run(*words: object) -> None:

@@ -179,3 +179,17 @@ def test_obd(tmp_path: Path) -> None:
     assert left_out(report) == {"position: is no slot from 1 to 1000": 1}
     assert report.propensities is not None and report.propensities.mean_inverse == pytest.approx(80)
     assert [slot.shown for slot in report.slots] == [1, 0, 1]
+
+
+def test_obd_with_users() -> None:
+    rows = pl.DataFrame({
+        "user": ["a", "a", "a"],
+        "timestamp": [1, 1, 9],
+        "item_id": ["x", "y", "z"],
+        "position": [3, 1, 1],
+        "click": [1, 0, 0],
+    })  # fmt: skip
+    imported(rows, preset="obd", columns={"user": "user"})
+    assert sessions() == [
+        ("a", [(1_000, [None, None, "x"], [0, 0, 1]), (1_000, ["y"], [0]), (9_000, ["z"], [0])])
+    ]

@@ -18,6 +18,7 @@ from gems_gym.logs.sessions import LoggedSessions
 from gems_gym.trained_agents import TrainedAgent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import evaluate
+from gems_gym_agents.ope import estimators
 from gems_gym_agents.ope.comparing import LOGGED, compare, with_propensities_of
 from gems_gym_agents.ope.estimators import OF_ARRAYS, Estimate
 from gems_gym_agents.ope.fitted_q import fitted_q_values
@@ -187,6 +188,8 @@ def test_a_log_of_another_recommender(program: Any) -> None:
     assert found["selected"]["iips"] == best
     code, _, err = run(program, "my/log-v0", "short_term_oracle")
     assert code == 2 and "looks into the simulated world" in err
+    code, _, err = run(program, "my/log-v0", "random", "--logging", "expert-diffuse_mix")
+    assert code == 2 and "item ids mean other items there" in err
 
 
 def test_a_trained_agent_is_asked_through_its_own_belief_and_ranker(program: Any) -> None:
@@ -238,6 +241,14 @@ def test_fitted_q_evaluation_of_a_policy_that_draws_latents() -> None:
         slates, {"random": find_policy("random", slates.world)}, ["fqe"], progress=False
     ).estimates
     assert "the dataset holds slates" in found["random"]["fqe"]
+
+
+def test_a_long_session_leaves_estimators_of_impressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = EvaluationLog.of_dataset(collected(episodes=30).id, progress=False)
+    monkeypatch.setattr(estimators, "LARGEST_TABLE", 89)  # 30 sessions of 3 steps are more
+    found = compare(log, {EPSILON: find_policy(EPSILON, log.world)}, progress=False).estimates[EPSILON]
+    refused = {name for name, one in found.items() if isinstance(one, str) and "30 sessions times 3" in one}
+    assert refused == {"tis", "pdis", "wpdis", "dr", "wdr"}
 
 
 def test_estimates_are_of_json_types_and_repeatable() -> None:
