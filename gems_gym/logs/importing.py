@@ -171,9 +171,8 @@ class _Log:
                 present = [name for name in self.form.columns.values() if name in batch.columns]
                 read.columns = {name: one for name, one in self.form.columns.items() if one in present}
                 read.rows += len(batch)
-                rows = standardised(
-                    batch, self.form
-                ).rechunk()  # chunks would be numbered at once, in any order
+                # threads would number the ids of several chunks as they come
+                rows = standardised(batch, self.form).rechunk()
                 rows = rows.with_columns(*_encoded(rows, read))
                 if self.table is not None:
                     rows = rows.with_columns(reason=_unknown_item(rows, self.form, len(self.table)))

@@ -78,6 +78,15 @@ def test_ours_pass_the_check(name: str) -> None:
     check_belief(OURS[name]())
 
 
+@pytest.mark.parametrize(("name", "expected"), [("none", [0]), ("last_observation", [0, -1, 1, 0, 1, 0])])
+def test_beliefs_without_weights_know_slots_of_a_log_that_show_nothing(
+    name: str, expected: list[int]
+) -> None:
+    belief = OURS[name]()
+    found = belief.update(belief.initial(1), np.array([[-1, 0, 39]]), np.array([[0, 1, 0]]))
+    assert found.tolist() == [expected]
+
+
 def broken(**methods: Any) -> LastObservation:
     return type("Broken", (LastObservation,), methods)(**SIZES, catalog_hash="x")
 
