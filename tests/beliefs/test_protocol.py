@@ -162,7 +162,7 @@ def test_what_is_wrong_with_an_observation_is_said() -> None:
     belief = OURS["last_observation"]()
     state, slates, clicks = belief.initial(2), np.zeros((2, 3), np.int64), np.zeros((2, 3), np.int64)
     for changed, words in (
-        ({"slates": slates + 40}, r"slates must hold 0 … 39, got 40 … 40"),
+        ({"slates": slates + 40}, r"slates must hold -1 … 39, got 40 … 40"),
         ({"clicks": clicks + 2}, r"clicks must hold 0 … 1, got 2 … 2"),
         ({"slates": slates[:, :2]}, r"slates has shape \(2, 2\)"),
         ({"clicks": clicks * 0.5}, r"clicks has shape \(2, 3\) and dtype float64"),
