@@ -276,10 +276,11 @@ def _noting_kept_sessions(chunks: Chunks) -> Iterator[None]:
         raise
 
 
-_RECORDED_LATER = frozenset(
-    "action_space command content_hash data_format dataset_id dataset_size env_spec jpeg_encoding minari_version "
-    "observation_space ref_max_score ref_min_score total_episodes total_steps".split()
-)
+_RECORDED_LATER = {
+    "action_space", "command", "content_hash", "data_format", "dataset_id", "dataset_size", "env_spec",
+    "jpeg_encoding", "minari_version", "observation_space", "ref_max_score", "ref_min_score", "total_episodes",
+    "total_steps",
+}  # fmt: skip
 """Names of the metadata of Minari, of the writer and of the reference scores."""
 
 

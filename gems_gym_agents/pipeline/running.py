@@ -72,7 +72,9 @@ def on_this_machine(study: Study, item_embeddings: Path | None = None, datasets:
     """
     if any(isinstance(world, RecordedWorld) for world in study.worlds):
         if item_embeddings is not None:
-            raise ValueError(f"the study {study.name!r} is on its datasets' catalogues: leave --catalogue out")
+            raise ValueError(
+                f"the study {study.name!r} is on its datasets' catalogues: leave --catalogue out"
+            )
         worlds = tuple(
             replace(
                 world, dataset_id=datasets.replace("{preset}", world.preset).replace("{level}", world.level)
