@@ -58,7 +58,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     names = sorted(set(known))
     message = f"unknown {kind} {name!r}"
     if not names:
-        return ValueError(f"{message}: no {kind} is known here.")
+        return ValueError(f"{message}: there are none here.")
     near = nearest_names(name, names)
     if near:
         message += f": did you mean {' or '.join(repr(candidate) for candidate in near)}?"

@@ -129,7 +129,8 @@ def load(group: str, name: str) -> Any:
     registered = _registered(group)
     found = [entry_point for entry_point in registered if entry_point.name == name]
     if not found:
-        if not registered and group != PRESETS:  # the presets of gems-gym itself are data, not entry points
+        # gems-gym itself registers no presets, which are data, and no fields
+        if not registered and group not in (PRESETS, DATASET_FIELDS):
             raise ValueError(
                 f"unknown {GROUPS[group]} {name!r}: nothing is registered in the entry-point group "
                 f"{group!r}. gems-gym itself registers there once it is installed: pip install -e ."

@@ -86,6 +86,11 @@ def test_which_option_is_malformed_is_said():
         read_options(["=1"], "--policy-option")
 
 
+def test_no_value_is_lost():
+    with pytest.raises(ValueError, match="--env-option gives omega twice, the second time 'omega=1'"):
+        chosen_world([ENV], ["omega=0.5", "omega=1"])
+
+
 def test_info_shows_a_changed_world(run):
     code, shown, _ = run("info", ENV, "--env-option", "omega=0.5")
     assert (code, shown["omega"]) == (0, 0.5)

@@ -200,7 +200,8 @@ def load_artifact(path: str | os.PathLike[str], kind: str) -> Artifact:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"path={str(path)!r}: there is no such file; a {kind} artefact was expected")
+        found = " is a folder" if path.is_dir() else ": there is no such file"
+        raise FileNotFoundError(f"path={str(path)!r}{found}; a {kind} artefact was expected")
     data = _read(path)
     header = _parse_header(path, data, kind)
     if header["format"] != FORMAT_VERSION:

@@ -45,7 +45,7 @@ def read_options(given: Iterable[str] | None, option: str = "--option") -> dict[
         option: What they are given by, for the message.
 
     Raises:
-        ValueError: A text without a name or without ``=``.
+        ValueError: A text without a name or without ``=``, or a name twice.
 
     Examples:
         >>> read_options(["k=5", "deduplicate=false", "name=x"])
@@ -56,6 +56,8 @@ def read_options(given: Iterable[str] | None, option: str = "--option") -> dict[
         name, separator, text = pair.partition("=")
         if not separator or not name:
             raise ValueError(f"{option} must be name=value, got {pair!r}")
+        if name in options:
+            raise ValueError(f"{option} gives {name} twice, the second time {pair!r}: give it once")
         try:
             options[name] = json.loads(text)
         except ValueError:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from gems_gym.commands.arguments import given
+from gems_gym.commands.arguments import given, refuse
 from gems_gym.commands.command import Command, CommandGroup
 from gems_gym.commands.logs_fit import fit
 from gems_gym.commands.logs_world import world
@@ -53,7 +53,9 @@ def import_file(
             help="Item table, parquet, csv or tsv, with features or embeddings: the only items there are."
         ),
     ] = None,
-    item_column: Annotated[str, typer.Option(help="The item table's column with the ids.")] = "item",
+    item_column: Annotated[
+        str | None, typer.Option(help="The item table's column with the ids; item if not given.")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the import report into this file, .png, .pdf or .svg.")
     ] = None,
@@ -77,15 +79,16 @@ def import_file(
     from gems_gym.logs.picture import draw_import_report
 
     check_picture(picture, "--picture")
+    if items is None:
+        refuse("goes with --items FILE", item_column=item_column)
     report = import_log(
         file,
         dataset_id=out,
         preset=preset,
         columns=read_columns(columns),
         items=items,
-        item_column=item_column,
         overwrite=overwrite,
-        **given(session_gap=session_gap, time_unit=time_unit),
+        **given(session_gap=session_gap, time_unit=time_unit, item_column=item_column),
     )
     if picture is not None:
         draw_import_report(report, picture)

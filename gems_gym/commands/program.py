@@ -233,8 +233,9 @@ def main() -> None:
 def _check_not_empty(arguments: Sequence[str]) -> None:
     """Refuse ``--out ""``, which an unset variable of a shell script makes, and which as a path means this folder."""
     for option, value in pairwise(arguments):
-        if (option.startswith("--") and value == "") or (value.startswith("--") and value.endswith("=")):
-            raise ValueError(f"{(value or option).rstrip('=')} must not be empty")
+        if value == "" or (value.startswith("--") and value.endswith("=")):
+            name = (value or option).rstrip("=")
+            raise ValueError(f"{name if name.startswith('--') else 'an argument'} must not be empty")
 
 
 def _report(line: str, error: BaseException) -> None:

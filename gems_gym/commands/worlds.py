@@ -51,7 +51,7 @@ def chosen_worlds(
         One spec for each id, each id once.
 
     Raises:
-        ValueError: No id; a parameter that is unknown (the message names the nearest) or out of its range.
+        ValueError: No id; a parameter that is unknown (the message names the nearest), out of its range or given twice.
         TypeError: A parameter's value of a wrong type.
         gymnasium.error.Error: An unknown id.
         ImportError: A module that can't be imported.
@@ -62,6 +62,8 @@ def chosen_worlds(
         raise ValueError("give --env with the id of an environment; 'gems-gym list' shows them")
     overrides = read_options(env_option, "--env-option")
     if item_embeddings is not None:
+        if "item_embeddings" in overrides:
+            raise ValueError("give --catalogue or --env-option item_embeddings=FILE, not both")
         overrides["item_embeddings"] = str(item_embeddings)
     every = [environment_id(preset) for preset in LATENT_PRESETS] if everything is None else everything
     ids = [one for name in env for one in (every if name == ALL else [name])]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gems_gym.common.files import whole_file
+from gems_gym.common.machine import check_out_file
 from gems_gym.errors import require
 
 DATED = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
@@ -20,13 +21,14 @@ def check_picture(path: Path | None, option: str = "--out") -> None:
         option: Where the user gave it, for the message.
 
     Raises:
-        ValueError: If its suffix is not .png, .pdf or .svg.
+        ValueError: If its suffix is not .png, .pdf or .svg, or no file can be written there.
         ImportError: If matplotlib is not installed; the message names the extra.
     """
     if path is None:
         return
     if path.suffix.lower() not in DATED:
         raise ValueError(f"{option} {path} must be a picture, a file whose name ends in {', '.join(DATED)}")
+    check_out_file(path, option)
     require("matplotlib", extra="plot")
 
 

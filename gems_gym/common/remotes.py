@@ -63,7 +63,7 @@ def open_remote(address: str) -> Remote:
             of Google Cloud Storage.
 
     Raises:
-        ValueError: An address of another kind.
+        ValueError: An address of another kind, or of a file.
         ImportError: The client of a cloud is not installed; it says what to install.
     """
     scheme, separator, _ = address.partition("://")
@@ -107,9 +107,14 @@ class FolderRemote(_FileByFile):
 
     Args:
         folder: Made when the first package is put there.
+
+    Raises:
+        ValueError: There is a file of this name.
     """
 
     def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"a remote must be a folder, got the file {str(folder)!r}")
         self._folder = folder
 
     def put(self, name: str, files: Mapping[str, Path], manifest: bytes, advance: Advance) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.artifacts.files import versions
 from gems_gym.beliefs import BeliefEncoder, load_belief
-from gems_gym.common.checks import Count, Threads, checked_arguments
+from gems_gym.common.checks import Count, Threads, checked, checked_arguments
 from gems_gym.common.dataset_folders import ARTIFACTS
 from gems_gym.common.files import scratch_folder
 from gems_gym.common.fingerprints import cpu_type, made_by
@@ -142,6 +143,8 @@ def collect(
         ImportError: If Minari is not installed; it names the extra.
     """
     check_new_dataset_id(dataset_id, overwrite=overwrite)
+    if reference_scores is not None and not reference_scores[0] < reference_scores[1]:
+        raise ValueError(f"reference_scores must be two numbers, the lower first, got {reference_scores}")
     if executor is None and workers > 1:
         executor = do_jobs
     if executor is not None:
@@ -273,6 +276,14 @@ def _noting_kept_sessions(chunks: Chunks) -> Iterator[None]:
         raise
 
 
+_RECORDED_LATER = {
+    "action_space", "command", "content_hash", "data_format", "dataset_id", "dataset_size", "env_spec",
+    "jpeg_encoding", "minari_version", "observation_space", "ref_max_score", "ref_min_score", "total_episodes",
+    "total_steps",
+}  # fmt: skip
+"""Names of the metadata of Minari, of the writer and of the reference scores."""
+
+
 def _describe(
     policy: str,
     player: Player,
@@ -295,10 +306,15 @@ def _describe(
         "gems_gym_version": versions()["gems_gym"],
         **({"fields": list(player.fields)} if player.fields else {}),
     }
-    if taken := sorted(own.keys() & more.keys()):
+    if taken := sorted((own.keys() | _RECORDED_LATER) & more.keys()):
         raise ValueError(
             f"metadata has {', '.join(taken)}, which every dataset records itself; leave them out"
         )
+    checked("metadata['author']", more.get("author"), str | tuple[str, ...] | None)
+    try:
+        json.dumps(dict(more))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"metadata must hold JSON values: {error}") from error
     return {**more, **own}
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.beliefs.base import updated_where_shown
-from gems_gym.common.checks import Count, Seed, Share, checked_arguments
+from gems_gym.common.checks import Count, Seed, Share, checked, checked_arguments
 from gems_gym.common.files import scratch_folder
 from gems_gym.common.progress import track
 from gems_gym.datasets.log_files import LOG_FILES, log_file
@@ -80,6 +80,7 @@ def merge(
         ArtifactError: If a copy of a ranker or belief is missing or altered.
         ImportError: If Minari is not installed; it names the extra.
     """
+    checked("datasets", datasets, Sequence[Any])  # a text would be taken for ids of one letter
     check_new_dataset_id(dataset_id, overwrite=overwrite)
     opened = [open_recording(dataset) for dataset in datasets]
     if len(opened) < 2:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gems_gym.common.pictures import new_figure, save_figure
+from gems_gym.common.checks import checked_arguments
+from gems_gym.common.pictures import check_picture, new_figure, save_figure
 from gems_gym.datasets.measures import Coverage, Returns, Slates
 from gems_gym.datasets.report import DatasetReport
 
@@ -17,6 +18,7 @@ FROM_ZERO = [PANELS.index("steps"), PANELS.index("coverage")]
 """Panels whose vertical axis begins at 0."""
 
 
+@checked_arguments
 def draw_report(reports: DatasetReport | Sequence[DatasetReport], path: Path) -> None:
     """Draws reports: returns, clicks over the session and the ranks, concentration, coverage.
 
@@ -25,10 +27,13 @@ def draw_report(reports: DatasetReport | Sequence[DatasetReport], path: Path) ->
         path: The .png, .pdf or .svg file to write.
 
     Raises:
-        ValueError: Another suffix.
+        ValueError: No report, another suffix, or no file can be written there.
         ImportError: Matplotlib is not installed; the message names the extra.
     """
     several = [reports] if isinstance(reports, DatasetReport) else list(reports)
+    if not several:
+        raise ValueError("reports must hold at least one report, got none")
+    check_picture(path, "path")
     if len(several) == 1:
         figure = new_figure(13, 7.5)
         columns = figure.subplots(2, 3).reshape(1, -1)

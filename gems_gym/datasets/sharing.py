@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.dataset_folders import data_folder
+from gems_gym.common.remotes import open_remote
 from gems_gym.common.sharing import Package, files_of, pull, push
 from gems_gym.datasets.card import CARD
 from gems_gym.datasets.hidden_folder import NEW, move_into_place, unfinished_folder
@@ -42,6 +43,7 @@ def push_dataset(dataset_id: str, remote: str, *, progress: bool = True) -> Pack
         ImportError: Minari, or the client of a cloud, is not installed.
     """
     data = data_folder(dataset_id)
+    open_remote(remote)  # an address that can't be used is told before the dataset is read
     _check(dataset_id, dataset_id, progress)
     files = {f"{data.name}/{place}": file for place, file in files_of(data).items()}
     if (card := data.with_name(CARD)).is_file():

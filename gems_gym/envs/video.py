@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.files import whole_file
+from gems_gym.common.machine import check_out_file
 from gems_gym.envs.canvas import PALE, Canvas
 from gems_gym.envs.rendering import RENDER_FPS
 from gems_gym.errors import require
@@ -61,11 +62,12 @@ def check_video(path: Path, option: str = "--video") -> None:
         option: Where the user gave it, for the message.
 
     Raises:
-        ValueError: Its suffix is neither .gif nor .mp4.
+        ValueError: Its suffix is neither .gif nor .mp4, or no file can be written there.
         ImportError: Pillow or, for an .mp4, moviepy is not installed; the message names the extra.
     """
     if path.suffix.lower() not in (".gif", ".mp4"):
         raise ValueError(f"{option} {path} must be a video, a file whose name ends in .gif or .mp4")
+    check_out_file(path, option)
     require("PIL.Image", "render")
     if path.suffix.lower() == ".mp4":
         require("moviepy", "render")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from gems_gym.commands import options
 from gems_gym.commands.output import key_value_table, note, rows_table, show_result
-from gems_gym.common.checks import checked_arguments
+from gems_gym.common.checks import Seed, checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym_agents.ope.comparing import Comparison, check_propensities, compare, with_propensities_of
 from gems_gym_agents.ope.estimators import ESTIMATORS, OF_ARRAYS, WITHOUT_PROPENSITIES, Estimate
@@ -55,7 +55,7 @@ def ope(
         bool,
         typer.Option("--select", help="Name the policy with the highest lower bound, by each estimator."),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[Seed, typer.Option(help="Of the bootstrap.")] = 0,
     as_json: options.Json = False,
 ) -> None:
     r"""Estimate what policies would have earned in a log's sessions, without showing anything to anybody.

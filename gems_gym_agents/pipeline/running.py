@@ -66,15 +66,24 @@ def on_this_machine(study: Study, item_embeddings: Path | None = None, datasets:
         datasets: Ids of the datasets; ``{preset}`` and ``{level}`` stand for the world's.
 
     Raises:
-        ValueError: A catalogue that is missing, not asked for, or another one than it should be.
+        ValueError: A catalogue that is missing, not asked for, or another one than it should be; datasets that are not
+            asked for.
         FileNotFoundError: No file at the path.
     """
     if any(isinstance(world, RecordedWorld) for world in study.worlds):
+        if item_embeddings is not None:
+            raise ValueError(
+                f"the study {study.name!r} is on its datasets' catalogues: leave --catalogue out"
+            )
         worlds = tuple(
-            replace(world, dataset_id=datasets.format(preset=world.preset, level=world.level))
+            replace(
+                world, dataset_id=datasets.replace("{preset}", world.preset).replace("{level}", world.level)
+            )
             for world in cast(tuple[RecordedWorld, ...], study.worlds)
         )
         return replace(study, worlds=worlds)
+    if datasets != DATASETS:
+        raise ValueError(f"the study {study.name!r} learns from no datasets: leave --datasets out")
     needed = any(world.catalog_hash is not None for world in cast(tuple[World, ...], study.worlds))
     if needed != (item_embeddings is not None):
         raise ValueError(

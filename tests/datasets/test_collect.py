@@ -262,6 +262,19 @@ def test_bad_dataset_id(bad) -> None:
         ({"split": "tests"}, "unknown split 'tests': did you mean 'test'"),
         ({"env_kwargs": WORLD | {"item_embeddings": np.ones((40, 20))}}, "path of an .npy file"),
         ({"env_kwargs": WORLD | {"catalog_seed": 5}}, catalog_hash()),
+        (
+            {"metadata": {"content_hash": "0", "total_steps": 1}},
+            "metadata has content_hash, total_steps, which every",
+        ),
+        (
+            {"metadata": {"author": 3}},
+            r"metadata\['author'\] must be a text or a sequence of texts or None, got 3",
+        ),
+        ({"metadata": {"note": object()}}, "metadata must hold JSON values: Object of type object"),
+        (
+            {"reference_scores": (9.0, 9.0)},
+            r"reference_scores must be two numbers, the lower first, got \(9.0, 9.0\)",
+        ),
     ],
 )
 def test_bad_arguments(changes: dict, message: str, datasets_root: Path) -> None:

@@ -110,6 +110,8 @@ def test_what_does_not_belong_together(tmp_path, datasets_root) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             merge(["small/latent-v0", *others], dataset_id="small/new-v0", **QUIET)
+    with pytest.raises(TypeError, match="datasets must be a Sequence, got 'small/latent-v0' of type str"):
+        merge("small/latent-v0", dataset_id="small/new-v0", **QUIET)
     with pytest.raises(ValueError, match="already in use"):
         merge(["small/latent-v0", "small/drift-v0"], dataset_id="small/drift-v0", **QUIET)
     assert sorted(datasets_root.rglob("*")) == before

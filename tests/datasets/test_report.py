@@ -128,6 +128,16 @@ def test_report_is_json_and_a_picture(tmp_path: Path) -> None:
     assert plain(one.as_dict())["returns"]["ci95"] is None  # nothing is known of the spread
 
 
+def test_what_can_not_be_drawn_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="reports must hold at least one report, got none"):
+        draw_report([], tmp_path / "report.png")
+    report = report_dataset(collect_slates(), progress=False)
+    with pytest.raises(ValueError, match=r"path .*report.txt must be a picture"):
+        draw_report(report, tmp_path / "report.txt")
+    draw_report(report, str(tmp_path / "report.png"))  # type: ignore[arg-type]
+    assert (tmp_path / "report.png").exists()
+
+
 def test_memory_does_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     from gems_gym.datasets import report as module
     from gems_gym.datasets.reader import read_sessions

@@ -198,15 +198,18 @@ def test_a_killed_download_leaves_nothing_and_the_next_one_succeeds(
         (("pull", ID, "--from", "s3://bucket"), "is no place that is known"),
         (("push", "small/none-v0", "--to", "there"), "unknown local dataset"),
         (("push", ID, "--to", "https://example.org"), "a web server takes nothing in"),
+        (("push", ID, "--to", "file"), "a remote must be a folder, got the file 'file'"),
     ],
 )
 def test_mistakes_get_one_clear_line(
     program: Any, arguments: tuple[str, ...], words: str, datasets_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
+    Path("file").touch()
     if arguments[1] == ID and arguments[0] == "push":
         collect_latents(ID)
     code, out, err = program("dataset", *arguments)
     assert (code, out) == (2, "")
     assert words in " ".join(err.split()) and "Traceback" not in err
     assert not Path("there").exists()
+    assert arguments[3] != "file" or "verifying" not in err, "told before the dataset is read"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gems_gym import plugins
 from gems_gym.envs import SlateEnv, SlateVectorEnv
-from gems_gym.policies import make_policy
+from gems_gym.policies import MemorylessPolicy, make_policy
 from gems_gym.policies.constant_slate import ConstantSlate, find_constant_slate
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.user_splits import user_seeds
@@ -163,6 +163,10 @@ def test_wrong_uses_are_refused():
         make_policy("random", gymnasium.make("CartPole-v1"))
     with pytest.raises(ValueError, match="one seed per user"):
         make_policy("random", SlateEnv()).open([1, 2])
+    with pytest.raises(ValueError, match=r"slate must hold item ids in the shape \(10,\), got shape \(2,\)"):
+        make_policy("constant_slate", SlateEnv(), slate=[1, 2])
+    with pytest.raises(ValueError, match="unknown observes 'belief': did you mean 'beliefs'"):
+        MemorylessPolicy(len, observes="belief")
     env = SlateVectorEnv(2)
     with pytest.raises(ValueError, match="autoreset_mode='disabled'"):
         next(play_sessions(env, make_policy("random", env), [1, 2]))

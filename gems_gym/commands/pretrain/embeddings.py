@@ -11,6 +11,7 @@ from annotated_types import Interval
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.commands import options
+from gems_gym.commands.arguments import refuse
 from gems_gym.commands.output import rows_table, show_result
 from gems_gym.commands.pretrain.reports import world_of
 from gems_gym.commands.pretrain.work import Wanted, check_places, reproduce_shipped, show_file
@@ -75,6 +76,8 @@ def embeddings(
         raise ValueError(
             f"--kind {kind} requires --belief, a file of 'gems-gym pretrain belief' or a shipped name"
         )
+    if chosen.needs != "belief" and not report:
+        refuse(f"goes with --kind belief and --report, not with --kind {kind}", belief=belief)
     config, catalog = made_in = world_of(world)
 
     def plan(recipe: LogRecipe) -> LogPlan:

@@ -7,6 +7,7 @@ import typer
 from annotated_types import Ge
 from gymnasium.envs.registration import EnvSpec
 
+from gems_gym import plugins
 from gems_gym.commands import options
 from gems_gym.commands.arguments import given, read_options, refuse
 from gems_gym.commands.pretrain.reports import report_rankers, world_of
@@ -135,6 +136,7 @@ def _make(
     kind: str, world: EnvSpec, embeddings: str | None, chosen: dict[str, Any], out: Path, as_json: bool
 ) -> None:
     """Make a ranker that needs no training of item embeddings."""
+    plugins.load(plugins.RANKERS, kind)  # an unknown one is told before what it would require
     config, catalog = world_of(world)
     if embeddings is None:
         raise ValueError(

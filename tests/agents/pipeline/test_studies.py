@@ -120,6 +120,8 @@ def test_the_catalogue_is_asked_for_and_checked(tmp_path):
         on_this_machine(STUDIES["published"], file)
     with pytest.raises(ValueError, match="leave --catalogue out"):
         on_this_machine(STUDIES["own"], file)
+    with pytest.raises(ValueError, match="leave --catalogue out"):
+        on_this_machine(STUDIES["offline"], file)
     with pytest.raises(FileNotFoundError, match="there is no file"):
         on_this_machine(STUDIES["published"], tmp_path / "nothing.npy")
 
@@ -143,6 +145,10 @@ def test_datasets_are_named_by_a_pattern(tmp_path, monkeypatch):
     assert [world.dataset_id for world in study.worlds] == [
         "my/diffuse_topdown/medium-v3", "my/diffuse_topdown/expert-v3",
     ]  # fmt: skip
+    with pytest.raises(ValueError, match="'own' learns from no datasets: leave --datasets out"):
+        on_this_machine(STUDIES["own"], datasets="my/{preset}-v0")
+    misspelt = on_this_machine(STUDIES["offline"], datasets="my/{lvl}-v0")
+    assert {world.dataset_id for world in misspelt.worlds} == {"my/{lvl}-v0"}
     runs = runs_of(study, tmp_path)
     assert len(runs) == 2 * 3 * 3 and isinstance(runs[0], OfflineRun)
     assert {(run.variant.steps, run.variant.options["steps_per_epoch"]) for run in runs} == {(20_000, 2_000)}
