@@ -336,4 +336,4 @@ def test_unknown_name_shows_the_nearest_or_all() -> None:
     assert "did you mean 'name_a1'" in str(unknown_name("thing", "name-A1", many))
     assert "54 are known" in str(unknown_name("thing", "zzz", many))
     assert "Known: 'left', 'right'." in str(unknown_name("side", 7, ["right", "left"]))
-    assert "no side is known" in str(unknown_name("side", "left", []))
+    assert "there are none here" in str(unknown_name("side", "left", []))
