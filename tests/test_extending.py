@@ -185,9 +185,16 @@ def test_a_world_with_dynamics_of_its_own(
     assert env in run("list")["environments"]
     assert run("info", env)["dynamics"] == "patient"
     world = ["--env", env, *(f"--env-option={name}={value}" for name, value in SIZES.items())]
-    users = ["--episodes", 40, "--env-option=episode_length=30", "--env-option=boredom_threshold=2"]
-    patient = run("evaluate", "short_term_oracle", *world, *users)["mean_return"]
-    bored = run("evaluate", "short_term_oracle", *world, *users, "--env-option=dynamics=gems")["mean_return"]
+    changed = SIZES | {"episode_length": 30, "boredom_threshold": 2}
+    users = [
+        "--episodes",
+        40,
+        "--env",
+        env,
+        *(f"--env-option={name}={value}" for name, value in changed.items()),
+    ]
+    patient = run("evaluate", "short_term_oracle", *users)["mean_return"]
+    bored = run("evaluate", "short_term_oracle", *users, "--env-option=dynamics=gems")["mean_return"]
     assert patient > 1.1 * bored
     run("pretrain", "ranker", *world, "--kind", "linear_hash", "--sessions", 20, "--out", "r.safetensors")
     run("pretrain", "belief", *world, "--kind", "click_stack", "--out", "b.safetensors")
