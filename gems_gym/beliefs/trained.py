@@ -73,10 +73,7 @@ class TrainedBelief(SavedPart):
             observation_shapes(self.slate_size, self._outputs, self.embedding_size, self.input_bias)
         )
         self._check_numbers()
-        numbers = self.slate_size * self.num_items * 2 * self._outputs
-        self._table = (
-            self._sum_table() if numbers <= LARGEST_TABLE else None
-        )  # (slate_size, num_items, 2, outputs)
+        self._table = self._sum_table()
 
     @classmethod
     def _of_random_numbers(
@@ -147,8 +144,13 @@ class TrainedBelief(SavedPart):
                 bad = np.count_nonzero(~np.isfinite(tensor))
                 raise ValueError(f"tensors[{name!r}] holds {bad} non-finite numbers")
 
-    def _sum_table(self) -> np.ndarray:
-        """What each (slot, item, click) adds to the sum; in float64, rounded once."""
+    def _sum_table(self) -> np.ndarray | None:
+        """What each (slot, item, click) adds to the sum, ``(slate_size, num_items, 2, outputs)``; None: too large.
+
+        In float64, rounded once.
+        """
+        if self.slate_size * self.num_items * 2 * self._outputs > LARGEST_TABLE:
+            return None
         items = self.tensors["item_embeddings"].astype(np.float64)
         weights = self.tensors["weight_items"].astype(np.float64)
         table = np.einsum("ie,csge->sicg", items, weights, optimize=True)

@@ -194,7 +194,7 @@ def relabel(
         gems-gym dataset relabel my/slates-v0 --ranker gems-diffuse_mix \
             --belief gru-diffuse_mix --dataset-id my/latents-v0
     """
-    from gems_gym.datasets.derive import relabel as make
+    from gems_gym.datasets.relabelling import relabel as make
 
     made = make(identifier, ranker, dataset_id=dataset_id, belief=belief, overwrite=overwrite)
     _show(_described(made), as_json)

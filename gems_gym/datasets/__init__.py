@@ -5,7 +5,7 @@ Importing this package imports no Minari; its functions do, when they are called
 
 from gems_gym.datasets.collect import collect
 from gems_gym.datasets.d4rl import export_d4rl, import_d4rl
-from gems_gym.datasets.derive import merge, relabel, subset
+from gems_gym.datasets.derive import merge, subset
 from gems_gym.datasets.described_policies import DescribedPolicy
 from gems_gym.datasets.episode_batch import EpisodeBatch
 from gems_gym.datasets.levels import collect_level
@@ -17,6 +17,7 @@ from gems_gym.datasets.reader import (
     open_dataset,
     recover_latent_environment,
 )
+from gems_gym.datasets.relabelling import relabel
 from gems_gym.datasets.report import DatasetReport, report_dataset
 from gems_gym.datasets.report_picture import draw_report
 from gems_gym.datasets.sessions import Sessions

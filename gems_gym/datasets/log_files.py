@@ -10,7 +10,11 @@ from gems_gym.common.dataset_folders import ARTIFACTS, dataset_file
 from gems_gym.datasets.reader import is_log, open_dataset
 
 if TYPE_CHECKING:
+    import minari
+
+    from gems_gym.beliefs import BeliefEncoder
     from gems_gym.datasets.reader import Dataset
+    from gems_gym.rankers import Ranker
 
 ITEMS_FILE, USERS_FILE, REPORT_FILE = "items.parquet", "users.parquet", "import_report.json"
 """Files in the folder ``data/artifacts`` of a dataset; its metadata hold the sha256 of each."""
@@ -40,3 +44,24 @@ def log_file(dataset: Dataset, name: str) -> Path:
                 f"{file} is not the file that dataset {opened.id!r} was written with: import it again"
             )
     return file
+
+
+def log_files(dataset: minari.MinariDataset) -> dict[str, Path]:
+    """The files beside an opened dataset's sessions, by name; none if it is no log. Errors as of :func:`log_file`."""
+    return {name: log_file(dataset, name) for name in LOG_FILES} if is_log(dataset) else {}
+
+
+def check_knows_items(part: Ranker | BeliefEncoder, items: str, owner: str) -> None:
+    """Raise a ValueError unless a ranker or a belief is made for the items of a log.
+
+    Args:
+        part: The ranker or the belief.
+        items: The sha256 of the log's map of items.
+        owner: What has these items, for the message.
+    """
+    if part.catalog_hash != items:
+        raise ValueError(
+            f"the {part.kind.partition('/')[0]} (a {part.kind}) was made for the catalogue {part.catalog_hash}, and "
+            f"{owner} has the items {items}: item ids mean other items there. What 'gems-gym logs fit' learns of the "
+            "log fits"
+        )

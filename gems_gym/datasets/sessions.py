@@ -225,6 +225,11 @@ def shown_in(observations: Any, infos: Mapping[str, NDArray[Any]]) -> dict[str, 
     return found
 
 
+def num_earlier(count: int, held_out: float) -> int:
+    """How many of ``count`` sessions are the earlier ones, if a share of them, at least one, is held out."""
+    return count - max(1, round(held_out * count))
+
+
 def sessions_at_once(session_bytes: int, most: int) -> int:
     """How many sessions are held in memory at once: at most ``most``, and no more than :data:`CHUNK_BYTES` hold."""
     return max(1, min(most, CHUNK_BYTES // session_bytes))

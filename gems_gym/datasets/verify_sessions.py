@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.datasets.derive import encoded, ranked, recomputed_beliefs
 from gems_gym.datasets.reader import LOG, is_log, session_ends
+from gems_gym.datasets.relabelling import encoded, ranked, recomputed_beliefs
 from gems_gym.datasets.sessions import (
     SessionEnds,
     Sessions,

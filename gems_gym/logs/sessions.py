@@ -179,7 +179,7 @@ class LoggedSessions(ShownSlates):
 
     def split(self, held_out: float) -> tuple[LoggedSessions, LoggedSessions]:
         """The earlier sessions, and the later ones: that share of all, at least one."""
-        cut = len(self) - max(1, round(held_out * len(self)))
+        cut = sessions.num_earlier(len(self), held_out)
         return self[:cut], self[cut:]
 
     def padded(self, array: NDArray[Any], fill: int) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from gems_gym import plugins
 from gems_gym.artifacts.files import same_content
 from gems_gym.commands.arguments import read_options
 from gems_gym.common.progress import track
+from gems_gym.datasets.log_files import check_knows_items
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.base import Observed, Shown, tell_rewards
 from gems_gym.policies.believing import BelievingPolicy
@@ -133,12 +134,10 @@ def find_policy(text: str, world: EnvSpec | None, catalog_hash: str | None = Non
         if world is not None:
             check_acts_in(agent, world)
             agent.world(world).users(1).close()  # raises for another catalogue than the agent's
-        for part in (agent.ranker, agent.belief):
-            if world is None and part is not None and catalog_hash not in (None, part.catalog_hash):
-                raise ValueError(
-                    f"policy {text!r}: its {part.kind} knows the items of the catalogue {part.catalog_hash}, and the "
-                    f"log has those of {catalog_hash}: item ids mean other items there"
-                )
+        elif catalog_hash is not None:
+            for part in (agent.ranker, agent.belief):
+                if part is not None:
+                    check_knows_items(part, catalog_hash, f"the log that policy {text!r} is asked about")
         return lambda env: AgentSlates(agent)
     pairs = re.split(r",(?=\w+=)", options) if options else ()  # not at a comma within a value
     given, kind = read_options(pairs, text), plugins.load(plugins.POLICIES, name)

@@ -1,4 +1,4 @@
-"""gems_gym.datasets.derive: the slate that an action showed decides the new action, and what is lost is told."""
+"""gems_gym.datasets.relabelling: the slate that an action showed decides the new action, and what is lost is told."""
 
 from typing import Any
 

@@ -12,7 +12,8 @@ import pytest
 
 from gems_gym.beliefs import GruBelief, load_belief
 from gems_gym.datasets import EpisodeBatch, open_dataset
-from gems_gym.datasets.derive import relabel, subset
+from gems_gym.datasets.derive import subset
+from gems_gym.datasets.relabelling import relabel
 from gems_gym.datasets.verify import verify_dataset
 from gems_gym.logs import fit_log, import_log, read_items
 from gems_gym.rankers import WknnRanker, load_ranker
