@@ -204,7 +204,7 @@ def test_what_cannot_be_imported_is_refused(
         ("log.csv", b"user,timestamp,items,clicks\n\xff\xfe,1,2,0\n", "can't be read"),
         (
             "log.csv.gz",
-            gzip.compress(b"user,timestamp,items,clicks\n" + b"a,1,2,0\n" * 99)[:-20],
+            gzip.compress(b"user,timestamp,items,clicks\n" + b"a,1,2,0\n" * 99, mtime=0)[:-20],
             "can't be read",
         ),
     ],
