@@ -1,23 +1,16 @@
 """Small feed-forward networks on NumPy arrays, for inference without torch.
 
-A row of a result has the same bits whatever the number of rows computed together: with BLAS it has not (its
-kernels depend on the shape), and then a session would depend on how many others are stepped beside it. So the
-matrix product here is our own compiled loop, which adds up every row in one and the same order. On one core
-it is as fast as BLAS for 256 rows, and eight times as fast as BLAS with rows padded to a fixed tile for a
-single one.
+A row of a result has the same bits whatever the number of rows computed together, see :mod:`gems_gym.common.products`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
-from gems_gym.common.arrays import copy_into
 from gems_gym.common.compilation import compiled_with
+from gems_gym.common.products import dense
 from gems_gym.errors import unknown_name
 
 LAYERS = ("linear", "relu", "tanh", "layer_norm", "with_input", "clip")
@@ -171,53 +164,6 @@ def _checked_parameters(
             f"layer {index} ({name}): weight {weight.shape} and bias {bias.shape} do not fit together{after}"
         )
     return np.ascontiguousarray(weight.T), np.ascontiguousarray(bias)
-
-
-def _fused_type_and_code(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
-    signature = types.float32(types.float32, types.float32, types.float32)
-    return signature, lambda context, builder, signature, arguments: builder.fma(*arguments)
-
-
-_fused: Any = intrinsic(_fused_type_and_code)
-"""``x * y + z``, rounded once. Asked for by name, it has the same bits on every type of processor; a compiler that
-may fuse does so only if there is an instruction. Without that instruction it is many times slower."""
-
-
-@compiled_with()
-def dense(rows: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """``rows @ weight + bias``, (N, inputs) by (inputs, outputs) to (N, outputs); float32, contiguous.
-
-    Every output is the bias plus the products in the order of the inputs, whatever N is, each product and its sum
-    rounded once.
-    """
-    num_rows, inputs = rows.shape
-    outputs = weight.shape[1]
-    result = np.empty((num_rows, outputs), dtype=np.float32)
-    whole = inputs - inputs % 8
-    # 16 rows at a time share each read of the weights while their sums stay in the first-level cache; 8
-    # inputs at a time share each read and write of the sums.
-    for first in range(0, num_rows, 16):
-        last = min(first + 16, num_rows)
-        for row in range(first, last):
-            copy_into(result[row], bias)
-        for k in range(0, whole, 8):
-            w0, w1, w2, w3 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
-            w4, w5, w6, w7 = weight[k + 4], weight[k + 5], weight[k + 6], weight[k + 7]
-            for row in range(first, last):
-                x = rows[row, k : k + 8]
-                x0, x1, x2, x3, x4, x5, x6, x7 = x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
-                out = result[row]
-                for j in range(outputs):
-                    half = _fused(x3, w3[j], _fused(x2, w2[j], _fused(x1, w1[j], _fused(x0, w0[j], out[j]))))
-                    out[j] = _fused(x7, w7[j], _fused(x6, w6[j], _fused(x5, w5[j], _fused(x4, w4[j], half))))
-        for k in range(whole, inputs):
-            w = weight[k]
-            for row in range(first, last):
-                x0 = rows[row, k]
-                out = result[row]
-                for j in range(outputs):
-                    out[j] = _fused(x0, w[j], out[j])
-    return result
 
 
 @compiled_with()

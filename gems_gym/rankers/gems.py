@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import Count, Seed, Units, checked, checked_arguments
-from gems_gym.common.networks import FeedForward, dense
+from gems_gym.common.networks import FeedForward
+from gems_gym.common.products import dense
 from gems_gym.rankers.item_lists import ItemLists, Search
 from gems_gym.rankers.search import ListSearch
 from gems_gym.rankers.stored import (

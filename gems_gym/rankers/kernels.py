@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gems_gym.common.arrays import best_items, copy_into, drawn_by_weight, first_largest, largest
+from gems_gym.common.arrays import best_items, copy_into, drawn_by_weight, first_largest, larger, largest
 from gems_gym.common.compilation import compiled, inlined
-from gems_gym.common.networks import dense
+from gems_gym.common.products import TILE_COLUMNS, TILE_ROWS, dense, multiply_tile
 
-_BLOCK, _QUERIES = 1024, 16
+_BLOCK, _QUERIES = 1024, 48
 """Items and queries that are scored at a time, so that what they need stays in the second-level cache."""
+
+_MANY = 16
+"""Queries for which it is worth the time to copy a block of the items."""
+
+_LISTS = 64
+"""Lists whose readers are found at a time."""
 
 
 @compiled
@@ -47,8 +54,7 @@ def best_of_each(
     Many queries read the items from memory together, block by block: that is what takes long in a large catalogue.
     """
     num_queries, num_items = queries.shape[0], items.shape[1]
-    # a block has to be copied, which few queries are not worth
-    width = _BLOCK if num_queries >= _QUERIES else num_items
+    width = _BLOCK if num_queries >= _MANY else num_items
     best = np.empty((num_queries, count), dtype=np.int64)
     scores_of_best = np.empty((num_queries, count), dtype=np.float32)
     places = np.empty(count, dtype=np.int64)
@@ -79,37 +85,94 @@ def best_of_each(
 @compiled
 def best_in_lists(
     queries: np.ndarray,  # (num_queries, embedding_size) float32
-    is_read: np.ndarray,  # (num_lists, num_queries) bool
-    blocks: np.ndarray,  # float32, each list's items (embedding_size, list_size), one list after the other
-    bias: np.ndarray,  # (num_items,) float32, in the order of the lists
-    ids: np.ndarray,  # (num_items,) int64, likewise
-    ends: np.ndarray,  # (num_lists + 1,) int64, where lists begin and end
+    priorities: np.ndarray,  # (num_queries, num_lists) float32
+    to_read: np.ndarray,  # (num_queries,) float32: lists of at least this priority are read
+    panels: np.ndarray,  # (num_panels, embedding_size, TILE_COLUMNS) float32, each list's items in panels of its own
+    bias: np.ndarray,  # (num_panels, TILE_COLUMNS) float32, -inf where a list's last panel holds no item
+    ids: np.ndarray,  # (num_panels, TILE_COLUMNS) int64, likewise -1
+    ends: np.ndarray,  # (num_lists + 1,) int64, at which panels lists begin and end
     count: int,
 ) -> np.ndarray:
     """Every query's best items by dot product plus bias in the lists that it reads, ``(num_queries, count)``.
 
     Best first, the lowest id of equals first, whatever the order of the lists; −1 where the lists hold less than count.
     """
-    num_queries, size = queries.shape
+    num_queries = queries.shape[0]
     best = np.full((num_queries, count), -1, dtype=np.int64)
-    scores_of_best = np.full((num_queries, count), -np.inf, dtype=np.float32)
-    some = np.empty((_QUERIES, size), dtype=np.float32)
-    for one in range(is_read.shape[0]):
-        first, last = ends[one], ends[one + 1]
-        block = blocks[size * first : size * last].reshape(size, last - first)
-        readers = np.flatnonzero(is_read[one])
-        for start in range(0, readers.size, _QUERIES):
-            together = readers[start : start + _QUERIES]
-            for row in range(together.size):
-                copy_into(some[row], queries[together[row]])
-            scores = dense(some[: together.size], block, bias[first:last])
-            for row in range(together.size):
-                items, highest = best[together[row]], scores_of_best[together[row]]
-                if largest(scores[row]) < highest[count - 1]:
+    scores_of_best = np.full((num_queries, count), np.finfo(np.float32).min, dtype=np.float32)
+    lasts = scores_of_best[:, count - 1]
+    to_reach = np.empty(num_queries + TILE_ROWS, dtype=np.float32)
+    scores = np.empty((TILE_ROWS, TILE_COLUMNS), dtype=np.float32)
+    readers = np.zeros((_LISTS, num_queries + TILE_ROWS), dtype=np.int64)
+    nums_readers = np.empty(_LISTS, dtype=np.int64)
+    for one in range(ends.size - 1):
+        if one % _LISTS == 0:  # some lists together, as a query's priorities stand next to each other
+            nums_readers[:] = 0
+            for query in range(num_queries):
+                some = priorities[query, one : one + _LISTS]
+                for place in range(some.size):
+                    readers[place, nums_readers[place]] = query
+                    nums_readers[place] += some[place] >= to_read[query]
+        own, num_readers = readers[one % _LISTS], nums_readers[one % _LISTS]
+        for place in range(num_readers):
+            to_reach[place] = lasts[own[place]]
+        to_reach[num_readers : num_readers + TILE_ROWS] = np.inf
+        for panel in range(ends[one], ends[one + 1]):
+            for first in range(0, num_readers, TILE_ROWS):
+                multiply_tile(scores, 0, queries, own[first:], panels[panel], bias[panel])
+                if _most_above(scores, to_reach[first : first + TILE_ROWS]) < 0:
                     continue
-                for place in range(last - first):
-                    _insert(scores[row, place], ids[first + place], highest, items)
+                for row in range(min(TILE_ROWS, num_readers - first)):
+                    query = own[first + row]
+                    for place in range(TILE_COLUMNS):
+                        if scores[row, place] >= lasts[query]:
+                            _insert(scores[row, place], ids[panel, place], scores_of_best[query], best[query])
+                    to_reach[first + row] = lasts[query]
     return best
+
+
+@inlined
+def _most_above(scores: np.ndarray, to_reach: np.ndarray) -> float:
+    """By how much any score of a tile exceeds that of its row, at most."""
+    most: float = scores[0, 0] - to_reach[0]
+    for column in range(TILE_COLUMNS):
+        for row in range(TILE_ROWS):
+            most = larger(scores[row, column] - to_reach[row], most)
+    return most
+
+
+@compiled
+def num_reaching(values: NDArray[np.float32], least: np.float32) -> int:
+    """How many values are not less than a number."""
+    found = 0
+    for index in range(values.size):
+        found += values[index] >= least
+    return found
+
+
+@compiled
+def lowest_of_largest(rows: np.ndarray, count: int) -> np.ndarray:
+    """For each row of float32 values a number that ``count`` of them reach, or a few more where some are equal."""
+    found = np.empty(len(rows), dtype=np.float32)
+    for row in range(len(rows)):
+        high = np.float32(largest(rows[row]))
+        step = np.float32(1)
+        while num_reaching(rows[row], high - step) < count:
+            step *= np.float32(2)
+        low = high - step
+        while True:  # count is between what reach low and what reach high
+            middle = low + (high - low) / np.float32(2)
+            if not low < middle < high:
+                break
+            reached = num_reaching(rows[row], middle)
+            if reached >= count:
+                low = middle
+            else:
+                high = middle
+            if reached == count:
+                break
+        found[row] = low
+    return found
 
 
 @inlined

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.arrays import first_unused
-from gems_gym.common.networks import dense
+from gems_gym.common.products import TILE_COLUMNS, dense
 from gems_gym.rankers.item_lists import ItemLists
-from gems_gym.rankers.kernels import best_in_lists, best_of_each, best_per_slot
+from gems_gym.rankers.kernels import best_in_lists, best_of_each, best_per_slot, lowest_of_largest
 
-_TOGETHER = 4096
+_TOGETHER = 1024
 """Queries searched at a time: each needs some bytes for every list."""
 
 
@@ -61,7 +60,7 @@ class ExactSearch:
 
     def best(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """See :class:`ItemSearch`."""
-        return best_of_each(queries, self._items, self._bias, count)
+        return best_of_each(np.ascontiguousarray(queries), self._items, self._bias, count)
 
     def best_per_slot(self, slots: NDArray[np.float32], deduplicate: bool) -> NDArray[np.int64]:
         """See :class:`ItemSearch`."""
@@ -81,18 +80,24 @@ class ListSearch:
 
     def __init__(self, items: NDArray[np.float32], bias: NDArray[np.float32], lists: ItemLists) -> None:
         self.lists = lists
-        self._ids = np.argsort(lists.of_items, kind="stable")  # list by list, in a list by id
         sizes = np.bincount(lists.of_items)
-        self._ends = np.concatenate([[0], np.cumsum(sizes)])  # (num_lists + 1,)
-        self._bias = bias[self._ids]
-        size = len(items)
-        self._blocks = np.empty(items.size, np.float32)  # lists (E, list_size), one after the other
-        means, spreads = np.empty((size, len(sizes))), np.empty(len(sizes))
-        for one, (first, last) in enumerate(pairwise(self._ends)):
-            block = items[:, self._ids[first:last]]
-            self._blocks[size * first : size * last] = block.ravel()
-            means[:, one] = block.mean(axis=1, dtype=np.float64)
-            spreads[one] = block.var(axis=1, dtype=np.float64).mean() ** 0.5
+        starts = np.cumsum(sizes) - sizes
+        order = np.argsort(lists.of_items, kind="stable")  # list by list, in a list by id
+        self._ends = np.concatenate([[0], np.cumsum(-(-sizes // TILE_COLUMNS))])  # (num_lists + 1,): panels
+        skipped = TILE_COLUMNS * self._ends[:-1] - starts  # places of panels without an item, before a list
+        places = np.arange(len(order)) + np.repeat(skipped, sizes)
+        panels, columns = np.divmod(places, TILE_COLUMNS)
+        self._ids = np.full((self._ends[-1], TILE_COLUMNS), -1)
+        self._ids[panels, columns] = order
+        self._bias = np.full(self._ids.shape, -np.inf, np.float32)
+        self._bias[panels, columns] = bias[order]
+        self._panels = np.zeros((self._ends[-1], len(items), TILE_COLUMNS), np.float32)
+        self._panels[panels, :, columns] = items.T[order]
+        means, squares = (
+            np.stack([np.bincount(lists.of_items, numbers**power) for numbers in items]) / sizes
+            for power in (1, 2)
+        )
+        spreads = (squares - means**2).mean(axis=0).clip(0) ** 0.5
         if bias.any():  # a list is as near as its mean item
             list_bias, reach = -0.5 * (means**2).sum(axis=0), np.zeros(len(sizes))
         else:  # a list's best item is about two standard deviations above its mean item
@@ -108,25 +113,24 @@ class ListSearch:
 
     def best(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """See :class:`ItemSearch`; all lists are read for a query whose lists hold less than ``count`` items."""
+        queries = np.ascontiguousarray(queries)
         parts = range(0, max(len(queries), 1), _TOGETHER)
         return np.concatenate([self._best(queries[first : first + _TOGETHER], count) for first in parts])
 
     def _best(self, queries: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         priorities = self.priorities(queries)
-        last = priorities.shape[1] - self.lists.probes
-        lowest = np.partition(priorities, last, axis=1)[:, last, None]
-        found = self._best_in(priorities >= lowest, queries, count)
+        found = self._best_in(self.lists.probes, priorities, queries, count)
         short = found[:, -1] < 0
         if short.any():
-            found[short] = self._best_in(np.ones_like(priorities[short], bool), queries[short], count)
+            found[short] = self._best_in(len(self._ends) - 1, priorities[short], queries[short], count)
         return found
 
     def _best_in(
-        self, is_read: NDArray[np.bool_], queries: NDArray[np.float32], count: int
+        self, probes: int, priorities: NDArray[np.float32], queries: NDArray[np.float32], count: int
     ) -> NDArray[np.int64]:
-        by_list = np.ascontiguousarray(is_read.T)
+        to_read = lowest_of_largest(priorities, probes)
         found: NDArray[np.int64] = best_in_lists(
-            queries, by_list, self._blocks, self._bias, self._ids, self._ends, count
+            queries, priorities, to_read, self._panels, self._bias, self._ids, self._ends, count
         )
         return found
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact, ArtifactError, SavedPart, load_artifact
 from gems_gym.common.checks import as_array, checked, checked_arguments
-from gems_gym.rankers.indexing import QUERIES, make_lists
+from gems_gym.rankers.indexing import QUERIES, make_list_search
 from gems_gym.rankers.item_lists import ItemLists, Search, stored_search
 from gems_gym.rankers.search import ExactSearch, ItemSearch, ListSearch
 
@@ -77,14 +77,16 @@ class StoredRanker(SavedPart):
         self.header.pop("search", None)
         if search == "exact":
             return ExactSearch(items, bias)
-        if not isinstance(search, ItemLists):
+        if isinstance(search, ItemLists):
+            found = ListSearch(items, bias, search)
+        else:
             latents = np.random.default_rng(1).uniform(-1, 1, (QUERIES, self.action_size))
             queries = asked(latents.astype(np.float32))[:QUERIES]
-            search = make_lists(items, bias, queries, count)
+            found = make_list_search(items, bias, queries, count)
         self.search = "ivf"
-        self.tensors = {**self.tensors, "item_lists": search.of_items}
-        self.header["search"] = dict(search.report)
-        return ListSearch(items, bias, search)
+        self.tensors = {**self.tensors, "item_lists": found.lists.of_items}
+        self.header["search"] = dict(found.lists.report)
+        return found
 
     def with_search(self, search: Search | ItemLists) -> Self:
         """The same ranker with another search: "exact", "ivf", or the lists of another ranker's.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gems_gym.common.arrays import first_unused
 from gems_gym.common.checks import Count, checked
-from gems_gym.common.networks import FeedForward, dense, tanh
+from gems_gym.common.networks import FeedForward, tanh
+from gems_gym.common.products import dense
 from gems_gym.policies.saved import MemorylessSlates
 from gems_gym.rankers.kernels import best_of_each, draw_items
 from gems_gym_agents.slates.search import SEARCHES, SlateSearch

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
 from gems_gym.rankers import GemsRanker, TopKRanker, WknnRanker, load_ranker
 from gems_gym.rankers.item_lists import ItemLists
+from gems_gym.rankers.kernels import lowest_of_largest
 from gems_gym.testing import check_ranker
 from tests.rankers.item_vectors import HASH, random_latents
 
@@ -61,6 +65,15 @@ def test_finds_nearly_all_of_the_best_items(rankers: dict[str, Any], kind: str) 
     slates = ranker.rank(latents)
     assert 0.98 < overlap(slates, ranker.with_search("exact").rank(latents)) < 1
     assert all(len(set(slate)) == SLOTS for slate in slates.tolist())
+
+
+@given(
+    arrays(np.float32, (2, 30), elements=st.integers(-5, 5) | st.floats(-(2.0**100), 2.0**100, width=32)),
+    st.integers(1, 30),
+)
+def test_as_many_values_reach_the_lowest_of_the_largest(rows: np.ndarray, count: int) -> None:
+    for row, lowest in zip(rows, lowest_of_largest(rows, count), strict=True):
+        np.testing.assert_array_equal(row >= lowest, row >= np.sort(row)[-count])
 
 
 @pytest.mark.parametrize("kind", KINDS)
