@@ -123,6 +123,8 @@ def best_in_lists(
                 if _most_above(scores, to_reach[first : first + TILE_ROWS]) < 0:
                     continue
                 for row in range(min(TILE_ROWS, num_readers - first)):
+                    if largest(scores[row]) < to_reach[first + row]:
+                        continue
                     query = own[first + row]
                     for place in range(TILE_COLUMNS):
                         if scores[row, place] >= lasts[query]:
