@@ -158,11 +158,10 @@ def lowest_of_largest(rows: np.ndarray, count: int) -> np.ndarray:
     found = np.empty(len(rows), dtype=np.float32)
     for row in range(len(rows)):
         high = np.float32(largest(rows[row]))
-        step = np.float32(1)
-        while num_reaching(rows[row], high - step) < count:
-            step *= np.float32(2)
-        low = high - step
-        while True:  # count is between what reach low and what reach high
+        low, step = high, np.float32(1)
+        while num_reaching(rows[row], low) < count:
+            low, step = high - step, step * np.float32(2)
+        while True:  # enough values reach low; too few reach high, or it is low
             middle = low + (high - low) / np.float32(2)
             if not low < middle < high:
                 break
