@@ -1,6 +1,7 @@
 """``gems-gym ope``: what policies would have earned, by a log of another one."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -76,9 +77,10 @@ def ope(
     if logging is not None and estimate_propensities:
         raise ValueError("give --logging or --estimate-propensities, not both")
     log = EvaluationLog.of_dataset(dataset)
-    makers = {policy: find_policy(policy, log.world, log.seen.catalog_hash) for policy in policies}
+    find = partial(find_policy, world=log.world, catalog_hash=log.seen.catalog_hash, dataset=dataset)
+    makers = {policy: find(policy) for policy in policies}
     if logging is not None:
-        log = with_propensities_of(log, find_policy(logging, log.world, log.seen.catalog_hash))
+        log = with_propensities_of(log, find(logging))
     elif estimate_propensities:
         log = log.with_counted_propensities()
     check_propensities(log, names)

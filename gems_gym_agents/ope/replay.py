@@ -19,6 +19,8 @@ from gems_gym.artifacts.files import same_content
 from gems_gym.commands.arguments import read_options
 from gems_gym.common.progress import track
 from gems_gym.datasets.log_files import check_knows_items
+from gems_gym.errors import unknown_name
+from gems_gym.logs import read_items
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.base import Observed, Shown, tell_rewards
 from gems_gym.policies.believing import BelievingPolicy
@@ -112,7 +114,9 @@ class AgentSlates:
         return slate_propensities(self._agent.policy, inner, observations, slates, state.chosen)
 
 
-def find_policy(text: str, world: EnvSpec | None, catalog_hash: str | None = None) -> MakePolicy:
+def find_policy(
+    text: str, world: EnvSpec | None, catalog_hash: str | None = None, dataset: str | None = None
+) -> MakePolicy:
     """The policy that a command names, as a function that makes it for an environment of the log's sizes.
 
     Args:
@@ -120,6 +124,7 @@ def find_policy(text: str, world: EnvSpec | None, catalog_hash: str | None = Non
             folder, file or shipped name.
         world: Where the log was recorded; None for a log of another recommender.
         catalog_hash: What the item ids of such a log belong to; not checked if None.
+        dataset: Id of such a log: ``constant_slate:items=[ID,…]`` may name its items as they are called there.
 
     Raises:
         ValueError: An unknown name or option, or a policy that can't act on the log.
@@ -141,13 +146,28 @@ def find_policy(text: str, world: EnvSpec | None, catalog_hash: str | None = Non
         return lambda env: AgentSlates(agent)
     pairs = re.split(r",(?=\w+=)", options) if options else ()  # not at a comma within a value
     given, kind = read_options(pairs, text), plugins.load(plugins.POLICIES, name)
+    if name == "constant_slate" and "items" in given and world is None and dataset is not None:
+        if "slate" in given:
+            raise ValueError(f"policy {text!r}: give items or slate, not both")
+        given["slate"] = _item_numbers(given.pop("items"), dataset)
     searches = getattr(kind, "searches", False) and "slate" not in given  # one that is given needs no search
     if world is None and (searches or getattr(kind, "privileged", False)):
         raise ValueError(
             f"policy {text!r} looks into the simulated world, and a log of another recommender has none: give a "
-            "trained agent, random, or constant_slate:slate=[ITEM,...]"
+            "trained agent, random, or constant_slate:items=[ID,...], with the ids of the log"
         )
     return partial(make_policy, name, **given)
+
+
+def _item_numbers(ids: Any, dataset: str) -> list[int]:
+    """The numbers of a log's items; ids are a list of JSON, or a text like it without quotes."""
+    listed = ids.strip("[] ").split(",") if isinstance(ids, str) else ids if isinstance(ids, list) else [ids]
+    names = [str(one).strip() for one in listed]
+    numbers = {name: number for number, name in enumerate(read_items(dataset)["item"].to_list())}
+    for name in names:
+        if name not in numbers:
+            raise unknown_name("item", name, numbers)
+    return [numbers[name] for name in names]
 
 
 def replay(

@@ -108,7 +108,7 @@ class ParticleBelief:
 
         Args:
             state: Left alone.
-            slates: ``(num_users, slate_size)``.
+            slates: ``(num_users, slate_size)``; -1 where nothing is known to have been shown.
             clicks: Same shape, 0 or 1.
         """
         sessions = Sessions._make(array.copy() for array in state.sessions)
@@ -178,8 +178,9 @@ def _chances(
     for n in range(slates.shape[0]):
         penalty = penalty_of(dynamics, slates[n], counts)
         for s in range(slates.shape[1]):
+            item = slates[n, s]
             for p in range(len(prior)):
-                found[n, s, p] = _chance(dynamics, items[slates[n, s]], prior[p], s, penalty)
+                found[n, s, p] = _chance(dynamics, items[item], prior[p], s, penalty) if item >= 0 else 0.0
     return found
 
 
@@ -197,15 +198,16 @@ def _weigh(
     num_particles, size = particles.shape
     seen = np.empty((slate.shape[0], size))  # items with boring topics at zero
     for s in range(slate.shape[0]):
-        for d in range(size):
+        for d in range(size):  # where nothing was shown, this is never looked at
             seen[s, d] = 0.0 if bored[d // dynamics.topic_size] else items[slate[s], d]
     penalty = penalty_of(dynamics, slate, np.zeros(dynamics.num_topics, np.int64))
     largest = -np.inf
     for p in range(num_particles):
         likelihood = 1.0
         for s in range(slate.shape[0]):
-            chance = _chance(dynamics, seen[s], particles[p], s, penalty)
-            likelihood *= chance if clicks[s] else 1.0 - chance
+            if slate[s] >= 0:
+                chance = _chance(dynamics, seen[s], particles[p], s, penalty)
+                likelihood *= chance if clicks[s] else 1.0 - chance
             if s % FACTORS == FACTORS - 1:
                 log_weights[p] += np.log(likelihood)
                 likelihood = 1.0

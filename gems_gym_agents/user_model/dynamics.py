@@ -107,6 +107,8 @@ def penalty_of(dynamics: Dynamics, slate: NDArray[np.int64], counts: NDArray[np.
     counts[:] = 0
     penalty = 1.0
     for s in range(slate.shape[0]):
+        if slate[s] < 0:
+            continue
         topic = dynamics.topics[slate[s]]
         counts[topic] += 1
         if counts[topic] >= dynamics.diversity_threshold:

@@ -154,12 +154,15 @@ class PlansPolicy(SavedPolicy, Generic[AModel]):
 
         Args:
             state: From :meth:`open` or the last call; it is used once.
-            observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown last.
+            observations: ``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown last; of a log also
+                ``mask``, 0 where nothing is known to have been shown.
 
         Returns:
             Slates, int64 ``(num_users, slate_size)``, and the next state.
         """
         slates, clicks = (np.asarray(observations[name], dtype=np.int64) for name in ("slate", "clicks"))
+        if "mask" in observations:
+            slates = np.where(observations["mask"], slates, -1)
         belief = self._belief.update(state.belief, slates, clicks)
         chosen = np.empty_like(slates)
         self._fill(belief, state.plans, chosen)

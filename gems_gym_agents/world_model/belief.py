@@ -135,7 +135,7 @@ class ParticleBelief:
 
         Args:
             state: From :meth:`initial` or the last call.
-            slates: Item ids, ``(num_users, slate_size)``.
+            slates: Item ids, ``(num_users, slate_size)``; -1 where nothing is known to have been shown.
             clicks: 0 or 1, same shape.
         """
         step, memory, silent = state.step, state.memory, state.num_clicks == 0
@@ -205,7 +205,8 @@ def _uncrowded(numbers: Numbers, slate: NDArray[np.int64], counts: NDArray[np.in
     """What the items' groups leave of all clicks on a slate; ``counts`` is scratch space, ``(num_groups,)``."""
     counts[:] = 0
     for item in slate:
-        counts[numbers.groups[item]] += 1
+        if item >= 0:
+            counts[numbers.groups[item]] += 1
     crowding = 0.0
     for group in range(counts.shape[0]):
         crowding += numbers.crowding[counts[group]]
@@ -222,7 +223,9 @@ def _chance(
     s: int,
     uncrowded: float,
 ) -> float:
-    """Probability of a click on an item at position ``s``."""
+    """Probability of a click on an item at position ``s``; 0 if there is none."""
+    if item < 0:
+        return 0.0
     logit = -tired[numbers.groups[item]]
     for k in range(asked.shape[0]):
         logit += asked[k] * numbers.items[k, item]

@@ -170,15 +170,16 @@ def test_a_log_of_another_recommender(program: Any) -> None:
     rows = pl.DataFrame({
         "user": np.repeat(np.arange(250), 4),
         "timestamp": np.arange(1_000),
-        "items": items.tolist(),
+        "items": [[f"n{item}" for item in slate] for slate in items.tolist()],
         "clicks": (rng.random(items.shape) < rates[items]).astype(int).tolist(),
         "propensity": np.where(items == 0, 0.1, 0.3).tolist(),
     })  # fmt: skip
     import_log(rows, dataset_id="my/log-v0", progress=False)
-    best = "constant_slate:slate=[0, 0]"
-    code, found, err = run(program, "my/log-v0", best, "random", "--select")
+    best, by_number = "constant_slate:items=[n0, n0]", "constant_slate:slate=[0, 0]"
+    code, found, err = run(program, "my/log-v0", best, by_number, "random", "--select")
     assert code == 0, err
     estimates = found["policies"][best]
+    assert estimates == found["policies"][by_number]
     assert estimates["dm"]["value"] == pytest.approx(
         4 * 1.6, abs=0.6
     )  # its interval does not know its errors
@@ -188,6 +189,10 @@ def test_a_log_of_another_recommender(program: Any) -> None:
     assert found["selected"]["iips"] == best
     code, _, err = run(program, "my/log-v0", "short_term_oracle")
     assert code == 2 and "looks into the simulated world" in err
+    code, _, err = run(program, "my/log-v0", 'constant_slate:items=["n0", "n9"]')
+    assert code == 2 and "unknown item 'n9'" in err
+    code, _, err = run(program, "my/log-v0", f"{best},slate=[0, 0]")
+    assert code == 2 and "give items or slate, not both" in err
     code, _, err = run(program, "my/log-v0", "random", "--logging", "expert-diffuse_mix")
     assert code == 2 and "item ids mean other items there" in err
 
