@@ -202,6 +202,8 @@ def test_collecting_in_several_worlds_with_options(run):
         (("train", "sac", "--env", ENV, "--env", OTHER, "--steps", "1", "--out", "x"), "this command takes one"),
         (("train", "bc", "--dataset", "my/data-v0", "--env-option", "omega=1", "--steps", "1", "--out", "x"),
          "--env-option goes with --env"),
+        (("train", "bc", "--dataset", "my/data-v0", "--num-envs", "3", "--steps", "1", "--out", "x"),
+         "--num-envs is for learning in an environment"),
         (("dev", "levels", "--env", f"GemsSlateLatent-{ENV[10:]}", "--env-option", "omga=1", "--out", "x"), "'omega'"),
         (("quickstart", "--env", "all"), "this command takes one"),
         (("pretrain", "belief", "--env", ENV, "--env-option", "omga=1", "--out", "x.safetensors"), "'omega'"),

@@ -10,7 +10,7 @@ import typer
 from gems_gym import plugins
 from gems_gym.artifacts.unfinished import discard_unfinished, is_unfinished
 from gems_gym.commands import options
-from gems_gym.commands.arguments import alone_in_its_folder, given, read_options
+from gems_gym.commands.arguments import alone_in_its_folder, given, read_options, refuse
 from gems_gym.commands.output import key_value_table, note, show_result
 from gems_gym.common.checks import Count, checked, checked_arguments
 from gems_gym.common.machine import check_device, check_out_folder
@@ -58,7 +58,9 @@ def train(
     preset: Annotated[
         Path | None, typer.Option(help="File of the agent's options by 'tune'; those of --option go before.")
     ] = None,
-    num_envs: Annotated[Count, typer.Option(help="Users stepped together, with --env.")] = 100,
+    num_envs: Annotated[
+        Count | None, typer.Option(help="Users stepped together, without --dataset; 100 if not given.")
+    ] = None,
     validation_users: Annotated[
         Users, typer.Option(help="Users by whose sessions the best policy is chosen.")
     ] = VALIDATION_USERS,
@@ -86,6 +88,8 @@ def train(
             --steps 5000 --out runs/td3_plus_bc
         gems-gym train planner --env GemsSlate-diffuse_mix-v0 --out runs/planner
     """
+    if dataset is not None:
+        refuse("is for learning in an environment, and with --dataset nothing is stepped", num_envs=num_envs)
     choose_trackers(tracker)
     agent_class = plugins.load(plugins.AGENTS, agent)
     steps = _steps_of_recipe(agent, agent_class) if steps is None else checked("steps", steps, Count)
@@ -112,7 +116,7 @@ def train(
         discard_unfinished(out)
     elif resumes:
         note(f"resuming the unfinished run in {out}")
-    source = world.users(num_envs) if world is not None and recorded is None else recorded
+    source = world.users(num_envs or 100) if world is not None and recorded is None else recorded
     try:
         learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score, **saving)
     except KeyboardInterrupt:
