@@ -106,13 +106,8 @@ def best_in_lists(
     readers = np.zeros((_LISTS, num_queries + TILE_ROWS), dtype=np.int64)
     nums_readers = np.empty(_LISTS, dtype=np.int64)
     for one in range(ends.size - 1):
-        if one % _LISTS == 0:  # some lists together, as a query's priorities stand next to each other
-            nums_readers[:] = 0
-            for query in range(num_queries):
-                some = priorities[query, one : one + _LISTS]
-                for place in range(some.size):
-                    readers[place, nums_readers[place]] = query
-                    nums_readers[place] += some[place] >= to_read[query]
+        if one % _LISTS == 0:
+            _find_readers(priorities[:, one : one + _LISTS], to_read, readers, nums_readers)
         own, num_readers = readers[one % _LISTS], nums_readers[one % _LISTS]
         for place in range(num_readers):
             to_reach[place] = lasts[own[place]]
@@ -131,6 +126,21 @@ def best_in_lists(
                             _insert(scores[row, place], ids[panel, place], scores_of_best[query], best[query])
                     to_reach[first + row] = lasts[query]
     return best
+
+
+@inlined
+def _find_readers(
+    priorities: np.ndarray,  # (num_queries, at most _LISTS): of some lists, as a query's stand next to each other
+    to_read: np.ndarray,
+    readers: np.ndarray,
+    nums_readers: np.ndarray,
+) -> None:
+    """Write which queries read each list, and how many do."""
+    nums_readers[:] = 0
+    for query in range(priorities.shape[0]):
+        for one in range(priorities.shape[1]):
+            readers[one, nums_readers[one]] = query
+            nums_readers[one] += priorities[query, one] >= to_read[query]
 
 
 @inlined
