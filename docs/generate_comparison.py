@@ -36,18 +36,22 @@ def main() -> None:
 def keep(folder: Path, docs: Path) -> None:
     """Keep a study's results and its picture among the documentation.
 
-    Runs of variants that the folder has none of stay, and then the command of the whole study too: a study can be
-    measured in parts.
+    Runs of variants and of seeds that the folder has none of stay, and then the command of the whole study too: a study
+    can be measured in parts.
     """
     results = read_json(folder / RESULTS_FILE)
     if results["study"] not in STUDIES:
         raise ValueError(f"{folder} holds the study {results['study']!r}; the page has {', '.join(STUDIES)}")
     path = docs / f"comparison_{results['study']}.json"
     if path.is_file():
-        measured = {run["variant"] for run in results["runs"]}
+        measured = {(run["variant"], run["seed"]) for run in results["runs"]}
         known = {variant["name"] for variant in results["variants"]}
         before = read_json(path)
-        if others := [run for run in before["runs"] if run["variant"] in known - measured]:
+        if others := [
+            run
+            for run in before["runs"]
+            if run["variant"] in known and (run["variant"], run["seed"]) not in measured
+        ]:
             results["command"], results["runs"] = before["command"], others + results["runs"]
     results["summary"] = summarise(results)
     write_json(path, results)

@@ -245,16 +245,16 @@ def test_the_page_is_made_from_the_results_alone(study_folder, results, generato
 
 def test_a_study_can_be_measured_in_parts(study_folder, results, generator, tmp_path):
     parts = []
-    for variant in sorted({run["variant"] for run in results["runs"]}):
-        runs = [run for run in results["runs"] if run["variant"] == variant]
-        parts.append(results | {"runs": runs, "command": f"gems-gym compare own --variants {variant}"})
+    for part in sorted({(run["variant"], run["seed"]) for run in results["runs"]}):
+        runs = [run for run in results["runs"] if (run["variant"], run["seed"]) == part]
+        parts.append(results | {"runs": runs, "command": f"gems-gym compare own --variants {part[0]}"})
     for part in parts:
         (tmp_path / "results.json").write_text(json.dumps(part))
         generator.keep(tmp_path, tmp_path)
     kept = json.loads((tmp_path / "comparison_own.json").read_text())
-    first, second = parts
-    assert kept["runs"] == first["runs"] + second["runs"]
-    assert kept["command"] == first["command"]
+    assert len(parts) == 4
+    assert kept["runs"] == [run for part in parts for run in part["runs"]]
+    assert kept["command"] == parts[0]["command"]
     generator.keep(tmp_path, tmp_path)  # the same part again
     assert json.loads((tmp_path / "comparison_own.json").read_text())["runs"] == kept["runs"]
 
