@@ -15,6 +15,9 @@ from gems_gym.rankers.kernels import best_in_lists, best_of_each, best_per_slot,
 _TOGETHER = 1024
 """Queries searched at a time: each needs some bytes for every list."""
 
+_MANY_ITEMS = 32_768
+"""Items from which on it takes less time to find candidates for the slots of many users at once than user by user."""
+
 
 class ItemSearch(Protocol):
     """Finds the items with the largest dot product with a query, plus a bias; the lowest id of equals first.
@@ -64,6 +67,8 @@ class ExactSearch:
 
     def best_per_slot(self, slots: NDArray[np.float32], deduplicate: bool) -> NDArray[np.int64]:
         """See :class:`ItemSearch`."""
+        if len(slots) > 1 and self._items.shape[1] > _MANY_ITEMS:
+            return _from_candidates(self, slots, deduplicate)
         return best_per_slot(slots, self._items, self._bias, deduplicate)
 
 
@@ -135,11 +140,16 @@ class ListSearch:
         return found
 
     def best_per_slot(self, slots: NDArray[np.float32], deduplicate: bool) -> NDArray[np.int64]:
-        """See :class:`ItemSearch`: first candidates for every slot, then the exact rule among them."""
-        num_users, slate_size, size = slots.shape
-        count = slate_size if deduplicate else 1  # one of so many is left for every slot
-        candidates = self.best(slots.reshape(-1, size), count).reshape(num_users, slate_size, count)
-        slates = np.empty((num_users, slate_size), np.int64)
-        for slot in range(slate_size):
-            slates[:, slot] = first_unused(candidates[:, slot], slates[:, : slot if deduplicate else 0])
-        return slates
+        """See :class:`ItemSearch`."""
+        return _from_candidates(self, slots, deduplicate)
+
+
+def _from_candidates(search: ItemSearch, slots: NDArray[np.float32], deduplicate: bool) -> NDArray[np.int64]:
+    """Every slot's best item by a search of candidates for all slots, among which the rule then chooses."""
+    num_users, slate_size, size = slots.shape
+    count = slate_size if deduplicate else 1  # one of so many is left for every slot
+    candidates = search.best(slots.reshape(-1, size), count).reshape(num_users, slate_size, count)
+    slates = np.empty((num_users, slate_size), np.int64)
+    for slot in range(slate_size):
+        slates[:, slot] = first_unused(candidates[:, slot], slates[:, : slot if deduplicate else 0])
+    return slates

@@ -15,6 +15,7 @@ from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
 from gems_gym.rankers import GemsRanker, TopKRanker, WknnRanker, load_ranker
 from gems_gym.rankers.item_lists import ItemLists
 from gems_gym.rankers.kernels import lowest_of_largest
+from gems_gym.rankers.search import ExactSearch
 from gems_gym.testing import check_ranker
 from tests.rankers.item_vectors import HASH, random_latents
 
@@ -126,6 +127,17 @@ def test_exact_search_is_the_default_and_leaves_no_trace(tmp_path: Path) -> None
     assert TopKRanker(items, SLOTS, HASH, search="exact").save(tmp_path / "exact.safetensors") == digest
     with pytest.raises(ValueError, match="unknown search 'hnsw'.*'exact', 'ivf'"):
         TopKRanker(items, SLOTS, HASH, search="hnsw")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_of_many_items_users_get_together_what_each_gets_alone(deduplicate: bool) -> None:
+    rng = np.random.default_rng(0)
+    items = rng.integers(-3, 4, (4, 40_000)).astype(np.float32)  # many are equal
+    slots = rng.integers(-3, 4, (5, SLOTS, 4)).astype(np.float32)
+    search = ExactSearch(items, np.zeros(40_000, np.float32))
+    together = search.best_per_slot(slots, deduplicate)
+    alone = [search.best_per_slot(one[None], deduplicate)[0] for one in slots]
+    np.testing.assert_array_equal(together, alone)
 
 
 @pytest.mark.parametrize("num_items", [1, 2, 40])
