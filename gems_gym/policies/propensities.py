@@ -34,7 +34,8 @@ class SlatePropensities(NamedTuple):
 class KnowsPropensities(Protocol):
     """A policy with closed-form probabilities of its slates.
 
-    A policy whose state is None needs no such method: it draws nothing, so it shows its slate with probability 1.
+    A policy whose state is None needs no such method: it draws nothing, so it shows its slate with probability 1. Nor
+    does one that remembers its session, but says by an attribute ``draws = False`` that it draws nothing.
     """
 
     def propensities(
@@ -65,7 +66,7 @@ def slate_propensities(
     """
     if isinstance(policy, KnowsPropensities):
         return policy.propensities(state, observations, slates)
-    if state is not None:
+    if state is not None and getattr(policy, "draws", True):
         return None
     same = (slates == chosen).astype(np.float64)
     return SlatePropensities(same, same)

@@ -26,8 +26,9 @@ from gems_gym.policies.base import Observed, Shown, tell_rewards
 from gems_gym.policies.believing import BelievingPolicy
 from gems_gym.policies.propensities import SlatePropensities, slate_propensities
 from gems_gym.rankers import Ranker
+from gems_gym.registration import slate_spec
 from gems_gym.rollouts import user_batches
-from gems_gym.trained_agents import TrainedAgent, check_acts_in, find_trained_agent
+from gems_gym.trained_agents import TrainedAgent, check_acts_in, find_trained_agent, recorded_world
 from gems_gym_agents.ope.logs import EvaluationLog
 
 NUM_ENVS = 256
@@ -140,9 +141,7 @@ def find_policy(
             check_acts_in(agent, world)
             agent.world(world).users(1).close()  # raises for another catalogue than the agent's
         elif catalog_hash is not None:
-            for part in (agent.ranker, agent.belief):
-                if part is not None:
-                    check_knows_items(part, catalog_hash, f"the log that policy {text!r} is asked about")
+            _check_agent_knows_items(agent, catalog_hash, f"the log that policy {text!r} is asked about")
         return lambda env: AgentSlates(agent)
     pairs = re.split(r",(?=\w+=)", options) if options else ()  # not at a comma within a value
     given, kind = read_options(pairs, text), plugins.load(plugins.POLICIES, name)
@@ -157,6 +156,22 @@ def find_policy(
             "trained agent, random, or constant_slate:items=[ID,...], with the ids of the log"
         )
     return partial(make_policy, name, **given)
+
+
+def _check_agent_knows_items(agent: TrainedAgent, items: str, owner: str) -> None:
+    """Raise a ValueError unless an agent was made for these items; see :func:`check_knows_items`."""
+    parts = [part for part in (agent.ranker, agent.belief) if part is not None]
+    for part in parts:
+        check_knows_items(part, items, owner)
+    if not parts:  # it knows items by their numbers in the world that it learned in
+        learned = agent.record.get("catalog_hash")
+        if learned is None:
+            learned = gymnasium.make(slate_spec(recorded_world(agent))).unwrapped.catalog.hash  # type: ignore[attr-defined]
+        if learned != items:
+            raise ValueError(
+                f"the agent {agent.name!r} knows the items of the catalogue {learned}, and {owner} has the items "
+                f"{items}: item ids mean other items there. An agent that learned in a world fitted to the log fits"
+            )
 
 
 def _item_numbers(ids: Any, dataset: str) -> list[int]:

@@ -94,6 +94,7 @@ class PlansPolicy(SavedPolicy, Generic[AModel]):
         first_spread: How far it looks around them; the last number is that of w.
         actions: "slates".
         observes: "slates".
+        draws: False: the slates follow from what was seen.
         model: What was given.
         plans: float64 ``(num_plans, 5 + size)``.
         num_items: Items in the catalogue.
@@ -110,6 +111,7 @@ class PlansPolicy(SavedPolicy, Generic[AModel]):
     first_spread: ClassVar[tuple[float, ...]]
     actions: Shown = "slates"
     observes: Observed = "slates"
+    draws: ClassVar[bool] = False
 
     def __init__(self, model: AModel, plans: NDArray[np.float64], schedule: Schedule | None = None) -> None:
         self.model = model

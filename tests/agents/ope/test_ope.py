@@ -195,6 +195,8 @@ def test_a_log_of_another_recommender(program: Any) -> None:
     assert code == 2 and "give items or slate, not both" in err
     code, _, err = run(program, "my/log-v0", "random", "--logging", "expert-diffuse_mix")
     assert code == 2 and "item ids mean other items there" in err
+    code, _, err = run(program, "my/log-v0", "planner-diffuse_mix", "--estimate-propensities")
+    assert code == 2 and "the agent 'planner' knows the items of the catalogue" in err
 
 
 def test_a_trained_agent_is_asked_through_its_own_belief_and_ranker(program: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gems_gym.policies.propensities import slate_propensities
 from gems_gym_agents.user_model.planner import PlannerPolicy
 from gems_gym_agents.world_model.planner import WorldModelPolicy
 from tests.agents.user_model.small_world import true_model
@@ -44,5 +45,12 @@ def test_empty_slots_say_nothing(make: Callable[[], Any]) -> None:
         for one, other in zip(slates(shown, mask), slates(others, mask * 0 + 1), strict=True)
     ]
     assert any(differ)  # and said something if they were taken for shown
+    state = policy.open([0, 1, 2])
+    seen = {"slate": shown[1], "clicks": clicks[1]}
+    chosen, state = policy.act(state, seen)
+    other = np.where(np.arange(policy.slate_size) == 2, -1, chosen)
+    found = slate_propensities(policy, state, seen, other, chosen)
+    assert found is not None  # it draws nothing
+    np.testing.assert_array_equal(found.given_above, other == chosen)
     first = slates(shown, mask)[0]
     assert (first == first[0]).all()  # nobody is known yet
