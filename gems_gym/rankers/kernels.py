@@ -169,7 +169,7 @@ def lowest_of_largest(rows: np.ndarray, count: int) -> np.ndarray:
     for row in range(len(rows)):
         high = np.float32(largest(rows[row]))
         low, step = high, np.float32(1)
-        while num_reaching(rows[row], low) < count:
+        while low > -np.inf and num_reaching(rows[row], low) < count:
             low, step = high - step, step * np.float32(2)
         while True:  # enough values reach low; too few reach high, or it is low
             middle = low + (high - low) / np.float32(2)

@@ -112,7 +112,8 @@ class ListSearch:
 
     def priorities(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the lists promise, ``(num_queries, num_lists)``: those that promise most are read."""
-        lengths = np.sqrt((queries**2).sum(axis=1, keepdims=True))
+        squares = (queries.astype(np.float64) ** 2).sum(axis=1, keepdims=True)  # float32 ends at 1e19 squared
+        lengths = np.sqrt(squares).astype(np.float32)
         found: NDArray[np.float32] = dense(np.hstack([queries, lengths]), self._lists, self._list_bias)
         return found
 

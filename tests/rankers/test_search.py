@@ -129,6 +129,11 @@ def test_exact_search_is_the_default_and_leaves_no_trace(tmp_path: Path) -> None
         TopKRanker(items, SLOTS, HASH, search="hnsw")  # type: ignore[arg-type]
 
 
+def test_huge_latents_find_what_small_ones_do(rankers: dict[str, Any]) -> None:
+    latents = random_latents(5, SIZE)
+    np.testing.assert_array_equal(rankers["topk"].rank(2.0**100 * latents), rankers["topk"].rank(latents))
+
+
 @pytest.mark.parametrize("deduplicate", [False, True])
 def test_of_many_items_users_get_together_what_each_gets_alone(deduplicate: bool) -> None:
     rng = np.random.default_rng(0)
