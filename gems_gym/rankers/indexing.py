@@ -19,6 +19,7 @@ QUERIES = 2048
 
 _AIM = 0.9925  # recall on the queries that choose; it shall be 0.99 on others
 _NEAR = 0.3  # standard deviation of queries from the items that they are near, by that of all items
+_ITEMS_A_LIST = 60
 _ROUNDS, _SAMPLE = 3, 16  # of k-means; its items a list
 
 
@@ -27,9 +28,9 @@ def make_list_search(
 ) -> ListSearch:
     """Put items into lists, and choose how many lists are read for a query.
 
-    There are about 16 times as many lists as the square root of the number of items: with fewer, more items are read;
-    with more, it takes longer to choose among them. As many are read for a query as hold 99.25 % of the best items for
-    queries of either kind. The same arguments give the same lists.
+    A list holds about 60 items; of more than a million items there are 16 times as many lists as the square root of
+    their number. With fewer lists more items are read; with more, choosing among them takes longer. As many are read
+    for a query as hold 99.25 % of the best items for queries of either kind. The same arguments give the same lists.
 
     Args:
         items: float32 ``(E, num_items)``.
@@ -100,7 +101,7 @@ def _lost(
 def _grouped(faiss: Any, items: NDArray[np.float32]) -> NDArray[np.int32]:
     """Each item's list, ``(num_items,)``."""
     vectors = np.ascontiguousarray(items.T)
-    num_lists = min(round(16 * len(vectors) ** 0.5), len(vectors))
+    num_lists = min(round(16 * len(vectors) ** 0.5), -(-len(vectors) // _ITEMS_A_LIST))
     with _one_thread(faiss):
         sample = {"min_points_per_centroid": 1, "max_points_per_centroid": _SAMPLE}
         kmeans = faiss.Kmeans(len(items), num_lists, niter=_ROUNDS, seed=0, **sample)
