@@ -59,7 +59,7 @@ def train(
         Path | None, typer.Option(help="File of the agent's options by 'tune'; those of --option go before.")
     ] = None,
     num_envs: Annotated[
-        Count | None, typer.Option(help="Users stepped together, without --dataset; 100 if not given.")
+        int | None, typer.Option(help="Users stepped together, without --dataset; 100 if not given.")
     ] = None,
     validation_users: Annotated[
         Users, typer.Option(help="Users by whose sessions the best policy is chosen.")
@@ -90,6 +90,7 @@ def train(
     """
     if dataset is not None:
         refuse("is for learning in an environment, and with --dataset nothing is stepped", num_envs=num_envs)
+    num_envs = checked("num_envs", 100 if num_envs is None else num_envs, Count)
     choose_trackers(tracker)
     agent_class = plugins.load(plugins.AGENTS, agent)
     steps = _steps_of_recipe(agent, agent_class) if steps is None else checked("steps", steps, Count)
@@ -116,7 +117,7 @@ def train(
         discard_unfinished(out)
     elif resumes:
         note(f"resuming the unfinished run in {out}")
-    source = world.users(num_envs or 100) if world is not None and recorded is None else recorded
+    source = world.users(num_envs) if world is not None and recorded is None else recorded
     try:
         learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score, **saving)
     except KeyboardInterrupt:
