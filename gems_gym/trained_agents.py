@@ -85,11 +85,7 @@ def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
     spec = gymnasium.spec(env) if isinstance(env, str) else env
     if (learned := agent.record.get("catalog_hash")) is not None:
         found = gymnasium.make(slate_spec(spec)).unwrapped.catalog.hash  # type: ignore[attr-defined]
-        if found != learned:
-            raise ValueError(
-                f"the agent {agent.name!r} knows the items of the catalogue {learned}, but {spec.id} with its keywords "
-                f"has {found}: item ids mean other items there"
-            )
+        check_same_items(agent, learned, found, f"{spec.id} with its keywords")
     if not is_latent(spec):
         return
     parts: tuple[tuple[str, Ranker | BeliefEncoder | None, Callable[..., Any]], ...] = (
@@ -105,6 +101,22 @@ def check_acts_in(agent: TrainedAgent, env: str | EnvSpec) -> None:
                 f"({spec.kwargs[kind]}, sha256 {held.sha256}); name the slate environment, {slate_spec(spec).id}: "
                 f"there the agent acts through its own"
             )
+
+
+def check_same_items(agent: TrainedAgent, learned: str, found: str, owner: str) -> None:
+    """Raise a ValueError unless an agent that knows items by their ids meets the catalogue that it learned in.
+
+    Args:
+        agent: The agent.
+        learned: Hash of that catalogue.
+        found: Hash of the catalogue that it shall act in.
+        owner: What has that one, for the message.
+    """
+    if found != learned:
+        raise ValueError(
+            f"the agent {agent.name!r} knows the items of the catalogue {learned}, but {owner} has {found}: item ids "
+            "mean other items there"
+        )
 
 
 def save_trained_agent(

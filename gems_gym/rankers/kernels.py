@@ -154,7 +154,7 @@ def _most_above(scores: np.ndarray, to_reach: np.ndarray) -> float:
 
 
 @compiled
-def num_reaching(values: NDArray[np.float32], least: np.float32) -> int:
+def _num_reaching(values: NDArray[np.float32], least: np.float32) -> int:
     """How many values are not less than a number."""
     found = 0
     for index in range(values.size):
@@ -169,13 +169,13 @@ def lowest_of_largest(rows: np.ndarray, count: int) -> np.ndarray:
     for row in range(len(rows)):
         high = np.float32(largest(rows[row]))
         low, step = high, np.float32(1)
-        while low > -np.inf and num_reaching(rows[row], low) < count:
+        while low > -np.inf and _num_reaching(rows[row], low) < count:
             low, step = high - step, step * np.float32(2)
         while True:  # enough values reach low; too few reach high, or it is low
             middle = low + (high - low) / np.float32(2)
             if not low < middle < high:
                 break
-            reached = num_reaching(rows[row], middle)
+            reached = _num_reaching(rows[row], middle)
             if reached >= count:
                 low = middle
             else:

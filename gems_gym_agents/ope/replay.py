@@ -28,7 +28,13 @@ from gems_gym.policies.propensities import SlatePropensities, slate_propensities
 from gems_gym.rankers import Ranker
 from gems_gym.registration import slate_spec
 from gems_gym.rollouts import user_batches
-from gems_gym.trained_agents import TrainedAgent, check_acts_in, find_trained_agent, recorded_world
+from gems_gym.trained_agents import (
+    TrainedAgent,
+    check_acts_in,
+    check_same_items,
+    find_trained_agent,
+    recorded_world,
+)
 from gems_gym_agents.ope.logs import EvaluationLog
 
 NUM_ENVS = 256
@@ -167,11 +173,7 @@ def _check_agent_knows_items(agent: TrainedAgent, items: str, owner: str) -> Non
         learned = agent.record.get("catalog_hash")
         if learned is None:
             learned = gymnasium.make(slate_spec(recorded_world(agent))).unwrapped.catalog.hash  # type: ignore[attr-defined]
-        if learned != items:
-            raise ValueError(
-                f"the agent {agent.name!r} knows the items of the catalogue {learned}, and {owner} has the items "
-                f"{items}: item ids mean other items there. An agent that learned in a world fitted to the log fits"
-            )
+        check_same_items(agent, learned, items, owner)
 
 
 def _item_numbers(ids: Any, dataset: str) -> list[int]:

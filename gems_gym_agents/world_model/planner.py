@@ -22,7 +22,8 @@ from gems_gym.common.arrays import best_items, copy_into
 from gems_gym.common.compilation import compiled_with, inlined
 from gems_gym_agents.user_model.particles import Schedule
 from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
-from gems_gym_agents.world_model.belief import BeliefState, Numbers, ParticleBelief, ask, query_of_user
+from gems_gym_agents.world_model.belief import BeliefState, ParticleBelief
+from gems_gym_agents.world_model.dynamics import Numbers, ask, query_of_user
 from gems_gym_agents.world_model.model import WorldModel
 
 KIND = "policy/world_model_planner"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gems_gym_agents.world_model.belief import ParticleBelief, _chances
+from gems_gym_agents.world_model.belief import ParticleBelief
+from gems_gym_agents.world_model.dynamics import click_chances
 from gems_gym_agents.world_model.fitting import first_groups, held_out_likelihood
 from gems_gym_agents.world_model.network import Batch
 from tests.agents.user_model.small_world import log, truth
@@ -70,7 +71,7 @@ def test_where_silence_leaves_few_first_states_others_are_made() -> None:
     assert weights.sum() ** 2 / (weights**2).sum() < 64
 
     def likelihood(states: np.ndarray) -> np.ndarray:
-        chances = _chances(belief.numbers, states, state.memory.tired[0], state.unclicked[0])
+        chances = click_chances(belief.numbers, states, state.memory.tired[0], state.unclicked[0])
         return np.log(1 - chances).sum(axis=(0, 1))
 
     assert likelihood(state.particles[0]).max() > likelihood(belief._atoms).max() + 1
