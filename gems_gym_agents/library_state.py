@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gems_gym.common.machine import check_device
+from gems_gym.common.threads import one_thread
 from gems_gym.errors import require
 
 
@@ -41,7 +42,7 @@ def borrowed_global_state(device: str = "cpu") -> Iterator[None]:
 
     stable-baselines3 and d3rlpy take their seeds through ``random``, ``numpy.random`` and ``torch``'s global
     generators: there is no other way. Inside this context they may; the caller's generators continue as if nothing had
-    happened. On the CPU torch uses one thread: for networks of this size a second one costs more than it gives.
+    happened. On the CPU they use one thread, see :func:`~gems_gym.common.threads.one_thread`.
 
     Args:
         device: A torch device; the generator of a CUDA device is kept as well.
@@ -54,17 +55,13 @@ def borrowed_global_state(device: str = "cpu") -> Iterator[None]:
     check_device(device)
     kept = torch.device(device)
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    threads = torch.get_num_threads()
     cudnn = torch.backends.cudnn
     cudnn_flags = cudnn.deterministic, cudnn.benchmark
     devices = [kept.index or 0] if kept.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=devices), one_thread():
         try:
-            if kept.type == "cpu":
-                torch.set_num_threads(1)
             yield
         finally:
-            torch.set_num_threads(threads)
             cudnn.deterministic, cudnn.benchmark = cudnn_flags
             random.setstate(python_state)
             np.random.set_state(numpy_state)

@@ -9,6 +9,7 @@ import gymnasium
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import checked_arguments
+from gems_gym.common.threads import one_thread
 from gems_gym.datasets.measures import (
     Coverage,
     CoverageMeasures,
@@ -62,6 +63,7 @@ class DatasetReport:
 
 
 @checked_arguments
+@one_thread()
 def report_dataset(dataset: Dataset, *, progress: bool = True) -> DatasetReport:
     """Measures a dataset, reading it once, in chunks: memory does not grow with its size.
 

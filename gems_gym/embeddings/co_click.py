@@ -8,6 +8,7 @@ from scipy import linalg, sparse
 from scipy.sparse.linalg import ArpackError, eigsh
 
 from gems_gym.common.checks import Count, Units, checked_arguments
+from gems_gym.common.threads import one_thread
 from gems_gym.embeddings.base import (
     DEFAULT_SIZE,
     ClickLog,
@@ -20,6 +21,7 @@ from gems_gym.embeddings.base import (
 
 
 @checked_arguments
+@one_thread()
 def co_click_embeddings(log: ClickLog, num_items: Count, size: Units = DEFAULT_SIZE) -> NDArray[np.float32]:
     """Factorises the positive pointwise mutual information (PPMI) of items clicked in the same slate.
 
@@ -103,6 +105,7 @@ class SessionFactors(NamedTuple):
         return unit_scale(embeddings)
 
 
+@one_thread()
 def session_factors(log: ClickLog, num_items: int, count: int) -> SessionFactors:
     """The leading factors of which items are clicked by the same people; see :func:`session_co_click_embeddings`.
 

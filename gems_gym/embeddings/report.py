@@ -13,6 +13,7 @@ from scipy.cluster import vq
 
 from gems_gym import plugins
 from gems_gym.common.progress import track
+from gems_gym.common.threads import one_thread
 from gems_gym.embeddings.base import EmbeddingKind, Sources, make_embeddings
 
 _RESTARTS = 20
@@ -37,6 +38,7 @@ class EmbeddingQuality:
     neighbour_purity: float
 
 
+@one_thread()
 def embedding_quality(
     vectors: NDArray[np.floating],
     true_embeddings: NDArray[np.floating],

@@ -21,6 +21,7 @@ from gems_gym.common.checks import Count, Seed, Share, checked_arguments
 from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_out_folder
 from gems_gym.common.progress import track
+from gems_gym.common.threads import one_thread
 from gems_gym.datasets.reader import open_sessions
 from gems_gym.embeddings import EmbeddingTable, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.base import DEFAULT_SIZE
@@ -120,7 +121,7 @@ def fitting(
         **chosen,
     }
     report.parent.mkdir(parents=True, exist_ok=True)
-    with making(report, settings, overwrite=overwrite) as work:
+    with one_thread(), making(report, settings, overwrite=overwrite) as work:
         sessions = LoggedSessions.read(opened, progress=progress)
         if len(sessions) < 2 or sessions.num_items < 2:
             raise ValueError(

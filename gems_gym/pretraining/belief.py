@@ -25,6 +25,7 @@ from gems_gym.beliefs.base import State
 from gems_gym.beliefs.trained import TrainedBelief
 from gems_gym.common.checks import Count, Positive, Share, Units, check_fields
 from gems_gym.common.machine import check_device
+from gems_gym.common.threads import one_thread
 from gems_gym.embeddings.co_click import co_click_embeddings
 from gems_gym.pretraining.click_prediction import (
     MANY_ITEMS,
@@ -33,7 +34,7 @@ from gems_gym.pretraining.click_prediction import (
     click_report,
     draw_linear_weights,
 )
-from gems_gym.pretraining.loop import torch_threads, train
+from gems_gym.pretraining.loop import train
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.trainers import Keep, PretrainingPreset, Upkeep, as_recorded
 
@@ -235,7 +236,7 @@ def train_belief(
         ValueError: Fewer than two sessions of more than one slate, an item id that the catalogue does not have, or a
             loss that is no longer finite.
     """
-    with torch_threads(1):  # the metrics as well: sums of several threads round otherwise
+    with one_thread():  # the metrics as well: sums of several threads round otherwise
         model, held_out = train_model(
             model_class, log, num_items, settings, seed=seed, device=device, progress=progress, upkeep=upkeep
         )
@@ -283,7 +284,7 @@ def train_model(
     num_held_out = min(max(1, round(settings.held_out * len(order))), _MOST_HELD_OUT)
     held_out, training = order[:num_held_out], order[num_held_out:]
     generator = torch.Generator().manual_seed(seed)
-    with torch_threads(1):
+    with one_thread():
         model = _initialised(model_class, log, training, num_items, settings, generator).to(device)
         trainee = _Trainee(model, log, training, held_out, settings, generator)
         train(trainee, settings.batches, settings.keep, log, upkeep or Upkeep(), progress)

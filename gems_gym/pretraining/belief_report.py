@@ -14,6 +14,7 @@ from gems_gym.beliefs import BeliefEncoder
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.pictures import legend_below, new_figure, save_figure
 from gems_gym.common.progress import track
+from gems_gym.common.threads import one_thread
 from gems_gym.pretraining.belief import BELIEF_PRESETS
 from gems_gym.pretraining.click_prediction import ClickProbe, auc, click_report
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
@@ -40,6 +41,7 @@ class _Session:
 
 
 @checked_arguments
+@one_thread()
 def compare_beliefs(
     beliefs: Mapping[str, BeliefEncoder],
     config: WorldConfig,

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gems_gym.pretraining.loop import torch_threads
+from gems_gym.common.threads import one_thread
 
 MANY_ITEMS = 2**15
 """Of more items than that, only those in a batch go through the item tower."""
@@ -134,7 +134,7 @@ class ClickProbe:
         clicked = torch.from_numpy(clicks.astype(np.float32))
         optimizer = torch.optim.Adam(self._head.parameters(), lr=_LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches)
-        with torch_threads(1):
+        with one_thread():
             for _ in range(batches):
                 rows = torch.randint(len(states), (BATCH_SIZE,), generator=self._generator)
                 predicted = self._log_probabilities(states[rows], shown[rows])
@@ -151,7 +151,7 @@ class ClickProbe:
         Where nothing was shown they mean nothing.
         """
         states, shown = torch.from_numpy(beliefs), torch.from_numpy(slates.astype(np.int64))
-        with torch_threads(1):
+        with one_thread():
             parts = zip(states.split(_PREDICTED_TOGETHER), shown.split(_PREDICTED_TOGETHER), strict=True)
             return torch.cat([self._log_probabilities(*part).exp() for part in parts]).numpy()
 

@@ -28,10 +28,11 @@ from gems_gym.common.checks import (
     checked_arguments,
 )
 from gems_gym.common.machine import check_device
+from gems_gym.common.threads import one_thread
 from gems_gym.embeddings import EmbeddingTable, co_click_embeddings, load_embeddings
 from gems_gym.pretraining.click_prediction import MANY_ITEMS
 from gems_gym.pretraining.gems_model import GemsVae, kl_to_standard_normal
-from gems_gym.pretraining.loop import torch_threads, train
+from gems_gym.pretraining.loop import train
 from gems_gym.pretraining.session_log import SessionLog
 from gems_gym.pretraining.trainers import Keep, PretrainingPreset, Trainer, Upkeep, as_recorded
 from gems_gym.rankers.gems import GemsRanker
@@ -187,7 +188,7 @@ def pretrain_gems(
     """
     check_device(device)
     settings = settings or GemsSettings()
-    with torch_threads(1):  # the same bits whatever the number of cores
+    with one_thread():  # the same bits whatever the number of cores
         return _pretrain(log, num_items, settings, seed, device, upkeep or Upkeep(), progress)
 
 

@@ -6,7 +6,6 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -233,22 +232,3 @@ def _write_curve(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
     table.writerows(rows)
     with whole_file(folder / "progress.csv") as file:
         file.write(text.getvalue().encode())
-
-
-@contextmanager
-def torch_threads(count: int = 1) -> Iterator[None]:
-    """Sets torch's number of CPU threads during the block, and restores the previous number afterwards.
-
-    A belief is trained in tens of thousands of operations of a few microseconds each. Two threads were no faster than
-    one on an idle machine of two cores, and seven times slower on a busy one, where they wait for each other. One
-    thread also makes results independent of the number of cores.
-
-    Args:
-        count: Threads, ≥ 1.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

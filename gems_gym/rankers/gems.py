@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gems_gym.common.checks import Count, Seed, Units, checked, checked_arguments
 from gems_gym.common.networks import FeedForward
 from gems_gym.common.products import dense
+from gems_gym.common.threads import one_thread
 from gems_gym.rankers.item_lists import ItemLists, Search
 from gems_gym.rankers.search import ListSearch
 from gems_gym.rankers.stored import (
@@ -253,6 +254,7 @@ class GemsRanker(GemsDecoder):
         return np.ascontiguousarray(means), np.ascontiguousarray(log_variances)
 
 
+@one_thread()
 def _inverse(basis: np.ndarray) -> np.ndarray:
     try:
         return np.ascontiguousarray(np.linalg.inv(basis.astype(np.float64)), dtype=np.float32)

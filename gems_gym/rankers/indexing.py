@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.progress import track
+from gems_gym.common.threads import one_thread
 from gems_gym.errors import require
 from gems_gym.rankers.item_lists import ItemLists
 from gems_gym.rankers.search import ExactSearch, ListSearch
@@ -102,7 +101,7 @@ def _grouped(faiss: Any, items: NDArray[np.float32]) -> NDArray[np.int32]:
     """Each item's list, ``(num_items,)``."""
     vectors = np.ascontiguousarray(items.T)
     num_lists = min(round(16 * len(vectors) ** 0.5), -(-len(vectors) // _ITEMS_A_LIST))
-    with _one_thread(faiss):
+    with one_thread():
         sample = {"min_points_per_centroid": 1, "max_points_per_centroid": _SAMPLE}
         kmeans = faiss.Kmeans(len(items), num_lists, niter=_ROUNDS, seed=0, **sample)
         kmeans.train(vectors)
@@ -110,14 +109,3 @@ def _grouped(faiss: Any, items: NDArray[np.float32]) -> NDArray[np.int32]:
     return np.unique(nearest, return_inverse=True)[1].astype(
         np.int32
     )  # without those that no item is nearest to
-
-
-@contextmanager
-def _one_thread(faiss: Any) -> Iterator[None]:
-    """Sums of several threads are rounded by chance."""
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.checks import checked
+from gems_gym.common.threads import one_thread
 from gems_gym.rankers.item_lists import ItemLists, Search
 from gems_gym.rankers.item_vectors import ItemVectorRanker
 from gems_gym.rankers.stored import checked_latents, checked_sessions
@@ -97,6 +98,7 @@ class TopKRanker(ItemVectorRanker):
         return found
 
     @cached_property
+    @one_thread()
     def _answers(self) -> NDArray[np.float64]:
         """The latent that asks for each item alone, ``(num_items, E)``."""
         return np.linalg.pinv(self._items.astype(np.float64))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.threads import one_thread
+
 LARGEST_WEIGHT = 1e130
 """Weights are cut here at the latest, so that sums of their squares stay finite."""
 
@@ -45,6 +47,7 @@ class Terms:
         found += ratios.sum()
         return found
 
+    @one_thread()
     def resampled(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Estimates of samples in which each row stands some times.
 

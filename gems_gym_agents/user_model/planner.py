@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled_with, inlined
+from gems_gym.common.threads import one_thread
 from gems_gym_agents.user_model.belief import BeliefState, ParticleBelief
 from gems_gym_agents.user_model.dynamics import THRESHOLD
 from gems_gym_agents.user_model.model import UserModel
@@ -74,6 +75,7 @@ class PlannerPolicy(PlansPolicy[UserModel]):
     first_costs = (0.0, 1.2, 2.6, 0.6, 0.0)
     first_spread = (0.2, 0.4, 0.6, 0.4, 0.3, 0.2)
 
+    @one_thread()
     def __init__(
         self, model: UserModel, plans: NDArray[np.float64], schedule: Schedule | None = None
     ) -> None:

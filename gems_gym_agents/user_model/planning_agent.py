@@ -15,6 +15,7 @@ from gems_gym.artifacts import Artifact
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
 from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.common.progress import note
+from gems_gym.common.threads import one_thread
 from gems_gym.policies.base import Observed
 from gems_gym.trackers import trackers
 from gems_gym.user_splits import UserSeed
@@ -53,6 +54,7 @@ class PlanningAgent(SlateAgent[Options, PlanningPolicy]):
     observes: ClassVar[Observed] = "slates"
 
     @checked_arguments
+    @one_thread()
     def fit(
         self,
         source: VectorEnv[Any, Any, Any],

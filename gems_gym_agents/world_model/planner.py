@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from gems_gym.common.arrays import best_items, copy_into
 from gems_gym.common.compilation import compiled_with, inlined
+from gems_gym.common.threads import one_thread
 from gems_gym_agents.user_model.particles import Schedule
 from gems_gym_agents.user_model.plans_policy import NUM_COSTS, PlansPolicy
 from gems_gym_agents.world_model.belief import BeliefState, ParticleBelief
@@ -71,6 +72,7 @@ class WorldModelPolicy(PlansPolicy[WorldModel]):
     first_costs = (3.0, 4.5, 2.0, 0.8, 0.5)
     first_spread = (0.6, 0.6, 0.5, 0.3, 0.5, 0.1)
 
+    @one_thread()
     def __init__(
         self, model: WorldModel, plans: NDArray[np.float64], schedule: Schedule | None = None
     ) -> None:

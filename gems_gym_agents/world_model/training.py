@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.common.progress import track
+from gems_gym.common.threads import one_thread
 from gems_gym.embeddings.co_click import session_co_click_embeddings
-from gems_gym.pretraining.loop import torch_threads
 from gems_gym_agents.user_model.logs import SlateUsers, exploration_log, random_log
 from gems_gym_agents.user_model.options import HELD_OUT
 from gems_gym_agents.world_model.fitting import (
@@ -76,7 +76,7 @@ def learn_model(
     log, judged = played[:sessions], played[sessions : sessions + _JUDGED]
     network = WorldNetwork(embeddings, first_groups(embeddings, rng), users.slate_size)
     total = options.grouping_updates + options.updates
-    with track("learning the world model", total, progress) as advance, torch_threads():
+    with track("learning the world model", total, progress) as advance, one_thread():
         membership = fit_network(network, log, options.grouping_updates, options.updates, rng, advance)
         atoms = first_states(network, log[: options.atoms], membership, rng)
         likelihood = held_out_likelihood(network, judged, membership)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gems_gym.common.threads import one_thread
 from gems_gym_agents.world_model.fitting import first_states, fit_network, world_model
 from gems_gym_agents.world_model.model import WorldModel
 from gems_gym_agents.world_model.network import WorldNetwork
@@ -22,6 +23,7 @@ def first_labels() -> NDArray[np.int64]:
 
 
 @cache
+@one_thread()
 def fitted() -> tuple[WorldNetwork, torch.Tensor]:
     """The network and its groups; embeddings start at the true items, turned."""
     rng = np.random.default_rng(0)
@@ -33,6 +35,7 @@ def fitted() -> tuple[WorldNetwork, torch.Tensor]:
 
 
 @cache
+@one_thread()
 def small_model() -> WorldModel:
     """What it has learned."""
     network, membership = fitted()
