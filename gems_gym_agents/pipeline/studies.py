@@ -230,6 +230,15 @@ _STUDIES = (
         seeds=(0, 1, 2),
     ),
     Study(
+        name="sardine",
+        title="The slate tasks of SARDINE",
+        worlds=tuple(
+            World(name=name, preset=f"SlateTopK-{name}") for name in ("Bored", "BoredInf", "Uncertain")
+        ),
+        variants=(SAC_TOPK_CO_CLICK_ONE_START, SAC_TOPK_IDEAL, *_PLANNERS),
+        seeds=(0, 1, 2, 3, 4),
+    ),
+    Study(
         name="offline",
         title="Learning from datasets",
         worlds=tuple(

@@ -17,6 +17,7 @@ from gems_gym.common.compilation import compiled
 from gems_gym.common.progress import track
 from gems_gym.rollouts import user_batches
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
+from gems_gym.world_config import WorldConfig
 
 Seen = dict[str, NDArray[Any]]
 """``slate`` and ``clicks``, each ``(num_users, slate_size)``: what was shown and clicked last."""
@@ -72,10 +73,11 @@ class SlateUsers:
         slates = getattr(env, "single_action_space", None)
         if not isinstance(slates, MultiDiscrete) or len(set(slates.nvec.tolist())) != 1:
             raise TypeError(f"env must be a slate vector environment, whose actions are item ids; got {env}")
-        if getattr(getattr(env.unwrapped, "config", None), "users_leave", False):
+        config = getattr(env.unwrapped, "config", None)
+        if isinstance(config, WorldConfig) and config.without_leaving() != config:
             raise ValueError(
-                "env is a world whose users leave (leave_probability > 0), or one of SARDINE, from which no user model "
-                "is learned: make it with leave_probability=0; the planner that is learned there can act in the other"
+                "env is a world whose users leave (leave_probability > 0), from which no user model is learned: make "
+                "it with leave_probability=0; the planner that is learned there can act in the other"
             )
         self._env = env
         self.num_users, self.num_items, self.slate_size = env.num_envs, int(slates.nvec[0]), len(slates.nvec)
@@ -91,8 +93,8 @@ class SlateUsers:
         Returns:
             What was shown and clicked, or any other observation if the sessions end; how many clicks; whether they end.
         """
-        observations, rewards, _, truncated, _ = self._env.step(slates)
-        return _slates_and_clicks(observations), rewards, bool(truncated.all())
+        observations, rewards, terminated, truncated, _ = self._env.step(slates)
+        return _slates_and_clicks(observations), rewards, bool((terminated | truncated).all())
 
 
 def _slates_and_clicks(observations: Any) -> Seen:

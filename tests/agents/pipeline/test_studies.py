@@ -11,7 +11,7 @@ import pytest
 
 from gems_gym.config import preset_config
 from gems_gym.pretraining.gems import GEMS_PRESETS
-from gems_gym.registration import LATENT_PRESETS
+from gems_gym.registration import LATENT_PRESETS, environment_ids
 from gems_gym_agents.offline.td3 import TD3PlusBCOptions
 from gems_gym_agents.online.options import SACOptions
 from gems_gym_agents.pipeline.matrices import (
@@ -36,6 +36,7 @@ from gems_gym_agents.pipeline.studies import (
     read_study,
 )
 from gems_gym_agents.pipeline.study import PartRecipe, World, as_data, shortened, study_of_data
+from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.truth import other_forms
 from tests.agents.tiny_study import GEMS, ONLINE, online_variant
 
@@ -254,6 +255,17 @@ def test_the_variations_are_worlds_that_all_their_variants_and_references_can_be
         assert env.unwrapped.config == config != preset_config(world.preset)
         assert other_forms(config) == []
         assert upper_bound(config, catalog) > 0
+
+
+def test_the_worlds_of_sardine_are_worlds_that_all_variants_can_learn_in(tmp_path):
+    study = STUDIES["sardine"]
+    assert {world.spec.id for world in study.worlds} == set(environment_ids()) & {
+        f"Sardine-SlateTopK-{task}-v0" for task in ("Bored", "BoredInf", "Uncertain")
+    }
+    for run in runs_of(study, tmp_path):
+        assert run.settings()
+        if run.variant.ranker is None:
+            SlateUsers(gymnasium.make_vec(run.world.spec, num_envs=2))  # else a ValueError
 
 
 def test_the_matrix_is_every_agent_through_every_ranker(tmp_path):

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -76,6 +77,17 @@ def test_users_of_another_kind_are_noticed_when_all_is_learned(kind: str) -> Non
     found = f"misses {model.misfit.missed:.1%} ± {2 * model.misfit.missed_error:.1%}, {off}"
     print(f"{kind}: {found}")  # noqa: T201  # quoted by docs/user_model.md
     assert model.misfit.found, model.misfit
+
+
+@pytest.mark.slow
+def test_sardines_users_are_noticed() -> None:
+    env: Any = gymnasium.make_vec("Sardine-SlateTopK-Bored-v0", 1024)
+    items = env.unwrapped.catalog.item_embeddings
+    options = PlannerOptions(exploration_sessions=3072, atoms=64)
+    model = learn_model(
+        options, SlateUsers(env), items[:, :, None], np.random.SeedSequence(0), 0, progress=False
+    )
+    assert model.misfit is not None and model.misfit.found, model.misfit
 
 
 def test_a_model_keeps_what_it_misses(tmp_path: Path) -> None:

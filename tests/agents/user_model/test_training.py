@@ -87,6 +87,22 @@ def test_sessions_that_end_early_are_logged_up_to_their_last_step(autoreset_mode
     assert (log.slates[:, 1:] != log.slates[0, 0]).any(axis=2).all()
 
 
+@pytest.mark.parametrize("autoreset_mode", ["disabled", "same_step", "next_step"])
+def test_sessions_that_all_end_terminated_are_logged_likewise(autoreset_mode: str) -> None:
+    """SARDINE's do."""
+    env_id = "Sardine-SlateTopK-Bored-v0"
+    env = gymnasium.make_vec(env_id, 3, episode_length=7, autoreset_mode=autoreset_mode)
+    log = random_log(SlateUsers(env), np.random.SeedSequence(0), 0, 6, 20, progress=False)
+    assert log.slates.shape == (6, 7, 10)
+    seeds = user_seeds("logging", 0, 6)
+    alone = SlateUsers(gymnasium.make_vec(env_id, 6))
+    seen = alone.open(seeds)
+    for step in range(7):
+        np.testing.assert_array_equal(log.clicks[:, step], seen["clicks"])
+        if step < 6:
+            seen, _, _ = alone.show(log.slates[:, step + 1].astype(np.int64))
+
+
 def test_an_environment_of_other_actions_is_refused() -> None:
     with pytest.raises(TypeError, match="env must be a slate vector environment"):
         SlateUsers(gymnasium.make_vec("CartPole-v1", 2))
