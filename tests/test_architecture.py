@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import configparser
+import graphlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
 import pytest
 
 import gems_gym
@@ -218,3 +220,14 @@ def test_versions_agree() -> None:
     assert cited
     assert version[1] == cited[1] == gems_gym.__version__
     assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even inside functions, or for types alone."""
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    # a package's face hands on names of what stands below it
+    circles = graphlib.TopologicalSorter(
+        {name: found for name, found in imports.items() if not (ROOT / name.replace(".", "/")).is_dir()}
+    )
+    circles.prepare()  # raises a CycleError that names the modules

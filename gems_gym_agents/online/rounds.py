@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -26,8 +26,11 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from gems_gym import __version__
 from gems_gym.artifacts.unfinished import is_unfinished
+from gems_gym.beliefs.trained import TrainedBelief
 from gems_gym.commands.output import plain
 from gems_gym.common.progress import track
+from gems_gym.policies.base import Shown
+from gems_gym.policies.saved import SavedPolicy
 from gems_gym.trackers import trackers
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
 from gems_gym_agents.base import DivergedError
@@ -44,12 +47,29 @@ from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.online.resume import UnfinishedRounds
 from gems_gym_agents.slates.sessions import check_users
 
-if TYPE_CHECKING:
-    from gems_gym_agents.online.agent import OnlineAgent
+
+class Trainable(Protocol):
+    """What a training needs of an agent; :class:`~gems_gym_agents.online.agent.OnlineAgent` says more of each part."""
+
+    options: Any
+    actions: ClassVar[Shown]
+    library: ClassVar[str]
+
+    def make_model(self, env: VectorEnv, *, seed: int, device: str) -> BaseAlgorithm:
+        """Make the untrained SB3 model of one start."""
+        ...
+
+    def export_actor(self, model: Any, metadata: dict[str, Any]) -> SavedPolicy:
+        """Copy a model's deterministic policy into NumPy."""
+        ...
+
+    def export_belief(self, model: Any, header: dict[str, Any]) -> TrainedBelief | None:
+        """Copy the belief that a model has learned; None if it has none of its own."""
+        ...
 
 
 def train(
-    agent: OnlineAgent,
+    agent: Trainable,
     env: VectorEnv,
     recorder: CheckpointRecorder,
     *,
@@ -157,7 +177,7 @@ class Start:
 
     def __init__(
         self,
-        agent: OnlineAgent,
+        agent: Trainable,
         env: VectorEnv,
         seed: int,
         device: str,
@@ -331,7 +351,7 @@ def start_seeds(seed: int, starts: int) -> Sequence[int]:
 
 
 def run_arguments(
-    agent: OnlineAgent, env: VectorEnv, recorder: CheckpointRecorder, steps: int, seed: int, device: str
+    agent: Trainable, env: VectorEnv, recorder: CheckpointRecorder, steps: int, seed: int, device: str
 ) -> dict[str, Any]:
     """Everything that decides the result of a run, JSON types only."""
     found: dict[str, Any] = plain(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from annotated_types import Interval
 from gymnasium.vector import VectorEnv
 
 from gems_gym import __version__
@@ -16,87 +15,22 @@ from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, is_unfi
 from gems_gym.commands.output import plain
 from gems_gym.common.checks import (
     Count,
-    Discount,
-    Probability,
-    Units,
-    WholeNumber,
-    check_fields,
     checked_arguments,
 )
 from gems_gym.common.progress import track
 from gems_gym.errors import require
 from gems_gym.policies.base import Observed
 from gems_gym.trackers import trackers
-from gems_gym.user_splits import Users, UserSeed
+from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import DivergedError, Evaluate
 from gems_gym_agents.layers import describe_world
 from gems_gym_agents.slate_agent import SlateAgent
+from gems_gym_agents.slates.options import SessionOptions
 from gems_gym_agents.slates.sessions import check_users
 from gems_gym_agents.slates.training import Learner, Line, Training
 
 _SHOWN = {"clicks_per_session": "{:.1f} clicks per session", "score": "{:.1f} on validation users"}
 """Measurements that stand behind the progress bar -> how."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionOptions:
-    """Settings of every agent that learns from whole sessions.
-
-    Attributes:
-        gamma: Discount factor, in [0, 1).
-        hidden_units: Units of the hidden layers of every network.
-        sessions: Sessions in a round, with a new user each; after each round the agent learns. It takes the least time
-            where it is a multiple of the users that are served together.
-        batch_size: Interactions in a gradient update, ≥ 1.
-        validate_every: Interactions after which the policy is scored if ``evaluate`` is given, rounded up to complete
-            rounds.
-    """
-
-    gamma: Discount = 0.8
-    hidden_units: tuple[Units, ...] = (128, 128)
-    sessions: Users = 100
-    batch_size: Count = 256
-    validate_every: Count = 50_000
-
-    def __post_init__(self) -> None:
-        """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
-        check_fields(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplayOptions(SessionOptions):
-    """Settings of agents that learn from the sessions of earlier rounds again.
-
-    Attributes:
-        embedding_size: Numbers in an item embedding.
-        updates: Gradient updates after each round.
-        kept_rounds: Rounds before the last one that are learned from again. One of 100 sessions of 100 steps takes
-            about 3 MB.
-    """
-
-    embedding_size: Units = 32
-    updates: Count = 400
-    kept_rounds: WholeNumber = 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValueOptions(ReplayOptions):
-    """Settings of agents that learn values of slates, and explore by random items.
-
-    Attributes:
-        epsilon: Share of positions that get a random item, at the end of ``exploring_share``.
-        exploring_share: Share of the training over which that share falls, from 1.
-        tau: Polyak coefficient of the copies that targets are taken from, in (0, 1].
-    """
-
-    epsilon: Probability = 0.05
-    exploring_share: Probability = 0.2
-    tau: Annotated[float, Interval(gt=0, le=1)] = 0.005
-
-    def random_share(self, done: float) -> float:
-        """Share of positions that get a random item when the share ``done`` of the training is over."""
-        fallen = min(done / self.exploring_share, 1.0) if self.exploring_share else 1.0
-        return 1.0 + (self.epsilon - 1.0) * fallen
 
 
 Options = TypeVar("Options", bound=SessionOptions)

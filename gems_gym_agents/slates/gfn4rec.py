@@ -20,34 +20,14 @@ is 0. With a larger one, clicks on later slates of the session count, too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gymnasium.vector import VectorEnv
 
-from gems_gym.common.checks import Discount, NonNegative, Positive
-from gems_gym_agents.slates.agent import ReplayOptions, SessionAgent
+from gems_gym_agents.slates.agent import SessionAgent
+from gems_gym_agents.slates.options import GFN4RecOptions
 from gems_gym_agents.slates.policies import ItemByItemPolicy
 from gems_gym_agents.slates.training import Learner
-
-
-@dataclass(frozen=True, kw_only=True)
-class GFN4RecOptions(ReplayOptions):
-    """Settings of GFN4Rec.
-
-    Attributes:
-        gamma: Discount factor of the clicks on later slates that count for a slate, in [0, 1).
-        learning_rate: Learning rate of all networks, > 0.
-        reward_smoothing: What is added to rewards, b_r, > 0.
-        forward_offset: What is added to probabilities, b_f, ≥ 0.
-        flow_offset: What is added to logarithms of flows, Z.
-    """
-
-    gamma: Discount = 0.0
-    learning_rate: Positive = 1e-4
-    reward_smoothing: Positive = 0.4
-    forward_offset: NonNegative = 0.5
-    flow_offset: float = 1.0
 
 
 class GFN4RecAgent(SessionAgent[GFN4RecOptions, ItemByItemPolicy]):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gems_gym_agents.actors import network_from_modules
-from gems_gym_agents.slates.gfn4rec import GFN4RecOptions
 from gems_gym_agents.slates.networks import initialise, numpy_of, perceptron
+from gems_gym_agents.slates.options import GFN4RecOptions
 from gems_gym_agents.slates.policies import ItemByItemPolicy
 from gems_gym_agents.slates.replay_learner import ReplayLearner, descend
 from gems_gym_agents.slates.sessions import Chooser, Sessions

@@ -17,34 +17,14 @@ Nothing is known beforehand but the belief.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gymnasium.vector import VectorEnv
 
-from gems_gym.common.checks import NonNegative, Positive
-from gems_gym_agents.slates.agent import SessionAgent, ValueOptions
+from gems_gym_agents.slates.agent import SessionAgent
+from gems_gym_agents.slates.options import HACOptions
 from gems_gym_agents.slates.policies import HyperActionPolicy
 from gems_gym_agents.slates.training import Learner
-
-
-@dataclass(frozen=True, kw_only=True)
-class HACOptions(ValueOptions):
-    """Settings of HAC; ``embedding_size`` is that of hyper-actions, too.
-
-    Attributes:
-        critic_learning_rate: Learning rate of the critic, > 0.
-        actor_learning_rate: Learning rate of the actor and the item embeddings, by the critic, > 0.
-        behaviour_learning_rate: Learning rate of the same, by clicks, > 0.
-        hyper_weight: Weight of the distance between a hyper-action and that of its slate, ≥ 0.
-        hyper_noise: Standard deviation of the noise on hyper-actions in training, ≥ 0.
-    """
-
-    critic_learning_rate: Positive = 1e-3
-    actor_learning_rate: Positive = 3e-4
-    behaviour_learning_rate: Positive = 3e-5
-    hyper_weight: NonNegative = 0.1
-    hyper_noise: NonNegative = 0.1
 
 
 class HACAgent(SessionAgent[HACOptions, HyperActionPolicy]):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gems_gym_agents.actors import network_from_modules
-from gems_gym_agents.slates.hac import HACOptions
 from gems_gym_agents.slates.networks import initialise, numpy_of, perceptron
+from gems_gym_agents.slates.options import HACOptions
 from gems_gym_agents.slates.policies import HyperActionPolicy
 from gems_gym_agents.slates.replay_learner import ReplayLearner, descend, follow
 from gems_gym_agents.slates.sessions import Chooser, with_random_items

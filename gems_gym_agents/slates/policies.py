@@ -14,7 +14,8 @@ from gems_gym.common.networks import FeedForward, tanh
 from gems_gym.common.products import dense
 from gems_gym.policies.saved import MemorylessSlates
 from gems_gym.rankers.kernels import best_of_each, draw_items
-from gems_gym_agents.slates.search import SEARCHES, SlateSearch
+from gems_gym_agents.slates.options import SlateSearch
+from gems_gym_agents.slates.search import SEARCHES
 
 
 class ItemPolicy(MemorylessSlates):

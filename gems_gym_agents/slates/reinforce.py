@@ -15,56 +15,16 @@ Nothing is known beforehand but the belief; item embeddings, the weights behind 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gymnasium.vector import VectorEnv
 
-from gems_gym.common.checks import Count, Positive, Units
 from gems_gym.policies.actor import Actor
 from gems_gym.policies.base import Shown
-from gems_gym_agents.slates.agent import SessionAgent, SessionOptions
+from gems_gym_agents.slates.agent import SessionAgent
+from gems_gym_agents.slates.options import ReinforceLatentOptions, ReinforceSoftmaxOptions
 from gems_gym_agents.slates.policies import PlackettLucePolicy
 from gems_gym_agents.slates.training import Learner
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReinforceOptions(SessionOptions):
-    """Settings of REINFORCE.
-
-    Attributes:
-        learning_rate: Learning rate of the policy, > 0.
-        baseline_learning_rate: Learning rate of the baseline, > 0.
-        batch_size: Interactions in a gradient update. A round is gone through once, in random order.
-    """
-
-    learning_rate: Positive = 3e-4
-    baseline_learning_rate: Positive = 1e-3
-    batch_size: Count = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReinforceSoftmaxOptions(ReinforceOptions):
-    """Settings of REINFORCE over slates.
-
-    Attributes:
-        embedding_size: Numbers in an item embedding.
-        top_k_correction: Whether items count as drawn one by one, corrected for the size of slates.
-    """
-
-    embedding_size: Units = 32
-    top_k_correction: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReinforceLatentOptions(ReinforceOptions):
-    """Settings of REINFORCE over latents.
-
-    Attributes:
-        spread: Standard deviation of every number of a latent at first, > 0; it is learned on.
-    """
-
-    spread: Positive = 0.3
 
 
 class ReinforceSoftmaxAgent(SessionAgent[ReinforceSoftmaxOptions, PlackettLucePolicy]):

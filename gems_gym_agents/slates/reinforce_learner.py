@@ -16,12 +16,12 @@ from torch.nn import functional
 from gems_gym.policies.actor import Actor, add_exploration_noise
 from gems_gym_agents.actors import actor_from_modules, network_from_modules
 from gems_gym_agents.slates.networks import belief_size, initialise, numpy_of, perceptron, scores_of
-from gems_gym_agents.slates.policies import PlackettLucePolicy
-from gems_gym_agents.slates.reinforce import (
+from gems_gym_agents.slates.options import (
     ReinforceLatentOptions,
     ReinforceOptions,
     ReinforceSoftmaxOptions,
 )
+from gems_gym_agents.slates.policies import PlackettLucePolicy
 from gems_gym_agents.slates.sessions import Chooser, Sessions
 from gems_gym_agents.torch_state import tensor_of
 

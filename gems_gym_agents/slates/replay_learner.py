@@ -12,8 +12,8 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gems_gym_agents.slates.agent import ReplayOptions
 from gems_gym_agents.slates.networks import belief_size
+from gems_gym_agents.slates.options import ReplayOptions
 from gems_gym_agents.slates.sessions import Sessions
 from gems_gym_agents.torch_state import tensor_of
 

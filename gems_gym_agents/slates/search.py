@@ -9,7 +9,6 @@ here; they differ in what they cost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,6 @@ from scipy.optimize import linprog
 
 from gems_gym.common.arrays import best_items
 from gems_gym.common.compilation import compiled
-
-SlateSearch = Literal["top_k", "greedy", "lp"]
 
 
 def top_k(values: NDArray[np.float32], propensities: NDArray[np.float32]) -> NDArray[np.int64]:

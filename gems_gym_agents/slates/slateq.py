@@ -19,32 +19,14 @@ Nothing is known beforehand but the belief. Item embeddings are learned by the c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from gymnasium.vector import VectorEnv
 
-from gems_gym.common.checks import Positive
-from gems_gym_agents.slates.agent import SessionAgent, ValueOptions
+from gems_gym_agents.slates.agent import SessionAgent
+from gems_gym_agents.slates.options import SlateQOptions
 from gems_gym_agents.slates.policies import SlateQPolicy
-from gems_gym_agents.slates.search import SlateSearch
 from gems_gym_agents.slates.training import Learner
-
-
-@dataclass(frozen=True, kw_only=True)
-class SlateQOptions(ValueOptions):
-    """Settings of SlateQ.
-
-    Attributes:
-        target: What the target takes to follow: ``"q_learning"``, the best slate; ``"sarsa"``, the one that did.
-        slate_search: How the best slate is found, see :mod:`gems_gym_agents.slates.search`; all ways find one of the
-            same value.
-        learning_rate: Learning rate of all networks, > 0.
-    """
-
-    target: Literal["q_learning", "sarsa"] = "q_learning"
-    slate_search: SlateSearch = "top_k"
-    learning_rate: Positive = 1e-3
 
 
 class SlateQAgent(SessionAgent[SlateQOptions, SlateQPolicy]):

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from gems_gym_agents.actors import network_from_modules
 from gems_gym_agents.slates.networks import initialise, numpy_of, perceptron, scores_of
+from gems_gym_agents.slates.options import SlateQOptions
 from gems_gym_agents.slates.policies import SlateQPolicy
 from gems_gym_agents.slates.replay_learner import ReplayLearner, descend, follow
 from gems_gym_agents.slates.sessions import Chooser, with_random_items
-from gems_gym_agents.slates.slateq import SlateQOptions
 
 _LEAST = 1e-6
 """The smallest probability that the click model gives to what happens."""
