@@ -16,7 +16,7 @@ from gems_gym.errors import unknown_name
 from gems_gym_agents.ope.comparing import Comparison, check_propensities, compare, with_propensities_of
 from gems_gym_agents.ope.estimators import ESTIMATORS, OF_ARRAYS, WITHOUT_PROPENSITIES, Estimate
 from gems_gym_agents.ope.logs import EvaluationLog
-from gems_gym_agents.ope.replay import find_policy
+from gems_gym_agents.ope.policies import find_policy
 from gems_gym_agents.ope.terms import LARGEST_WEIGHT
 
 

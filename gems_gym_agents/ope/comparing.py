@@ -16,7 +16,8 @@ from gems_gym_agents.ope.estimators import (
 )
 from gems_gym_agents.ope.intervals import Resamples
 from gems_gym_agents.ope.logs import EvaluationLog
-from gems_gym_agents.ope.replay import MakePolicy, Replayed, replay
+from gems_gym_agents.ope.policies import MakePolicy
+from gems_gym_agents.ope.replay import Replayed, replay
 from gems_gym_agents.ope.terms import LARGEST_WEIGHT
 
 LOGGED = "as logged"

@@ -20,7 +20,8 @@ from gems_gym_agents.evaluation import evaluate
 from gems_gym_agents.ope.comparing import Comparison, compare_replayed
 from gems_gym_agents.ope.estimators import OF_ARRAYS, Estimate
 from gems_gym_agents.ope.logs import EvaluationLog
-from gems_gym_agents.ope.replay import NUM_ENVS, find_policy, replay
+from gems_gym_agents.ope.policies import find_policy
+from gems_gym_agents.ope.replay import NUM_ENVS, replay
 
 LOGGING: dict[str, tuple[str, ...]] = {
     "eps_greedy": ("eps_greedy_oracle:epsilon=0.5",),

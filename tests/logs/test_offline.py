@@ -194,7 +194,8 @@ def test_fqe_estimates_by_the_latents_of_a_log(
 
 def test_what_is_shown_on_a_log_is_what_is_recommended(fitted: Path, tmp_path: Path) -> None:
     from gems_gym_agents.ope.logs import EvaluationLog
-    from gems_gym_agents.ope.replay import find_policy, replay
+    from gems_gym_agents.ope.policies import find_policy
+    from gems_gym_agents.ope.replay import replay
 
     make_latent(fitted)
     run("train", "bc", "--dataset", "my/latents-v0", "--steps", 20, "--out", tmp_path / "agent")

@@ -23,7 +23,8 @@ from gems_gym_agents.ope.comparing import LOGGED, compare, with_propensities_of
 from gems_gym_agents.ope.estimators import OF_ARRAYS, Estimate
 from gems_gym_agents.ope.fitted_q import fitted_q_values
 from gems_gym_agents.ope.logs import EvaluationLog, RecordedLatents
-from gems_gym_agents.ope.replay import AgentSlates, find_policy, replay
+from gems_gym_agents.ope.policies import AgentSlates, find_policy
+from gems_gym_agents.ope.replay import replay
 from tests.datasets.small_world import (
     NoisyLatents,
     collect_latents,

@@ -23,7 +23,7 @@ from gems_gym_agents.ope.importance_sampling import (
     self_normalised_ips,
 )
 from gems_gym_agents.ope.logs import EvaluationLog
-from gems_gym_agents.ope.replay import find_policy
+from gems_gym_agents.ope.policies import find_policy
 
 PACKAGES = ("sb-obp==0.5.10", "numpy<2", "pandas<3", "pytz", "seaborn")
 SLATES, SLOTS, ITEMS = 60, 3, 5
