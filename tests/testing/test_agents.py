@@ -52,7 +52,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "wolpertinger_sac": ONLINE,
     "world_model_planner": {
         "steps": 256, "embedding_size": 4, "random_sessions": 128, "random_length": 6, "exploration_sessions": 300,
-        "exploration_length": 20, "grouping_updates": 2, "updates": 2, "atoms": 256,
+        "exploration_length": 20, "grouping_updates": 2, "updates": 2, "atoms": 32,
     },
 }  # fmt: skip
 

@@ -44,7 +44,9 @@ def test_the_truth_fits() -> None:
     assert found.text.startswith("the user model fits: it misses")
 
 
-@pytest.mark.parametrize(("name", "value"), [("timeout", 3), ("diversity_penalty", 1.5)])
+@pytest.mark.parametrize(
+    ("name", "value"), [pytest.param("timeout", 3, marks=pytest.mark.slow), ("diversity_penalty", 1.5)]
+)
 def test_a_rule_that_is_not_quite_right_is_noticed(name: str, value: int) -> None:
     changes: dict[str, Any] = {"diversity_threshold": 4, name: value}
     rules = replace(true_model().rules, **changes)
