@@ -45,8 +45,12 @@ def item_embeddings(
         ``(num_items, embedding_size)``.
 
     Raises:
-        ValueError: Slates are never clicked.
+        ValueError: Slates are never clicked, or there are no more items than ``embedding_size``.
     """
+    if options.embedding_size >= users.num_items:
+        raise ValueError(
+            f"embedding_size must be less than the number of items, here {users.num_items}; got {options.embedding_size}"
+        )
     log = random_log(users, random_seed, seed, options.random_sessions, options.random_length, progress)
     return session_co_click_embeddings(log.chosen, users.num_items, options.embedding_size)
 

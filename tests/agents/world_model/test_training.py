@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
 from gems_gym.policies import make_policy
@@ -97,3 +98,12 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
 def test_an_agent_that_was_not_fitted_says_so(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="call fit first"):
         WorldModelPlannerAgent().save(tmp_path)
+
+
+def test_embeddings_of_as_many_numbers_as_items_are_refused_before_any_work() -> None:
+    """As of SARDINE's slates of ten given items."""
+    env = gymnasium.make_vec("Sardine-SlateRerank-Bored-v0", 2)
+    with pytest.raises(
+        ValueError, match="embedding_size must be less than the number of items, here 10; got 20"
+    ):
+        WorldModelPlannerAgent().fit(env, steps=1, seed=0, progress=False)
