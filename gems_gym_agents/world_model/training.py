@@ -49,7 +49,8 @@ def item_embeddings(
     """
     if options.embedding_size >= users.num_items:
         raise ValueError(
-            f"embedding_size must be less than the number of items, here {users.num_items}; got {options.embedding_size}"
+            f"embedding_size must be less than the number of items, here {users.num_items}; "
+            f"got {options.embedding_size}"
         )
     log = random_log(users, random_seed, seed, options.random_sessions, options.random_length, progress)
     return session_co_click_embeddings(log.chosen, users.num_items, options.embedding_size)
