@@ -45,6 +45,7 @@ PUBLISHED: tuple[PublishedReturn, ...] = (
     *_reported("SAC+GeMS", PAPER_TABLE, mix=242.6, divpen=254.1),
     *_reported("SAC+TopK (ideal)", PAPER_TABLE, topdown=429.0, mix=384.1, divpen=386.3),
     *_reported("SAC+TopK (MF)", PAPER_TABLE, topdown=254.4, mix=232.7, divpen=242.2),
+    *_reported("REINFORCE+SoftMax", PAPER_TABLE, topdown=248.1, mix=233.5, divpen=249.1),
     *_reported("best constant slate", PROTOTYPE, topdown=353.0, mix=305.0, divpen=323.0),
 )
 """What others reported: results stand beside it."""
@@ -102,6 +103,33 @@ SAC_TOPK_CO_CLICK = OnlineVariant(
     options=_EIGHT_STARTS,
     steps=300_000,
     published_as="SAC+TopK (MF)",
+)
+
+REINFORCE_SOFTMAX = OnlineVariant(
+    name="reinforce_softmax",
+    description="REINFORCE with slates drawn from a softmax over items, with a belief logged without privileged "
+    "information",
+    belief=_UNPRIVILEGED_BELIEF,
+    agent="reinforce_softmax",
+    options={"validate_every": 100_000},
+    steps=2_000_000,
+    published_as="REINFORCE+SoftMax",
+)
+SLATEQ = OnlineVariant(
+    name="slateq",
+    description="SlateQ with a click model learned beside it, with a belief logged without privileged information",
+    belief=_UNPRIVILEGED_BELIEF,
+    agent="slateq",
+    steps=300_000,
+)
+SAC_WKNN = OnlineVariant(
+    name="sac_wknn",
+    description="SAC+WkNN: for each position the critic chooses among the items nearest to what SAC asks for, on the "
+    "embeddings of sac_topk_co_click, with a belief logged without privileged information",
+    belief=_UNPRIVILEGED_BELIEF,
+    ranker=PartRecipe(name="wknn_co_click", kind="ranker/wknn", settings={"embeddings": "session_co_click"}),
+    agent="wolpertinger_sac",
+    steps=300_000,
 )
 
 SAC_TOPK_CO_CLICK_ONE_START = replace(
@@ -211,7 +239,7 @@ _STUDIES = (
             )
             for clicks in ("topdown", "mix", "divpen")
         ),
-        variants=(*_SAC, SAC_GEMS_PUBLISHED, *_PLANNERS),
+        variants=(*_SAC, SAC_GEMS_PUBLISHED, REINFORCE_SOFTMAX, SLATEQ, SAC_WKNN, *_PLANNERS),
         seeds=(0, 1, 2, 3, 4),
         published=PUBLISHED,
     ),
