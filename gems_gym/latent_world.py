@@ -60,27 +60,27 @@ class LatentWorld:
                 needed, or one that is not needed.
         """
         spec = gymnasium.spec(env) if isinstance(env, str) else env
-        for name, given, needed in (
-            ("ranker", ranker, actions == "latents"), ("belief", belief, observes == "beliefs")
-        ):  # fmt: skip
-            if given is not None and not needed:
+        given: dict[str, Any] = {"ranker": ranker, "belief": belief}
+        needed = {"ranker": actions == "latents", "belief": observes == "beliefs"}
+        for name, part in given.items():
+            if part is not None and not needed[name]:
                 raise ValueError(f"the agent sees {observes} and chooses {actions}: leave --{name} out")
         if is_latent(spec):
-            if ranker is not None or belief is not None:
+            if any(part is not None for part in given.values()):
                 raise ValueError(
                     f"{spec.id} holds a ranker and a belief: leave --ranker and --belief out, "
                     f"or give --env {slate_spec(spec).id}"
                 )
-            ranker, belief = spec.kwargs["ranker"], spec.kwargs["belief"]
-        if (ranker is None and actions == "latents") or (belief is None and observes == "beliefs"):
+            given = {name: spec.kwargs[name] for name in given}
+        if lacking := [f"--{name}" for name in given if needed[name] and given[name] is None]:
             raise ValueError(
-                "give --ranker and --belief, shipped names or files made by 'gems-gym pretrain', "
+                f"give {' and '.join(lacking)}, shipped names or files made by 'gems-gym pretrain', "
                 "or a GemsSlateLatent environment"
             )
         return cls(
             spec,
-            load_ranker(ranker) if ranker is not None and actions == "latents" else None,
-            load_belief(belief) if belief is not None and observes == "beliefs" else None,
+            load_ranker(given["ranker"]) if needed["ranker"] else None,
+            load_belief(given["belief"]) if needed["belief"] else None,
         )
 
     @property

@@ -192,6 +192,10 @@ def find_trained_agent(policy: str, checkpoint: int | None = None) -> TrainedAge
     learned = shipped.names("policy")
     if policy in learned or Path(policy).is_dir() or Path(policy).suffix == ".safetensors":
         return open_trained_agent(policy, checkpoint)
+    if Path(policy).is_file():
+        raise ValueError(
+            f"{policy!r} is neither a trained agent's folder nor a policy's file, NAME.safetensors"
+        )
     if policy not in (untrained := plugins.names(plugins.POLICIES)):
         raise unknown_name("policy", policy, [*untrained, *learned])
     _refuse_checkpoint(policy, checkpoint)

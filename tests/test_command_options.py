@@ -67,7 +67,7 @@ def test_the_preset_in_a_text():
     ("env", "options", "error", "words"),
     [
         ([], [], ValueError, "give --env"),
-        ([ENV, OTHER], [], ValueError, "names 2 environments"),
+        ([ENV, OTHER], [], ValueError, "stands for 2 environments"),
         ([ENV], ["omeg=0.5"], ValueError, "did you mean 'omega'"),
         ([ENV], ["ranker=gems-diffuse_mix"], ValueError, "unknown --env-option"),
         ([ENV], ["omega=1.5"], ValueError, r"omega must be a number in \[0, 1\], got 1.5"),

@@ -27,6 +27,20 @@ def test_a_second_process_is_kept_out_and_told_by_whom(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_never_comes_into_being_is_no_reason_to_try_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def makes_nothing(path: Path, **_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))  # as in /proc
+
+    monkeypatch.setattr(Path, "mkdir", makes_nothing)
+    with (
+        pytest.raises(FileNotFoundError, match=r"^--out a can't be written: .*/a can't be made$"),
+        locked_folder(tmp_path / "a", "--out a"),
+    ):
+        pass
+
+
 def test_another_thread_is_kept_out_too(tmp_path: Path) -> None:
     refused = []
 

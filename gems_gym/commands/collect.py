@@ -39,7 +39,9 @@ def collect(
     checkpoint: options.Checkpoint = None,
     field: Annotated[
         list[str] | None,
-        typer.Option(help="Further info to record, a name that gems-gym list shows; may be repeated."),
+        typer.Option(
+            help="Further info to record, by the name that an installed package gives it; may be repeated."
+        ),
     ] = None,
     propensities: Annotated[
         bool,
@@ -119,6 +121,8 @@ def collect(
             "goes with --policy, not with --level",
             policy_option=policy_option, checkpoint=checkpoint, field=field, propensities=propensities or None,
         )  # fmt: skip
+        if level != "mixed":
+            refuse(f"goes with --level mixed, not with --level {level}", weights=weights)
         collecting |= {} if weights is None else {"weights": _integers(weights)}
         requests = [partial(collect_level, spec.id, level, noise=noise) for spec in worlds]
     else:

@@ -235,7 +235,9 @@ def _check_not_empty(arguments: Sequence[str]) -> None:
     for option, value in pairwise(arguments):
         if value == "" or (value.startswith("--") and value.endswith("=")):
             name = (value or option).rstrip("=")
-            raise ValueError(f"{name if name.startswith('--') else 'an argument'} must not be empty")
+            raise ValueError(
+                f"{name if name.startswith('--') else f'the argument after {name!r}'} must not be empty"
+            )
 
 
 def _report(line: str, error: BaseException) -> None:

@@ -28,7 +28,9 @@ def chosen_world(
     specs = chosen_worlds(env, env_option, item_embeddings)
     if len(specs) > 1:
         names = ", ".join(spec.id for spec in specs)
-        raise ValueError(f"--env names {len(specs)} environments ({names}), and this command takes one")
+        raise ValueError(
+            f"{' '.join(env or ())} stands for {len(specs)} environments ({names}), and this command takes one"
+        )
     return specs[0]
 
 
@@ -57,6 +59,9 @@ def chosen_worlds(
         ImportError: A module that can't be imported.
     """
     from gems_gym.datasets.world import environment_spec
+
+    if item_embeddings is not None and not item_embeddings.exists():
+        raise FileNotFoundError(f"--catalogue: there is no file {str(item_embeddings)!r}")
 
     if not env:
         raise ValueError("give --env with the id of an environment; 'gems-gym list' shows them")

@@ -32,6 +32,8 @@ LOCK_FILE = ".lock"
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
 _NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 _SECONDS_BETWEEN_ATTEMPTS = 0.02
+_ATTEMPTS = 1_000
+"""After so many, a folder that isn't there was not removed by another process, but can't be made."""
 _NAME_LENGTH = 200
 
 
@@ -110,11 +112,15 @@ def remove_unlocked(file: Path) -> None:
 
 
 def _acquire(file: Path, what: str, wait: bool) -> int:
+    missed = 0
     while True:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             descriptor = _attempt(file, what)
-        except FileNotFoundError:  # another process has removed the file, or its folder, right now
+        except FileNotFoundError as error:  # another process has removed the file, or its folder, right now
+            missed += 1
+            if missed == _ATTEMPTS:
+                raise FileNotFoundError(f"{what} can't be written: {file.parent} can't be made") from error
             continue
         except FileExistsError as error:  # likewise, or it is no folder
             if _is_no_folder(file.parent):

@@ -163,9 +163,9 @@ def collect(
         writer = opened.enter_context(DatasetWriter(dataset_id, *spaces, spec, files, overwrite=overwrite))
         described = _describe(policy_name or name_of(policy), player, split, seed, artefacts, metadata or {})
         chunks = Chunks(writer.directory / CHUNKS, seeds, chunk)
-        request = {"env_id": spec.id, "env_kwargs": spec.kwargs, **described}
+        request = {**described, "env_id": spec.id, "env_kwargs": spec.kwargs}
         _check_kept_sessions(chunks, request, player, overwrite)
-        title = f"collecting {dataset_id}"
+        title, kept = f"collecting {dataset_id}", chunks.num_kept_sessions()
         with _noting_kept_sessions(chunks):
             if executor is not None and (missing := chunks.missing()):
                 # all workers can read the copies of ranker and belief in the new dataset's folder
@@ -177,7 +177,7 @@ def collect(
                 )  # fmt: skip
                 play_by_jobs(playing, missing, workers, executor, title, progress)
             with track(title, episodes, shown=progress) as advance:
-                if kept := chunks.num_kept_sessions():
+                if kept:
                     advance(0, f"{kept} were kept")
                 for sessions in _kept_or_played(chunks, player):
                     writer.append(sessions)
@@ -253,7 +253,7 @@ def _check_kept_sessions(chunks: Chunks, request: Mapping[str, Any], player: Pla
 
 
 def _is_reproduced(before: Sessions, player: Player) -> bool:
-    """Whether the first kept sessions are the same when they are played again.
+    """Whether the first sessions of a kept chunk come out the same when they are played again.
 
     The arguments can't tell: two policies may have the same name.
     """
@@ -264,6 +264,7 @@ def _is_reproduced(before: Sessions, player: Player) -> bool:
 
 @contextmanager
 def _noting_kept_sessions(chunks: Chunks) -> Iterator[None]:
+    """Adds to an error how many sessions are kept; if none is, removes their folder."""
     try:
         yield
     except BaseException as error:  # Ctrl-C and a full disk above all
@@ -312,7 +313,7 @@ def _describe(
         )
     checked("metadata['author']", more.get("author"), str | tuple[str, ...] | None)
     try:
-        json.dumps(dict(more))
+        more = json.loads(json.dumps(dict(more), allow_nan=False))  # as an interrupted call left it
     except (TypeError, ValueError) as error:
         raise TypeError(f"metadata must hold JSON values: {error}") from error
     return {**more, **own}

@@ -69,7 +69,7 @@ def import_log(
         session_gap: A user who is away for longer begins a new session: ``"30m"``, ``"45s"``, ``"2h"`` or ``"1d"``. If
             None, sessions are the log's, or 30 minutes apart where it has none.
         time_unit: Of times that are numbers, ``"s"``, ``"ms"`` or ``"us"``, if not the preset's.
-        items: An item table, as ``source``: then no other item is known.
+        items: An item table, as ``source``: impressions of other items are left out.
         item_column: The table's column with the ids.
         overwrite: Replaces a dataset of this id, once the new one is finished.
         progress: Draws progress bars on stderr.
@@ -100,7 +100,7 @@ def read_gap(text: str) -> int:
     """A session gap in milliseconds.
 
     Raises:
-        ValueError: No number > 0 with a unit, or more than 230 years.
+        ValueError: No number with a unit, less than a millisecond or more than 230 years.
 
     Examples:
         >>> read_gap("30m")
@@ -108,9 +108,10 @@ def read_gap(text: str) -> int:
     """
     found = _GAP.fullmatch(text)
     gap = float(found[1]) * _SECONDS[found[2]] * 1000 if found else 0.0
-    if not 0 < gap <= LATEST:
+    if not 1 <= gap <= LATEST:
         raise ValueError(
-            f"session_gap must be a number and a unit, such as 45s, 30m, 2h or 1d, got {text!r:.80}"
+            "session_gap must be a number and a unit, from a millisecond to 230 years, such as 45s, 30m, 2h or 1d; "
+            f"got {text!r:.80}"
         )
     return round(gap)
 
@@ -131,7 +132,7 @@ def _rules(form: Preset, columns: Mapping[str, str], gap_ms: int | None) -> Sess
 
 
 class _Writer(DatasetWriter):
-    """Opens the file for more sessions at once: those of logs are short, and their bytes are bounded in any case."""
+    """Writes more sessions each time it opens the file: those of logs are short, and their bytes are bounded anyway."""
 
     chunk_episodes = 8192
 
@@ -160,16 +161,16 @@ class _Log:
     progress: bool
 
     def read(self) -> _Read:
-        """Puts rows into one form, with numbers for ids, and into buckets, but for those of no user or time."""
+        """Puts rows into one form, with numbers for ids, and into buckets, but wrong ones that spoil no other row."""
         polars = require("polars")
         read = _Read(Buckets(self.scratch / "rows", self._num_buckets()), {}, 0, Ids(), Ids(), Dropped())
-        if self.table is not None:
+        if self.table is not None:  # its items get the lowest numbers: a larger one is unknown
             self.table.select(read.items.encode("item"))
         total = count_rows(self.source, self.form) if self.progress else None
         with track(f"reading {self.name}", total, shown=self.progress) as advance:
             for batch in read_batches(self.source, self.form):
-                present = [name for name in self.form.columns.values() if name in batch.columns]
-                read.columns = {name: one for name, one in self.form.columns.items() if one in present}
+                columns = self.form.columns.items()
+                read.columns = {meaning: column for meaning, column in columns if column in batch.columns}
                 read.rows += len(batch)
                 # threads would number the ids of several chunks as they come
                 rows = standardised(batch, self.form).rechunk()
@@ -293,7 +294,7 @@ class _Log:
         return becomes, order
 
     def _num_buckets(self) -> int:
-        """So many that one, several times as large in memory as in a compressed file, fits there."""
+        """So many that one fits into memory; a compressed file is taken to be four times as large there."""
         if isinstance(self.source, str | Path) and Path(self.source).is_file():
             packed = Path(self.source).name.endswith((".gz", ".parquet", ".npz"))
             return 1 + (4 if packed else 1) * Path(self.source).stat().st_size // _BUCKET_BYTES
@@ -309,7 +310,7 @@ def _encoded(rows: polars.DataFrame, read: _Read) -> list[Any]:
 
 
 def _unknown_item(rows: polars.DataFrame, form: Preset, known: int) -> Any:
-    """The reason of each row, where none was found yet that an item is not in the table."""
+    """The reason of each row; where none was found yet, that an item is not in the table, if so."""
     polars = require("polars")
     largest = polars.col("items").list.max() if "items" in rows.columns else polars.col("item")
     meaning = next(name for name in ("item", "items", "pairs") if name in form.columns)

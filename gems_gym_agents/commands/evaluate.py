@@ -55,8 +55,9 @@ def evaluate(
     r"""Play one session with each of many users: mean clicks, 95 % interval, normalised score.
 
     Several environments give a row each. In a GemsSlateLatent environment a policy given by name shows its slates in
-    the world inside; a trained agent must have been trained with that environment's ranker and belief. What --json
-    prints, 'rescore' scores again.
+    the world inside; a trained agent must have been trained with that environment's ranker and belief. Before
+    constant_slate and searched_slates play, they search for slates, for about half a minute. What --json prints,
+    'rescore' scores again.
 
     Examples:
         gems-gym evaluate eps_greedy_oracle --env GemsSlate-diffuse_mix-v0 \

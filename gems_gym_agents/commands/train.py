@@ -33,7 +33,8 @@ def train(
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Interactions (with --env) or updates (with --dataset); required unless the agent's recipe says it."
+            help="Interactions (with --env) or updates (with --dataset); required unless the agent's recipe says it. "
+            "The logs that planners learn from come on top."
         ),
     ] = None,
     env: Annotated[

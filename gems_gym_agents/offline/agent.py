@@ -105,9 +105,8 @@ class OfflineAgent(abc.ABC):
             return {}
         scalers, (observations, _) = d3rlpy.preprocessing, buffer.recorded
         if self.options.observation_scaler == "standard":
-            mean, deviation = (
-                measure(axis=0, dtype=np.float64) for measure in (observations.mean, observations.std)
-            )
+            mean = observations.mean(axis=0, dtype=np.float64)
+            deviation = observations.std(axis=0, dtype=np.float64)
             return {"observation_scaler": scalers.StandardObservationScaler(mean, deviation)}
         lowest, highest = observations.min(axis=0), observations.max(axis=0)
         if (constant := np.flatnonzero(lowest == highest)).size:
@@ -268,7 +267,7 @@ class OfflineAgent(abc.ABC):
         Raises:
             RuntimeError: If ``fit`` has not been called.
         """
-        policy, directory = self.policy, Path(directory)
+        policy = self.policy
         policy.save(directory / POLICY_FILE)
         record = {
             "agent": type(self).__name__,
@@ -366,7 +365,7 @@ class ValueAgent(OfflineAgent):
 
 
 def _way_back(progress: Progress) -> str:
-    """How to get the best policy before a training ran away: updates do not depend on how many will follow."""
+    """How to get the best policy from before it diverged: a shorter training makes the same updates."""
     if not progress.best_record:
         return ""
     step, score = progress.best_record["best_step"], progress.best_record["best_score"]

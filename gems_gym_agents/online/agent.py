@@ -20,7 +20,6 @@ from gems_gym.beliefs.trained import TrainedBelief
 from gems_gym.common.checks import (
     Count,
     Positive,
-    Seed,
     checked_arguments,
     make_checked,
 )
@@ -29,6 +28,7 @@ from gems_gym.common.machine import check_device
 from gems_gym.policies.actor import Actor
 from gems_gym.policies.base import Shown
 from gems_gym.policies.saved import SavedPolicy
+from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import POLICY_FILE, Evaluate
 from gems_gym_agents.library_state import import_library
 from gems_gym_agents.online.checkpoints import Checkpoint, CheckpointRecorder, read_checkpoints
@@ -82,7 +82,7 @@ class OnlineAgent(abc.ABC):
         source: VectorEnv,
         *,
         steps: Count,
-        seed: Seed,
+        seed: UserSeed,
         directory: Path | None = None,
         device: str = "cpu",
         evaluate: Evaluate | None = None,

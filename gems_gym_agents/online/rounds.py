@@ -86,8 +86,8 @@ def train(
     state stays until the agent is saved. At the end the mean of late policies is recorded beside them
     (``averaged_share``).
 
-    Several starts play each round one after the other. Nothing is saved, and nothing but the policies' scores logged,
-    before one is left.
+    Several starts play each round one after the other. Until one is left, nothing is saved, and only the policies'
+    scores are logged.
 
     Args:
         agent: Makes the models, and knows their settings.
@@ -203,7 +203,7 @@ class Start:
         return -np.inf if best is None or best.score is None else best.score
 
     def report_to(self, recorder: CheckpointRecorder, curves: Curves) -> None:
-        """Its policies so far and from here on are in the run's recorder and curves."""
+        """Put its policies, past and future, into the run's recorder and curves."""
         if self.recorder is not recorder:
             recorder.take(self.recorder.checkpoints)
             self.recorder = recorder
@@ -215,7 +215,7 @@ class Start:
         self.model.set_logger(curves.logger)
 
     def train_round(self, present: Round, advance: Callable[..., None]) -> None:
-        """Plays and learns until the end of a round, whatever came before, and records the policy.
+        """Plays and learns to the end of a round and records the policy.
 
         Args:
             present: The round; seeds and users are its own.
@@ -316,7 +316,7 @@ def plan_rounds(
         ValueError: More rounds than the users of a seed suffice for.
     """
     length = getattr(getattr(env.unwrapped, "config", None), "episode_length", 1)
-    sessions, rollout = (env.num_envs * one for one in (math.lcm(length, steps_at_once), steps_at_once))
+    sessions, rollout = env.num_envs * math.lcm(length, steps_at_once), env.num_envs * steps_at_once
     every = -(-validate_every // sessions) * sessions
     last = -(-steps // rollout) * rollout
     count = -(-last // every)

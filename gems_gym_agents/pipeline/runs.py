@@ -191,7 +191,7 @@ class OnlineRun(Run[World, OnlineVariant]):
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
         parts: dict[str, Any] = {kind: part.settings for kind, part in self.parts.items()}
-        if not parts:  # which hold world and seed
+        if not parts:  # parts hold world and seed
             parts = {"world": self.world.settings, "seed": self.seed}
         return {**self.agent_settings(), "num_envs": self.variant.num_envs, **parts}
 
@@ -204,8 +204,8 @@ class OnlineRun(Run[World, OnlineVariant]):
         """Make the result.
 
         It holds ``test`` (see :meth:`~gems_gym_agents.evaluation.Evaluation.describe`), ``interactions``, ``curve``
-        (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the mean of late
-        policies, which is one more to choose from; None if there is none), ``cpu_seconds`` of belief, ranker and
+        (``interactions``, ``score`` on validation users), ``averaged`` (``score`` and ``mean_of`` of the policy
+        that is the mean of late ones; None if there is none), ``cpu_seconds`` of belief, ranker and
         training, ``metrics`` and ``parts`` (the sha256 of the file) of belief and ranker, and ``logged_interactions``
         that these two, or the agent itself, learned from.
         """
@@ -217,11 +217,13 @@ class OnlineRun(Run[World, OnlineVariant]):
         shared = replace(self.world, item_embeddings=None).spec  # without a file of this machine
         agent, training, _ = self.train(world.users(variant.num_envs), world, env_spec=shared.to_json())
         cpu_seconds = {kind: one["cpu_seconds"] for kind, one in made.items()} | {"training": training}
-        # what it acts on from now on, if it has learned one of its own
+        # on its own belief, if it has learned one
         found = self.test(agent.policy, replace(world, belief=getattr(agent, "belief", None) or belief))
         policies = [one.describe() for one in getattr(agent, "checkpoints", ()) if one.score is not None]
         curve = [one for one in policies if one.get("mean_of", 1) == 1]
-        means = [{key: one[key] for key in ("score", "mean_of")} for one in policies if one not in curve]
+        means = [
+            {key: one[key] for key in ("score", "mean_of")} for one in policies if one.get("mean_of", 1) != 1
+        ]
         return {
             "test": found.describe(),
             "interactions": getattr(agent, "interactions", variant.steps),
@@ -279,8 +281,8 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
 
         It holds ``test`` (of the policy with the best score on validation users: the peak) and ``final`` (of the last
         one), ``history`` (at every log: ``step``, ``score`` on validation users, ``q_abs_max``, ``q_bound``),
-        ``behaviour`` (mean return of the recorded sessions), ``references`` (mean returns that the dataset's normalised
-        score is between), ``difference_to_behaviour`` of peak and final, paired by recorded user, ``diverged`` (why the
+        ``behaviour`` (mean return of the recorded sessions), ``references`` (mean returns at the dataset's normalised
+        scores 0 and 1), ``difference_to_behaviour`` of peak and final, paired by recorded user, ``diverged`` (why the
         training was stopped before its end, else None), and ``cpu_seconds``.
         """
         world, dataset = self.dataset()
@@ -288,9 +290,9 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
         policies: dict[str, Policy] = {"peak": agent.policy, "final": getattr(agent, "last", agent.policy)}
         found = {name: self.test(policy, world) for name, policy in policies.items()}
         seeds, recorded = recorded_returns(dataset, self.study.test_users)
+        env = world.users(min(len(seeds), NUM_ENVS), autoreset_mode="disabled")
         paired = {}
         for name, policy in policies.items():
-            env = world.users(len(seeds), autoreset_mode="disabled")
             played = evaluate(policy, env, seeds, name="recorded users", progress=True)
             gained = played.returns - recorded
             paired[name] = {"mean": float(gained.mean()), "ci95": t_interval(gained)}
@@ -298,7 +300,7 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
         return {
             "test": found["peak"].describe(),
             "final": found["final"].describe(),
-            "history": {key: [line.get(key) for line in agent.history] for key in _LOGGED},
+            "history": {key: [line.get(key) for line in getattr(agent, "history", ())] for key in _LOGGED},
             "behaviour": {"users": len(seeds), "mean_return": behaviour, "ci95": t_interval(recorded)},
             "references": {
                 name: dataset.storage.metadata[key]

@@ -6,8 +6,8 @@ import hashlib
 import os
 import platform
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,7 +127,7 @@ class Stage:
         if record is not None and (differences := differing(record["settings"], self.key["settings"])):
             raise ValueError(
                 f"{str(self.record)!r} was made with other settings: {', '.join(differences)}. "
-                "Choose another --out, or remove that folder to run it again"
+                "Choose another --out, or remove its folder to run it again"
             )
         return record
 
@@ -139,13 +139,11 @@ class Stage:
         """Remove the record, so that the result is made anew."""
         self.record.unlink(missing_ok=True)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from running this stage during the block; waits until none does."""
-        with locked(
+        return locked(
             self.record.with_name(f".{self.record.name}.lock"), f"the stage {self.record}", wait=True
-        ):
-            yield
+        )
 
     def resume_in(self, directory: Path) -> None:
         """Prepare a directory for a training that is part of the stage's work.

@@ -146,7 +146,7 @@ def fit(
                 **options,
             )
     except DivergedError as error:
-        scored = any("score" in line for line in agent.history)
+        scored = any("score" in line for line in getattr(agent, "history", ()))
         if not (settings.may_diverge and scored):
             raise
         score.diverged = str(error)

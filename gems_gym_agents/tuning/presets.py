@@ -55,6 +55,8 @@ def check_preset(file: Path) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise FileNotFoundError(f"--preset: there is no file {str(file)!r}; 'gems-gym tune' makes one")
     preset = read_json(file)
     if not isinstance(preset, dict) or not isinstance(preset.get("options"), dict) or "agent" not in preset:
         raise ValueError(f"--preset {file} is no preset: it must be a JSON object with agent and options")

@@ -49,7 +49,10 @@ _PRIOR_NOISE = 0.5
 
 
 class BeliefState(NamedTuple):
-    """What is remembered of the sessions of many users, one row a user in every array but the last."""
+    """What is remembered of the sessions of many users, one row a user.
+
+    The last two arrays have one for each user without a click.
+    """
 
     sessions: Sessions
     num_clicks: NDArray[np.int64]  # (num_users,), those on first slates included

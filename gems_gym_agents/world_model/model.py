@@ -37,7 +37,7 @@ class WorldModel:
         patterns: ``(num_recent, num_ages, num_detectors)``; clicks before these are forgotten, greater ages count as
             the last.
         detection: ``(num_detectors,)``.
-        span: ≥ 0, ``(num_detectors, num_steps)``.
+        span: ≥ 0, ``(num_detectors, num_steps)``, num_steps ≥ 2.
         atoms: Possible states of a new user, equally likely, ``(num_atoms, size)``.
         metadata: How it was learned; JSON types only.
 
@@ -84,6 +84,11 @@ class WorldModel:
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {getattr(self, name).shape}")
+        if self.slate_size > num_items or self.span.shape[1] < 2:
+            raise ValueError(
+                f"there must be no more positions than items, and span must have two columns or more; got "
+                f"{self.slate_size} positions, {num_items} items and {self.span.shape[1]} columns"
+            )
         if not 0 <= self.groups.min() <= self.groups.max() < num_groups:
             raise ValueError(f"groups must hold numbers in [0, {num_groups})")
         for name, least, most in (("gates", 0, 1), ("examination", 0, 1), ("crowding", 0, np.inf)):

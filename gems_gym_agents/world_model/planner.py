@@ -29,11 +29,12 @@ from gems_gym_agents.world_model.model import WorldModel
 
 KIND = "policy/world_model_planner"
 _MOST_CLICKS = 5
-"""On one group in a slate that are told apart."""
+"""Clicks on one group in a slate that are told apart, at most."""
 _MOST_ITEMS = 5
 """Of one group in a slate, unless there are too few groups."""
 _NEGLIGIBLE = 0.03
-"""Groups whose best item is worth less than this share of the best item of all have no cost: they are not shown."""
+"""Groups whose best item is worth less than this share of the best item of all are given no cost: they are
+hardly ever shown."""
 _SMALLEST_WEIGHT = 1e-4
 """Particles of a smaller weight are left out of the average."""
 
@@ -168,15 +169,15 @@ def _fill_slates(
         total = 0.0  # value of the slate so far, uncrowded
         for s in order:
             chosen = -1
-            most = -np.inf
+            largest_gain = -np.inf
             for group in range(num_groups):
                 if taken[group] < num_best[group]:
                     i = best[group, taken[group]]
                     worth = numbers.examination[s] * (value[i] - relevance[i] * increases[group])
                     crowding = numbers.crowding[taken[group] + 1] - numbers.crowding[taken[group]]
                     gain = np.exp(-crowding) * (total + worth) - total
-                    if gain > most:
-                        chosen, most = group, gain
+                    if gain > largest_gain:
+                        chosen, largest_gain = group, gain
             i = best[chosen, taken[chosen]]
             slates[u, s] = i
             total += numbers.examination[s] * (value[i] - relevance[i] * increases[chosen])
@@ -197,9 +198,10 @@ def _best_of_groups(
     best: NDArray[np.int64],
     num_best: NDArray[np.int64],
 ) -> float:
-    """Write the items of highest value of each group, best first, and how many; returns the highest value of all.
+    """Write the items of highest value of each group, best first, and how many; ``sorted_value`` is scratch space.
 
-    ``sorted_value`` is scratch space.
+    Returns:
+        The highest value of all, at least 0.
     """
     largest = 0.0
     for j in range(value.shape[0]):
@@ -314,7 +316,7 @@ def _costs_of_clicks(
     worthless: NDArray[np.bool_],
     costs: NDArray[np.float64],
 ) -> None:
-    """Write what it costs by how tired the user becomes if so many items of a group are clicked in the next slate.
+    """Write what each number of clicks on a group in the next slate costs by tiring the user.
 
     Args:
         numbers: Numbers of the model.
@@ -322,20 +324,20 @@ def _costs_of_clicks(
         recent: Groups of the newest clicks, newest first, ``(num_recent,)``.
         ages: In steps, same shape.
         detected: ``(num_steps, num_groups, num_detectors)``.
-        worthless: Groups whose cost is left at 0, as they are not shown anyway, ``(num_groups,)``.
+        worthless: Groups whose cost is left at 0, as they are hardly ever shown, ``(num_groups,)``.
         costs: The result is written here, ``(num_groups, _MOST_CLICKS + 1)``.
     """
     last_age, detectors = numbers.patterns.shape[1] - 1, numbers.patterns.shape[2]
     num_recent = recent.shape[0]
     # how far the clicks on a slate push those before back: as many as are expected if all items are relevant
     pushed = max(int(numbers.examination.sum() + 0.5), 1)
-    new, newer = np.zeros(detectors), np.zeros(detectors)  # a click on the slate, one and two steps later
+    soon, later = np.zeros(detectors), np.zeros(detectors)  # a click on the slate, one and two steps later
     for n in range(pushed):
         for c in range(detectors):
-            new[c] += numbers.patterns[min(n, num_recent), 0, c] / pushed
-            newer[c] += numbers.patterns[min(n + pushed, num_recent), min(1, last_age), c] / pushed
+            soon[c] += numbers.patterns[min(n, num_recent), 0, c] / pushed
+            later[c] += numbers.patterns[min(n + pushed, num_recent), min(1, last_age), c] / pushed
     # what one more click multiplies the odds against detection by
-    factor, later_factor = np.exp(-new), np.exp(-newer)
+    factor, later_factor = np.exp(-soon), np.exp(-later)
     odds = np.empty((2, detectors))  # against detection after one and two steps
     for group in range(costs.shape[0]):
         if worthless[group]:

@@ -271,6 +271,7 @@ def test_bad_dataset_id(bad) -> None:
             r"metadata\['author'\] must be a text or a sequence of texts or None, got 3",
         ),
         ({"metadata": {"note": object()}}, "metadata must hold JSON values: Object of type object"),
+        ({"metadata": {"note": float("nan")}}, "metadata must hold JSON values: Out of range float"),
         (
             {"reference_scores": (9.0, 9.0)},
             r"reference_scores must be two numbers, the lower first, got \(9.0, 9.0\)",

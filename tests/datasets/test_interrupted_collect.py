@@ -144,6 +144,18 @@ def test_killed_at_delicate_moments_it_goes_on(
     assert_whole(datasets_root, uninterrupted)
 
 
+def test_metadata_that_json_writes_otherwise_are_those_of_the_interrupted_call(datasets_root: Path) -> None:
+    metadata = {"author": ("Ada", "Bob"), "env_kwargs": "mine"}
+    process = in_another_process(
+        lambda: hash_of(policy=Slow(), policy_name="NoisyLatents", metadata=metadata)
+    )
+    wait_for_chunks(datasets_root, 1, process)
+    process.kill()
+    process.join()
+    dataset = collect_latents(episodes=EPISODES, metadata=metadata)
+    assert dataset.storage.metadata["env_kwargs"] == "mine"
+
+
 class Slow(NoisyLatents):
     """Takes 20 ms for an action."""
 

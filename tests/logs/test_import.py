@@ -354,7 +354,7 @@ def test_longest_session_of_others_metadata_is_checked(datasets_root: Path) -> N
         report_dataset(ID, progress=False)
 
 
-@pytest.mark.parametrize("text", ["", "m", "0m", "-1h", "1 h", "1w", 400 * "9" + "d"])
+@pytest.mark.parametrize("text", ["", "m", "0m", "0.0004s", "300000d", "-1h", "1 h", "1w", 400 * "9" + "d"])
 def test_bad_gaps(text: str) -> None:
     with pytest.raises(ValueError, match="session_gap must be"):
         read_gap(text)

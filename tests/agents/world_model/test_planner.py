@@ -95,6 +95,11 @@ def test_what_is_no_planner_of_this_kind_is_refused(tmp_path: Path) -> None:
         ({"groups": np.full(100, 99)}, "groups must hold numbers in"),
         ({"query": np.zeros((3, 3))}, r"query must have shape \(11, 11\)"),
         ({"atoms": np.full((4, 10), np.nan)}, "atoms must hold finite numbers in 2 dimension"),
+        (
+            {"span": np.ones((4, 1))},
+            "span must have two columns or more; got 10 positions, 100 items and 1 columns",
+        ),
+        ({"examination": np.ones(101), "crowding": np.ones(102)}, "no more positions than items"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(changed: dict[str, Any], message: str) -> None:
