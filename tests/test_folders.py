@@ -63,19 +63,23 @@ def _killed_with_a_scratch_folder() -> None:
 
 def test_the_next_one_removes_those_of_killed_processes_only(temporary: Path, tmp_path: Path) -> None:
     victim = filled(tmp_path / "victim", "precious")
-    (temporary / "gems-gym-link").symlink_to(victim)
+    (temporary / "gems-gym-scratch-link5678").symlink_to(victim)
     filled(temporary / "others", "")
+    filled(temporary / "gems-gym-checkout", "my own")
+    filled(temporary / "gems-gym-scratch-mine5678", "my own")
     assert is_killed(in_another_process(_killed_with_a_scratch_folder))
-    assert len(list(temporary.iterdir())) == 3
+    assert len(list(temporary.iterdir())) == 5
     with held_elsewhere(scratch_folder, tmp_path):
         living = {one.name for one in temporary.iterdir()}
-        assert len(living) == 3  # it has removed the killed one's
+        assert len(living) == 5  # it has removed the killed one's
         with scratch_folder() as own:
             assert {one.name for one in temporary.iterdir()} == {*living, own.name}
     with scratch_folder() as own:
-        assert {one.name for one in temporary.iterdir()} == {"gems-gym-link", "others", own.name}
+        assert {one.name for one in temporary.iterdir()} == {
+            "gems-gym-scratch-link5678", "others", "gems-gym-checkout", "gems-gym-scratch-mine5678", own.name
+        }  # fmt: skip
     assert (victim / "file").read_text() == "precious"
     if os.geteuid() == 0:  # another user's
-        os.chown(filled(temporary / "gems-gym-foreign", ""), 12345, 12345)
+        os.chown(filled(temporary / "gems-gym-scratch-else5678", ""), 12345, 12345)
         with scratch_folder():
-            assert (temporary / "gems-gym-foreign/file").exists()
+            assert (temporary / "gems-gym-scratch-else5678/file").exists()

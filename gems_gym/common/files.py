@@ -20,7 +20,10 @@ from typing import IO, Any
 from gems_gym.common.locks import HAS_FLOCK, LOCK_FILE, InUseError, lock_open_file, locked, remove_unlocked
 from gems_gym.common.progress import stderr
 
-_SCRATCH = "gems-gym-"
+_SCRATCH = "gems-gym-scratch-"
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)  # there is no other way to read it
+
 _AT_FDCWD, _RENAME_EXCHANGE, _RENAME_SWAP = -100, 2, 2
 _NOT_POSSIBLE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -52,7 +55,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         at_end.callback(temporary.unlink, missing_ok=True)  # it is not there any more if all goes well
         with os.fdopen(descriptor, "wb") as file:
             yield file
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
 
 
@@ -229,7 +232,7 @@ def scratch_folder() -> Iterator[Path]:
     Yields:
         The folder, empty but for the file that locks it.
     """
-    for leftover in Path(tempfile.gettempdir()).glob(_SCRATCH + "*"):
+    for leftover in Path(tempfile.gettempdir()).glob(_SCRATCH + "????????"):
         _remove_if_unused(leftover)
     folder = Path(tempfile.mkdtemp(prefix=_SCRATCH))
     # Another process may take the new folder for a leftover until it is locked: it is made again then.
@@ -241,6 +244,12 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _remove_if_unused(folder: Path) -> None:
-    if is_own_folder(folder):
-        with suppress(OSError, InUseError), locked(folder / LOCK_FILE, str(folder)):
+    """Remove a folder that a killed process has left: one with the file that locked it, or an empty one."""
+    if not is_own_folder(folder):
+        return
+    with suppress(OSError, InUseError):
+        if not (folder / LOCK_FILE).exists():
+            folder.rmdir()
+            return
+        with locked(folder / LOCK_FILE, str(folder)):
             shutil.rmtree(folder)

@@ -111,6 +111,8 @@ class Schedule:
         yield job, reason
         self.failures[job.name] = f"{reason} (see {job.log})"
         for other in [one for one in self.waiting if job.name in one.needs]:
+            if other not in self.waiting:  # it needs another one, too, that could not be done
+                continue
             self.waiting.remove(other)
             yield from self.fail(other, f"not done, as it needs {job.name!r}")
 

@@ -20,6 +20,7 @@ from gems_gym.datasets.log_files import log_files
 from gems_gym.datasets.reader import (
     LOG,
     carried_metadata,
+    content_hash_of,
     is_log,
     open_recording,
     open_sessions,
@@ -224,7 +225,7 @@ def _check_mergeable(datasets: Sequence[minari.MinariDataset]) -> None:
                     f"datasets {first.id!r} and {other.id!r} can't be merged, their {name} differ: {value} and "
                     f"{facts[name]}"
                 )
-    hashes = [one.storage.metadata.get("content_hash") for one in datasets]
+    hashes = [content_hash_of(one) for one in datasets]
     for position, content_hash in enumerate(hashes):
         if content_hash in hashes[:position]:
             twin = datasets[hashes.index(content_hash)].id

@@ -276,6 +276,12 @@ def compute_content_hash(dataset: Dataset) -> str:
     return content.hexdigest()
 
 
+def content_hash_of(dataset: minari.MinariDataset) -> str:
+    """The content hash that a dataset records; one that records none is read for it."""
+    recorded = dataset.storage.metadata.get("content_hash")
+    return compute_content_hash(dataset) if recorded is None else str(recorded)
+
+
 def dataset_world(dataset: minari.MinariDataset) -> SlateEnv:
     """Makes the slate environment that a dataset was recorded in; errors as of :func:`recorded_world`."""
     return recorded_world(

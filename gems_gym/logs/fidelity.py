@@ -28,6 +28,10 @@ HEADS = (0.01, 0.05, 0.2, 0.5)
 POSITION_BASED, WORLD = "position-based", "fitted world"
 
 
+_FEW_CLICKED = 20
+"""With fewer later sessions with a click, intervals mean little."""
+
+
 @dataclass(frozen=True)
 class Compared:
     """Something of the later sessions, as they were and as the world predicts it.
@@ -161,7 +165,7 @@ def measure_fidelity(
         heads=heads,
         never_shown=never_shown,
         beyond=float(np.quantile(later.totals(later.clicks.sum(axis=1)) / later.lengths, 0.95)),
-        warnings=tuple(_warnings(gain, ctr, stayed, heads, never_shown)),
+        warnings=tuple(_warnings(later, gain, ctr, stayed, heads, never_shown)),
         sha256=sha256,
     )
 
@@ -182,7 +186,11 @@ def _compared(
     """
     log, world, distance = curves(sums.sum(axis=0)[None])
     drawn = resampled_sums(sums.reshape(len(sums), -1), seed).reshape(-1, *sums.shape[1:])
-    return Compared(tuple(log[0].tolist()), tuple(world[0].tolist()), Score.of(distance[0], curves(drawn)[2]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        distances = curves(drawn)[2]
+    # a draw of sessions without a click says nothing
+    spread = Score.of(distance[0], distances[np.isfinite(distances)])
+    return Compared(tuple(log[0].tolist()), tuple(world[0].tolist()), spread)
 
 
 def _by_position(later: LoggedSessions, expected: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -231,9 +239,16 @@ def _survival(sums: NDArray[np.float64]) -> _Curves:
 
 
 def _warnings(
-    gain: Score, ctr: Compared, stayed: Compared | None, heads: Compared, never_shown: float
+    later: LoggedSessions,
+    gain: Score,
+    ctr: Compared,
+    stayed: Compared | None,
+    heads: Compared,
+    never_shown: float,
 ) -> list[str]:
     found = []
+    if (clicked := int((later.totals(later.clicks.sum(axis=1)) > 0).sum())) < _FEW_CLICKED:
+        found.append(f"only {clicked} of the later sessions have a click")
     if gain.low <= 0:
         found.append(
             f"it does not surely predict clicks better than position and item alone ({_interval(gain)} nats a slot)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,9 +184,16 @@ def _read_finn(file: Path) -> Iterator[polars.DataFrame]:
     with _naming_npz(file), zipfile.ZipFile(file) as archive, _finn_members(archive) as arrays:
         steps, slots = arrays["slate"].shape[1:]
         while users := min(max(1, BATCH_ROWS // max(1, steps)), len(arrays["slate"]) - arrays["slate"].done):
+            first = arrays["slate"].done
             slates, clicks, lengths = (
                 arrays[name].read(users) for name in ("slate", "click", "slate_lengths")
             )
+            if (lengths > slots).any():
+                number, at = (int(one) for one in np.argwhere(lengths > slots)[0])
+                raise ValueError(
+                    f"slate_lengths is {lengths[number, at]} in step {at} of user {first + number}; slates have "
+                    f"{slots} slots"
+                )
             names = np.repeat(arrays["userId"].read(users), steps)
             user, step = np.nonzero(lengths > 0)
             shown = slates[user, step]  # (rows, slots)
@@ -262,5 +270,5 @@ def _finn_members(archive: zipfile.ZipFile) -> Iterator[dict[str, _Member]]:
 def _naming_npz(file: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(f"{file} is no log of FINN.no's form: {error}") from error

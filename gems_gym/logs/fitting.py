@@ -5,6 +5,7 @@ All learn from the earlier sessions and are scored on the later ones.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_out_folder
 from gems_gym.common.progress import track
 from gems_gym.common.threads import one_thread
-from gems_gym.datasets.reader import open_sessions
+from gems_gym.datasets.reader import content_hash_of, open_sessions
 from gems_gym.embeddings import EmbeddingTable, Sources, load_embeddings, make_embeddings
 from gems_gym.embeddings.base import DEFAULT_SIZE
 from gems_gym.errors import require
@@ -81,8 +82,8 @@ def fit_log(
         progress: Whether to show progress on stderr.
 
     Raises:
-        ValueError: There is no such dataset or it can't be read, fewer than two sessions, one item, or no click in the
-            earlier sessions.
+        ValueError: There is no such dataset or it can't be read, fewer than two later sessions, one item, or no click
+            in the earlier sessions.
         ImportError: Minari or torch is not installed; the message names the extra.
     """
     chosen = {"held_out": held_out, "batches": batches, "seed": seed}
@@ -107,8 +108,8 @@ def fitting(
         The dataset's id, the earlier sessions, to learn from, the later ones, and where unfinished work is kept.
 
     Raises:
-        ValueError: There is no such dataset or it can't be read, fewer than two sessions, one item, or no click in the
-            earlier sessions.
+        ValueError: There is no such dataset or it can't be read, fewer than two later sessions, one item, or no click
+            in the earlier sessions.
         ImportError: Minari or torch is not installed; the message names the extra.
     """
     require("torch")
@@ -116,8 +117,9 @@ def fitting(
     opened = open_sessions(dataset)
     settings = {
         "dataset": opened.id,
-        "content_hash": opened.storage.metadata.get("content_hash"),
+        "content_hash": content_hash_of(opened),
         "sessions": len(opened.episode_indices),
+        "sessions_sha256": hashlib.sha256(np.asarray(opened.episode_indices, np.int64).tobytes()).hexdigest(),
         **chosen,
     }
     report.parent.mkdir(parents=True, exist_ok=True)
@@ -131,6 +133,11 @@ def fitting(
         earlier, later = sessions.split(chosen["held_out"])
         if not earlier.clicks.any():
             raise ValueError(f"the {len(earlier)} earlier sessions of dataset {opened.id!r} hold no click")
+        if len(later) < 2:
+            raise ValueError(
+                f"held_out={chosen['held_out']} leaves 1 later session of {len(sessions)} in dataset {opened.id!r}: at "
+                "least 2 are needed, as one says nothing of the spread"
+            )
         yield opened.id, earlier, later, work
 
 

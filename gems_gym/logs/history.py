@@ -20,6 +20,9 @@ WITHOUT_HISTORY, WITH_HISTORY = "without history", "with history"
 _MOST_BATCHES, _FEWEST_BATCHES, _PASSES = 1_000, 100, 20
 """Updates of a click head; fewer for small logs, which it would learn by heart."""
 
+_LEAST = 1e-7
+"""Attractiveness is taken to be in [_LEAST, 1 − _LEAST]."""
+
 _VALIDATED, _SHARES = 0.2, np.linspace(0, 1, 21)
 """The latest of the earlier sessions, on which it is chosen how much a click head has to say."""
 
@@ -105,6 +108,7 @@ def _mixtures(
 
 def _item_features(model: PositionBased, embeddings: EmbeddingTable | None) -> NDArray[np.float32]:
     """What click heads know of items: the log-odds of their attractiveness, and their embeddings."""
-    odds = np.log(model.attractiveness / (1 - model.attractiveness))
+    attractiveness = np.clip(model.attractiveness, _LEAST, 1 - _LEAST)  # 0 in sessions without a click
+    odds = np.log(attractiveness / (1 - attractiveness))
     parts = [(odds - odds.mean())[:, None], *([] if embeddings is None else [embeddings.vectors])]
     return np.concatenate(parts, axis=1).astype(np.float32)

@@ -165,7 +165,7 @@ class _Log:
         polars = require("polars")
         read = _Read(Buckets(self.scratch / "rows", self._num_buckets()), {}, 0, Ids(), Ids(), Dropped())
         if self.table is not None:  # its items get the lowest numbers: a larger one is unknown
-            self.table.select(read.items.encode("item"))
+            self.table.select("item").rechunk().select(read.items.encode("item"))  # see below
         total = count_rows(self.source, self.form) if self.progress else None
         with track(f"reading {self.name}", total, shown=self.progress) as advance:
             for batch in read_batches(self.source, self.form):

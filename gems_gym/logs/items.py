@@ -43,9 +43,10 @@ def read_item_table(source: Any, id_column: str) -> polars.DataFrame:
         raise ValueError(f"the item table's row {row} has more columns than its header")
     if table.is_empty():
         raise ValueError("the item table has no rows")
-    if table.schema[id_column].is_float() or table.schema[id_column].is_nested():
+    kind = table.schema[id_column]
+    if kind.is_float() or kind.is_nested() or kind in (polars.Object, polars.Binary):
         raise ValueError(
-            f"column {id_column!r} of the item table holds {table.schema[id_column]}: ids must be integers or texts"
+            f"column {id_column!r} of the item table holds {kind}: ids must be integers or texts"
         )
     found = table.select(
         polars.col(id_column).cast(polars.String).replace("", None).alias("item"),
@@ -86,7 +87,7 @@ def item_map(
     counted = pl.DataFrame({"item": texts, "shown": shown, "clicked": clicked}).with_row_index(ROW)
     found: polars.DataFrame = counted.filter(pl.col("shown") > 0).sort("item")
     if table is not None:
-        found = pl.concat([counted[: len(table)], table.drop("item")], how="horizontal")
+        found = counted[: len(table)].join(table, on="item", how="left", maintain_order="left")
     return found
 
 

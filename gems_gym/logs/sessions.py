@@ -135,16 +135,16 @@ class LoggedSessions(ShownSlates):
         Raises:
             ValueError: An unknown item, or a click that is neither 0 nor 1 or lies where nothing was shown.
         """
-        found = cls(
-            np.concatenate([slates for slates, _ in parts]).astype(np.int32, copy=False),
-            np.concatenate([clicks for _, clicks in parts]).astype(np.int8, copy=False),
+        slates, clicks = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        _check(slates, clicks, num_items, name)  # before a conversion makes others of wrong numbers
+        return cls(
+            slates.astype(np.int32, copy=False),
+            clicks.astype(np.int8, copy=False),
             num_items,
             np.concatenate([[0], np.cumsum([len(slates) for slates, _ in parts])]),
             catalog_hash,
             left,
         )
-        found._check(name)
-        return found
 
     def __len__(self) -> int:
         """Number of sessions."""
@@ -202,14 +202,19 @@ class LoggedSessions(ShownSlates):
             catalog_hash=self.catalog_hash,
         )
 
-    def _check(self, name: str) -> None:
-        low, high = int(self.slates.min()), int(self.slates.max())
-        if not -1 <= low <= high < self.num_items:
-            raise ValueError(
-                f"dataset {name!r} holds the items {low} … {high}; 0 … {self.num_items - 1} were expected"
-            )
-        if not np.isin(self.clicks, (0, 1)).all() or self.clicks[~self.shown].any():
-            raise ValueError(f"dataset {name!r}: clicks must be 0 or 1, and 0 where the mask is 0")
+
+def _check(slates: NDArray[Any], clicks: NDArray[Any], num_items: int, name: str) -> None:
+    if slates.dtype.kind not in "iu" or clicks.dtype.kind not in "iub":
+        raise ValueError(
+            f"dataset {name!r} holds slates of {slates.dtype} and clicks of {clicks.dtype}; integers were expected"
+        )
+    low, high = int(slates.min()), int(slates.max())
+    if not -1 <= low <= high < num_items:
+        raise ValueError(
+            f"dataset {name!r} holds the items {low} … {high}; 0 … {num_items - 1} were expected"
+        )
+    if not np.isin(clicks, (0, 1)).all() or clicks[slates < 0].any():
+        raise ValueError(f"dataset {name!r}: clicks must be 0 or 1, and 0 where the mask is 0")
 
 
 def tracked_episodes(
@@ -248,6 +253,8 @@ def catalogue_of(dataset: minari.MinariDataset) -> tuple[int, str]:
     if is_log(dataset):
         latent = metadata.get("ranker_sha256") is not None
         items = dataset_ranker(dataset).num_items if latent else dataset.observation_space["slate"].nvec[0]
+        if "items_sha256" not in metadata:
+            raise ValueError(f"dataset {dataset.id!r} is no whole log: its metadata lack items_sha256")
         return int(items), str(metadata["items_sha256"])
     recorded = (
         metadata.get("catalog_hash") or dataset_world(dataset).catalog.hash

@@ -146,7 +146,7 @@ def _rows(log: _Columns) -> polars.DataFrame:
         position=log.number("position"),
         item=log.text("item"),
         click=_as_click(log.single("click"), log.dtype("click")),
-        propensity=log.number("propensity"),
+        propensity=log.number("propensity").cast(polars.Float32),
     )
     checks = [
         *_checks_of_all(log),
@@ -163,7 +163,7 @@ def _rows(log: _Columns) -> polars.DataFrame:
         checks.append(("propensity", "is not in (0, 1]", _no_probability(col("propensity"))))
     return _with_reason(standard, checks).select(
         "row", "user", "session", "time", "reward", "impression", "position", "item", "click",
-        col("propensity").cast(polars.Float32), "reason",
+        "propensity", "reason",
     )  # fmt: skip
 
 
@@ -171,7 +171,7 @@ def _lists(log: _Columns) -> polars.DataFrame:
     polars = require("polars")
     col, element = polars.col, polars.element()
     named = "pairs" if "pairs" in log else "items"
-    propensities = log.list("propensity")[0].cast(polars.List(polars.Float64), strict=False)
+    propensities = log.list("propensity")[0].cast(polars.List(polars.Float32), strict=False)
     standard = _with_all(log).with_columns(items=log.texts(named), propensity=propensities)
     checks = [
         *_checks_of_all(log),
@@ -200,7 +200,7 @@ def _lists(log: _Columns) -> polars.DataFrame:
         checks += [*_checks_of_list("propensity", "propensity"), ("propensity", "is not in (0, 1]", wrong)]
     return _with_reason(standard, checks).select(
         "row", "user", "session", "time", "reward", "items", "clicks",
-        col("propensity").cast(polars.List(polars.Float32)), "reason",
+        "propensity", "reason",
     )  # fmt: skip
 
 

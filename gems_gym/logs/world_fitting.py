@@ -82,8 +82,9 @@ def fit_world(
         header = {"log": {"dataset": dataset_id, "sessions": len(earlier)}, "options": work.settings}
         sha256 = replace(world, header=header).save(work.file(WORLD_FILE))
         report = measure_fidelity(world, earlier, later, dataset_id=dataset_id, sha256=sha256, seed=seed)
-        os.replace(work.file(WORLD_FILE), out / WORLD_FILE)
-        write_json(out / REPORT_FILE, report.as_dict())
+        write_json(work.file(REPORT_FILE), report.as_dict())
+        for name in (WORLD_FILE, REPORT_FILE):
+            os.replace(work.file(name), out / name)
         return report
 
 

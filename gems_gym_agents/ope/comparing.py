@@ -66,7 +66,7 @@ def with_propensities_of(log: EvaluationLog, make: MakePolicy, progress: bool = 
             "the logging policy does not know how likely it was to show its slates: it draws or remembers, and has no "
             f"method propensities; leave it out, and ask by --estimator for {' or '.join(WITHOUT_PROPENSITIES)} alone"
         )
-    return replace(log, propensities=found, estimated=False)
+    return replace(log, propensities=found, of_slots=False, estimated=False)
 
 
 def check_propensities(log: EvaluationLog, estimators: Sequence[str]) -> None:

@@ -59,7 +59,12 @@ class Question:
 
     @cached_property
     def ratios(self) -> Array:
-        """Of the probabilities given the items above, ``(n, slate_size)``; products of them are weights."""
+        """Of the probabilities given the items above, ``(n, slate_size)``; products of them are weights.
+
+        Where the log has those of single slots only, so are the target's.
+        """
+        if self.log.of_slots:
+            return self.marginal_ratios
         target, logging = self._propensities()
         return importance_ratios(target.given_above, logging.given_above, self.log.impressions.shown)
 
@@ -293,8 +298,8 @@ def _check_overlap(terms: Terms, level: str) -> None:
     if not possible.all():
         column = f" at {'step' if level == 'session' else 'slot'} {possible.argmin() + 1}"
         raise NotApplicableError(
-            "no overlap: the policy could have shown nothing of what was logged"
-            + (column if possible.size > 1 else "")
+            f"no overlap: the policy could have shown nothing of what was logged{column if possible.size > 1 else ''}, "
+            "or is so unlikely to that all weights are 0"
         )
 
 

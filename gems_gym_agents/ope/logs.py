@@ -55,6 +55,7 @@ class EvaluationLog:
             its impressions, n + S slates.
         world: The slate environment of the sessions; None for a log of another recommender.
         propensities: Of the slates that were shown, float64 ``(n, slate_size)``; None if they are not recorded.
+        of_slots: Whether they are those of each item in its slot, and nobody knows them given the items above.
         estimated: Whether they are estimated, see :meth:`with_counted_propensities`.
         recorded: Beliefs and latents; None of a dataset of slates, and for some of the sessions.
     """
@@ -63,6 +64,7 @@ class EvaluationLog:
     seen: LoggedSessions
     world: EnvSpec | None
     propensities: SlatePropensities | None
+    of_slots: bool = False
     estimated: bool = False
     recorded: RecordedLatents | None = None
 
@@ -124,10 +126,11 @@ class EvaluationLog:
         given_above, marginal = (
             np.concatenate(values).astype(np.float64) if values else None for values in recorded.values()
         )
-        if world is None:  # a log has one number for each slot, which has to serve for both
+        of_slots = world is None and seen.slates.shape[1] > 1
+        if world is None:  # a log has one number for each slot
             marginal = given_above
         propensities = None if given_above is None else SlatePropensities(given_above, marginal)
-        log = cls(np.array(seeds, np.int64), seen, world, propensities)
+        log = cls(np.array(seeds, np.int64), seen, world, propensities, of_slots)
         if ranker is None:
             return log
         beliefs, actions = (np.concatenate(arrays) for arrays in zip(*latents, strict=True))
@@ -160,7 +163,8 @@ class EvaluationLog:
         np.add.at(times, (columns, items), 1.0)
         found = np.ones(known.shape)
         found[rows, columns] = times[columns, items] / known.sum(axis=0)[columns]
-        return replace(self, propensities=SlatePropensities(found, found), estimated=True)
+        of_slots = known.shape[1] > 1
+        return replace(self, propensities=SlatePropensities(found, found), of_slots=of_slots, estimated=True)
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:

@@ -103,8 +103,10 @@ def _asked(
     batch: NDArray[np.int64],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], str, dict[str, NDArray[Any] | None]]]:
     """Yield, for each step and policy, of which impressions and users it is, and the arguments of :func:`_replayed`."""
-    lengths, starts, seeds = log.lengths[batch], log.seen.starts[batch], log.seeds[batch].tolist()
-    env.reset(seed=seeds if log.world is not None else 0)
+    lengths, starts = log.lengths[batch], log.seen.starts[batch]
+    # a log's user has several sessions, in each of which a policy draws anew
+    seeds = (batch if log.world is None else log.seeds[batch]).tolist()
+    env.reset(seed=0 if log.world is None else seeds)
     states = {name: policy.open(seeds) for name, policy in policies.items()}
     latent = {
         name

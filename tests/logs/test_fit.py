@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import minari
 import numpy as np
 import polars as pl
 import pytest
@@ -148,6 +149,45 @@ def test_a_large_catalogue_is_learned_from_its_shown_items(
     assert large["slot_accuracy"]["mean"] > 0.5 * small["slot_accuracy"]["mean"]  # by sampled softmax
 
 
+def test_clicks_that_were_logged_late_are_no_error(tmp_path: Path) -> None:
+    """What the click head learns from has none."""
+    rng = np.random.default_rng(0)
+    import_rows([
+        (user, 1000 * user + step, rng.choice(ITEMS, 3, replace=False).tolist(), [int(user > 70), 0, 0])
+        for user in range(100) for step in range(3)
+    ])  # fmt: skip
+    report = fitted(tmp_path / "out")
+    assert np.isfinite([score["mean"] for score in report["log_loss"].values()]).all()
+
+
+def test_what_was_learned_of_other_sessions_of_a_dataset_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_random(60)
+    dataset = minari.load_dataset(ID)
+    first, last = (
+        dataset.filter_episodes(lambda one, part=part: (one.id < 30) == part) for part in (True, False)
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting._Fit, "_belief", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            fit_log(first, tmp_path / "out", batches=5, progress=False)
+    with pytest.raises(ValueError, match="sessions_sha256"):
+        fit_log(last, tmp_path / "out", batches=5, progress=False)
+
+
+def test_numbers_are_checked_before_they_are_converted() -> None:
+    def of(slates: np.ndarray, clicks: np.ndarray) -> None:
+        LoggedSessions.of_parts([(slates, clicks)], np.array([True]), "my/x-v0", 5, "ca" * 32)
+
+    with pytest.raises(ValueError, match="holds the items 2 … 4294967297"):
+        of(np.array([[2**32 + 1, 2]]), np.array([[0, 1]]))
+    with pytest.raises(ValueError, match="clicks must be 0 or 1"):
+        of(np.array([[1, 2]]), np.array([[256, 257]]))
+    with pytest.raises(ValueError, match="slates of float64 and clicks of int64; integers were expected"):
+        of(np.array([[1.9, 2.0]]), np.array([[0, 1]]))
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no/such-v0"):
         fit_log("no/such-v0", tmp_path / "out")
@@ -157,6 +197,12 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert not any((tmp_path / "out").glob("*.safetensors"))
     with pytest.raises(ValueError, match=r"held_out must be a number in \(0, 1\), got 1"):
         fitted(tmp_path / "out", held_out=1.0)
+    import_log(
+        pl.DataFrame({"user": [1, 2], "timestamp": [1, 2], "items": [[1, 2]] * 2, "clicks": [[1, 0]] * 2}),
+        dataset_id="my/two-v0", progress=False,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"held_out=0.2 leaves 1 later session of 2 in dataset 'my/two-v0'"):
+        fit_log("my/two-v0", tmp_path / "out", progress=False)
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="--out must be a folder"):
         fitted(tmp_path / "file")

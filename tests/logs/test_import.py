@@ -126,11 +126,28 @@ def test_item_table_is_the_catalogue() -> None:
     assert minari.load_dataset(ID)[0].actions.tolist() == [[2, 1]]
 
 
+def test_columns_of_a_table_of_many_pieces_stay_with_their_items(tmp_path: Path) -> None:
+    """Threads once numbered the items of a large file piece by piece."""
+    count = 100_000
+    pl.DataFrame({"item": [f"n{i}" for i in range(count)], "price": np.arange(count)}).write_csv(
+        tmp_path / "items.csv"
+    )
+    imported(log(items=[["n99999", "n50000"], ["n7"]]), items=tmp_path / "items.csv")
+    found = read_items(ID)
+    assert found["item"].to_list() == [f"n{i}" for i in range(count)]
+    assert found["price"].to_list() == [str(i) for i in range(count)]
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
         ({"id": [1, 2]}, "unknown column of the item table 'item': "),
         ({"item": [1, None]}, "has no id in row 2"),
+        (
+            {"item": pl.Series([object(), object()], dtype=pl.Object)},
+            "holds Object.*: ids must be integers or texts",
+        ),
+        ({"item": [b"\xff", b"\xfe"]}, "holds Binary: ids must be integers or texts"),
         ({"item": [1, 1]}, "'1' twice, again in row 2"),
         (
             {"item": [1, 2], "e": [[1.0], [1.0, 2.0]]},
@@ -221,6 +238,31 @@ def test_a_pickle_in_an_npz_is_not_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "log.npz", userId=np.array([{}], dtype=object), **arrays)
     with pytest.raises(ValueError, match="userId must hold integers"):
         imported(tmp_path / "log.npz", preset="finn")
+
+
+def test_a_log_of_finns_form_that_contradicts_itself_or_is_damaged_is_refused(tmp_path: Path) -> None:
+    arrays = {
+        "userId": np.arange(50), "slate": np.full((50, 4, 3), 7), "click": np.ones((50, 4), int),
+        "slate_lengths": np.full((50, 4), 3),
+    }  # fmt: skip
+    arrays["slate_lengths"][2, 1] = 5
+    np.savez_compressed(tmp_path / "log.npz", **arrays)
+    with pytest.raises(ValueError, match="slate_lengths is 5 in step 1 of user 2; slates have 3 slots"):
+        imported(tmp_path / "log.npz", preset="finn")
+    arrays["slate_lengths"][2, 1] = 3
+    arrays["slate"] = np.random.default_rng(0).integers(2, 10**6, (50, 4, 3))
+    np.savez_compressed(tmp_path / "log.npz", **arrays)
+    content = bytearray((tmp_path / "log.npz").read_bytes())
+    at = content.find(b"slate.npy") + 60
+    content[at : at + 40] = bytes(40)
+    (tmp_path / "log.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"log\.npz is no log of FINN\.no's form"):
+        imported(tmp_path / "log.npz", preset="finn")
+
+
+def test_a_propensity_that_single_precision_takes_for_0_is_none() -> None:
+    report = imported(log(propensity=[[1e-60, 0.5], [0.5]]))
+    assert left_out(report) == {"propensity: is not in (0, 1]": 1}
 
 
 def test_users_without_steps_are_no_rows(tmp_path: Path) -> None:

@@ -175,6 +175,21 @@ def test_what_is_refused(tmp_path: Path, world_file: Path) -> None:
         FittedConfig(world=str(world_file), episode_length=0)
 
 
+def test_later_sessions_with_hardly_a_click_are_warned_of(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        (user, 1000 * user + step, rng.choice(ITEMS, 2, replace=False).tolist(),
+         [int(step == 0 and (user < 60 or user > 97)), 0])
+        for user in range(100) for step in range(3)
+    ]  # fmt: skip
+    table = pl.DataFrame(rows, schema=["user", "timestamp", "items", "clicks"], orient="row")
+    import_log(table, dataset_id="my/few-v0", progress=False)
+    report = fit_world("my/few-v0", tmp_path / "out", batches=5, progress=False)
+    assert "only 2 of the later sessions have a click" in report.warnings
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"world.safetensors", "world.json"}
+    assert np.isfinite([report.ctr.distance.low, report.heads.distance.high]).all()
+
+
 def test_sessions_of_one_slate_make_no_world() -> None:
     import_sessions(30, longest=1)
     with pytest.raises(ValueError, match="no session has more than one slate"):

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from gems_gym.datasets import verify_dataset
 from gems_gym.datasets.described_policies import named_policy
@@ -249,6 +250,37 @@ def test_fitted_q_evaluation_of_a_policy_that_draws_latents() -> None:
         slates, {"random": find_policy("random", slates.world)}, ["fqe"], progress=False
     ).estimates
     assert "the dataset holds slates" in found["random"]["fqe"]
+
+
+def log_of(users: NDArray[np.int64], num_items: int, slate_size: int) -> EvaluationLog:
+    """Sessions of one uniformly random slate without duplicates, a tenth of whose items are clicked."""
+    rng, sessions = np.random.default_rng(0), len(users)
+    slates = np.argsort(rng.random((sessions, num_items)), axis=1)[:, :slate_size]
+    clicks = rng.random(slates.shape) < 0.1
+    rows = np.full((2 * sessions, slate_size), -1, np.int32)
+    rows[1::2] = slates
+    clicked = np.zeros(rows.shape, np.int8)
+    clicked[1::2] = clicks
+    seen = LoggedSessions(
+        rows, clicked, num_items, np.arange(0, 2 * sessions + 1, 2), "ca" * 32, np.ones(sessions, np.bool_)
+    )
+    return EvaluationLog(users, seen, None, None)
+
+
+def test_counted_propensities_are_those_of_single_slots_so_the_targets_are_too() -> None:
+    log = log_of(np.arange(2_000), 20, 10).with_counted_propensities()
+    names = ["ips", "tis", "rips", "iips", "snips"]
+    found = compare(log, {"random": find_policy("random", None)}, names, progress=False).estimates["random"]
+    for name in names:
+        estimate = found[name]
+        assert not isinstance(estimate, str)
+        assert estimate.value == pytest.approx(1.0, abs=0.15), name  # it is the policy that made the log
+
+
+def test_a_policy_that_draws_draws_anew_in_each_session_of_a_user() -> None:
+    log = log_of(np.zeros(400, np.int64), 20, 3)
+    slates = replay(log, {"random": find_policy("random", None)}, progress=False)["random"].slates
+    assert len(np.unique(slates, axis=0)) > 350
 
 
 def test_a_long_session_leaves_estimators_of_impressions(monkeypatch: pytest.MonkeyPatch) -> None:
