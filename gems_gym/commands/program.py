@@ -226,8 +226,18 @@ def main() -> None:
         ArithmeticError,
         gymnasium.error.Error,
     ) as error:
-        _report(f"error: {error}", error)
+        _report(f"error: {_in_words(error)}", error)
         sys.exit(2)
+
+
+def _in_words(error: BaseException) -> str:
+    """An error's text; of the operating system's on a file, what it means."""
+    if isinstance(error, FileNotFoundError | IsADirectoryError) and error.filename is not None:
+        found = (
+            "does not exist" if isinstance(error, FileNotFoundError) else "is a folder; a file was expected"
+        )
+        return f"{str(error.filename)!r} {found}"
+    return str(error)
 
 
 def _check_not_empty(arguments: Sequence[str]) -> None:

@@ -182,7 +182,7 @@ def pull(kinds: tuple[str, ...], name: str, address: str, folder: Path, *, progr
     remote = open_remote(address)
     data = remote.manifest(name)
     if data is None:
-        raise FileNotFoundError(f"the remote {address} has no {name} that was pushed there by gems-gym")
+        raise FileNotFoundError(f"the remote {address!r} has no {name!r} that was pushed there by gems-gym")
     package = Package.from_json(data, name, address)
     if package.kind not in kinds:
         command = COMMANDS.get(package.kind, "another version of gems-gym")

@@ -129,7 +129,12 @@ def subset(
     check_new_dataset_id(dataset_id, overwrite=overwrite)
     by_time = [share for share in (earliest, latest) if share is not None]
     if len(by_time) + (episodes is not None or min_return is not None) != 1:
-        raise ValueError("subset requires episodes, min_return or both, or else earliest, or else latest")
+        given = {"episodes": episodes, "min_return": min_return, "earliest": earliest, "latest": latest}
+        shown = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+        raise ValueError(
+            "a part is chosen by episodes, min_return or both, or by earliest alone, or by latest alone; got "
+            f"{shown or 'none of them'}"
+        )
     opened = part = open_sessions(dataset)
     if by_time:
         part = _by_time(part, by_time[0], at_the_end=earliest is None)

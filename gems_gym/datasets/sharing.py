@@ -72,7 +72,11 @@ def pull_dataset(dataset_id: str, remote: str, *, progress: bool = True) -> mina
         OSError: The remote can't be read, or the disk has too little room.
         ImportError: Minari, or the client of a cloud, is not installed.
     """
-    path = check_new_dataset_id(dataset_id)
+    path = check_new_dataset_id(dataset_id, overwrite=True)
+    if path.exists():
+        raise ValueError(
+            f"dataset {dataset_id!r} is here already; remove it with: minari delete {dataset_id}"
+        )
     root: Path = require("minari.storage").get_dataset_path()
     with unfinished_folder(root, dataset_id) as folder:
         (folder / NEW).mkdir()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,13 +122,12 @@ def fitting(
         "sessions_sha256": hashlib.sha256(np.asarray(opened.episode_indices, np.int64).tobytes()).hexdigest(),
         **chosen,
     }
-    report.parent.mkdir(parents=True, exist_ok=True)
-    with one_thread(), making(report, settings, overwrite=overwrite) as work:
+    with one_thread(), _folder_of(report), making(report, settings, overwrite=overwrite) as work:
         sessions = LoggedSessions.read(opened, progress=progress)
         if len(sessions) < 2 or sessions.num_items < 2:
             raise ValueError(
-                f"dataset {opened.id!r} has {len(sessions)} sessions of {sessions.num_items} items; at least 2 of both "
-                "are needed"
+                f"dataset {opened.id!r} has {len(sessions)} session(s) of {sessions.num_items} item(s); at least 2 of "
+                "both are needed"
             )
         earlier, later = sessions.split(chosen["held_out"])
         if not earlier.clicks.any():
@@ -139,6 +138,19 @@ def fitting(
                 "least 2 are needed, as one says nothing of the spread"
             )
         yield opened.id, earlier, later, work
+
+
+@contextmanager
+def _folder_of(file: Path) -> Iterator[None]:
+    """Makes a file's folder, and removes it again if nothing comes into it."""
+    made_here = not file.parent.exists()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if made_here:
+            with suppress(OSError):  # it holds something
+                file.parent.rmdir()
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def check_propensities(log: EvaluationLog, estimators: Sequence[str]) -> None:
     others = f"ask by --estimator for {' or '.join(WITHOUT_PROPENSITIES)} alone"
     if log.propensities is None:
         raise ValueError(
-            "the log has no propensities: name the policy that made it, estimate them by counts, or "
+            "the log has no propensities: name the policy that made it (--logging), estimate them by counts "
+            "(--estimate-propensities), or "
             f"{others}; 'gems-gym collect --propensities' records them"
         )
     if (log.propensities.given_above == 1)[log.impressions.shown].all():

@@ -57,7 +57,7 @@ def test_one_file_and_settings(program: Any) -> None:
         assert Path(json.loads(out)["path"]).read_bytes() == Path(path).read_bytes()
     assert json.loads(out)["use"] == "gems-gym train bc --preset runs/tuned/preset.json"
     code, _, err = program("dataset", "pull", "tuned-v0", "--from", "remote")
-    assert code == 2 and "remote has no tuned-v0" in err
+    assert code == 2 and "remote' has no 'tuned-v0'" in err
 
 
 def _policy(package: Path) -> None:

@@ -158,7 +158,7 @@ def test_wrong_parts(datasets_root) -> None:
     best = max(returns_of(whole))
     before = sorted(datasets_root.rglob("*"))
     for wanted, message in (
-        ({}, "requires episodes, min_return or both"),
+        ({}, "chosen by episodes, min_return or both, .*got none of them"),
         ({"episodes": 11}, r"episodes must be in \[1, 10\], the sessions of 'small/latent-v0'; got 11"),
         ({"episodes": 0}, "got 0"),
         ({"min_return": best + 1}, f"no session of 'small/latent-v0' has a return above {best:g}"),

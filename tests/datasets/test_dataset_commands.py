@@ -115,7 +115,7 @@ def test_relabel_merge_and_subset(run) -> None:
         (("relabel", "small/latent-v0", "--ranker", "gems-difuse_mix", "--dataset-id", "small/x-v0"), "did you mean"),
         (("relabel", "small/latent-v0", "--ranker", "gems-diffuse_mix", "--dataset-id", "small/x-v0"), "catalogue"),
         (("merge", "small/latent-v0", "small/slate-v0", "--dataset-id", "small/x-v0"), "can't be merged"),
-        (("subset", "small/latent-v0", "--dataset-id", "small/x-v0"), "requires episodes"),
+        (("subset", "small/latent-v0", "--dataset-id", "small/x-v0"), "got none of them"),
         (("subset", "small/latent-v0", "--episodes", 5, "--dataset-id", "small/slate-v0"), "--overwrite"),
     ],
 )  # fmt: skip

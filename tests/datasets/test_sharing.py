@@ -65,7 +65,7 @@ def test_what_is_pulled_is_what_was_pushed(
     assert pulled.recover_environment().spec is not None  # its ranker is the copy that came with it
     assert list(minari.list_local_datasets()) == [ID] and list_local_namespaces() == ["small"]
     code, _, err = program("dataset", "pull", ID, "--from", remote.as_uri())
-    assert code == 2 and "already in use" in err
+    assert code == 2 and "is here already; remove it with: minari delete" in " ".join(err.split())
 
 
 def test_what_is_shared_is_not_replaced(tmp_path: Path, program: Any) -> None:
@@ -192,7 +192,7 @@ def test_a_killed_download_leaves_nothing_and_the_next_one_succeeds(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("pull", "small/none-v0", "--from", "nowhere"), "nowhere has no small/none-v0"),
+        (("pull", "small/none-v0", "--from", "nowhere"), "'nowhere' has no 'small/none-v0'"),
         (("pull", "../up-v0", "--from", "nowhere"), "is not a Minari dataset id"),
         (("pull", ID, "--from", "http://127.0.0.1:9"), "can't be read"),
         (("pull", ID, "--from", "s3://bucket"), "is no place that is known"),

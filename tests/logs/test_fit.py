@@ -203,6 +203,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(ValueError, match=r"held_out=0.2 leaves 1 later session of 2 in dataset 'my/two-v0'"):
         fit_log("my/two-v0", tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="--out must be a folder"):
         fitted(tmp_path / "file")

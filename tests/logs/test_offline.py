@@ -85,7 +85,7 @@ def test_earlier_and_later_sessions_have_none_in_common(fitted: Path) -> None:
     for part in (earlier, later):
         found = verify_dataset(part, **QUIET)
         assert found.passed, found.failures
-    with pytest.raises(ValueError, match="or else earliest"):
+    with pytest.raises(ValueError, match="by earliest alone.*got episodes=3, earliest=0.5"):
         subset(LOG, earliest=0.5, episodes=3, dataset_id="my/some-v0", **QUIET)
     with pytest.raises(ValueError, match="too few for a share"):
         subset(

@@ -101,6 +101,7 @@ def ranker(
     check_places(place, log, device)
     chosen = read_options(option or [])
     if f"ranker/{kind}" not in trained_kinds():
+        plugins.load(plugins.RANKERS, kind)  # an unknown one is told before what it would require
         refuse(
             f"goes with a kind that is trained, and {kind} is not",
             preset=preset, log=log, sessions=sessions, batches=batches, save_every=save_every, log_dir=log_dir,
@@ -136,7 +137,6 @@ def _make(
     kind: str, world: EnvSpec, embeddings: str | None, chosen: dict[str, Any], out: Path, as_json: bool
 ) -> None:
     """Make a ranker that needs no training of item embeddings."""
-    plugins.load(plugins.RANKERS, kind)  # an unknown one is told before what it would require
     config, catalog = world_of(world)
     if embeddings is None:
         raise ValueError(
