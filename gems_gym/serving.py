@@ -7,14 +7,14 @@ from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.beliefs.base import updated_where_shown
 from gems_gym.common.check_messages import shown
-from gems_gym.common.checks import Seed, checked, checked_arguments, is_sequence
+from gems_gym.common.checks import checked, checked_arguments, is_sequence
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import make_policy
 from gems_gym.policies.base import tell_rewards
@@ -104,7 +104,9 @@ class ServedPolicy:
         Returns:
             ``(num_users, slate_size)``.
         """
-        seeds = checked("seeds", [0] * len(histories) if seeds is None else seeds, tuple[Seed, ...])
+        seeds = checked(
+            "seeds", [0] * len(histories) if seeds is None else seeds, tuple[Annotated[int, Ge(0)], ...]
+        )
         if len(seeds) != len(histories):
             raise ValueError(f"seeds holds {len(seeds)} for {len(histories)} histories: give one each")
         names = names or [f"histories[{user}]" for user in range(len(histories))]

@@ -135,7 +135,7 @@ class LastObservation(_Untrained):
             ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
         self._checked(state, slates, clicks)
-        slates = np.asarray(slates)
+        slates = np.asarray(slates, dtype=np.int64)
         scaled = 2 * slates / max(self.num_items - 1, 1) - 1  # (num_users, slate_size)
         scaled[slates < 0] = 0
         return np.concatenate([scaled, clicks], axis=1).astype(np.float32)

@@ -8,6 +8,7 @@ from scipy import linalg, sparse
 from scipy.sparse.linalg import ArpackError, eigsh
 
 from gems_gym.common.checks import Count, Units, checked_arguments
+from gems_gym.common.machine import check_fits_memory
 from gems_gym.common.threads import one_thread
 from gems_gym.embeddings.base import (
     DEFAULT_SIZE,
@@ -141,6 +142,8 @@ def co_clicks(log: ClickLog, num_items: int, row_axes: int) -> NDArray[np.float6
     Raises:
         ValueError: Arrays of different shapes, unknown item ids, or no row with clicks on two items.
     """
+    # as float64, and what is made of them
+    check_fits_memory(f"counting co-clicks of num_items={num_items} items", 4 * 8 * num_items**2)
     rows, items, num_rows = clicked_items(log, num_items, row_axes)
     row = "slate" if row_axes == log.slates.ndim - 1 else "session"
     shape = (num_rows, num_items)

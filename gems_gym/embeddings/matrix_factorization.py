@@ -92,7 +92,7 @@ def matrix_factorization_embeddings(
     if len(codes) < 10:
         raise ValueError(f"log holds {len(codes)} pairs of a session and an item it clicked; 10 are needed")
     order = rng.permutation(len(codes))
-    cut = max(1, round(settings.held_out * len(codes)))
+    cut = min(max(1, round(settings.held_out * len(codes))), len(codes) - 1)
     held_out, train = codes[order[:cut]], codes[order[cut:]]
     negatives = _negatives(codes, held_out, num_items, _bits(rng))
     session_vectors = rng.normal(0, 0.1, (num_sessions, settings.size)).astype(np.float32)

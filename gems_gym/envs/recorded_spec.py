@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.artifacts import shipped
@@ -119,7 +120,8 @@ def world_config(spec: EnvSpec) -> WorldConfig:
         spec: Spec of a slate or a latent environment.
 
     Returns:
-        The configuration; with ``item_embeddings`` in a file, ``num_items`` is the largest that there may be.
+        The configuration; ``num_items`` is that of ``item_embeddings``, the largest that there may be if their file is
+        not here.
 
     Raises:
         ValueError: A parameter out of its range or larger than :data:`LARGEST`.
@@ -132,9 +134,18 @@ def world_config(spec: EnvSpec) -> WorldConfig:
         _check_sizes(kind(), preset)
     config = resolve_config(preset)
     _check_sizes(config, overrides)
-    if spec.kwargs.get("item_embeddings") is not None:  # the number of items is the file's
-        overrides.setdefault("num_items", LARGEST["num_items"])
+    if (embeddings := spec.kwargs.get("item_embeddings")) is not None:
+        overrides.setdefault("num_items", _num_items_of(embeddings))
     return resolve_config(config, overrides)
+
+
+def _num_items_of(embeddings: Any) -> int:
+    """Rows of an array or of an .npy file, whose numbers are not read; the largest number if there is no such file."""
+    try:
+        rows = len(np.load(embeddings, mmap_mode="r") if isinstance(embeddings, str | Path) else embeddings)
+    except (OSError, ValueError, TypeError):
+        return LARGEST["num_items"]
+    return min(max(rows, 1), LARGEST["num_items"])
 
 
 def recorded_spec(spec: EnvSpec, artefacts: Mapping[str, Path], dataset_id: str) -> EnvSpec:

@@ -125,7 +125,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
             ClosedEnvironmentError: After ``close()``.
         """
         self._status.check_open()
-        spaces.check_seed(seed)
+        seed = spaces.check_seed(seed)
         given = spaces.opening(spaces.check_options(options, spaces.SESSION_OPTIONS), self.config, _ONLY_USER)
         super().reset(seed=seed)
         self.shown = self.simulator.open_sessions([self.np_random], **given)

@@ -174,6 +174,7 @@ class SlateVectorEnv(VectorEnv[Arrays, NDArray[np.int64], NDArray[Any]]):
     ) -> tuple[Arrays, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Next-step autoreset: users whose session has ended open the next one, the others step."""
         ended, going_on = np.flatnonzero(self._ended), np.flatnonzero(~self._ended)
+        check_slates(slates[going_on], (len(going_on), self.config.slate_size), self.config.num_items)
         opened = self.simulator.open_sessions([self._user_rngs[row] for row in ended], ended)
         opened.rewards[:] = 0.0  # the first slate's clicks are no reward
         self.shown = _with_rows(self.shown, ended, opened)

@@ -64,10 +64,13 @@ def action_space(config: WorldConfig) -> spaces.MultiDiscrete:
 
 def observations_of(shown: Shown, config: WorldConfig) -> Arrays:
     """Observations of all users, one row each."""
-    if not config.shows_history:
-        return {"slate": shown.slates, "clicks": shown.clicks}
-    history = shown.user_state[:, config.num_topics : 2 * config.num_topics].copy()  # it is in the infos, too
-    return {"slate": shown.slates, "clicks": shown.clicks, "hist": history}
+    found: Arrays = {
+        "slate": shown.slates.copy(),
+        "clicks": shown.clicks.copy(),
+    }  # partial resets show them again
+    if config.shows_history:
+        found["hist"] = shown.user_state[:, config.num_topics : 2 * config.num_topics].copy()
+    return found
 
 
 def infos_of(shown: Shown) -> Arrays:
@@ -93,9 +96,10 @@ def row_of(arrays: Arrays, row: int) -> Arrays:
 SEED = Annotated[int, Ge(0)] | None
 
 
-def check_seed(seed: Any) -> None:
-    """Raise a clear TypeError or ValueError unless ``seed`` is None or an integer ≥ 0."""
-    checked("seed", seed, SEED)
+def check_seed(seed: Any) -> int | None:
+    """The seed as Gymnasium takes it; a clear TypeError or ValueError unless it is None or an integer ≥ 0."""
+    found: int | None = checked("seed", seed, SEED)
+    return found
 
 
 def check_options(options: dict[str, Any] | None, known: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from gems_gym.common.checks import Count, NonNegative, WholeNumber, checked_arguments
 from gems_gym.common.compilation import compiled
 from gems_gym.policies.base import SlatePolicy
 from gems_gym.simulator.kernels import next_scores
@@ -35,12 +36,13 @@ class BoredomAwareOracle(SlatePolicy):
 
     privileged: ClassVar[bool] = True
 
+    @checked_arguments
     def __init__(
         self,
         env: gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any],
-        max_per_topic: int | None = None,
-        click_budget: float | None = None,
-        newest_clicks: int | None = None,
+        max_per_topic: Count | None = None,
+        click_budget: NonNegative | None = None,
+        newest_clicks: WholeNumber | None = None,
     ) -> None:
         super().__init__(env)
         config = self.simulator.config

@@ -58,7 +58,7 @@ class ConstantSlate(SlatePolicy):
         config, catalog = self.simulator.config, self.simulator.catalog
         if slate is None:
             slate = find_constant_slate(config, catalog, sessions=sessions, seed=seed, progress=progress)
-        self.slate = check_slates(slate, (config.slate_size,), config.num_items, "slate")
+        self.slate = check_slates(slate, (config.slate_size,), config.num_items, "slate").copy()
 
     def slates(self, state: None, observations: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
         """Every user's slate, int64 ``(num_users, slate_size)``."""

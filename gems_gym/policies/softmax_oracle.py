@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gems_gym.common.arrays import drawn_by_weight
 from gems_gym.common.checks import checked_arguments
-from gems_gym.common.compilation import compiled
+from gems_gym.common.compilation import compiled, inlined
 from gems_gym.policies.propensities import SlatePropensities
 from gems_gym.policies.random_base import DrawingPolicy, Drawn
 from gems_gym.simulator.kernels import next_scores
@@ -72,6 +72,7 @@ class SoftmaxOracle(DrawingPolicy):
             uniforms,
             slates,
             probabilities,
+            given is None,
         )
         return slates, probabilities
 
@@ -85,20 +86,33 @@ def _fill(
     uniforms: NDArray[np.float64],
     slates: NDArray[np.int64],
     probabilities: NDArray[np.float64],
+    draws: bool,
 ) -> None:
-    """Draw the items that are −1 in the slates, and write the probability of each item given those above it."""
-    weights = np.empty(dynamics.items.shape[0])
+    """Write the probability of each item given those above it, of slates that are given or drawn here.
+
+    Nothing is known of given items that are −1.
+    """
+    scores, weights = np.empty(dynamics.items.shape[0]), np.empty(dynamics.items.shape[0])
     for u in range(slates.shape[0]):
-        next_scores(dynamics, users, u, weights)
-        top = weights.max()
-        for item in range(weights.size):
-            weights[item] = np.exp((weights[item] - top) / temperature)
+        next_scores(dynamics, users, u, scores)
+        _weigh(scores, temperature, weights)
         for slot in range(slates.shape[1]):
             total = weights.sum()
+            if total < 1e-200:  # all that is left is far below what was taken: relative to the best of it
+                _weigh(scores, temperature, weights)
+                total = weights.sum()
+            if draws:
+                slates[u, slot] = drawn_by_weight(weights, uniforms[u, slot] * total)
             chosen = slates[u, slot]
             if chosen < 0:
-                chosen = drawn_by_weight(weights, uniforms[u, slot] * total)
-                slates[u, slot] = chosen
-            probabilities[u, slot] = weights[chosen] / total if total > 0.0 else 0.0
+                continue
+            probabilities[u, slot] = weights[chosen] / total
             if not repeats:
-                weights[chosen] = 0.0
+                weights[chosen], scores[chosen] = 0.0, -np.inf
+
+
+@inlined
+def _weigh(scores: NDArray[np.float64], temperature: float, weights: NDArray[np.float64]) -> None:
+    top = scores.max()
+    for item in range(scores.size):
+        weights[item] = np.exp((scores[item] - top) / temperature)

@@ -281,7 +281,7 @@ def train_model(
         )
     order = np.random.default_rng(seed).permutation(log.num_sessions)
     order = order[followed[order]]
-    num_held_out = min(max(1, round(settings.held_out * len(order))), _MOST_HELD_OUT)
+    num_held_out = min(max(1, round(settings.held_out * len(order))), len(order) - 1, _MOST_HELD_OUT)
     held_out, training = order[:num_held_out], order[num_held_out:]
     generator = torch.Generator().manual_seed(seed)
     with one_thread():

@@ -18,7 +18,7 @@ from gems_gym.common.threads import one_thread
 from gems_gym.pretraining.belief import BELIEF_PRESETS
 from gems_gym.pretraining.click_prediction import ClickProbe, auc, click_report
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
-from gems_gym.simulator import Catalog, SlateSimulator, make_simulator
+from gems_gym.simulator import Catalog, SlateSimulator, make_simulator, own_embeddings
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed, user_seeds
 from gems_gym.world_config import WorldConfig
 
@@ -90,7 +90,7 @@ def compare_beliefs(
         _SHARES,
         sessions,
         REPORTS_SEED + seed,
-        item_embeddings=catalog.item_embeddings,
+        item_embeddings=own_embeddings(config, catalog),
         progress=progress,
     )
     played = _played_again(log, users, beliefs, config, catalog)

@@ -17,7 +17,7 @@ from gems_gym.pretraining.session_log import SessionLog, collect_session_log, ke
 from gems_gym.pretraining.trainers import Upkeep, as_recorded, trained_kinds, trainer_of
 from gems_gym.rankers import Ranker, make_ranker
 from gems_gym.rankers.gems import GemsRanker
-from gems_gym.simulator import Catalog, resolve_world
+from gems_gym.simulator import Catalog, own_embeddings, resolve_world
 from gems_gym.world_config import WorldConfig
 
 RANKER_LOGS = 2**18
@@ -189,7 +189,7 @@ def follow(
         recipe.log_seed,
         search_sessions=recipe.search_sessions,
         session_length=recipe.session_length,
-        item_embeddings=None if world is None else catalog.item_embeddings,
+        item_embeddings=None if world is None else own_embeddings(config, catalog),
         progress=progress,
     )
     log = kept_session_log(unfinished, collect) if recipe.shares else None

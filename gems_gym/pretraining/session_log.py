@@ -23,7 +23,7 @@ from gems_gym.config import resolve_config
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import Policy, make_policy
 from gems_gym.rollouts import play_sessions, user_batches
-from gems_gym.simulator import Catalog, ItemEmbeddings
+from gems_gym.simulator import Catalog, ItemEmbeddings, own_embeddings
 from gems_gym.user_splits import Users, UserSeed, user_seeds
 from gems_gym.world_config import WorldConfig
 
@@ -37,6 +37,7 @@ _FORMS = {
     "catalog_hash": ("U", 0),
 }
 """Arrays of a file: what numpy calls their kind, and their number of dimensions."""
+_OPTIONAL = {"click_probabilities"}
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,18 @@ class SessionLog:
             FileNotFoundError: No such file.
             ValueError: A file that is no session log.
         """
-        arrays = read_npz(path, name="log", needed=_FORMS)
+        arrays = read_npz(path, name="log", needed=_FORMS.keys() - _OPTIONAL, optional=_OPTIONAL)
         try:
-            check_form(arrays, _FORMS)
+            check_form(arrays, {name: form for name, form in _FORMS.items() if name in arrays})
             _check_log(arrays)
         except ValueError as error:
             raise ValueError(f"log: {str(path)!r} is no session log of gems_gym: {error}") from error
         return cls(
             slates=arrays["slates"].astype(np.int32, copy=False),
             clicks=arrays["clicks"].astype(np.uint8, copy=False),
-            click_probabilities=arrays["click_probabilities"].astype(np.float32, copy=False),
+            click_probabilities=arrays["click_probabilities"].astype(np.float32, copy=False)
+            if "click_probabilities" in arrays
+            else None,
             policy=arrays["policy"].astype(np.uint8, copy=False),
             policy_names=tuple(map(str, arrays["policy_names"])),
             catalog_hash=str(arrays["catalog_hash"]),
@@ -263,7 +266,7 @@ class LogPlan:
             self.seed,
             search_sessions=self.search_sessions,
             session_length=self.session_length,
-            item_embeddings=catalog.item_embeddings,
+            item_embeddings=own_embeddings(config, catalog),
         )
 
 
@@ -271,15 +274,19 @@ def _check_log(arrays: Mapping[str, NDArray[Any]]) -> None:
     """Raise a ValueError unless the arrays of a log belong together."""
     shape, names = arrays["slates"].shape, len(arrays["policy_names"])
     for name in ("clicks", "click_probabilities"):
-        if arrays[name].shape != shape:
+        if name in arrays and arrays[name].shape != shape:
             raise ValueError(f"{name} has shape {arrays[name].shape}, but slates {shape}")
     if 0 in shape or shape[1] < 2:
         raise ValueError(f"slates of shape {shape} hold no session of a first slate and a step")
-    if not 0 <= arrays["slates"].min() <= arrays["slates"].max() < 2**31:
-        raise ValueError("slates must hold item ids, integers ≥ 0")
-    if arrays["clicks"].max() > 1 or arrays["clicks"].min() < 0:
-        raise ValueError("clicks must be 0 or 1")
-    probabilities = arrays["click_probabilities"]
+    if not -1 <= arrays["slates"].min() <= arrays["slates"].max() < 2**31:
+        raise ValueError("slates must hold item ids, integers ≥ 0, or -1 where nothing was shown")
+    if (
+        arrays["clicks"].max() > 1
+        or arrays["clicks"].min() < 0
+        or arrays["clicks"][arrays["slates"] < 0].any()
+    ):
+        raise ValueError("clicks must be 0 or 1, and 0 where nothing was shown")
+    probabilities = arrays.get("click_probabilities", np.zeros(0))
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise ValueError("click_probabilities must be in [0, 1]")
     policy = arrays["policy"]

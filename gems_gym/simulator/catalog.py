@@ -155,6 +155,11 @@ def resolve_world(
         raise ValueError(f"{error} (they are from the file {str(file)!r})") from error
 
 
+def own_embeddings(config: WorldConfig, catalog: Catalog) -> NDArray[np.float32] | None:
+    """What :func:`load_catalog` makes this catalogue of again; None where it is in the world's file."""
+    return None if isinstance(config, FittedConfig) else catalog.item_embeddings
+
+
 def load_catalog(config: WorldConfig, item_embeddings: NDArray[Any] | None = None) -> Catalog:
     """The catalogue of a world: the one drawn from its seed, or your own embeddings.
 

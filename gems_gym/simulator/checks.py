@@ -33,7 +33,7 @@ def check_slates(
         raise ValueError(f"{name} must hold item ids in the shape {shape}, got shape {array.shape}")
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integer item ids, got dtype {array.dtype}")
-    if num_items is not None and (array.min() < 0 or array.max() >= num_items):
+    if num_items is not None and array.size and (array.min() < 0 or array.max() >= num_items):
         raise unknown_item(array[(array < 0) | (array >= num_items)].flat[0], num_items, name)
     return array.astype(np.int64, copy=False)
 

@@ -1,5 +1,6 @@
 """Many users of one world: their state, their randomness, and the calls that move them."""
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -37,6 +38,10 @@ _INT64 = np.dtype(np.int64)
 def _thread_pool(num_threads: int) -> ThreadPoolExecutor:
     # one for all simulators of a process: kernels leave Python's lock, and a pool cannot be pickled with a simulator
     return ThreadPoolExecutor(num_threads, thread_name_prefix="gems-gym-users")
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has the pool, but none of its threads
+    os.register_at_fork(after_in_child=_thread_pool.cache_clear)
 
 
 class SlateSimulator:

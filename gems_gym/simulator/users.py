@@ -94,11 +94,12 @@ class DrawnAhead:
         self._draw = draw
         self._rngs: list[np.random.Generator | None] = [None] * num_users
         self._block: NDArray[Any] | None = None  # (num_users, self._steps, ...)
+        self._numbers = np.zeros(num_users, np.int64)  # which block of its session each user has
 
     def start(self, rngs: Sequence[np.random.Generator], rows: NDArray[np.int64]) -> None:
         """Take over the generators of new users and draw their first block."""
         for row, rng in zip(rows.tolist(), rngs, strict=True):
-            self._rngs[row] = rng
+            self._rngs[row], self._numbers[row] = rng, 0
             self._fill(row, rng)
 
     def block(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -127,8 +128,12 @@ class DrawnAhead:
         return self._block[rows, steps[rows] % self._steps]
 
     def _draw_next_blocks(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-        for row in rows[(steps[rows] % self._steps == 0) & (steps[rows] > 0)].tolist():
+        numbers = steps[rows] // self._steps
+        for row in rows[
+            numbers > self._numbers[rows]
+        ].tolist():  # once, also if a step is refused and taken again
             self._fill(row, self._rngs[row])
+        self._numbers[rows] = numbers
 
     def _fill(self, row: int, rng: np.random.Generator | None) -> None:
         assert rng is not None

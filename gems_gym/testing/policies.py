@@ -155,10 +155,10 @@ def _play(policy: Policy, env: VectorEnv[Any, Any, Any], seeds: Sequence[int]) -
         actions, state = answer
         assert is_same(observations, kept), "act() writes into the observations that it is given"
         _assert_actions(actions, env)
-        observations, rewards, _, truncated, _ = env.step(actions)
+        observations, rewards, terminated, truncated, _ = env.step(actions)
         played.append((kept, actions.copy(), rewards))
         state = tell_rewards(policy, state, rewards)
-        ended = bool(np.all(truncated))
+        ended = bool(np.any(terminated | truncated))
     return played
 
 
