@@ -136,13 +136,17 @@ def assert_plays(make: MakePolicy, world: LatentWorld, num_users: int, seed: int
         expected = [
             (_rows(seen, [user]), actions[[user]], rewards[[user]]) for seen, actions, rewards in played
         ]
-        assert is_same(_play(make(alone), alone, [one]), expected), (
+        found = _play(
+            make(alone), alone, [one]
+        )  # to this user's end: the others' sessions ended with the first
+        assert is_same(found[: len(expected)], expected), (
             f"user {user} of {num_users} is served otherwise alone: actions depend on who is served beside"
         )
     return played
 
 
 def _play(policy: Policy, env: VectorEnv[Any, Any, Any], seeds: Sequence[int]) -> _Played:
+    """What a policy does until the first session ends."""
     observations, _ = env.reset(seed=list(seeds))  # type: ignore[arg-type]  # lists too
     state, played, ended = policy.open(list(seeds)), [], False
     while not ended:

@@ -206,3 +206,11 @@ def test_from_the_command_to_the_users(kind: str, program: Any, tmp_path: Path) 
         5,
     )
     assert code == 2 and f"goes with a kind that is trained, and {kind} is not" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(("dtype", "num_items"), [(np.uint8, 200), (np.int16, 20_000)])
+def test_the_last_observation_of_narrow_ids_is_in_the_box(dtype: Any, num_items: int) -> None:
+    belief = LastObservation(num_items=num_items, slate_size=2, catalog_hash="x")
+    slates = np.array([[0, num_items - 1]], dtype)
+    found = belief.read(belief.update(belief.initial(1), slates, np.zeros((1, 2), np.int8)))
+    assert found[0, :2].tolist() == [-1.0, 1.0]

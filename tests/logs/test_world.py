@@ -24,6 +24,8 @@ from gems_gym.logs import fit_world, import_log
 from gems_gym.logs.fidelity import measure_fidelity
 from gems_gym.logs.sessions import LoggedSessions
 from gems_gym.logs.world_fitting import make_world
+from gems_gym.pretraining.session_log import LogPlan
+from gems_gym.simulator import resolve_world
 from gems_gym.testing import check_world
 
 ID, ENV = "my/log-v0", "GemsSlate-fitted-v0"
@@ -111,6 +113,12 @@ def test_it_is_a_world_like_the_others(world_file: Path) -> None:
     assert observation["slate"].tolist() == [2, 1, 0]
     with pytest.raises(ValueError, match="the items of a fitted world are in its file"):
         gymnasium.make(ENV, world=str(world_file), item_embeddings=np.ones((4, 2)))
+
+
+def test_sessions_of_a_fitted_world_can_be_logged_for_pretraining(world_file: Path) -> None:
+    config, catalog = resolve_world("fitted", None, {"world": str(world_file), "episode_length": 4})
+    log = LogPlan(ENV, None, {"random": 1.0}, 4, 0).session_log(config, catalog, None)
+    assert log.catalog_hash == catalog.hash and log.slates.shape == (4, 5, SLOTS)
 
 
 def test_users_leave_as_those_of_the_log(world_file: Path) -> None:

@@ -69,3 +69,25 @@ def test_uniform_slates_of_which_a_part_is_known():
     found = uniform_propensities(np.array([[-1, -1, 0], [-1, 3, 3], [2, -1, 0]]), 10).given_above
     np.testing.assert_allclose(found[:, 2], [1 / 10, 0, 1 / 9])
     assert found[1, 1] == 1 / 10
+
+
+def test_softmax_slates_are_whole_where_scores_are_far_apart():
+    env = SlateVectorEnv(2, "focused_topdown", short_term_boost=1e4)
+    observations, _ = env.reset(seed=0)
+    policy = make_policy("softmax_oracle", env, temperature=0.01, repeats=False)
+    state = policy.open([0, 1])
+    for _ in range(3):
+        slates, state = policy.act(state, observations)
+        assert slates.min() >= 0 and all(len(set(slate)) == 10 for slate in slates.tolist())
+        observations, *_ = env.step(slates)
+
+
+def test_what_is_not_known_takes_no_item_of_a_softmax():
+    env = SlateVectorEnv(1, "diffuse_mix")
+    observations, _ = env.reset(seed=0)
+    policy = make_policy("softmax_oracle", env, temperature=1.0, repeats=False)
+    _, state = policy.act(policy.open([0]), observations)
+    slate = np.arange(10)[None]
+    gap = np.concatenate([[[-1]], slate[:, :9]], axis=1)
+    whole, with_gap = (policy.propensities(state, observations, one).given_above for one in (slate, gap))
+    np.testing.assert_allclose(with_gap[:, 1:], whole[:, :9], rtol=1e-12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -25,6 +26,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", [one.name for one in plugins.describe(plugins.POLICIES)])
 def test_ours_pass(name: str) -> None:
     check_policy(name, **OPTIONS.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    ("world", "options"),
+    [
+        ("Sardine-SlateRerank-Static-v0", {}),
+        ("GemsSlate-diffuse_mix-v0", {"leave_probability": 0.3, "leave_after": 1}),
+    ],
+)
+def test_worlds_whose_sessions_terminate(world: str, options: dict[str, Any]) -> None:
+    spec = gymnasium.spec(world)
+    spec.kwargs |= options
+    check_policy("random", spec)
 
 
 def test_policies_of_latents_pass() -> None:
