@@ -29,7 +29,8 @@ def test_what_another_recommender_logged_is_read_back(tmp_path: Path) -> None:
 
 def test_something_is_left_to_learn_from_whatever_is_held_out() -> None:
     pytest.importorskip("torch")
-    from gems_gym.pretraining.belief import BeliefSettings, pretrain_belief
+    from gems_gym.pretraining.belief import BeliefSettings
+    from gems_gym.pretraining.gru import pretrain_belief
 
     settings = BeliefSettings(held_out=0.9, item_embeddings="scratch", batches=2)
     belief, _ = pretrain_belief(log(), 1_000, settings, seed=0, progress=False)
