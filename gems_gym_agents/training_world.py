@@ -151,7 +151,9 @@ def _check_recorded_in(dataset_id: str, recorded: EnvSpec, env: EnvSpec) -> None
     before = {**asdict(there.config), "catalog_hash": there.catalog.hash}  # type: ignore[attr-defined]
     now = {**asdict(here.config), "catalog_hash": here.catalog.hash}  # type: ignore[attr-defined]
     differences = [
-        f"{name}={before[name]!r} (--env: {now[name]!r})" for name in now if before[name] != now[name]
+        f"{name}={before.get(name)!r} (--env: {now.get(name)!r})"
+        for name in before | now
+        if before.get(name) != now.get(name)
     ]
     if differences:
         raise ValueError(

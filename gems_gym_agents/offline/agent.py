@@ -107,6 +107,7 @@ class OfflineAgent(abc.ABC):
         if self.options.observation_scaler == "standard":
             mean = observations.mean(axis=0, dtype=np.float64)
             deviation = observations.std(axis=0, dtype=np.float64)
+            deviation[deviation < 1e-3] = 1.0  # a number that is always the same says nothing
             return {"observation_scaler": scalers.StandardObservationScaler(mean, deviation)}
         lowest, highest = observations.min(axis=0), observations.max(axis=0)
         if (constant := np.flatnonzero(lowest == highest)).size:

@@ -117,7 +117,7 @@ class OfflineReinforceOptions(BCOptions):
     Attributes:
         learning_rate: Learning rate of Adam, > 0.
         gamma: Discount factor in [0, 1) of the returns.
-        reward_scale: Factor on rewards, > 0: what is left of a session weighs by this.
+        reward_scale: Factor on rewards, > 0; Adam's steps depend on it by ``grad_clip`` and Adam's ε only.
     """
 
     learning_rate: Positive = 3e-4

@@ -23,6 +23,7 @@ from gems_gym.common.files import read_json, write_json
 from gems_gym.policies.actor import Actor
 from gems_gym.policies.saved import SavedPolicy
 from gems_gym_agents.base import Evaluate
+from gems_gym_agents.library_state import borrowed_global_state
 
 _BEST_FILE, _LAST_FILE = "best.safetensors", "last.safetensors"
 _FOLDER, _CURVE_FILE = "checkpoints", "checkpoints.json"
@@ -171,7 +172,8 @@ class CheckpointRecorder:
     def _scored(self, actor: SavedPolicy, belief: TrainedBelief | None) -> float | None:
         if self.evaluate is None:
             return None
-        return float(self.evaluate(actor) if belief is None else self.evaluate(actor, belief))
+        with borrowed_global_state():  # whatever it draws from there changes nothing that is learned
+            return float(self.evaluate(actor) if belief is None else self.evaluate(actor, belief))
 
     def take(self, checkpoints: Sequence[Checkpoint]) -> None:
         """Adds policies as they are, and writes them."""

@@ -71,10 +71,12 @@ class DQNAgent(OnlineAgent):
 
         from gems_gym_agents.online.settings import off_policy_settings
 
-        slates = candidate_slates(env, self.options.candidates, self.options.log, seed)
+        # the same for all starts of a run, also of one that is resumed
+        drawn_by = seed if self._seed is None else self._seed
+        slates = candidate_slates(env, self.options.candidates, self.options.log, drawn_by)
         which = spaces.Discrete(len(slates))
         choosing = TransformAction(env, slates.__getitem__, batch_space(which, env.num_envs), which)
-        return DQN(
+        model = DQN(
             "MlpPolicy",
             tau=self.options.tau,
             target_update_interval=env.num_envs,
@@ -82,6 +84,8 @@ class DQNAgent(OnlineAgent):
             exploration_final_eps=self.options.epsilon,
             **off_policy_settings(self.options, choosing, seed=seed, device=device),
         )
+        model.exploration_rate = self.options.epsilon  # which SB3 sets after a step only
+        return model
 
     def export_actor(self, model: Any, metadata: dict[str, Any]) -> CandidateSlates:
         """Copies the network and the candidates."""

@@ -140,7 +140,7 @@ def find_guide(start_from: str, env: VectorEnv) -> Actor:
     for layer in layers_of(env):
         for kind, own, part in (
             ("ranker", getattr(layer, "ranker", None), agent.ranker),
-            ("belief", getattr(layer, "encoder", None), agent.belief),
+            ("belief", getattr(layer, "encoder", getattr(layer, "belief", None)), agent.belief),
         ):
             if own is not None and (part is None or not same_content(own, part)):
                 raise ValueError(

@@ -118,6 +118,7 @@ def train(
         starts=options.starts,
         steps_at_once=options.steps_at_once,
     )
+    _check_all_begin_to_learn(options, rounds)
     dropped = sum(one.dropped for one in rounds)
     anew = directory is None or not is_unfinished(directory)
     with borrowed_global_state(device), trackers(title, directory, events="logs", anew=anew) as tracked:
@@ -142,8 +143,7 @@ def train(
                 for present in [one for one in rounds if one.end > best.interactions]:
                     if present.starts == 1:
                         best.report_to(recorder, curves)
-                    for one in starts:
-                        one.train_round(present, advance)
+                    starts = _sane_after(starts, present, advance)
                     recorder.dropped += present.dropped
                     starts = sorted(starts, key=lambda one: one.best_score, reverse=True)[: present.left]
                     best = starts[0]
@@ -152,7 +152,7 @@ def train(
                         run.save(best.model, recorder, curves.text)
             if options.averaged_share:
                 best.report_to(recorder, curves)  # a resumed run may have no round left
-                best.record_mean(rounds[-1].end * (1.0 - options.averaged_share))
+                best.record_mean(rounds[-1].end - round(rounds[-1].end * options.averaged_share))
         except BaseException as error:
             best.record(score=False)
             best.report_to(recorder, curves)
@@ -161,6 +161,29 @@ def train(
             raise
         finally:
             curves.logger.close()
+
+
+def _check_all_begin_to_learn(options: Any, rounds: Sequence[Round]) -> None:
+    """Raise a ValueError if starts would be compared before they have begun to learn."""
+    begins = getattr(options, "learning_starts", 0)
+    if options.starts > 1 and rounds[0].end <= begins:
+        raise ValueError(
+            f"validate_every={options.validate_every}: starts are compared after {rounds[0].end} interactions, and "
+            f"learning begins after learning_starts={begins}; validate less often"
+        )
+
+
+def _sane_after(starts: Sequence[Start], present: Round, advance: Callable[..., None]) -> list[Start]:
+    """Train all starts for a round; those that diverge are left out, as long as there is another."""
+    sane = list(starts)
+    for one in starts:
+        try:
+            one.train_round(present, advance)
+        except DivergedError:
+            if len(sane) == 1:
+                raise
+            sane.remove(one)
+    return sane
 
 
 class Start:

@@ -109,6 +109,7 @@ def on_policy_settings(options: OnPolicyOptions, env: VectorEnv, *, seed: int, d
     """
     settings = shared_settings(options, env, seed=seed, device=device)
     settings["policy_kwargs"]["log_std_init"] = float(np.log(options.initial_deviation))
+    settings["policy_kwargs"]["optimizer_kwargs"]["eps"] = 1e-5  # SB3's, where no keywords are given
     return {
         **settings,
         "n_steps": options.rollout_steps,

@@ -24,6 +24,7 @@ from gems_gym.trackers import choose_trackers
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
+from gems_gym_agents.online import rounds
 from gems_gym_agents.online.end_to_end import EndToEndSACAgent
 from gems_gym_agents.online.model import LayerNormSACPolicy, export_actor, find_guide, make_sac
 from gems_gym_agents.online.options import SACOptions
@@ -83,6 +84,28 @@ def test_the_curves_of_several_starts_begin_with_the_scores_of_the_best(tmp_path
         one.interactions: pytest.approx(one.score) for one in agent.checkpoints if one.mean_of == 1
     }
     assert len(scores) == 3
+
+
+def test_starts_are_not_compared_before_they_learn():
+    agent = SACAgent(**(SMALL | {"learning_starts": 80}), validate_every=80, starts=2)
+    with pytest.raises(ValueError, match="compared after 80 interactions, and .* learning_starts=80"):
+        agent.fit(TargetVectorEnv(8), steps=240, seed=5, evaluate=closeness, progress=False)
+
+
+def test_a_start_that_diverges_leaves_the_others(monkeypatch):
+    train_round, bad = rounds.Start.train_round, start_seeds(5, 2)[0]
+
+    def diverging(self, present, advance):
+        if self.model.seed == bad:
+            raise DivergedError("it did")
+        train_round(self, present, advance)
+
+    monkeypatch.setattr(rounds.Start, "train_round", diverging)
+    agent = SACAgent(**SMALL, validate_every=80, starts=2)
+    agent.fit(TargetVectorEnv(8), steps=240, seed=5, evaluate=closeness, progress=False)
+    assert agent.policy.metadata["seed"] == start_seeds(5, 2)[1]
+    with pytest.raises(DivergedError):
+        SACAgent(**SMALL, validate_every=80).fit(TargetVectorEnv(8), steps=240, seed=5, progress=False)
 
 
 def test_starts_that_are_left_at_the_end_are_compared_there():

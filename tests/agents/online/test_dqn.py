@@ -69,8 +69,18 @@ def test_the_policy_is_the_librarys():
     assert (policy.act(None, beliefs)[0] == policy.candidates[expected]).all()
 
 
-def test_interrupted_it_is_resumed_to_the_same_bits(tmp_path):
-    options: dict[str, Any] = {"steps": 1_600, "averaged_share": 0.7}
+def test_all_starts_choose_among_the_same_candidates():
+    agent = DQNAgent(**SMALL, starts=2)
+    agent._seed = 0  # the run's, as ``fit`` notes it
+    with borrowed_global_state():
+        models = [agent.make_model(feed(), seed=seed, device="cpu") for seed in (0, 724807)]
+    one, other = (agent.export_actor(model, {}).candidates for model in models)
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.5])
+def test_interrupted_it_is_resumed_to_the_same_bits(tmp_path, epsilon):
+    options: dict[str, Any] = {"steps": 1_600, "averaged_share": 0.7, "epsilon": epsilon}
     whole = fitted(folder=tmp_path / "whole", **options)
     env = feed()
     env.steps = 0
