@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gems_gym.common.files import read_json, write_json
 from gems_gym_agents.pipeline.pictures import draw_curves, draw_trade_off
@@ -36,28 +37,47 @@ def main() -> None:
 def keep(folder: Path, docs: Path) -> None:
     """Keep a study's results and its picture among the documentation.
 
-    Runs of variants and of seeds that the folder has none of stay, and then the command of the whole study too: a study
-    can be measured in parts.
+    A study can be measured in parts: runs of worlds, variants and seeds that the folder has none of stay, and then the
+    command of the whole study too.
     """
     results = read_json(folder / RESULTS_FILE)
     if results["study"] not in STUDIES:
         raise ValueError(f"{folder} holds the study {results['study']!r}; the page has {', '.join(STUDIES)}")
     path = docs / f"comparison_{results['study']}.json"
     if path.is_file():
-        measured = {(run["variant"], run["seed"]) for run in results["runs"]}
-        known = {variant["name"] for variant in results["variants"]}
-        before = read_json(path)
-        if others := [
-            run
-            for run in before["runs"]
-            if run["variant"] in known and (run["variant"], run["seed"]) not in measured
-        ]:
-            results["command"], results["runs"] = before["command"], others + results["runs"]
+        results = _merged(read_json(path), results)
     results["summary"] = summarise(results)
     write_json(path, results)
     draw_curves(results, docs / picture(results["study"]))
     if has_trade_off(results):
         draw_trade_off(results, docs / picture(results["study"], "_trade_off"))
+
+
+def _merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """New results and those of before which they have nothing in place of.
+
+    Raises:
+        ValueError: They were scored on other numbers of users.
+    """
+    for name in ("test_users", "validation_users"):
+        if before[name] != now[name]:
+            raise ValueError(f"{name} is {now[name]}, and of the results that are there {before[name]}")
+    measured = {(run["world"], run["variant"], run["seed"]) for run in now["runs"]}
+    known = {variant.name for variant in STUDIES[now["study"]].variants}
+    others = [
+        run
+        for run in before["runs"]
+        if run["variant"] in known and (run["world"], run["variant"], run["seed"]) not in measured
+    ]
+    if not others:
+        return now
+    merged = {**now, "command": before["command"], "runs": others + now["runs"]}
+    merged["references"] = before["references"] | now["references"]
+    for name in ("worlds", "variants"):
+        order = [one.name for one in getattr(STUDIES[now["study"]], name)]
+        by_name = {one["name"]: one for one in (*before[name], *now[name])}
+        merged[name] = [by_name[one] for one in order if one in by_name]
+    return merged
 
 
 def filled(text: str, docs: Path) -> str:

@@ -245,3 +245,15 @@ def resolve_config(
             f"preset must be a preset's name, a SlateConfig, SardineConfig or FittedConfig, got {type(config).__name__}"
         )
     return config.replace(**overrides) if overrides else config
+
+
+def modules_of_world(config: WorldConfig) -> set[str]:
+    """The modules of a world that no import leads to, for :func:`gems_gym.common.fingerprints.code_fingerprint`.
+
+    They are found by the names in its configuration: its dynamics and its click model.
+    """
+    return {
+        plugins.module_of(group, name)
+        for group, name in ((plugins.DYNAMICS, config.dynamics), (plugins.CLICK_MODELS, config.click_model))
+        if name in plugins.names(group)
+    }

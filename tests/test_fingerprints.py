@@ -37,6 +37,7 @@ def package(tmp_path, monkeypatch):
         "members": "member = 0\nFILE = '__main__.py'\n",
         "shown": "import matplotlib\n",
         "other": "unused = 1\n",
+        "relative": "from . import deep\nfrom .members import member as found\n",
     }
 
     def write(module: str, text: str) -> None:
@@ -73,6 +74,17 @@ def test_code_that_is_reached_changes_the_fingerprint(package, module, text):
     assert re.fullmatch("[0-9a-f]{12}", before)
     write(module, text)
     assert fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [("deep", "ZERO = 1\nNAMED = 'small_package.named:Thing'\n"), ("members", "member = 2\n")],
+)
+def test_relative_imports_are_followed(package, module, text):
+    write, fingerprint = package
+    before = fingerprint("small_package.relative")
+    write(module, text)
+    assert fingerprint("small_package.relative") != before
 
 
 def test_comments_docstrings_layout_and_code_elsewhere_do_not(package):
@@ -124,7 +136,7 @@ def test_the_registered_environments_are_followed():
 def test_the_processor_is_told_apart_by_what_it_computes_with():
     found = cpu_type()
     assert re.fullmatch(r"[\w.-]+-[0-9a-f]{8}", found["fingerprint"])
-    assert found["processor"] and found["kernels"].keys() <= set(fingerprints._KERNEL_CHOICES)
+    assert found["processor"] and found["kernels"].keys() <= set(fingerprints.KERNEL_CHOICES)
     code = "from gems_gym.common.fingerprints import cpu_type; print(cpu_type()['fingerprint'], *cpu_type()['kernels'])"
     other = subprocess.run(
         [sys.executable, "-c", code],

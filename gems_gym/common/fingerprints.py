@@ -13,7 +13,7 @@ import platform
 import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ _MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)+(:\w+)?")
 _NUMERIC_FEATURE = re.compile(
     r"\+(s?sse[\w.-]*|avx[\w.-]*|fma4?|f16c|xop|amx[\w.-]*|neon|asimd|sv[e2][\w.-]*|sme[\w.-]*)"
 )
-_KERNEL_CHOICES = (
+KERNEL_CHOICES = (
     "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NPY_DISABLE_CPU_FEATURES",
     "NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE",
 )  # fmt: skip
@@ -101,7 +101,7 @@ def cpu_type() -> dict[str, Any]:
     from numba.core.codegen import get_host_cpu_features, ll  # type: ignore[attr-defined]  # llvmlite, by numba's name
 
     features = sorted(_NUMERIC_FEATURE.findall(get_host_cpu_features()))
-    kernels = {name: os.environ[name] for name in _KERNEL_CHOICES if os.environ.get(name)}
+    kernels = {name: os.environ[name] for name in KERNEL_CHOICES if os.environ.get(name)}
     name, vendor = ll.get_host_cpu_name(), _cpu_info("vendor_id")
     identity = repr((platform.machine(), vendor, name, features, sorted(kernels.items())))
     return {
@@ -132,14 +132,25 @@ def _imports(name: str) -> list[tuple[str, str]]:
     for node in ast.walk(_parsed(name)):
         if isinstance(node, ast.Import):
             found += [(alias.name, "") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found += [(node.module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [(_imported_from(node, name), alias.name) for alias in node.names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             module = node.value.split(":")[0]
             ours = module.split(".")[0] in (name.split(".")[0], *_OWN_PACKAGES)
             if ours and _MODULE_NAME.fullmatch(node.value) and _file(module):
                 found.append((module, ""))
     return found
+
+
+def _imported_from(node: ast.ImportFrom, importer: str) -> str:
+    """The module that an import statement names, in full."""
+    if not node.level:
+        return node.module or ""
+    file = _file(importer)
+    is_package = file is not None and file.name == "__init__.py"
+    return resolve_name(
+        "." * node.level + (node.module or ""), importer if is_package else importer.rpartition(".")[0]
+    )
 
 
 def _owner(module: str, member: str) -> str:
@@ -149,10 +160,10 @@ def _owner(module: str, member: str) -> str:
     file = _file(module)
     if member and file is not None and file.name == "__init__.py":
         for node in ast.walk(_parsed(module)):
-            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            if isinstance(node, ast.ImportFrom):
                 names = {alias.asname or alias.name for alias in node.names}
-                if member in names:
-                    return _owner(node.module, member)
+                if member in names and (source := _imported_from(node, module)) != module:
+                    return _owner(source, member)
     return module
 
 

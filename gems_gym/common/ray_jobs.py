@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gems_gym.common.fingerprints import KERNEL_CHOICES
 from gems_gym.common.jobs import ONE_THREAD, Job, Schedule
 from gems_gym.common.progress import is_shown, note, track
 from gems_gym.errors import require
@@ -63,9 +64,14 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int, address: str | None
 
 
 def _variables() -> dict[str, str]:
-    """Environment variables of the jobs: those of gems-gym are as they are here."""
-    own = {name: value for name, value in os.environ.items() if name.startswith("GEMS_GYM_")}
-    return own | dict(ONE_THREAD)
+    """Environment variables of the jobs: what a job's result or place depends on is as it is here, but no keys."""
+    names = {"MINARI_DATASETS_PATH", *KERNEL_CHOICES}
+    names |= {
+        name
+        for name in os.environ
+        if name.startswith(("GEMS_GYM_", "WANDB_", "SWANLAB_")) and "KEY" not in name
+    }
+    return {name: os.environ[name] for name in sorted(names) if name in os.environ} | dict(ONE_THREAD)
 
 
 def _ended(ray: Any, schedule: Schedule, job: Job, ready: Any) -> Iterator[tuple[Job, str]]:

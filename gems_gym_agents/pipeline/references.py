@@ -12,6 +12,7 @@ from scipy.special import expit
 
 from gems_gym import plugins
 from gems_gym.commands.output import note
+from gems_gym.config import modules_of_world
 from gems_gym.policies import Policy, make_policy
 from gems_gym.simulator import Catalog
 from gems_gym.user_splits import user_seeds
@@ -38,7 +39,8 @@ def references_stage(study: Study, world: World, out: Path) -> Stage:
         "constant_slate_sessions": study.constant_slate_sessions,
         "plan_steps": study.plan_steps,
     }
-    modules = [__name__, *(plugins.module_of(plugins.POLICIES, name) for name in REFERENCES)]
+    modules = {__name__, *(plugins.module_of(plugins.POLICIES, name) for name in REFERENCES)}
+    modules |= modules_of_world(world.parameters[0])
     return Stage(f"{world.name} references", out / world.name, settings, modules, record_name=REFERENCE_FILE)
 
 

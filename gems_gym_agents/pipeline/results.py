@@ -185,6 +185,11 @@ def offline_rows_of(results: dict[str, Any]) -> list[OfflineRow]:
     return rows
 
 
+def _finite_or_not(ci95: float | None) -> float:
+    """An interval as it was before JSON, which has no infinity."""
+    return math.inf if ci95 is None else ci95
+
+
 def _reference_row(
     world: dict[str, str], name: str, references: dict[str, Any], published: Sequence[PublishedReturn]
 ) -> Row:
@@ -193,7 +198,7 @@ def _reference_row(
         world=world["name"],
         policy=name,
         mean_return=found["mean_return"],
-        ci95=found.get("ci95", math.inf),
+        ci95=_finite_or_not(found.get("ci95")),
         worst=found.get("worst"),
         by_seed=(),
         normalized_score=normalized(found["mean_return"], references),
@@ -239,7 +244,7 @@ def _offline_row(world: dict[str, str], variant: dict[str, Any], runs: list[dict
         worst=_worst(runs),
         peak=_mean_and_interval(peaks),
         final=_mean_and_interval(_values(runs, "final", "mean_return")),
-        behaviour=(runs[0]["behaviour"]["mean_return"], runs[0]["behaviour"]["ci95"]),
+        behaviour=(runs[0]["behaviour"]["mean_return"], _finite_or_not(runs[0]["behaviour"]["ci95"])),
         difference=_mean_and_interval(paired),
         q_share=max((share for run in runs for share in q_shares(run)), default=None),
         diverged=sum(run.get("diverged") is not None for run in runs),

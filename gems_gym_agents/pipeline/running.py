@@ -153,6 +153,7 @@ def run_study(
     runs = runs_of(study, out)
     finished = [(run, result) for run in runs if (result := run.result()) is not None]
     stale = [run for run, result in finished if run.stage.is_stale(result)]
+    _check_references(study, out, rerun_stale)
     if stale and not rerun_stale:
         note(
             f"{study.name}: {len(stale)} of {len(finished)} finished runs were made by other code or on another type "
@@ -167,6 +168,19 @@ def run_study(
         note(f"{study.name}: {len(runs) - len(left)} of {len(runs)} runs are finished already")
     jobs = [*_reference_jobs(study, out), *_run_jobs(left)]
     return executor(study.name, jobs, processes) if jobs else {}
+
+
+def _check_references(study: Study, out: Path, rerun_stale: bool) -> None:
+    """Name measured references that other code made, or remove them if they are to be measured again."""
+    stages = [references_stage(study, world, out) for world in study.worlds if isinstance(world, World)]
+    stale = [one for one in stages if (record := one.kept()) is not None and one.is_stale(record)]
+    if stale and not rerun_stale:
+        note(
+            f"{study.name}: {', '.join(one.name for one in stale)} were measured by other code or on another type of "
+            "processor, and are kept; --rerun-stale measures them again"
+        )
+    for one in stale if rerun_stale else ():
+        one.discard()
 
 
 def _reference_jobs(study: Study, out: Path) -> list[Job]:

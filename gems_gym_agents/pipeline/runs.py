@@ -16,6 +16,7 @@ from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.beliefs import load_belief
 from gems_gym.common.arrays import t_interval
 from gems_gym.common.dataset_folders import local_dataset_ids
+from gems_gym.config import modules_of_world
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.policies.base import chosen_by, observed_by
@@ -198,7 +199,8 @@ class OnlineRun(Run[World, OnlineVariant]):
     def modules(self) -> set[str]:
         """The modules that make the result."""
         parts = (part.modules for part in self.parts.values())
-        return {__name__, *agent_modules(self.variant.agent)}.union(*parts)
+        world = modules_of_world(self.world.parameters[0])
+        return {__name__, *agent_modules(self.variant.agent), *world}.union(*parts)
 
     def train_and_test(self) -> dict[str, Any]:
         """Make the result.

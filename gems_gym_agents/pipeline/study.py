@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -23,6 +24,9 @@ from gems_gym.world_config import WorldConfig
 from gems_gym_agents.user_model.options import SEARCH_STEPS
 
 _T = TypeVar("_T")
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -252,11 +256,22 @@ class Study:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for what, named in (("world", self.worlds), ("variant", self.variants)):
+            names = [one.name for one in named]
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"two {what}s of the study {self.name!r} are called {twice!r}")
         recipes: dict[str, PartRecipe] = {}
+        names = [self.name, *(world.name for world in self.worlds), *(one.name for one in self.variants)]
         for variant in self.variants:
             for recipe in (variant.belief, variant.ranker) if isinstance(variant, OnlineVariant) else ():
                 if recipe is not None and recipes.setdefault(recipe.name, recipe) != recipe:
                     raise ValueError(f"two recipes of the study {self.name!r} are called {recipe.name!r}")
+        for name in [*names, *recipes]:
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"names become those of folders: {name!r} must begin with a letter or a digit and hold these, '-', "
+                    "'_' and '.' only"
+                )
 
 
 def shortened(study: Study) -> Study:

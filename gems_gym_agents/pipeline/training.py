@@ -16,6 +16,7 @@ from gems_gym import plugins
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, is_unfinished
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.common.files import read_json_object, write_json
+from gems_gym.config import modules_of_world
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.pretraining.recipes import Recipe, follow, metrics_of, modules_of
@@ -87,7 +88,7 @@ class Part:
     @property
     def modules(self) -> set[str]:
         """The modules that make it."""
-        return modules_of(self.recipe)
+        return modules_of(self.recipe) | modules_of_world(self.world[0])
 
     def make(self) -> dict[str, Any]:
         """Make it, or reuse it if it is there, complete, and made of the same settings.

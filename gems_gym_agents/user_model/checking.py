@@ -68,7 +68,7 @@ def _groups(log: Log, predicted: NDArray[np.float64], clues: Clues) -> dict[str,
     counts = {name: np.minimum(getattr(clues, name), _GROUPS) for name in clues._fields[2:-1]}
     ages = {name: getattr(clues, name) for name in ("topic_age", "item_age")}
     grouped = {
-        "step": (clues.step - 1) * _GROUPS // int(clues.step.max()),
+        "step": (clues.step.astype(np.int64) - 1) * _GROUPS // int(clues.step.max()),
         "position": clues.position,
         **(counts | ages),
         "predicted": np.searchsorted(deciles, predicted),

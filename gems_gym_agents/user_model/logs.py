@@ -260,6 +260,20 @@ def exploration_log(
     return _collected(users, policy, seeds, length, "exploring slates", progress)
 
 
+def session_length(users: SlateUsers, log: Log, longest: int) -> int:
+    """Steps of a session: those of a log whose sessions were to have at most ``longest``, if they ended before."""
+    steps = int(log.slates.shape[1])
+    if steps <= longest:
+        return steps
+    users.open(user_seeds("logging", 0, users.num_users))
+    slates = np.tile(np.arange(users.slate_size), (users.num_users, 1))
+    steps, ended = 0, False
+    while not ended:
+        _, _, ended = users.show(slates)
+        steps += 1
+    return steps
+
+
 def _collected(
     users: SlateUsers, policy: _Random, seeds: list[int], length: int, what: str, progress: bool
 ) -> Log:

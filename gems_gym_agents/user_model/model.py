@@ -73,7 +73,7 @@ class Rules:
         if self.bores:
             most = self.boredom_threshold - 1
         if self.diversity_penalty > 1.2:
-            most = self.diversity_threshold - 1
+            most = min(most, self.diversity_threshold - 1)
         return min(max(most, 1), slate_size)
 
 

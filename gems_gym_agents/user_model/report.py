@@ -32,7 +32,15 @@ def in_order_of(model: UserModel, truth: UserModel) -> UserModel:
     """
     if model.num_items != truth.num_items:
         raise ValueError(f"model has {model.num_items} items, but truth has {truth.num_items}")
-    _, partners = linear_sum_assignment(-confusion(model, truth))
+    counts = confusion(model, truth)
+    missing = max(truth.num_topics - model.num_topics, 0)
+    if missing:  # topics without an item take the places of those that were not found
+        zeros = np.zeros((model.num_items, missing * model.topic_size))
+        unknown = np.zeros((len(model.prior), missing * model.topic_size))
+        items, prior = np.hstack([model.items, zeros]), np.hstack([model.prior, unknown])
+        model = replace(model, items=items, prior=prior)
+        counts = np.hstack([counts, np.zeros((len(counts), missing), np.int64)])
+    _, partners = linear_sum_assignment(-counts)
     order = [*partners.tolist(), *(topic for topic in range(model.num_topics) if topic not in partners)]
     components = np.arange(model.items.shape[1]).reshape(model.num_topics, -1)[order].ravel()
     return replace(

@@ -11,7 +11,7 @@ from gems_gym.embeddings.co_click import session_factors
 from gems_gym_agents.user_model.axes import MOST_FACTORS, find_blocks, topic_axes
 from gems_gym_agents.user_model.checking import check_model
 from gems_gym_agents.user_model.fit import Fit
-from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log, random_log
+from gems_gym_agents.user_model.logs import Log, SlateUsers, exploration_log, random_log, session_length
 from gems_gym_agents.user_model.model import UserModel
 from gems_gym_agents.user_model.options import HELD_OUT, PlannerOptions
 from gems_gym_agents.user_model.prior import learn_prior
@@ -96,7 +96,7 @@ def learn_model(
                 "log_likelihood": fit.log_likelihood(log[:_JUDGED_SESSIONS]),
                 "options": asdict(options),
                 "seed": seed,
-                "session_length": log.slates.shape[1],
+                "session_length": session_length(users, log, length),
             }
         )
         model = model.with_prior(learn_prior(model, log, options.atoms, rng))

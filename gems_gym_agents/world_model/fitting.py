@@ -20,7 +20,7 @@ from gems_gym_agents.world_model.network import RECENT, Batch, WorldNetwork, log
 _CLUSTERINGS = 10
 _GROUPING_SESSIONS, _SESSIONS = 128, 64
 """Sessions of an update, while groups are chosen and later."""
-_KNOWN = 12
+KNOWN = 12
 """Clicks after which they say who the user is: the network learns from the slates behind these."""
 _RATE = 0.02
 _RATES = {"items": 0.01, "tired_query": 0.003, "membership": 0.1}
@@ -120,7 +120,7 @@ def _descend(
             group["lr"] = factor * group["full_rate"]
         batch = Batch.of(log[rng.integers(len(log), size=sessions)], len(network.items))
         chances = network(batch, membership(part), tiring=part >= tiring_from)
-        known = (batch.num_clicks >= _KNOWN).float()
+        known = (batch.num_clicks >= KNOWN).float()
         losses = -log_likelihood(chances, batch).mean(dim=2)
         loss = (losses * known).sum() / known.sum().clamp(min=1.0)
         optimizer.zero_grad()
@@ -135,7 +135,7 @@ def held_out_likelihood(network: WorldNetwork, log: Log, membership: Tensor) -> 
     batch = Batch.of(log, len(network.items))
     with torch.no_grad():
         found = log_likelihood(network(batch, membership), batch).mean(dim=2)
-    return float(found[batch.num_clicks >= _KNOWN].mean())
+    return float(found[batch.num_clicks >= KNOWN].mean())
 
 
 def first_states(

@@ -1,6 +1,9 @@
 """Options of the world-model planner: typed, with the recipe's defaults, checked when they are given."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
 
 from gems_gym.common.checks import Count, Units
 from gems_gym_agents.user_model.options import LogOptions
@@ -20,4 +23,4 @@ class WorldModelOptions(LogOptions):
     embedding_size: Units = 20
     grouping_updates: Count = 600
     updates: Count = 800
-    atoms: Count = 512
+    atoms: Annotated[int, Ge(2)] = 512

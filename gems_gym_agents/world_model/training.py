@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from gems_gym.common.progress import track
 from gems_gym.common.threads import one_thread
 from gems_gym.embeddings.co_click import session_co_click_embeddings
-from gems_gym_agents.user_model.logs import SlateUsers, exploration_log, random_log
+from gems_gym_agents.user_model.logs import SlateUsers, exploration_log, random_log, session_length
 from gems_gym_agents.user_model.options import HELD_OUT
 from gems_gym_agents.world_model.fitting import (
+    KNOWN,
     first_groups,
     first_states,
     fit_network,
@@ -78,6 +79,11 @@ def learn_model(
     rng = np.random.default_rng(draws)
     sessions, length = options.exploration_sessions, options.exploration_length
     played = exploration_log(users, slates, seed, sessions + HELD_OUT, length, embeddings, progress)
+    if played.clicks[:, :-1].sum(axis=(1, 2)).max() < KNOWN:
+        raise ValueError(
+            f"no session of exploring slates has {KNOWN} clicks, from which on the network learns: users click too "
+            f"little, or exploration_length={options.exploration_length} is too short"
+        )
     log, judged = played[:sessions], played[sessions : sessions + _JUDGED]
     network = WorldNetwork(embeddings, first_groups(embeddings, rng), users.slate_size)
     total = options.grouping_updates + options.updates
@@ -90,6 +96,6 @@ def learn_model(
         "logged_clicks": int(log.clicks.sum()),
         "options": asdict(options),
         "seed": seed,
-        "session_length": log.slates.shape[1],
+        "session_length": session_length(users, log, length),
     }
     return world_model(network, membership, atoms, metadata)

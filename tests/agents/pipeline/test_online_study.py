@@ -245,14 +245,21 @@ def test_the_page_is_made_from_the_results_alone(study_folder, results, generato
 
 def test_a_study_can_be_measured_in_parts(study_folder, results, generator, tmp_path):
     parts = []
-    for part in sorted({(run["variant"], run["seed"]) for run in results["runs"]}):
-        runs = [run for run in results["runs"] if (run["variant"], run["seed"]) == part]
-        parts.append(results | {"runs": runs, "command": f"gems-gym compare own --variants {part[0]}"})
+    for part in sorted({(run["variant"], run["seed"], run["world"]) for run in results["runs"]}):
+        runs = [run for run in results["runs"] if (run["variant"], run["seed"], run["world"]) == part]
+        own = {
+            "runs": runs, "command": f"gems-gym compare own --variants {part[0]}",
+            "references": {part[2]: results["references"][part[2]]},
+            "worlds": [world for world in results["worlds"] if world["name"] == part[2]],
+        }  # fmt: skip
+        parts.append(results | own)
     for part in parts:
         (tmp_path / "results.json").write_text(json.dumps(part))
         generator.keep(tmp_path, tmp_path)
     kept = json.loads((tmp_path / "comparison_own.json").read_text())
-    assert len(parts) == 4
+    assert len(parts) == len(results["runs"])
+    assert kept["references"] == results["references"]
+    assert [world["name"] for world in kept["worlds"]] == [world["name"] for world in results["worlds"]]
     assert kept["runs"] == [run for part in parts for run in part["runs"]]
     assert kept["command"] == parts[0]["command"]
     generator.keep(tmp_path, tmp_path)  # the same part again

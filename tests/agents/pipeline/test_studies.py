@@ -21,7 +21,7 @@ from gems_gym_agents.pipeline.matrices import (
     SLATE_AGENTS,
     STEPS,
 )
-from gems_gym_agents.pipeline.references import upper_bound
+from gems_gym_agents.pipeline.references import references_stage, upper_bound
 from gems_gym_agents.pipeline.results import published_clicks
 from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study, runs_of
 from gems_gym_agents.pipeline.runs import OfflineRun
@@ -255,6 +255,31 @@ def test_the_variations_are_worlds_that_all_their_variants_and_references_can_be
         assert env.unwrapped.config == config != preset_config(world.preset)
         assert other_forms(config) == []
         assert upper_bound(config, catalog) > 0
+
+
+def test_a_worlds_own_dynamics_are_among_what_makes_a_result(tmp_path):
+    run = runs_of(STUDIES["sardine"], tmp_path)[0]
+    assert "gems_gym.simulator.sardine" in run.modules()
+    assert "gems_gym.simulator.sardine" in references_stage(STUDIES["sardine"], run.world, tmp_path).modules
+    assert all("gems_gym.simulator.sardine" in part.modules for part in run.parts.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "../evil"}, "names become those of folders: '../evil'"),
+        (
+            {"worlds": ["diffuse_mix", "diffuse_mix"]},
+            "two worlds of the study 'mine' are called 'diffuse_mix'",
+        ),
+        ({"variants": ["planner", "planner"]}, "two variants of the study 'mine' are called 'planner'"),
+        ({"worlds": [{"name": "../../x", "preset": "diffuse_mix"}]}, "names become those of folders"),
+    ],
+)
+def test_names_are_of_folders_and_one_of_each(changes, words):
+    given = {"name": "mine", "title": "t", "worlds": ["diffuse_mix"], "variants": ["planner"], "seeds": [0]}
+    with pytest.raises(ValueError, match=words):
+        study_of_data(given | changes, [PLANNER])
 
 
 def test_the_worlds_of_sardine_are_worlds_that_all_variants_can_learn_in(tmp_path):

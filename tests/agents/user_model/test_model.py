@@ -51,5 +51,6 @@ def test_items_of_a_topic_that_neither_bore_nor_are_monotonous() -> None:
     assert not Rules().bores
     assert Rules(boredom_threshold=5, memory=10).items_per_topic(10) == 4
     assert Rules(boredom_threshold=5, diversity_threshold=3, diversity_penalty=3.0).items_per_topic(10) == 2
+    assert Rules(boredom_threshold=3, diversity_threshold=4, diversity_penalty=3.0).items_per_topic(10) == 2
     assert Rules(boredom_threshold=1, memory=10).items_per_topic(10) == 1
     assert Rules(boredom_threshold=NEVER, diversity_threshold=4).items_per_topic(10) == 10

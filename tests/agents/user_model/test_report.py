@@ -63,6 +63,18 @@ def test_topics_beyond_the_true_ones_come_last() -> None:
     assert (in_order_of(fewer, truth).topics == truth.topics).mean() > 0.7
 
 
+def test_a_topic_that_was_not_found_leaves_its_place_empty() -> None:
+    truth = true_model()
+    learned = replace(
+        truth, items=truth.items[:, 2:], topics=np.maximum(truth.topics - 1, 0), prior=truth.prior[:, 2:]
+    )
+    others = truth.topics > 0
+    assert describe(learned, truth)["topics_right"] == pytest.approx(others.mean())
+    found = in_order_of(learned, truth)
+    np.testing.assert_array_equal(found.topics[others], truth.topics[others])
+    np.testing.assert_array_equal(found.items[:, 2:], truth.items[:, 2:])
+
+
 def test_other_items_have_no_common_order() -> None:
     truth = true_model()
     fewer = replace(truth, items=truth.items[:50], topics=truth.topics[:50])

@@ -86,7 +86,7 @@ def test_train_and_evaluate(
     ("options", "message"),
     [
         ({"embedding_sizes": 2}, "did you mean 'embedding_size'"),
-        ({"atoms": 0}, "atoms must be an integer ≥ 1"),
+        ({"atoms": 0}, "atoms must be an integer ≥ 2"),
         ({"updates": 0}, "updates must be an integer ≥ 1"),
     ],
 )
