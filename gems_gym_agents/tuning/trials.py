@@ -102,7 +102,7 @@ def run_trials(
                 trial.params.keys() != search.space.keys()
             ):  # the process was killed while it asked for this one
                 study.tell(trial.number, state=state.FAIL)
-        begun = len(study.get_trials())
+        begun = sum(trial.params.keys() == search.space.keys() for trial in study.get_trials())
         running = study.get_trials(states=[state.RUNNING])
         while begun < count and (begun % processes or not running):
             study.sampler = optuna.samplers.TPESampler(seed=_seed(search.seed, begun))
