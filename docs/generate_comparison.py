@@ -63,7 +63,7 @@ def _merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         if before[name] != now[name]:
             raise ValueError(f"{name} is {now[name]}, and of the results that are there {before[name]}")
     measured = {(run["world"], run["variant"], run["seed"]) for run in now["runs"]}
-    known = {variant.name for variant in STUDIES[now["study"]].variants}
+    known = {variant["name"] for variant in now["variants"]}
     others = [
         run
         for run in before["runs"]
@@ -73,10 +73,12 @@ def _merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         return now
     merged = {**now, "command": before["command"], "runs": others + now["runs"]}
     merged["references"] = before["references"] | now["references"]
-    for name in ("worlds", "variants"):
-        order = [one.name for one in getattr(STUDIES[now["study"]], name)]
-        by_name = {one["name"]: one for one in (*before[name], *now[name])}
-        merged[name] = [by_name[one] for one in order if one in by_name]
+    there = {world["name"] for world in now["worlds"]}
+    merged["worlds"] = [*(world for world in before["worlds"] if world["name"] not in there), *now["worlds"]]
+    order = [world.name for world in STUDIES[now["study"]].worlds]
+    merged["worlds"].sort(
+        key=lambda world: order.index(world["name"]) if world["name"] in order else len(order)
+    )
     return merged
 
 

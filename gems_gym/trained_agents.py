@@ -194,7 +194,8 @@ def find_trained_agent(policy: str, checkpoint: int | None = None) -> TrainedAge
         return open_trained_agent(policy, checkpoint)
     if Path(policy).is_file():
         raise ValueError(
-            f"{policy!r} is neither a trained agent's folder nor a policy's file, NAME.safetensors"
+            "policy must be a name, a trained agent's folder or a policy's file NAME.safetensors, got the file "
+            f"{policy!r}"
         )
     if policy not in (untrained := plugins.names(plugins.POLICIES)):
         raise unknown_name("policy", policy, [*untrained, *learned])

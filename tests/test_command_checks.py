@@ -45,7 +45,7 @@ CASES = [
         ("pretrain", "embeddings", *WORLD, "--out", "x", "--belief", "gru-diffuse_topdown"),
         "--belief goes with --kind belief and --report, not with --kind co_click",
     ),
-    (("evaluate", "file", *WORLD), "'file' is neither a trained agent's folder nor a policy's file"),
+    (("evaluate", "file", *WORLD), "NAME.safetensors, got the file 'file'"),
     (
         ("collect", *WORLD, "--episodes", 2, "--level", "expert", "--weights", "1,1,1"),
         "--weights goes with --level mixed, not with --level expert",
