@@ -18,7 +18,8 @@ from gems_gym.common.threads import one_thread
 from gems_gym.pretraining.belief import BELIEF_PRESETS
 from gems_gym.pretraining.click_prediction import ClickProbe, auc, click_report
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
-from gems_gym.simulator import Catalog, SlateSimulator, make_simulator, own_embeddings
+from gems_gym.simulator import Catalog, SlateSimulator, make_simulator
+from gems_gym.simulator.catalog import own_embeddings
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed, user_seeds
 from gems_gym.world_config import WorldConfig
 

@@ -19,7 +19,8 @@ from gems_gym.policies.constant_slate import find_constant_slate
 from gems_gym.pretraining.reach import Reach, check_searchable, ranker_reach, slate_reach
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import Ranker
-from gems_gym.simulator import Catalog, own_embeddings
+from gems_gym.simulator import Catalog
+from gems_gym.simulator.catalog import own_embeddings
 from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed
 from gems_gym.world_config import WorldConfig
 

@@ -17,7 +17,8 @@ from gems_gym.pretraining.session_log import SessionLog, collect_session_log, ke
 from gems_gym.pretraining.trainers import Upkeep, as_recorded, trained_kinds, trainer_of
 from gems_gym.rankers import Ranker, make_ranker
 from gems_gym.rankers.gems import GemsRanker
-from gems_gym.simulator import Catalog, own_embeddings, resolve_world
+from gems_gym.simulator import Catalog, resolve_world
+from gems_gym.simulator.catalog import own_embeddings
 from gems_gym.world_config import WorldConfig
 
 RANKER_LOGS = 2**18

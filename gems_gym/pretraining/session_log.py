@@ -23,7 +23,8 @@ from gems_gym.config import resolve_config
 from gems_gym.envs import SlateVectorEnv
 from gems_gym.policies import Policy, make_policy
 from gems_gym.rollouts import play_sessions, user_batches
-from gems_gym.simulator import Catalog, ItemEmbeddings, own_embeddings
+from gems_gym.simulator import Catalog, ItemEmbeddings
+from gems_gym.simulator.catalog import own_embeddings
 from gems_gym.user_splits import Users, UserSeed, user_seeds
 from gems_gym.world_config import WorldConfig
 

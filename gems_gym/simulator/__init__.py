@@ -1,6 +1,6 @@
 """The dynamics: catalogue, users, and one compiled step for any number of users. Knows arrays, not Gymnasium."""
 
-from gems_gym.simulator.catalog import Catalog, ItemEmbeddings, own_embeddings, resolve_world
+from gems_gym.simulator.catalog import Catalog, ItemEmbeddings, resolve_world
 from gems_gym.simulator.checks import check_slates, check_users
 from gems_gym.simulator.simulator import SlateSimulator, make_simulator
 
@@ -11,6 +11,5 @@ __all__ = [
     "check_slates",
     "check_users",
     "make_simulator",
-    "own_embeddings",
     "resolve_world",
 ]
