@@ -73,12 +73,9 @@ def _merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         return now
     merged = {**now, "command": before["command"], "runs": others + now["runs"]}
     merged["references"] = before["references"] | now["references"]
-    there = {world["name"] for world in now["worlds"]}
-    merged["worlds"] = [*(world for world in before["worlds"] if world["name"] not in there), *now["worlds"]]
-    order = [world.name for world in STUDIES[now["study"]].worlds]
-    merged["worlds"].sort(
-        key=lambda world: order.index(world["name"]) if world["name"] in order else len(order)
-    )
+    worlds = {world["name"]: world for world in (*before["worlds"], *now["worlds"])}
+    in_order = dict.fromkeys([world.name for world in STUDIES[now["study"]].worlds] + [*worlds])
+    merged["worlds"] = [worlds[name] for name in in_order if name in worlds]
     return merged
 
 

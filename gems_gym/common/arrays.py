@@ -20,6 +20,11 @@ def t_interval(values: NDArray[np.float64], confidence: float = 0.95) -> float:
     return found
 
 
+def held_out_of(count: int, share: float) -> int:
+    """How many of ``count`` are held out: a share of them, at least one, and not all."""
+    return min(max(1, round(share * count)), count - 1)
+
+
 @inlined
 def copy_into(target: NDArray[Any], source: NDArray[Any]) -> None:
     """``target[:] = source``, both ``(n,)``: compiling that takes two seconds, most of them for its error's text."""
@@ -71,6 +76,14 @@ def largest(values: NDArray[np.floating[Any]]) -> float:
     for index in range(values.size):
         found = larger(values[index], found)
     return found
+
+
+@inlined
+def weigh_by_score(scores: NDArray[np.float64], temperature: float, weights: NDArray[np.float64]) -> None:
+    """Write the weights of a softmax, ``(n,)``, the largest 1; those of a score of −∞ are 0."""
+    top = largest(scores)
+    for index in range(scores.size):
+        weights[index] = np.exp((scores[index] - top) / temperature)
 
 
 @inlined

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.arrays import held_out_of
 from gems_gym.common.checks import (
     Count,
     NonNegative,
@@ -92,7 +93,7 @@ def matrix_factorization_embeddings(
     if len(codes) < 10:
         raise ValueError(f"log holds {len(codes)} pairs of a session and an item it clicked; 10 are needed")
     order = rng.permutation(len(codes))
-    cut = min(max(1, round(settings.held_out * len(codes))), len(codes) - 1)
+    cut = held_out_of(len(codes), settings.held_out)
     held_out, train = codes[order[:cut]], codes[order[cut:]]
     negatives = _negatives(codes, held_out, num_items, _bits(rng))
     session_vectors = rng.normal(0, 0.1, (num_sessions, settings.size)).astype(np.float32)

@@ -9,9 +9,9 @@ from annotated_types import Ge
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from gems_gym.common.arrays import drawn_by_weight
+from gems_gym.common.arrays import drawn_by_weight, weigh_by_score
 from gems_gym.common.checks import checked_arguments
-from gems_gym.common.compilation import compiled, inlined
+from gems_gym.common.compilation import compiled
 from gems_gym.policies.propensities import SlatePropensities
 from gems_gym.policies.random_base import DrawingPolicy, Drawn
 from gems_gym.simulator.kernels import next_scores
@@ -95,11 +95,11 @@ def _fill(
     scores, weights = np.empty(dynamics.items.shape[0]), np.empty(dynamics.items.shape[0])
     for u in range(slates.shape[0]):
         next_scores(dynamics, users, u, scores)
-        _weigh(scores, temperature, weights)
+        weigh_by_score(scores, temperature, weights)
         for slot in range(slates.shape[1]):
             total = weights.sum()
             if total < 1e-200:  # all that is left is far below what was taken: relative to the best of it
-                _weigh(scores, temperature, weights)
+                weigh_by_score(scores, temperature, weights)
                 total = weights.sum()
             if draws:
                 slates[u, slot] = drawn_by_weight(weights, uniforms[u, slot] * total)
@@ -109,10 +109,3 @@ def _fill(
             probabilities[u, slot] = weights[chosen] / total
             if not repeats:
                 weights[chosen], scores[chosen] = 0.0, -np.inf
-
-
-@inlined
-def _weigh(scores: NDArray[np.float64], temperature: float, weights: NDArray[np.float64]) -> None:
-    top = scores.max()
-    for item in range(scores.size):
-        weights[item] = np.exp((scores[item] - top) / temperature)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from gems_gym.beliefs.base import State
 from gems_gym.beliefs.trained import TrainedBelief
+from gems_gym.common.arrays import held_out_of
 from gems_gym.common.checks import Count, Positive, Share, Units, check_fields
 from gems_gym.common.machine import check_device
 from gems_gym.common.threads import one_thread
@@ -281,7 +282,7 @@ def train_model(
         )
     order = np.random.default_rng(seed).permutation(log.num_sessions)
     order = order[followed[order]]
-    num_held_out = min(max(1, round(settings.held_out * len(order))), len(order) - 1, _MOST_HELD_OUT)
+    num_held_out = min(held_out_of(len(order), settings.held_out), _MOST_HELD_OUT)
     held_out, training = order[:num_held_out], order[num_held_out:]
     generator = torch.Generator().manual_seed(seed)
     with one_thread():

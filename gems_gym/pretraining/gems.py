@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gems_gym.artifacts import shipped
+from gems_gym.common.arrays import held_out_of
 from gems_gym.common.checks import (
     Count,
     NonNegative,
@@ -249,7 +250,7 @@ class _Slates:
 def _split(log: SessionLog, share: float, generator: torch.Generator) -> tuple[SessionLog, SessionLog]:
     """The sessions to train on, and those held out."""
     order = torch.randperm(log.num_sessions, generator=generator).numpy()
-    cut = min(max(1, round(share * log.num_sessions)), log.num_sessions - 1)
+    cut = held_out_of(log.num_sessions, share)
     return log.take(order[cut:]), log.take(order[:cut])
 
 

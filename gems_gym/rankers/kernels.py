@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym.common.arrays import best_items, copy_into, drawn_by_weight, first_largest, larger, largest
+from gems_gym.common.arrays import (
+    best_items,
+    copy_into,
+    drawn_by_weight,
+    first_largest,
+    larger,
+    largest,
+    weigh_by_score,
+)
 from gems_gym.common.compilation import compiled, inlined
 from gems_gym.common.products import TILE_COLUMNS, TILE_ROWS, dense, multiply_tile
 
@@ -216,16 +224,14 @@ def draw_items(
     slates = np.empty(uniforms.shape, dtype=np.int64)
     for user in range(queries.shape[0]):
         scores = dense(queries[user : user + 1], items, bias)[0].astype(np.float64)
-        top = largest(scores)
-        weights = np.exp((scores - top) / temperature)
+        weights = np.empty(scores.size)
+        weigh_by_score(scores, temperature, weights)
         for slot in range(uniforms.shape[1]):
             # Summed anew each time: subtracting what was drawn would leave rounding errors where one item
             # holds nearly all of the weight.
             total = weights.sum()
             if total < 1e-200:  # all that is left is far below what was drawn: relative to the best of it
-                top = largest(scores)
-                for item in range(weights.size):
-                    weights[item] = np.exp((scores[item] - top) / temperature)
+                weigh_by_score(scores, temperature, weights)
                 total = weights.sum()
             chosen = drawn_by_weight(weights, uniforms[user, slot] * total)
             slates[user, slot] = chosen

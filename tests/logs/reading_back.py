@@ -1,4 +1,4 @@
-"""An imported log as what was in it: ids as the log has them, without what fills slates up."""
+"""A small log, and an imported one as what was in it: ids as the log has them, without what fills slates up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import minari
 import numpy as np
+import polars as pl
 
 from gems_gym.logs import ImportReport, import_log, read_items, read_users
 
@@ -13,6 +14,18 @@ ID = "my/log-v0"
 
 Session = tuple[str, list[tuple[int, list[str | None], list[int]]]]
 """A user, and each impression's time in ms, items and clicks; None: a slot that nothing is known of."""
+
+
+LOG: dict[str, list[Any]] = {
+    "user": ["a", "b"],
+    "timestamp": [1, 2],
+    "items": [[1, 2], [2]],
+    "clicks": [[0, 1], [0]],
+}
+
+
+def log(**columns: Any) -> pl.DataFrame:
+    return pl.DataFrame({**LOG, **columns})
 
 
 def imported(source: Any, **options: Any) -> ImportReport:
