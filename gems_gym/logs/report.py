@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _CURVE = 101
+_LIKE_DATES = 19_000_101_000, 21_001_231_000
+"""Milliseconds since 1970 that dates written as YYYYMMDD come to where they are taken for seconds."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,11 @@ def _warnings(report: ImportReport) -> list[str]:
         found.append("one user: nothing can be held out by user")
     if report.items_shown == 1:
         found.append("one item: there is nothing to choose")
+    if _LIKE_DATES[0] <= report.first_time and report.last_time <= _LIKE_DATES[1]:
+        found.append(
+            "all times lie in August 1970: numbers such as 20240131 were taken for seconds since 1970; write dates as "
+            "2024-01-31"
+        )
     if report.session_lengths.maximum == 1:
         found.append("every session has one impression: a bandit is enough, there is nothing sequential")
     if report.rows_kept < 0.9 * report.rows_read:

@@ -58,6 +58,14 @@ def test_the_mean_is_chosen_where_it_is_better(tmp_path, mean_is_better, chosen)
     np.testing.assert_array_equal(loaded(OBSERVATIONS), best(OBSERVATIONS))
 
 
+def test_the_share_is_rounded_to_whole_interactions():
+    """0.3 in floating point is a little more than that."""
+    agent = SACAgent(**SMALL, validate_every=40, averaged_share=0.7)
+    agent.fit(TargetVectorEnv(8), steps=400, seed=0, progress=False)
+    assert [one.interactions for one in agent.checkpoints[:2]] == [80, 120]
+    assert agent.checkpoints[-1].mean_of == 8
+
+
 def test_without_scores_the_mean_is_the_policy():
     agent = fitted(validate_every=80)
     assert [one.mean_of for one in agent.checkpoints] == [1, 1, 1, 1, 3]

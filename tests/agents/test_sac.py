@@ -18,10 +18,12 @@ from rich.console import Console
 from stable_baselines3 import SAC
 from torch import nn
 
+from gems_gym.beliefs.untrained import LastObservation
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
 from gems_gym.trackers import choose_trackers
 from gems_gym.user_splits import user_seeds
+from gems_gym.wrappers import VectorBeliefObservation, VectorLatentAction
 from gems_gym_agents.base import Agent, DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online import rounds
@@ -166,6 +168,12 @@ def test_it_starts_from_agents_of_its_own_ranker_and_belief():
     assert find_guide("expert-diffuse_mix", env).metadata["level"] == "expert"
     with pytest.raises(ValueError, match="start_from='expert-focused_mix' acts through another ranker"):
         find_guide("expert-focused_mix", env)
+    slates = gymnasium.make_vec("GemsSlate-diffuse_mix-v0", num_envs=1)
+    catalogue = slates.unwrapped.catalog.hash
+    belief = LastObservation(num_items=1000, slate_size=10, catalog_hash=catalogue)
+    other = VectorLatentAction(VectorBeliefObservation(slates, belief), "gems-diffuse_mix")
+    with pytest.raises(ValueError, match="start_from='expert-diffuse_mix' acts through another belief"):
+        find_guide("expert-diffuse_mix", other)
     with pytest.raises(ValueError, match="goes without hold_random_actions"):
         SACAgent(start_from="expert-diffuse_mix", hold_random_actions=True)
     with pytest.raises(ValueError, match="goes with 'sac'"):

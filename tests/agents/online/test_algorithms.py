@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("sb3_contrib")
 
+from stable_baselines3 import PPO
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import nn
 
@@ -63,6 +64,11 @@ def test_ppo_is_cut_to_the_box_where_the_library_cuts_it():
     found = agent.export_actor(model, {})(OBSERVATIONS)
     assert (np.abs(expected) == 1.0).any()
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_ppo_has_its_librarys_optimiser():
+    model = small("ppo").make_model(TargetVectorEnv(8), seed=0, device="cpu")
+    assert model.policy.optimizer.defaults["eps"] == PPO("MlpPolicy", "Pendulum-v1").policy.optimizer.defaults["eps"]
 
 
 class Interrupted(TargetVectorEnv):

@@ -173,6 +173,17 @@ def test_results_of_other_code_are_marked_and_made_again_on_demand(study, capsys
     assert result_in(study)["code"] == result["code"] and result_in(study)["test"] == result["test"]
 
 
+def test_references_of_other_code_are_named_and_measured_again_on_demand(study, capsys):
+    file = study / "small/references.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "code": "0123456789ab"}))
+    assert run_study(STUDY, study) == {}
+    note = " ".join(capsys.readouterr().err.split())
+    assert "small references were measured by other code" in note
+    assert run_study(STUDY, study, rerun_stale=True) == {}
+    assert json.loads(file.read_text())["code"] == record["code"]
+
+
 def test_an_unfinished_training_of_other_code_begins_again(study):
     (run,) = runs_of(STUDY, study)
     key = run.stage.key
