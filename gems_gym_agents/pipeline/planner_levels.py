@@ -125,12 +125,8 @@ def make_planner_level(training: PlannerTraining, out: Path, runs: Path) -> dict
     slates = training.world.slates(VALIDATION_USERS, autoreset_mode="disabled")
     references = measure_references(slates, training.users)
     whole, half = (evaluate(one, slates, training.users).mean_return for one in (learned, stored))
-    options, env = training.options, cast(SlateVectorEnv, slates.unwrapped)
-    length = env.config.episode_length
-    logged = options.random_sessions * min(options.random_length, length)
-    logged += options.exploration_sessions * min(options.exploration_length, length)
     metrics = {
-        "interactions": logged + training.steps,
+        "interactions": training.options.logged_interactions + training.steps,
         "validation_return": half,
         "normalized_score": references.normalized_score(half),
         "validation_return_before_rounding": whole,

@@ -282,6 +282,8 @@ def _followed(
             if not more_effective(np.exp(weights), n):
                 atoms, weights = np.empty_like(prior), np.zeros(len(prior))
                 _draw(prior, np.exp(of_prior[silent]), others, dynamics.topic_size, atoms)
+                # Silence counts twice, by the draw and by the weights. Divided by what they were drawn by, some weights
+                # would be so large that the slates chosen seem twice as good as they turn out to be.
                 for earlier in state.unclicked[silent]:
                     _weigh(items, dynamics, bored[u], atoms, weights, earlier, none)
                 _weigh(items, dynamics, bored[u], atoms, weights, slates[u], clicks[u])

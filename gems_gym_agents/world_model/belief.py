@@ -190,6 +190,7 @@ def _followed(
                 particles, log_weights = np.empty_like(atoms), np.zeros(len(atoms))
                 _draw(atoms, np.exp(of_atoms[silent]), others, particles)
                 query_of_user(numbers, tired, query)
+                # as in the user model's belief, silence counts twice
                 for earlier in state.unclicked[silent]:
                     _weigh(numbers, query, tired, particles, log_weights, earlier, none)
                 _weigh(numbers, query, tired, particles, log_weights, slates[u], clicks[u])
