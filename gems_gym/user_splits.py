@@ -25,6 +25,8 @@ Users = Annotated[int, Interval(ge=1, le=USERS_PER_SEED)]
 
 REPORTS_SEED = 2**19
 """First seed of the logging users that rankers and beliefs are measured on: what is trained has seeds below."""
+LowSeed = Annotated[int, Interval(ge=0, le=REPORTS_SEED - 1)]
+"""A seed of what is trained, or of a report, whose logging users are as many blocks behind :data:`REPORTS_SEED`."""
 
 
 @checked_arguments

@@ -99,3 +99,20 @@ def test_what_is_not_trained_takes_no_options_of_training(run, tmp_path, part, k
     assert code == 2
     assert f"{option} goes with a kind that is trained, and {kind} is not" in " ".join(err.split())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", ["SingleItem-Static", "SlateRerank-Static"])
+def test_recipes_fit_few_items_and_single_ones(run, task):
+    pytest.importorskip("torch")
+    few = ("--sessions", 16, "--batches", 3, "--json")
+    code, out, err = run("belief", "--env", f"Sardine-{task}-v0", "--out", "b.safetensors", *few)
+    assert code == 0, err
+    settings = json.loads(out)["settings"]
+    expected = ("scratch", 20) if task.startswith("Single") else ("co_click", 9)
+    assert (settings["item_embeddings"], settings["embedding_size"]) == expected
+
+
+def test_kinds_of_item_embeddings_are_not_compared_on_one_log(run, tiny_env):
+    code, _, err = run("embeddings", "--env", tiny_env, "--report", "--log", "log.npz")
+    assert code == 2
+    assert "--log does not go with --report" in " ".join(err.split())

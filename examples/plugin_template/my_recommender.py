@@ -71,7 +71,7 @@ class ClickMemory:
 
     def update(self, state: np.ndarray, slates: np.ndarray, clicks: np.ndarray) -> np.ndarray:
         """What is remembered after one more slate, (num_users, slate_size), and the clicks on it."""
-        slates, clicks = checked_sessions(slates, clicks, self.slate_size, self.num_items)
+        slates, clicks = checked_sessions(slates, clicks, self.slate_size, self.num_items, lowest=-1)
         clicked = (self.item_embeddings[slates] * clicks[:, :, None]).sum(axis=1)  # (num_users, size)
         counts = clicks.sum(axis=1)[:, None]
         mean = clicked / np.maximum(counts, 1)

@@ -51,8 +51,8 @@ class BeliefEncoder(Protocol):
 
         Args:
             state: From :meth:`initial` or an earlier update; it is left alone.
-            slates: ``(num_users, slate_size)`` item ids.
-            clicks: ``(num_users, slate_size)`` zeros and ones.
+            slates: ``(num_users, slate_size)`` item ids; -1 in slots of logs that show nothing.
+            clicks: ``(num_users, slate_size)`` zeros and ones, 0 where nothing is shown.
 
         Returns:
             New arrays.
@@ -109,11 +109,23 @@ def updated_where_shown(
         clicks: ``(num_users, slate_size)`` zeros and ones.
 
     Returns:
-        New arrays; the state of users who were shown nothing is what it was.
+        The state of users who were shown nothing is what it was.
     """
-    shown = np.any(slates >= 0, axis=1)
-    updated = encoder.update(state, slates, clicks)
-    return updated if np.all(shown) else rows_chosen(shown, updated, state)
+    rows = np.flatnonzero(np.any(slates >= 0, axis=1))
+    if len(rows) == len(slates):
+        return encoder.update(state, slates, clicks)
+    if len(rows) == 0:
+        return state
+    found = encoder.update(rows_of(state, rows), slates[rows], clicks[rows])
+    if isinstance(state, dict):
+        return {name: _with_rows(array, rows, found[name]) for name, array in state.items()}
+    return _with_rows(state, rows, found)
+
+
+def _with_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    changed = array.copy()
+    changed[rows] = values
+    return changed
 
 
 @checked_arguments

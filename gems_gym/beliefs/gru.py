@@ -38,8 +38,7 @@ class GruBelief(RecurrentBelief):
         sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: A tensor is missing, empty, not finite, or its shape does not fit the others; or the table of the
-            sum above would have more than 2^28 numbers (``slate_size * num_items * 6 * size``).
+        ValueError: A tensor is missing, empty, not finite, or its shape does not fit the others.
 
     Example:
         >>> import numpy as np

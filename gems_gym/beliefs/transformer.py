@@ -63,8 +63,8 @@ class TransformerBelief(TrainedBelief):
         sha256: Digest of the file it was read from, if any.
 
     Raises:
-        ValueError: A tensor is missing, empty, not finite, or its shape does not fit the others; or the table of the
-            sum, or a user's state, would have more than 2^28 numbers.
+        ValueError: A tensor is missing, empty, not finite, or its shape does not fit the others; or a user's state
+            would have more than 2^28 numbers.
 
     Example:
         >>> import numpy as np

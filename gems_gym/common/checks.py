@@ -158,12 +158,13 @@ def _field_hints(kind: Any) -> dict[str, Any]:
 @functools.cache
 def _argument_hints(function: Callable[..., Any]) -> dict[str, Any]:
     single = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = inspect.unwrap(function).__globals__
     hints: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in single and parameter.annotation is not parameter.empty:
             one = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
             try:
-                hints |= get_type_hints(one, function.__globals__, include_extras=True)
+                hints |= get_type_hints(one, names, include_extras=True)
             except NameError:
                 continue
     return hints

@@ -16,6 +16,9 @@ from gems_gym.common.progress import track
 from gems_gym.common.threads import one_thread
 from gems_gym.embeddings.base import EmbeddingKind, Sources, make_embeddings
 
+_MOST_MEASURED = 5_000
+"""Items that are compared with one another; memory grows with their square."""
+
 _RESTARTS = 20
 """k-means is started so often; the clustering with the smallest spread is the one that counts."""
 
@@ -46,13 +49,13 @@ def embedding_quality(
     *,
     seed: int = 0,
 ) -> EmbeddingQuality:
-    """Measures item embeddings.
+    """Measures item embeddings; of more than 5,000 items, on so many that are drawn.
 
     Args:
         vectors: float ``(num_items, size)``; the cosine of a vector of zeros with any other counts as 0.
         true_embeddings: The simulator's own, float ``(num_items, D)``.
         item_topics: Main topic of every item, ``(num_items,)``.
-        seed: Seed of the starts of k-means.
+        seed: Seed of the items drawn and of the starts of k-means.
 
     Raises:
         ValueError: Numbers of items that do not agree.
@@ -62,6 +65,9 @@ def embedding_quality(
             f"vectors, true_embeddings and item_topics are for {len(vectors)}, {len(true_embeddings)} and "
             f"{len(item_topics)} items; they must agree"
         )
+    if len(vectors) > _MOST_MEASURED:
+        drawn = np.random.default_rng(seed).choice(len(vectors), _MOST_MEASURED, replace=False)
+        vectors, true_embeddings, item_topics = vectors[drawn], true_embeddings[drawn], item_topics[drawn]
     unit = _unit_rows(vectors)
     cosines = unit @ unit.T  # (num_items, num_items)
     true = _unit_rows(true_embeddings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,14 @@ from gems_gym.pretraining.click_prediction import ClickProbe, auc, click_report
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.simulator import Catalog, SlateSimulator, make_simulator
 from gems_gym.simulator.catalog import own_embeddings
-from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed, user_seeds
+from gems_gym.user_splits import REPORTS_SEED, LowSeed, Users, user_seeds
 from gems_gym.world_config import WorldConfig
 
 RECENT_CLICKS = "recent clicks per topic"
 """The row that boredom is read off the simulator's own counts in: privileged, to compare with."""
 
 _SHARES = BELIEF_PRESETS["default"].shares
+_LEAST_SESSIONS = math.ceil(2 * sum(_SHARES.values()) / min(_SHARES.values()))
 
 # every other session, so that each policy is in both halves
 _FITTED, _TESTED = slice(0, None, 2), slice(1, None, 2)
@@ -49,7 +51,7 @@ def compare_beliefs(
     catalog: Catalog,
     *,
     sessions: Users = 2_000,
-    seed: UserSeed = 0,
+    seed: LowSeed = 0,
     progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Measures beliefs in one world, on the same sessions of the policies that beliefs are trained on.
@@ -63,7 +65,7 @@ def compare_beliefs(
         beliefs: Name -> encoder.
         config: The world.
         catalog: Its items.
-        sessions: Sessions logged, ≥ two per logging policy.
+        sessions: Sessions logged, of which each logging policy has at least two.
         seed: Seed of the logging users and of the click head.
         progress: Whether to show progress bars on stderr.
 
@@ -81,9 +83,9 @@ def compare_beliefs(
                 f"{name} is for slates of {encoder.slate_size} items of the catalogue {encoder.catalog_hash}, "
                 f"not {config.slate_size} of {catalog.hash}"
             )
-    if sessions < 2 * len(_SHARES):
+    if sessions < _LEAST_SESSIONS:
         raise ValueError(
-            f"sessions must be at least two per logging policy, {2 * len(_SHARES)}; got {sessions}"
+            f"sessions must be ≥ {_LEAST_SESSIONS}, so that each policy logs two; got {sessions}"
         )
     users = user_seeds("logging", REPORTS_SEED + seed, sessions)
     log = collect_session_log(

@@ -202,6 +202,8 @@ def _pretrain(
     upkeep: Upkeep,
     progress: bool,
 ) -> tuple[GemsRanker, dict[str, float]]:
+    shown: NDArray[np.bool_] = (log.slates >= 0).any(axis=(1, 2))
+    log = log if shown.all() else log.take(shown)
     log.check_trainable(num_items)
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))
     training_log, held_out_log = _split(log, settings.held_out, generator)

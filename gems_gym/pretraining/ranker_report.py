@@ -7,21 +7,22 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
-from gems_gym.common.checks import Count, checked_arguments
+from gems_gym.common.checks import checked_arguments
 from gems_gym.common.pictures import legend_below, new_figure, save_figure
 from gems_gym.common.progress import track
 from gems_gym.policies.constant_slate import find_constant_slate
-from gems_gym.pretraining.reach import Reach, check_searchable, ranker_reach, slate_reach
+from gems_gym.pretraining.reach import LEAST_SESSIONS, Reach, check_searchable, ranker_reach, slate_reach
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log
 from gems_gym.rankers import Ranker
 from gems_gym.simulator import Catalog
 from gems_gym.simulator.catalog import own_embeddings
-from gems_gym.user_splits import REPORTS_SEED, Users, UserSeed
+from gems_gym.user_splits import REPORTS_SEED, USERS_PER_SEED, LowSeed, Users
 from gems_gym.world_config import WorldConfig
 
 COMMON_LOG: Mapping[str, float] = {"eps_greedy_oracle": 1.0}
@@ -41,7 +42,7 @@ class RankerQuality:
         reach_ci95: Half-width of its 95 % interval.
         constant_slate: Clicks a session of the best constant slate, found with as many sessions, on the same users.
         constant_slate_ci95: Half-width of its 95 % interval.
-        reach_ratio: ``reach / constant_slate``.
+        reach_ratio: ``reach / constant_slate``; None where nobody clicks on that slate.
         slot_accuracy_eps_greedy: Share of slots that hold the same item after encoding and decoding, over slates that
             the ε-greedy oracle showed to users whom no shipped ranker learned from; None for rankers that don't encode.
         slot_accuracy_own_log: The same on sessions held out of the ranker's own log, from its file's header: measured
@@ -61,7 +62,7 @@ class RankerQuality:
     reach_ci95: float
     constant_slate: float
     constant_slate_ci95: float
-    reach_ratio: float
+    reach_ratio: float | None
     slot_accuracy_eps_greedy: float | None
     slot_accuracy_own_log: float | None
     duplicates: float
@@ -81,9 +82,9 @@ def compare_rankers(
     catalog: Catalog,
     *,
     log_sessions: Users = 250,
-    search_sessions: Count = 100_000,
-    users: Users = 500,
-    seed: UserSeed = 0,
+    search_sessions: Annotated[int, Interval(ge=LEAST_SESSIONS)] = 100_000,
+    users: Annotated[int, Interval(ge=2, le=USERS_PER_SEED)] = 500,
+    seed: LowSeed = 0,
     progress: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Measures rankers in one world, all on the same users and slates.
@@ -93,7 +94,8 @@ def compare_rankers(
         config: The world.
         catalog: Its items.
         log_sessions: Sessions logged to measure slot accuracy and posteriors on, ≥ 1.
-        search_sessions: Sessions of each search for the best constant latent, and of the one for the best slate.
+        search_sessions: Sessions of each search for the best constant latent, and of the one for the best slate,
+            ≥ 5,000.
         users: Test users, ≥ 2.
         seed: Seed of the logging, training and test users, the searches and the random latents.
         progress: Whether to show progress bars on stderr.
@@ -174,7 +176,7 @@ def _measured(ranker: Ranker, reach: Reach, baseline: Reach, log: SessionLog, se
         reach_ci95=reach.ci95,
         constant_slate=baseline.mean,
         constant_slate_ci95=baseline.ci95,
-        reach_ratio=reach.mean / baseline.mean,
+        reach_ratio=reach.mean / baseline.mean if baseline.mean else None,
         slot_accuracy_eps_greedy=accuracy,
         slot_accuracy_own_log=_held_out(ranker).get("slot_accuracy"),
         duplicates=_duplicates(slates),

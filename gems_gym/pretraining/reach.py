@@ -27,7 +27,8 @@ _POPULATION, _USERS, _ELITE = 256, 8, 32
 _FIRST_DEVIATION, _LEAST_DEVIATION = 0.5, 0.05  # of a box that reaches from -1 to 1
 _FINALISTS = 8
 _FINAL_SHARE = 0.15  # of the sessions, to choose among the finalists
-_LEAST_SESSIONS = 5_000
+LEAST_SESSIONS = 5_000
+"""Of a search."""
 _USERS_TOGETHER = 512  # bounds memory
 
 
@@ -124,8 +125,8 @@ def best_constant_latent(
     Raises:
         ValueError: Too few sessions, a ranker that draws, or one of another catalogue.
     """
-    if sessions < _LEAST_SESSIONS:
-        raise ValueError(f"sessions must be ≥ {_LEAST_SESSIONS} for a search, got {sessions}")
+    if sessions < LEAST_SESSIONS:
+        raise ValueError(f"sessions must be ≥ {LEAST_SESSIONS} for a search, got {sessions}")
     check_searchable(ranker, catalog)
     rng = np.random.default_rng(seed)
     mean = np.zeros(ranker.action_size)

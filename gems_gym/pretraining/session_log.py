@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,10 @@ _FORMS = {
     "policy": ("iu", 1),
     "policy_names": ("U", 1),
     "catalog_hash": ("U", 0),
+    "world": ("U", 0),
 }
 """Arrays of a file: what numpy calls their kind, and their number of dimensions."""
-_OPTIONAL = {"click_probabilities"}
+_OPTIONAL = {"click_probabilities", "world"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class SessionLog:
         policy: uint8 ``(num_sessions,)``, index into ``policy_names``: who showed the slates.
         policy_names: Names of the logging policies.
         catalog_hash: The catalogue that the item ids belong to.
+        world: Parameters of the simulated world, by name; None for logs of another recommender.
     """
 
     slates: NDArray[np.int32]  # (num_sessions, episode_length + 1, slate_size)
@@ -62,6 +65,7 @@ class SessionLog:
     policy: NDArray[np.uint8]  # (num_sessions,)
     policy_names: tuple[str, ...]
     catalog_hash: str
+    world: Mapping[str, Any] | None = None
 
     @property
     def num_sessions(self) -> int:
@@ -85,7 +89,7 @@ class SessionLog:
         """Raise a ValueError unless sessions can be held out and all items are in a catalogue of that size."""
         if self.num_sessions < 2:
             raise ValueError(
-                f"log holds {self.num_sessions} sessions; at least 2 are needed, one of them held out"
+                f"log holds {self.num_sessions} sessions with a slate; at least 2 are needed, one of them held out"
             )
         low, high = int(self.slates.min()), int(self.slates.max())
         if not -1 <= low <= high < num_items:
@@ -101,13 +105,15 @@ class SessionLog:
 
     def save(self, path: Path) -> None:
         """Write an .npz file without pickle, complete or not at all."""
+        texts = {
+            "policy_names": np.array(self.policy_names),
+            "catalog_hash": np.array(self.catalog_hash),
+        }
+        if self.world is not None:
+            texts["world"] = np.array(json.dumps(self.world))
+        arrays: dict[str, Any] = texts | self._arrays()
         with whole_file(path) as file:
-            np.savez(
-                file,
-                policy_names=np.array(self.policy_names),
-                catalog_hash=np.array(self.catalog_hash),
-                **self._arrays(),
-            )
+            np.savez(file, **arrays)
 
     def _arrays(self) -> dict[str, Any]:
         found = {name: getattr(self, name) for name in _ARRAYS}
@@ -136,6 +142,7 @@ class SessionLog:
             policy=arrays["policy"].astype(np.uint8, copy=False),
             policy_names=tuple(map(str, arrays["policy_names"])),
             catalog_hash=str(arrays["catalog_hash"]),
+            world=_read_world(str(arrays["world"]), path) if "world" in arrays else None,
         )
 
 
@@ -204,6 +211,7 @@ def collect_session_log(
         policy=np.repeat(np.arange(len(counts), dtype=np.uint8), list(counts.values())),
         policy_names=tuple(counts),
         catalog_hash=env.catalog.hash,
+        world=_described(env.config),
     )
     policies = [_logging_policy(name, env, seed, search_sessions, progress) for name in counts]
     with track("logging sessions", num_sessions, progress) as advance:
@@ -255,9 +263,24 @@ class LogPlan:
                 f"--log {self.path} was logged on the catalogue {log.catalog_hash}, but {self.env_id} has "
                 f"{catalog.hash}"
             )
-        text = f"using the {log.num_sessions} sessions of {self.path}"
+        self._check_world(log, config)
+        text = (
+            f"using the {log.num_sessions} sessions of {self.path}, logged by {', '.join(log.policy_names)}"
+        )
         stderr.print(text, highlight=False, markup=False)
         return log
+
+    def _check_world(self, log: SessionLog, config: WorldConfig) -> None:
+        """Raise a ValueError for a log of another slate size, or that another simulated world is known to have made."""
+        changes = {} if self.session_length is None else {"episode_length": self.session_length}
+        here = _described(resolve_config(config, changes).without_leaving())
+        there = {"slate_size": log.slates.shape[2]} if log.world is None else log.world
+        differences = [
+            f"{name}={there.get(name)!r} ({self.env_id}: {here.get(name)!r})"
+            for name in there if there.get(name) != here.get(name)
+        ]  # fmt: skip
+        if differences:
+            raise ValueError(f"--log {self.path} was logged in another world, with {', '.join(differences)}")
 
     def _collect(self, config: WorldConfig, catalog: Catalog) -> SessionLog:
         return collect_session_log(
@@ -269,6 +292,22 @@ class LogPlan:
             session_length=self.session_length,
             item_embeddings=own_embeddings(config, catalog),
         )
+
+
+def _described(config: WorldConfig) -> dict[str, Any]:
+    """A world's parameters as JSON keeps them."""
+    found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return found
+
+
+def _read_world(text: str, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"log: {str(path)!r} is no session log of gems_gym: world is no JSON") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"log: {str(path)!r} is no session log of gems_gym: world is no JSON object")
+    return found
 
 
 def _check_log(arrays: Mapping[str, NDArray[Any]]) -> None:

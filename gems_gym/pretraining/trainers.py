@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -15,6 +15,10 @@ Settings = TypeVar("Settings")
 
 Keep = Literal["last", "best"]
 """Which weights of a training are kept: those of the last batch, or those with the lowest loss on held-out sessions."""
+
+
+MOST_COUNTED = 2**15
+"""Items of which pairs are counted, for embeddings to start from."""
 
 
 def as_recorded(settings: Any) -> dict[str, Any]:
@@ -120,6 +124,22 @@ def trainer_of(kind: str) -> Trainer[Any]:
     """
     trainer: Trainer[Any] = plugins.load(plugins.TRAINERS, kind.replace("/", "."))
     return trainer
+
+
+def settings_in(settings: Settings, num_items: int, slate_size: int) -> Settings:
+    """A preset's settings as far as a world allows them: fewer numbers in an embedding where items are few.
+
+    Items start from random embeddings where no slate has two clicks, or pairs of items are too many to count.
+    """
+    names = {field.name for field in fields(settings)}  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    if "embedding_size" in names:
+        changes["embedding_size"] = min(settings.embedding_size, max(1, num_items - 1))  # type: ignore[attr-defined]
+    if getattr(settings, "item_embeddings", None) == "co_click" and (
+        slate_size == 1 or num_items > MOST_COUNTED
+    ):
+        changes["item_embeddings"] = "scratch"
+    return replace(settings, **changes)  # type: ignore[type-var]
 
 
 def trained_kinds() -> list[str]:

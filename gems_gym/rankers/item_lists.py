@@ -36,6 +36,15 @@ class ItemLists:
         probes: int = self.report["probes"]
         return probes
 
+    def check(self, num_items: int) -> None:
+        """Raise a ValueError or TypeError unless these are lists of so many items, none of them empty."""
+        if len(self.of_items) != num_items:
+            raise ValueError(f"search has lists of {len(self.of_items)} items, the ranker has {num_items}")
+        known = np.unique(self.of_items)
+        if not np.array_equal(known, np.arange(len(known))):
+            raise ValueError("item_lists must name lists 0, 1, …, none of them empty")
+        checked("search.probes", self.report["probes"], Annotated[int, Interval(ge=1, le=len(known))])
+
 
 def stored_search(tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]) -> Search | ItemLists:
     """The search that a ranker was saved with: by its lists, or exact if there are none.
@@ -55,9 +64,6 @@ def stored_search(tensors: Mapping[str, NDArray[Any]], header: Mapping[str, Any]
     if of_items.dtype != np.int32 or of_items.shape != items.shape[:1]:
         found = f"{of_items.dtype} {of_items.shape}"
         raise ValueError(f"item_lists is {found}; int32 {items.shape[:1]} would fit the items")
-    known = np.unique(of_items)
-    if not np.array_equal(known, np.arange(len(known))):
-        raise ValueError("item_lists must name lists 0, 1, …, none of them empty")
-    report = checked("search", header["search"], dict)
-    checked("search.probes", report["probes"], Annotated[int, Interval(ge=1, le=len(known))])
-    return ItemLists(of_items, report)
+    lists = ItemLists(of_items, checked("search", header["search"], dict))
+    lists.check(len(items))
+    return lists

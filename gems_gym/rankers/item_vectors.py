@@ -18,7 +18,7 @@ class ItemVectorRanker(StoredRanker):
 
     Args:
         item_embeddings: float ``(num_items, E)``.
-        slate_size: Items in a slate, in [1, 10,000].
+        slate_size: Items in a slate, in [1, 65,536].
         catalog_hash: Hash of the catalogue that the item ids belong to.
         header: What else to record in the file.
         sha256: Digest of the file it was read from, if any.

@@ -78,6 +78,7 @@ class StoredRanker(SavedPart):
         if search == "exact":
             return ExactSearch(items, bias)
         if isinstance(search, ItemLists):
+            search.check(items.shape[1])
             found = ListSearch(items, bias, search)
         else:
             latents = np.random.default_rng(1).uniform(-1, 1, (QUERIES, self.action_size))
@@ -184,10 +185,12 @@ def checked_latents(latents: np.ndarray, action_size: int) -> np.ndarray:
             f"latents has shape {latents.shape} and dtype {latents.dtype}; "
             f"(num_users, {action_size}) float32 was expected"
         )
-    if not np.isfinite(latents).all():
-        row = int(np.argmin(np.isfinite(latents).all(axis=1)))
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+        found = np.ascontiguousarray(latents, dtype=np.float32)
+    if not np.isfinite(found).all():
+        row = int(np.argmin(np.isfinite(found).all(axis=1)))
         raise ValueError(f"latents[{row}] = {latents[row].tolist()} must hold finite numbers only")
-    return np.ascontiguousarray(latents, dtype=np.float32)
+    return found
 
 
 def checked_sessions(
@@ -211,7 +214,7 @@ def checked_sessions(
         nothing = (
             " or, for nothing, -1"
             if lowest < 0
-            else " (only gems rankers know -1, slots of a log that show nothing)"
+            else " (-1, a log's slot that shows nothing, is not known here)"
         )
         _raise_bad_row("slates", slates, known, f"item ids in 0 … {num_items - 1}{nothing}")
     binary = (clicks == 0) | (clicks == 1)

@@ -87,15 +87,18 @@ class TopKRanker(ItemVectorRanker):
             clicks: ``(num_users, slate_size)`` zeros and ones.
 
         Returns:
-            float32 ``(num_users, E)`` in [-1, 1]. Ranking them gives back as much of the slates as have one direction.
+            float32 ``(num_users, E)`` in [-1, 1]. Ranking them gives back as much of the slates as have one direction;
+            zeros where they have none.
 
         Raises:
             ValueError: A wrong shape or dtype, an unknown item id, or a click that is neither 0 nor 1.
         """
         slates, _ = checked_sessions(slates, clicks, self.slate_size, self.num_items)
         latents = self._answers[slates].sum(axis=1)  # (num_users, E)
-        found: np.ndarray = (latents / np.abs(latents).max(axis=1, keepdims=True)).astype(np.float32)
-        return found
+        largest = np.abs(latents).max(axis=1, keepdims=True)
+        rounding = 1e-12 * np.abs(self._answers).max()  # of items whose answers cancel, or have none
+        found: np.ndarray = np.where(largest > rounding, latents / np.maximum(largest, rounding), 0)
+        return found.astype(np.float32)
 
     @cached_property
     @one_thread()

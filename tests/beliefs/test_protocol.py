@@ -20,6 +20,7 @@ from gems_gym.beliefs import (
     TransformerBelief,
     load_belief,
 )
+from gems_gym.beliefs.base import updated_where_shown
 from gems_gym.latent_world import LatentWorld
 from gems_gym.rankers import GemsRanker
 from gems_gym.testing import check_belief
@@ -214,3 +215,25 @@ def test_the_last_observation_of_narrow_ids_is_in_the_box(dtype: Any, num_items:
     slates = np.array([[0, num_items - 1]], dtype)
     found = belief.read(belief.update(belief.initial(1), slates, np.zeros((1, 2), np.int8)))
     assert found[0, :2].tolist() == [-1.0, 1.0]
+
+
+class OnlyItems(Stack):
+    """Knows no slot that shows nothing."""
+
+    def update(self, state: Any, slates: np.ndarray, clicks: np.ndarray) -> Any:
+        assert (slates >= 0).all()
+        return super().update(state, slates, clicks)
+
+
+def test_users_who_were_shown_nothing_are_not_updated() -> None:
+    belief = OnlyItems(**SIZES, catalog_hash="none")
+    slates, clicks = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]]), np.array([[0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    state = updated_where_shown(belief, belief.initial(3), slates, clicks)
+    before = belief.read(state).copy()
+    later = updated_where_shown(belief, state, np.array([[3, 2, 1], [-1] * 3, [6, 5, 4]]), clicks[::-1])
+    whole = belief.update(state, slates, clicks[::-1])
+    np.testing.assert_array_equal(belief.read(later)[[0, 2]], belief.read(whole)[[0, 2]])
+    np.testing.assert_array_equal(belief.read(later)[1], before[1])
+    np.testing.assert_array_equal(belief.read(state), before)
+    nobody = updated_where_shown(belief, state, np.full((3, 3), -1), np.zeros((3, 3), np.int64))
+    np.testing.assert_array_equal(belief.read(nobody), before)

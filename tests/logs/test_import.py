@@ -260,7 +260,9 @@ def test_poor_logs_are_warned_of() -> None:
         assert part in warned
 
 
-@pytest.mark.parametrize(("times", "warned"), [([20240131, 20240201], True), ([1706659200, 1706745600], False)])
+@pytest.mark.parametrize(
+    ("times", "warned"), [([20240131, 20240201], True), ([1706659200, 1706745600], False)]
+)
 def test_dates_written_as_numbers_are_warned_of(times: list[int], warned: bool) -> None:
     report = imported(log(user=["a", "a"], timestamp=times))
     assert any("write dates as 2024-01-31" in one for one in report.warnings) == warned

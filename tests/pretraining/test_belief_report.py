@@ -81,5 +81,7 @@ def test_what_does_not_fit_is_refused_before_any_work(world: SlateEnv) -> None:
 
     with pytest.raises(ValueError, match="other is for slates of 5 items of the catalogue else, not 5 of"):
         compare(100, other=Counts(world.catalog.item_topics, "else"))
-    with pytest.raises(ValueError, match="at least two per logging policy, 10; got 9"):
-        compare(9, **beliefs(world))
+    with pytest.raises(ValueError, match="sessions must be ≥ 16, so that each policy logs two; got 15"):
+        compare(15, **beliefs(world))
+    with pytest.raises(ValueError, match="seed must be an integer from 0 to 524287, got -1"):
+        compare_beliefs(beliefs(world), world.config, world.catalog, seed=-1, progress=False)

@@ -1,5 +1,6 @@
 """gems_gym.pretraining.ranker_report: measures with known answers."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -113,3 +114,12 @@ def test_what_does_not_fit_is_refused_before_any_work(world: SlateEnv) -> None:
         compare(world, other=other)
     with pytest.raises(ValueError, match="log_sessions must be an integer from 1 to 1048576, got 0"):
         compare_rankers({"ranker": gems(world)}, world.config, world.catalog, **{**BRIEF, "log_sessions": 0})
+    for wrong in ({"search_sessions": 4_999}, {"users": 1}, {"seed": 2**19}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be an integer"):
+            compare_rankers({"ranker": gems(world)}, world.config, world.catalog, **{**BRIEF, **wrong})
+
+
+def test_a_world_without_clicks_has_no_ratio(world: SlateEnv) -> None:
+    config = dataclasses.replace(world.config, alpha=0.0)
+    (row,) = compare_rankers({"gems": gems(world)}, config, world.catalog, **BRIEF).values()
+    assert (row["constant_slate"], row["reach_ratio"]) == (0.0, None)

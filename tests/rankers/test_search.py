@@ -191,3 +191,13 @@ def test_faiss_is_needed_to_make_lists_only(rankers: dict[str, Any], tmp_path: P
     )  # fmt: skip
     assert done.stdout.strip() == str(rankers["topk"].rank(np.ones((1, SIZE), np.float32))[0, 0])
     assert done.returncode == 1 and "pip install 'gems-gym[search]'" in done.stderr
+
+
+def test_lists_of_other_items_are_refused() -> None:
+    ranker = TopKRanker(catalogue()[:30], SLOTS, HASH)
+    for size in (10, 40):
+        lists = ItemLists(np.arange(size, dtype=np.int32) // 5, {"lists": size // 5, "probes": 1})
+        with pytest.raises(ValueError, match=f"search has lists of {size} items, the ranker has 30"):
+            ranker.with_search(lists)
+    with pytest.raises(ValueError, match=r"search\.probes must be"):
+        ranker.with_search(ItemLists(np.arange(30, dtype=np.int32) // 5, {"lists": 6, "probes": 7}))

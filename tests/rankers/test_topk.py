@@ -89,3 +89,19 @@ def test_in_a_large_catalogue_many_are_ranked_together_as_each_alone() -> None:
         )
         scores = latents[: len(together)] @ items.T
         np.testing.assert_array_equal(together, np.argsort(-scores, axis=1, kind="stable")[:, :slots])
+
+
+def test_slates_without_a_direction_are_encoded_as_zeros() -> None:
+    vectors = embeddings()
+    vectors[:SLOTS] = 0
+    opposite = embeddings()
+    opposite[1] = -opposite[0]
+    clicks = np.zeros((1, SLOTS), np.int64)
+    for items, slate in ((vectors, [0, 1, 2, 3, 4, 5]), (opposite, [0, 1, 0, 1, 0, 1])):
+        found = TopKRanker(items, SLOTS, HASH).encode(np.array([slate]), clicks)
+        np.testing.assert_array_equal(found, np.zeros((1, SIZE), np.float32))
+
+
+def test_latents_too_large_for_single_precision_are_refused() -> None:
+    with pytest.raises(ValueError, match="must hold finite numbers only"):
+        TopKRanker(embeddings(), SLOTS, HASH).rank(np.full((1, SIZE), 1e300))

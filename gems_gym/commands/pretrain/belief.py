@@ -25,7 +25,7 @@ from gems_gym.commands.pretrain.work import (
 from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import checked_arguments
 from gems_gym.errors import require
-from gems_gym.pretraining.trainers import as_recorded, trained_kinds, trainer_of
+from gems_gym.pretraining.trainers import as_recorded, settings_in, trained_kinds, trainer_of
 from gems_gym.trackers import choose_trackers
 
 
@@ -96,10 +96,12 @@ def belief(
         return
     trainer = trainer_of(f"belief/{kind}")
     recipe = chosen_recipe("belief", preset, trainer.presets)
-    settings = recipe.settings if batches is None else replace(recipe.settings, batches=batches)
+    config, catalog = world_of(world)
+    settings = settings_in(recipe.settings, config.num_items, config.slate_size)
+    settings = settings if batches is None else replace(settings, batches=batches)
     wanted = Wanted(
         place,
-        world_of(world),
+        (config, catalog),
         log_plan(world.id, log, recipe, sessions, seed),
         {"belief": as_recorded(settings), "kind": kind, "device": device},
     )

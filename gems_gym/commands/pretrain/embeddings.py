@@ -69,7 +69,9 @@ def embeddings(
     world = chosen_world(env, env_option, catalogue)
     if (out is None) != report:
         raise ValueError("give --out FILE to make item embeddings, or --report to compare their kinds")
-    if out is not None:
+    if out is None:
+        refuse("does not go with --report, as kinds learn from different logs", log=log)
+    else:
         check_places(out, log)
     chosen: EmbeddingKind = plugins.load(plugins.EMBEDDINGS, kind)
     if chosen.needs == "belief" and belief is None and not report:

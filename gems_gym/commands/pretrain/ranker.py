@@ -25,7 +25,7 @@ from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import checked_arguments, make_checked
 from gems_gym.embeddings import load_embeddings
 from gems_gym.errors import require
-from gems_gym.pretraining.trainers import as_recorded, trained_kinds, trainer_of
+from gems_gym.pretraining.trainers import as_recorded, settings_in, trained_kinds, trainer_of
 from gems_gym.rankers import make_ranker
 from gems_gym.rankers.stored import StoredRanker
 from gems_gym.trackers import choose_trackers
@@ -115,17 +115,19 @@ def ranker(
     recipe = chosen_recipe(f"ranker {kind!r}", preset, trainer.presets)
     chosen |= given(batches=batches, item_embeddings=embeddings)
     what = f"option of the ranker {kind!r}:"
-    settings = make_checked(type(recipe.settings), what, vars(recipe.settings) | chosen)
     config, catalog = world_of(world)
+    preset_settings = settings_in(recipe.settings, config.num_items, config.slate_size)
+    settings = make_checked(type(recipe.settings), what, vars(preset_settings) | chosen)
+    table = None
     if isinstance(settings, GemsSettings):
-        settings.load_item_vectors(config.num_items, catalog.hash)  # refused now, if they do not fit
+        table = settings.load_item_vectors(config.num_items, catalog.hash)  # refused now, if they do not fit
     wanted = Wanted(
         place,
         (config, catalog),
         log_plan(world.id, log, recipe, sessions, seed),
         {
             "ranker": as_recorded(settings),
-            "item_vectors": None if embeddings is None else load_embeddings(embeddings).sha256,
+            "item_vectors": None if table is None else table.sha256,
             "device": device,
         },
     )

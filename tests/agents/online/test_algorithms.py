@@ -68,7 +68,10 @@ def test_ppo_is_cut_to_the_box_where_the_library_cuts_it():
 
 def test_ppo_has_its_librarys_optimiser():
     model = small("ppo").make_model(TargetVectorEnv(8), seed=0, device="cpu")
-    assert model.policy.optimizer.defaults["eps"] == PPO("MlpPolicy", "Pendulum-v1").policy.optimizer.defaults["eps"]
+    assert (
+        model.policy.optimizer.defaults["eps"]
+        == PPO("MlpPolicy", "Pendulum-v1").policy.optimizer.defaults["eps"]
+    )
 
 
 class Interrupted(TargetVectorEnv):

@@ -50,7 +50,7 @@ class ClickStack:
 
     def update(self, state: Any, slates: np.ndarray, clicks: np.ndarray) -> dict[str, np.ndarray]:
         """The oldest slate makes room for a new one; what is handed in is left alone."""
-        _, clicks = checked_sessions(slates, clicks, self.slate_size, self.num_items)
+        _, clicks = checked_sessions(slates, clicks, self.slate_size, self.num_items, lowest=-1)
         if len(clicks) != len(state["clicks"]):
             raise ValueError(f"clicks are of {len(clicks)} users, state is of {len(state['clicks'])}")
         newest = clicks[:, None].astype(np.float32)
@@ -81,7 +81,7 @@ def click_rates(sources: Sources, size: int | None, seed: int) -> np.ndarray:
     """Item embeddings: how often an item is clicked where it is shown, beside random numbers."""
     log = sources.log
     assert log is not None  # the kind needs it
-    shown = np.bincount(log.slates.ravel(), minlength=sources.num_items)
+    shown = np.bincount(log.slates[log.slates >= 0], minlength=sources.num_items)
     clicked = np.bincount(log.slates[log.clicks > 0], minlength=sources.num_items)
     vectors = np.random.default_rng(seed).standard_normal((sources.num_items, size or 8)).astype(np.float32)
     vectors[:, 0] = clicked / np.maximum(shown, 1)
