@@ -74,6 +74,23 @@ def test_a_damaged_cache_is_replaced_with_one_note(folder: Path, tmp_path: Path)
     assert use(folder, cache) == (len(KERNELS), "")
 
 
+def test_kernels_are_compiled_again_when_a_part_of_them_changes(tmp_path: Path) -> None:
+    """Of another file than theirs, which numba looks at alone: a function that is called, and a constant."""
+    (tmp_path / "use.py").write_text(
+        "from gems_gym.common.compilation import compiled\n"
+        "import parts\nfrom constants import STEP\n"
+        "@compiled\ndef kernel(number):\n    return parts.raised(number) + STEP\n"
+        "def use():\n    print(kernel(5) + sum(kernel.stats.cache_hits.values()) * 1000)\n"
+    )
+    raised = "from gems_gym.common.compilation import inlined\n@inlined\ndef raised(number):\n    return number + {}\n"
+    found = []
+    for plus, step in ((1, 100), (1, 100), (2, 100), (2, 200), (2, 200)):
+        (tmp_path / "parts.py").write_text(raised.format(plus))
+        (tmp_path / "constants.py").write_text(f"STEP = {step}\n")
+        found.append(use(tmp_path, tmp_path / "cache")[0])
+    assert found == [106, 1106, 107, 207, 1207]
+
+
 def test_without_a_writable_folder_everything_works_with_one_note(folder: Path) -> None:
     hits, told = use(folder, "/proc/no/such/folder")
     assert hits == 0

@@ -1,9 +1,13 @@
 """How the compiled parts are compiled: kept on disk if possible, with the arithmetic of C, free of Python's lock."""
 
+import hashlib
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numba
@@ -20,9 +24,23 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _DiskCache(FunctionCache):
-    """numba's cache on disk; if it can't be read or written, the code is compiled in memory instead."""
+    """numba's cache on disk; if it can't be read or written, the code is compiled in memory instead.
+
+    numba compiles again when the function's own file has changed; this, also when that of a function has that became
+    part of it, or a constant.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        self._function, self._stamped = function, False
+
+    def _stamp(self) -> None:
+        if not self._stamped:  # not before the first use: a module may define later what its kernels call
+            self._stamped = True
+            self._cache_file._source_stamp = (self._cache_file._source_stamp, _parts_of(self._function))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        self._stamp()
         try:
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception as error:  # a truncated pickle can raise anything
@@ -38,6 +56,42 @@ class _DiskCache(FunctionCache):
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except Exception as error:  # a full disk above all; or another process damaged the index meanwhile
             _note_once(f"compiled code can't be kept in {self.cache_path} ({error!r}): {_EVERY_PROCESS}")
+
+
+def _parts_of(function: Callable[..., Any]) -> str:
+    """Hash of all that becomes part of a compiled function: files of functions that it calls, and constants."""
+    files: set[str] = set()
+    constants: set[str] = set()
+    seen: set[Callable[..., Any]] = set()
+    left = [function]
+    while left:
+        one = left.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        files.add(one.__code__.co_filename)
+        names = one.__code__.co_names
+        found = [(name, one.__globals__[name]) for name in names if name in one.__globals__]
+        modules = [value for _, value in found if isinstance(value, ModuleType)]
+        found += [(name, vars(module)[name]) for module in modules for name in names if name in vars(module)]
+        for name, value in found:
+            called = getattr(value, "py_func", None)
+            if called is not None:
+                left.append(called)
+            elif isinstance(value, bool | int | float | complex | str | tuple):
+                constants.add(f"{name}={value!r}")
+    digest = hashlib.sha256("\n".join(sorted(constants)).encode())
+    for file in sorted(files):
+        digest.update(_file_hash(file))
+    return digest.hexdigest()
+
+
+@cache
+def _file_hash(file: str) -> bytes:
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).digest()
+    except OSError:  # typed in, or in an archive
+        return b""
 
 
 class _NoCache(NullCache):
