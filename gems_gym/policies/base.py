@@ -112,6 +112,21 @@ def tell_rewards(policy: Policy, state: Any, rewards: NDArray[Any]) -> Any:
     return state if rewarded is None else rewarded(state, rewards)
 
 
+def tell_shown(policy: Policy, state: Any, actions: NDArray[Any]) -> Any:
+    """Tell a policy what was done instead of its last actions, if it is one that remembers them.
+
+    Args:
+        policy: Whose actions they were to be.
+        state: The state that :meth:`Policy.act` returned with them.
+        actions: What was done, in the form of its actions.
+
+    Returns:
+        The state to continue with.
+    """
+    showed = getattr(policy, "showed", None)
+    return state if showed is None else showed(state, actions)
+
+
 def as_policy(name: str, policy: object) -> Policy:
     """Return what was given, if it is a policy.
 

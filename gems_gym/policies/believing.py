@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.beliefs import BeliefEncoder
 from gems_gym.beliefs.base import updated_where_shown
-from gems_gym.policies.base import Observed, Policy, Shown, tell_rewards
+from gems_gym.policies.base import Observed, Policy, Shown, tell_rewards, tell_shown
+from gems_gym.policies.propensities import SlatePropensities, slate_propensities
+
+
+class Believing(NamedTuple):
+    """What is remembered of sessions: by the policy, by the belief, and the actions of the last step."""
+
+    policy: Any
+    belief: Any
+    actions: NDArray[Any] | None
 
 
 class BelievingPolicy:
@@ -44,13 +53,13 @@ class BelievingPolicy:
         self.actions: Shown = policy.actions
         self.sha256: str | None = getattr(policy, "sha256", None)
 
-    def open(self, seeds: Sequence[int]) -> tuple[Any, Any]:
+    def open(self, seeds: Sequence[int]) -> Believing:
         """Begin new sessions; see :class:`~gems_gym.policies.Policy`."""
-        return self._policy.open(seeds), self._belief.initial(len(seeds))
+        return Believing(self._policy.open(seeds), self._belief.initial(len(seeds)), None)
 
     def act(
-        self, state: tuple[Any, Any], observations: Mapping[str, NDArray[Any]]
-    ) -> tuple[NDArray[Any], tuple[Any, Any]]:
+        self, state: Believing, observations: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[Any], Believing]:
         """Choose every user's action.
 
         Args:
@@ -61,14 +70,25 @@ class BelievingPolicy:
         Returns:
             The policy's actions, and the state.
         """
-        inner, remembered = state
         slates, clicks = observations["slate"], observations["clicks"]
         if "mask" in observations:
             slates = np.where(observations["mask"], slates, -1)
-        remembered = updated_where_shown(self._belief, remembered, slates, clicks)
-        actions, inner = self._policy.act(inner, self._belief.read(remembered))
-        return actions, (inner, remembered)
+        belief = updated_where_shown(self._belief, state.belief, slates, clicks)
+        actions, inner = self._policy.act(state.policy, self._belief.read(belief))
+        return actions, Believing(inner, belief, actions)
 
-    def rewarded(self, state: tuple[Any, Any], rewards: NDArray[Any]) -> tuple[Any, Any]:
+    def rewarded(self, state: Believing, rewards: NDArray[Any]) -> Believing:
         """Tell the policy what its actions earned, if it is one that remembers that."""
-        return tell_rewards(self._policy, state[0], rewards), state[1]
+        return state._replace(policy=tell_rewards(self._policy, state.policy, rewards))
+
+    def showed(self, state: Believing, actions: NDArray[Any]) -> Believing:
+        """Tell the policy what was done instead of its last actions, if it is one that remembers that."""
+        return state._replace(policy=tell_shown(self._policy, state.policy, actions))
+
+    def propensities(
+        self, state: Believing, observations: Any, slates: NDArray[np.int64]
+    ) -> SlatePropensities | None:
+        """Those of the policy, which saw beliefs; see :class:`~gems_gym.policies.propensities.KnowsPropensities`."""
+        assert state.actions is not None  # of act()
+        beliefs = self._belief.read(state.belief)
+        return slate_propensities(self._policy, state.policy, beliefs, slates, state.actions)

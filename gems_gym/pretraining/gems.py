@@ -202,7 +202,7 @@ def _pretrain(
     upkeep: Upkeep,
     progress: bool,
 ) -> tuple[GemsRanker, dict[str, float]]:
-    shown: NDArray[np.bool_] = (log.slates >= 0).any(axis=(1, 2))
+    shown = np.asarray((log.slates >= 0).any(axis=(1, 2)))
     log = log if shown.all() else log.take(shown)
     log.check_trainable(num_items)
     generator = torch.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**63)))

@@ -85,7 +85,8 @@ def ope(
         log = log.with_counted_propensities()
     check_propensities(log, names)
     found = compare(log, makers, names, clip=clip or LARGEST_WEIGHT, seed=seed)
-    origin = "estimated by counts" if log.estimated else "recorded" if logging is None else f"of {logging}"
+    recorded = "none" if log.propensities is None else "recorded"
+    origin = "estimated by counts" if log.estimated else recorded if logging is None else f"of {logging}"
     result = {
         "dataset": dataset,
         "sessions": len(log.lengths),

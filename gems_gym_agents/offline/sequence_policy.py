@@ -117,6 +117,12 @@ class DecisionTransformerPolicy(LatentPolicy):
         state.unrewarded = False
         return state
 
+    def showed(self, state: SessionMemory, actions: NDArray[np.float32]) -> SessionMemory:
+        """Remember that other latents were shown than the last actions, ``(num_users, action_size)``, as in a log."""
+        state.tokens = state.tokens[:, :-1]
+        self._remember(state, "action", np.asarray(actions, np.float32))
+        return state
+
     def to_parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What the file holds; see :class:`~gems_gym.policies.saved.SavedPolicy`."""
         tensors = {"positions": self.positions}

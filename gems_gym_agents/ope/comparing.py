@@ -39,7 +39,7 @@ class Comparison:
     def selected(self) -> dict[str, str]:
         """The policy of the highest lower bound by each estimator that has one; the logging policy is among them."""
         chosen = {}
-        for name in next(iter(self.estimates.values())):
+        for name in next(iter(self.estimates.values()), {}):
             row = {policy: found[name] for policy, found in self.estimates.items()}
             known = {policy: one for policy, one in row.items() if isinstance(one, Estimate)}
             if known:

@@ -120,21 +120,6 @@ class Question:
         return np.searchsorted(edges, here, side="right"), shown / len(target)
 
     @cached_property
-    def slot_expectations(self) -> tuple[Array, Array]:
-        """What the model expects from each slot on, ``(n, slate_size)``: of what was logged there, and of the target.
-
-        Raises:
-            NotApplicableError: The target's slots depend on one another, so that what it would show below what was
-                logged is not what it shows.
-        """
-        found = self._propensities()[0]
-        if found.marginal is None or not np.array_equal(found.given_above, found.marginal):
-            raise NotApplicableError("the target policy does not fill its slots independently")
-        here, target, _ = self.predicted
-        from_here = np.cumsum(target[:, ::-1], axis=1)[:, ::-1]
-        return here + from_here - target, from_here
-
-    @cached_property
     def step_expectations(self) -> tuple[Array, Array]:
         """What the model expects from each step on, ``(S, T)``: of what was logged there, and of the target."""
         here, target, mean = self.predicted
@@ -201,7 +186,7 @@ def _direct(question: Question) -> Terms:
 
 
 def _latent(question: Question) -> Terms:
-    return weighted.latent_ips(question.clicks, *question.groups)
+    return weighted.latent_ips(question.clicks, *question.groups, question.clip)
 
 
 def _fitted_q(question: Question) -> Terms:
@@ -216,14 +201,15 @@ def _fitted_q(question: Question) -> Terms:
             "the policy does not act in the dataset's latents: it is no trained agent with the same ranker"
         )
     values = fitted_q_values(log, log.recorded, latents, seed=question.seed, progress=question.progress)
-    if not 0 <= values.mean() <= log.impressions.slates.shape[1] * log.lengths.max():
+    rounding = -0.1 * question.clicks.sum() / len(values)  # of values that are nearly 0
+    if not rounding <= values.mean() <= log.impressions.slates.shape[1] * log.lengths.max():
         raise NotApplicableError(f"its learning diverged: {values.mean():.4g} clicks a session were expected")
     return Terms(values[:, None], None, None)
 
 
 def _cascade(question: Question) -> Terms:
-    expected = question.slot_expectations
-    return dr.doubly_robust(question.clicks, question.ratios, *expected, question.clip)
+    here, target, _ = question.predicted
+    return dr.cascade_doubly_robust(question.clicks, question.ratios, here, target, question.clip)
 
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -287,14 +273,16 @@ def estimate(name: str, question: Question, resamples: Resamples) -> Estimate:
     terms = estimator.terms(question)
     _check_overlap(terms, estimator.level)
     sessions = terms if estimator.level == "session" else terms.by_session(question.log.session)
-    diagnostics = None if terms.weights is None else Diagnostics.of(terms.weights, question.clip)
+    of_steps = name in ("pdis", "wpdis", "dr", "wdr")  # which hold sessions at the length of the longest
+    diagnostics = Diagnostics.of(terms, question.clip, question.log.filled if of_steps else None)
     return _estimate(sessions, estimator.non_negative, diagnostics, resamples)
 
 
 def _check_overlap(terms: Terms, level: str) -> None:
     if terms.weights is None:
         return
-    possible = (terms.weights > 0).any(axis=0)  # (C,)
+    ratios = terms.weights if terms.ratios is None else terms.ratios
+    possible = (ratios > 0).any(axis=0)  # (C,)
     if not possible.all():
         column = f" at {'step' if level == 'session' else 'slot'} {possible.argmin() + 1}"
         raise NotApplicableError(

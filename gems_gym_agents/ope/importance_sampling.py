@@ -53,7 +53,9 @@ def reward_interaction_ips(clicks: Array, ratios: Array, clip: float = LARGEST_W
     return _weighted_sum(clicks, products(ratios, clip))
 
 
-def latent_ips(clicks: Array, groups: NDArray[np.int64], target_shares: Array) -> Terms:
+def latent_ips(
+    clicks: Array, groups: NDArray[np.int64], target_shares: Array, clip: float = LARGEST_WEIGHT
+) -> Terms:
     """Latent IPS: assumes that a slate's clicks depend on nothing but the group of slates that it belongs to.
 
     LIPS of Kiyohara, Nomura and Saito, "Off-Policy Evaluation of Slate Bandit Policies via Optimizing Abstraction",
@@ -65,12 +67,13 @@ def latent_ips(clicks: Array, groups: NDArray[np.int64], target_shares: Array) -
         groups: Groups of the slates that were shown, int64 ``(impressions,)``; each number from 0 to the last group at
             least once.
         target_shares: How likely the target policy shows a slate of each group, ``(num_groups,)``.
+        clip: See above.
     """
-    belongs = (groups[:, None] == np.arange(len(target_shares))).astype(
-        np.float64
-    )  # (impressions, num_groups)
-    weights = (target_shares / belongs.mean(axis=0))[groups]
-    return Terms(belongs * target_shares * clicks.sum(axis=1, keepdims=True), belongs, weights[:, None])
+    belongs = (groups[:, None] == np.arange(len(target_shares))).astype(float)  # (impressions, num_groups)
+    logged_shares = belongs.mean(axis=0)
+    weights = np.minimum(target_shares / logged_shares, clip)  # (num_groups,)
+    numerators = belongs * (weights * logged_shares) * clicks.sum(axis=1, keepdims=True)
+    return Terms(numerators, belongs, weights[groups, None])
 
 
 def trajectory_is(rewards: Array, ratios: Array, clip: float = LARGEST_WEIGHT) -> Terms:

@@ -108,9 +108,9 @@ class Diagnostics:
         effective_sample_size: Rows that equal weights would need for the same variance, in the worst column:
             (Σw)² / Σw² (Kish, 1965).
         rows: Impressions, or sessions.
-        overlap: Share of the weights that are above 0: of what was logged, what the target could show.
+        overlap: Of what was logged, the share that the target could show.
         largest_weight: The largest.
-        clipped: Share of the weights that were cut.
+        clipped: Share of what was logged whose weights were cut.
     """
 
     effective_sample_size: float
@@ -120,14 +120,28 @@ class Diagnostics:
     clipped: float
 
     @classmethod
-    def of(cls, weights: NDArray[np.float64], clip: float) -> Diagnostics:
-        """Those of weights ``(rows, C)`` that were cut at ``clip``."""
-        scaled = weights / np.maximum(weights.max(axis=0), np.finfo(float).tiny)
+    def of(cls, terms: Terms, clip: float, logged: NDArray[np.bool_] | None = None) -> Diagnostics | None:
+        """Those of an estimate.
+
+        Args:
+            terms: Of the estimate, before they are summed to sessions.
+            clip: Where weights were cut.
+            logged: Which of the weights are of something that was logged, ``(rows, C)``; None: all.
+
+        Returns:
+            None if there are no weights.
+        """
+        weights = terms.weights
+        if weights is None:
+            return None
+        ratios = weights if terms.ratios is None else terms.ratios
+        known = ratios if logged is None else ratios[logged]
+        scaled = weights / np.maximum(np.abs(weights).max(axis=0), np.finfo(float).tiny)
         squares = np.maximum((scaled**2).sum(axis=0), np.finfo(float).tiny)
         return cls(
             float((scaled.sum(axis=0) ** 2 / squares).min()),
             len(weights),
-            float((weights > 0).mean()),
+            float((known > 0).mean()),
             float(weights.max()),
-            float((weights >= clip * (1.0 - 1e-12)).mean()),
+            float((known >= clip * (1.0 - 1e-12)).mean()),
         )

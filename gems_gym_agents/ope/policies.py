@@ -20,7 +20,7 @@ from gems_gym.datasets.log_files import check_knows_items
 from gems_gym.errors import unknown_name
 from gems_gym.logs import read_items
 from gems_gym.policies import Policy, make_policy
-from gems_gym.policies.base import Observed, Shown, tell_rewards
+from gems_gym.policies.base import Observed, Shown, tell_rewards, tell_shown
 from gems_gym.policies.believing import BelievingPolicy
 from gems_gym.policies.propensities import SlatePropensities, slate_propensities
 from gems_gym.rankers import Ranker
@@ -80,6 +80,15 @@ class AgentSlates:
         """Tell the policy what its actions earned, if it is one that remembers that."""
         return state._replace(policy=tell_rewards(self._acting, state.policy, rewards))
 
+    @property
+    def remembers_latents(self) -> bool:
+        """Whether what it does depends on the latents that it showed before."""
+        return hasattr(self._agent.policy, "showed")
+
+    def showed(self, state: _AgentState, latents: NDArray[np.float32]) -> _AgentState:
+        """Tell the policy which latents were shown instead of its own, if it is one that remembers them."""
+        return state._replace(policy=tell_shown(self._acting, state.policy, latents))
+
     def acts_through(self, ranker: Ranker) -> bool:
         """Whether its latents mean what they mean to this ranker."""
         return self._agent.ranker is not None and same_content(self._agent.ranker, ranker)
@@ -89,7 +98,9 @@ class AgentSlates:
     ) -> SlatePropensities | None:
         """0 or 1 where the policy draws nothing; see :class:`~gems_gym.policies.propensities.KnowsPropensities`."""
         assert state.chosen is not None
-        inner = state.policy if self._agent.belief is None else state.policy[0]
+        inner = state.policy
+        if self._agent.belief is not None:
+            observations, inner = self._agent.belief.read(inner.belief), inner.policy
         return slate_propensities(self._agent.policy, inner, observations, slates, state.chosen)
 
 

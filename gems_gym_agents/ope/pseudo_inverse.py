@@ -23,4 +23,4 @@ def pseudo_inverse(
     """
     ratios = np.minimum(marginal_ratios, clip)
     weights = 1.0 + (ratios - 1.0).sum(axis=1, keepdims=True)
-    return Terms(weights * clicks.sum(axis=1, keepdims=True), None, ratios)
+    return Terms(weights * clicks.sum(axis=1, keepdims=True), None, weights, ratios)

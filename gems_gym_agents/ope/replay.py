@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gems_gym.common.progress import track
 from gems_gym.policies import Policy
-from gems_gym.policies.base import tell_rewards
+from gems_gym.policies.base import tell_rewards, tell_shown
 from gems_gym.policies.propensities import SlatePropensities, slate_propensities
 from gems_gym.rollouts import user_batches
 from gems_gym_agents.ope.logs import EvaluationLog
@@ -113,6 +113,12 @@ def _asked(
         for name, policy in policies.items()
         if isinstance(policy, AgentSlates) and log.recorded and policy.acts_through(log.recorded.ranker)
     }
+    for name, policy in policies.items():
+        if isinstance(policy, AgentSlates) and policy.remembers_latents and name not in latent:
+            raise ValueError(
+                f"policy {name!r} acts by what it showed before, in latents of its ranker, and the log has none of "
+                "those: 'gems-gym dataset relabel' makes them"
+            )
     for step in range(int(lengths.max())):
         playing = step < lengths
         before, after = (log.seen.at(starts + np.minimum(one, lengths)) for one in (step, step + 1))
@@ -128,6 +134,10 @@ def _asked(
             latents = states[name].actions if name in latent else None
             answer = {"slates": chosen, "given_above": given_above, "marginal": marginal, "latents": latents}
             yield rows, playing, name, answer
+            if name in latent:
+                assert log.recorded is not None
+                impressions = starts - batch + np.minimum(step, lengths - 1)
+                states[name] = tell_shown(policy, states[name], log.recorded.latents[impressions])
             states[name] = tell_rewards(policy, states[name], clicks.sum(axis=1))
         if log.world is not None:
             _step(env, shown, clicks, playing)
@@ -166,9 +176,8 @@ def _replayed(
     latents: NDArray[np.float32] | None,
 ) -> Replayed:
     if slates.max() >= log.seen.num_items or slates.min() < 0:
-        raise ValueError(
-            f"a policy shows item {slates.max()}; the log has items from 0 to {log.seen.num_items - 1}"
-        )
+        shown = slates.min() if slates.min() < 0 else slates.max()
+        raise ValueError(f"a policy shows item {shown}; the log has items from 0 to {log.seen.num_items - 1}")
     return Replayed(
         slates, None if given_above is None else SlatePropensities(given_above, marginal), latents
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ LARGEST_WEIGHT = 1e130
 
 @dataclass(frozen=True)
 class Terms:
-    """An estimate as a sum of ratios of means: Σⱼ mean(numerators[:, j]) / mean(denominators[:, j]).
+    """An estimate as a sum of ratios of means: Σⱼ mean(numerators[:, j]) / mean(denominators[:, j]) · mean(lengths).
 
     A row is an impression or a session. Most estimators are one mean; self-normalised ones are ratios.
 
@@ -24,11 +24,16 @@ class Terms:
         denominators: float64 ``(rows, J)``, ≥ 0; None where all are 1.
         weights: The importance weights that are in the terms, float64 ``(rows, C)``, a column for each slot or step;
             None where there are none.
+        ratios: What is cut at ``clip``, and 0 where the target could not show what was logged, if these are not the
+            weights themselves; likewise.
+        lengths: Of sessions whose impressions the ratios are about, float64 ``(rows,)``; None where all are 1.
     """
 
     numerators: NDArray[np.float64]
     denominators: NDArray[np.float64] | None
     weights: NDArray[np.float64] | None
+    ratios: NDArray[np.float64] | None = None
+    lengths: NDArray[np.float64] | None = None
 
     @property
     def value(self) -> float:
@@ -44,8 +49,9 @@ class Terms:
         means = self.denominators.mean(axis=0)
         ratios = _divided(self.numerators.mean(axis=0), means)
         found = _divided(self.numerators - ratios * self.denominators, means).sum(axis=1)
-        found += ratios.sum()
-        return found
+        if self.lengths is None:
+            return np.asarray(found + ratios.sum())
+        return np.asarray(found * self.lengths.mean() + ratios.sum() * self.lengths)
 
     @one_thread()
     def resampled(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -57,11 +63,10 @@ class Terms:
         Returns:
             float64 ``(samples,)``.
         """
-        denominators = counts.sum(axis=1, keepdims=True)
-        if self.denominators is not None:
-            denominators = counts @ self.denominators
+        rows = counts.sum(axis=1, keepdims=True)
+        denominators = rows if self.denominators is None else counts @ self.denominators
         found: NDArray[np.float64] = _divided(counts @ self.numerators, denominators).sum(axis=1)
-        return found
+        return found if self.lengths is None else found * (counts @ self.lengths) / rows[:, 0]
 
     def by_session(self, session: NDArray[np.int64]) -> Terms:
         """The same estimate for a whole session, rows being impressions: what sessions of the log's mean length earn.
@@ -76,9 +81,10 @@ class Terms:
         rows = np.flatnonzero(np.diff(session, prepend=-1))
         numerators = np.add.reduceat(self.numerators, rows)
         if self.denominators is None:
-            return Terms(numerators, None, self.weights)
-        mean_length = len(session) / len(rows)
-        return Terms(numerators, np.add.reduceat(self.denominators, rows) / mean_length, self.weights)
+            return replace(self, numerators=numerators)
+        denominators = np.add.reduceat(self.denominators, rows)
+        lengths = np.bincount(session).astype(np.float64)
+        return replace(self, numerators=numerators, denominators=denominators, lengths=lengths)
 
 
 def importance_ratios(

@@ -131,3 +131,22 @@ def test_files_that_do_not_fit_are_refused(trained: Any, tmp_path: Path) -> None
 def test_wrong_options(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DecisionTransformerAgent(**options)
+
+
+def test_what_a_log_showed_is_remembered_instead_of_its_own_latents(trained: Any) -> None:
+    policy = trained[0].policy
+    showed = np.random.default_rng(4).uniform(-1, 1, (STEPS, USERS, ACTION_SIZE)).astype(np.float32)
+
+    def replay(latents: np.ndarray) -> np.ndarray:
+        state, chosen = policy.open(range(USERS)), []
+        for beliefs, clicks, shown in zip(BELIEFS, CLICKS, latents, strict=True):
+            actions, state = policy.act(state, beliefs)
+            state = policy.rewarded(policy.showed(state, shown), clicks)
+            chosen.append(actions)
+        return np.stack(chosen)
+
+    own = play(policy)
+    np.testing.assert_array_equal(replay(own), own)
+    other = replay(showed)
+    np.testing.assert_array_equal(other[0], own[0])
+    assert (other[1:] != own[1:]).any(axis=(1, 2)).all()

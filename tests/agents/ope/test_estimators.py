@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gems_gym_agents.ope.doubly_robust import doubly_robust, weighted_doubly_robust
+from gems_gym_agents.ope.doubly_robust import (
+    cascade_doubly_robust,
+    doubly_robust,
+    weighted_doubly_robust,
+)
 from gems_gym_agents.ope.importance_sampling import (
     independent_ips,
     ips,
@@ -90,26 +94,35 @@ def test_ips_and_rips_hold_for_slates_without_duplicates():
         assert expected(estimator(clicks, ratios), p[kept].prod(axis=1)) == pytest.approx(truth, abs=1e-12)
 
 
-def test_cascade_dr_is_unbiased_whatever_the_model_is():
-    clicks, model, below = clicks_of("above"), RNG.random((SLOTS, ITEMS)), RNG.random(ITEMS)
-    truth = Q.prod(axis=1) @ clicks.sum(axis=1)
-    # what the model expects from slot 0 on depends on its item; from slot 1 on, on both items
-    both = RNG.random((ITEMS, ITEMS))
-    here = np.stack([model[0, SLATES[:, 0]] + below[SLATES[:, 0]], both[SLATES[:, 0], SLATES[:, 1]]], axis=1)
-    target = np.stack(
-        [np.full(len(SLATES), TARGET[0] @ (model[0] + below)), (both @ TARGET[1])[SLATES[:, 0]]], axis=1
-    )
-    found = doubly_robust(clicks, Q / P, here, target)
+def test_cascade_dr_is_unbiased_whatever_the_model_is_and_however_slots_depend():
+    first, second = SLATES.T
+    below = RNG.dirichlet(
+        np.ones(ITEMS), ITEMS
+    )  # what the target shows in the second slot, by the first item
+    q = np.stack([TARGET[0, first], below[first, second]], axis=1)
+    clicks, model = clicks_of("above"), RNG.random((SLOTS, ITEMS))
+    truth = q.prod(axis=1) @ clicks.sum(axis=1)
+    here = np.stack([model[0, first], model[1, second]], axis=1)
+    target = np.tile(q.prod(axis=1) @ here, (len(SLATES), 1))
+    found = cascade_doubly_robust(clicks, q / P, here, target)
     assert expected(found, P.prod(axis=1)) == pytest.approx(truth, abs=1e-12)
+
+
+def test_cascade_dr_is_recursive_dr_of_slots():
+    clicks, here, target = RNG.random((3, 9, 3))
+    ratios = RNG.exponential(size=(9, 3))
+    from_here = np.cumsum(target[:, ::-1], axis=1)[:, ::-1]
+    recursive = doubly_robust(clicks, ratios, here + from_here - target, from_here, 1.5)
+    found = cascade_doubly_robust(clicks, ratios, here, target, 1.5)
+    np.testing.assert_allclose(found.numerators, recursive.numerators, rtol=1e-12)
 
 
 def test_a_perfect_model_leaves_cascade_dr_no_variance_over_what_was_logged():
     clicks = clicks_of("item")
     values = np.stack([clicks[::ITEMS, 0], clicks[:ITEMS, 1]])  # (slot, item)
-    from_here = np.cumsum((TARGET * values).sum(axis=1)[::-1])[::-1]
-    here = clicks + from_here - (TARGET * values).sum(axis=1)
-    found = doubly_robust(clicks, Q / P, here, np.tile(from_here, (len(SLATES), 1)))
-    np.testing.assert_allclose(found.numerators, from_here[0], atol=1e-12)
+    target = np.tile((TARGET * values).sum(axis=1), (len(SLATES), 1))
+    found = cascade_doubly_robust(clicks, Q / P, clicks, target)
+    np.testing.assert_allclose(found.numerators, target[0].sum(), atol=1e-12)
 
 
 def all_sessions() -> tuple[np.ndarray, ...]:
@@ -225,7 +238,7 @@ def test_clipping_never_raises_an_estimate_of_clicks():
 
 def test_weights_of_long_sessions_stay_finite():
     ratios = np.full((2, 1_000), 1e3)
-    assert np.isfinite(Diagnostics.of(products(ratios), np.inf).effective_sample_size)
+    assert np.isfinite(Diagnostics.of(Terms(ratios, None, products(ratios)), np.inf).effective_sample_size)
     assert np.isfinite(per_decision_is(np.ones((2, 1_000)), ratios).value)
 
 
@@ -267,9 +280,49 @@ def test_the_lower_bound_holds_for_heavy_tails():
 
 def test_diagnostics_by_hand():
     weights = np.array([[1.0, 4.0], [1.0, 0.0], [2.0, 0.0]])
-    found = Diagnostics.of(weights, clip=4.0)
+    found = Diagnostics.of(Terms(weights, None, weights), clip=4.0)
     assert found.effective_sample_size == 1.0  # of the second column
     assert found.rows == 3
     assert found.overlap == pytest.approx(4 / 6)
     assert found.largest_weight == 4.0
     assert found.clipped == pytest.approx(1 / 6)
+
+
+def test_diagnostics_are_of_what_was_logged():
+    """A session of one step that the target could have shown, one of three whose first it could not."""
+    weights = np.array([[2.0, 2.0, 2.0], [0.0, 0.0, 0.0]])
+    logged = np.array([[True, False, False], [True, True, True]])
+    found = Diagnostics.of(Terms(weights, None, weights), 2.0, logged)
+    assert (found.overlap, found.clipped) == (0.25, 0.25)
+
+
+def test_the_pseudo_inverse_has_the_effective_size_of_its_weights():
+    ratios = 2.0 * RNG.integers(2, size=(2_000, 10))
+    terms = pseudo_inverse(np.ones(ratios.shape), ratios)
+    found, weights = Diagnostics.of(terms, np.inf), 1 + (ratios - 1).sum(axis=1)
+    assert found.effective_sample_size == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
+    assert found.largest_weight == weights.max()
+    assert found.overlap == pytest.approx(0.5, abs=0.02)
+
+
+def test_latent_ips_is_cut():
+    clicks, groups = np.ones((4, 1)), np.array([0, 0, 0, 1])
+    plain, cut = (latent_ips(clicks, groups, np.array([0.25, 0.75]), clip) for clip in (1e9, 1.0))
+    assert (plain.value, cut.value) == (pytest.approx(1.0), pytest.approx(0.25 + 0.25))
+    assert cut.weights.max() == 1.0
+
+
+def test_intervals_of_ratios_know_that_sessions_differ_in_length():
+    """Clicks are alike in all slates, so that what differs between sessions is how many slates they have."""
+    rng, held, bounds = np.random.default_rng(3), 0, 0
+    for seed in range(100):
+        lengths = rng.geometric(0.2, size=200)
+        session = np.repeat(np.arange(200), lengths)
+        clicks = (rng.random((len(session), 2)) < 0.3).astype(float)
+        terms = self_normalised_ips(clicks, np.ones(clicks.shape)).by_session(session)
+        assert terms.values.mean() == pytest.approx(terms.value)
+        low, high = bootstrap_interval(terms, Resamples(200, seed))
+        held += low <= 5 * 0.6 <= high
+        bounds += lower_bound(terms, False)[0] <= 5 * 0.6
+    assert held >= 88
+    assert bounds >= 88

@@ -106,9 +106,7 @@ def test_estimates_agree_with_what_the_policies_earn() -> None:
             one = found.estimates[policy][name]
             assert abs(one.value - truth[policy]) < 2 * (one.interval[1] - one.interval[0]), (policy, name)
             assert one.lower_bound < truth[policy] or one.bound == "t"
-    assert (
-        found.estimates["random"]["cascade_dr"] == "the target policy does not fill its slots independently"
-    )
+    assert isinstance(found.estimates["random"]["cascade_dr"], Estimate)
     chosen = found.selected()
     assert set(chosen) == set(OF_ARRAYS)
     assert chosen["iips"] == names[1]
@@ -132,7 +130,7 @@ def test_the_command(program: Any) -> None:
     assert found["selected"] == {"iips": "short_term_oracle"}
     code, out, _ = program("ope", "small/slates-v0", "random", "--clip", "2")
     assert code == 0
-    assert "wdr" in out and "does not fill its slots independently" in " ".join(out.split())
+    assert "wdr" in out and "cascade_dr" in out
     for arguments, message in (
         (["random", "--estimator", "ipss"], "did you mean 'ips'"),
         (["eps_greedy_oracle:epsilon=2"], "epsilon must be a number in [0, 1]"),

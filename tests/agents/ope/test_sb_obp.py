@@ -15,7 +15,7 @@ import pytest
 
 from gems_gym.logs import import_log
 from gems_gym_agents.ope.comparing import compare
-from gems_gym_agents.ope.doubly_robust import doubly_robust
+from gems_gym_agents.ope.doubly_robust import cascade_doubly_robust
 from gems_gym_agents.ope.importance_sampling import (
     independent_ips,
     ips,
@@ -85,12 +85,15 @@ def test_estimates_of_slates_are_those_of_sb_obp(sb_obp: dict[str, Any]) -> None
     clicks, ratios = given["clicks"].astype(np.float64), given["target"] / given["logging"]
     here = np.take_along_axis(given["expected"], given["items"][..., None], axis=2)[..., 0]
     target = (given["expected"] * given["distribution"]).sum(axis=2)
+    below = np.pad(
+        target[:, 1:], ((0, 0), (0, 1))
+    )  # sb-obp's model expects from a slot on what this one does of it
     own = {
         "ips": ips(clicks, ratios),
         "snips": self_normalised_ips(clicks, ratios),
         "iips": independent_ips(clicks, ratios),
         "rips": reward_interaction_ips(clicks, ratios),
-        "cascade_dr": doubly_robust(clicks, ratios, here, target),
+        "cascade_dr": cascade_doubly_robust(clicks, ratios, here - below, target - below),
     }
     assert {name: one.value for name, one in own.items()} == pytest.approx(sb_obp["slates"], rel=1e-9)
 
