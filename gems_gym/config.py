@@ -195,6 +195,8 @@ def check_preset(name: str, config: object) -> None:
         raise ValueError(
             f"a preset's name must consist of letters, digits and underscores, to be part of an id; got {name!r}"
         )
+    if name in (FITTED, SARDINE_DYNAMICS):
+        raise ValueError(f"a preset can't be called {name!r}, which stands for worlds of another kind")
     if not isinstance(config, SlateConfig):
         raise TypeError(
             f"the preset {name!r} must be a SlateConfig, got {config!r} of type {type(config).__name__}"

@@ -18,7 +18,13 @@ from gems_gym.common.checks import checked, checked_arguments, is_sequence
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import make_policy
 from gems_gym.policies.base import tell_rewards
-from gems_gym.trained_agents import TrainedAgent, find_trained_agent, learned_from_a_log, recorded_world
+from gems_gym.trained_agents import (
+    TrainedAgent,
+    check_same_items,
+    find_trained_agent,
+    learned_from_a_log,
+    recorded_world,
+)
 from gems_gym.wrappers.latent_action import SlateDraws
 
 _TOGETHER = 1_000
@@ -177,7 +183,12 @@ class ServedPolicy:
         if self._given_world is not None:
             return self._given_world
         try:
-            return self._agent.world(recorded_world(self._agent)).slates(1)
+            world: Any = self._agent.world(recorded_world(self._agent)).slates(1)
+            parts: tuple[Any, ...] = (self._agent.belief, self._agent.ranker)
+            learned = {part.catalog_hash for part in parts if part is not None}
+            for known in learned or {self._agent.record.get("catalog_hash")} - {None}:
+                check_same_items(self._agent, str(known), world.unwrapped.catalog.hash, "that world")
+            return world
         except (ValueError, OSError) as error:
             raise ValueError(
                 f"the world that the policy was trained in can't be made here ({error.__cause__ or error}), and new "

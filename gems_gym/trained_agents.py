@@ -36,6 +36,8 @@ RECORD_FILE = "agent.json"
 RANKER_FILE = "ranker.safetensors"
 BELIEF_FILE = "belief.safetensors"
 _SAVING_FOLDER = ".saving"
+_CHECKPOINTS = Path("checkpoints", "checkpoints.json")
+"""What lists the policies that an agent has kept while it learned."""
 
 
 class Saves(Protocol):
@@ -156,6 +158,8 @@ def save_trained_agent(
             **made_by(plugins.module_of(plugins.AGENTS, name)),
             "files_sha256": {str(file): _sha256(saving / file) for file in own_files},
         }
+        if (directory / _CHECKPOINTS).is_file():
+            made["checkpoints_sha256"] = _sha256(directory / _CHECKPOINTS)
         parts = [
             (kind, part, file)
             for kind, part, file in (("ranker", ranker, RANKER_FILE), ("belief", belief, BELIEF_FILE))
@@ -189,7 +193,10 @@ def find_trained_agent(policy: str, checkpoint: int | None = None) -> TrainedAge
         ValueError: A name that stands for nothing, a checkpoint of a policy that has none, and what
             :func:`open_trained_agent` raises.
     """
-    learned = shipped.names("policy")
+    learned, untrained = shipped.names("policy"), plugins.names(plugins.POLICIES)
+    if policy in untrained:  # also where a folder has the same name, which ./NAME stands for
+        _refuse_checkpoint(policy, checkpoint)
+        return None
     if policy in learned or Path(policy).is_dir() or Path(policy).suffix == ".safetensors":
         return open_trained_agent(policy, checkpoint)
     if Path(policy).is_file():
@@ -197,10 +204,7 @@ def find_trained_agent(policy: str, checkpoint: int | None = None) -> TrainedAge
             "policy must be a name, a trained agent's folder or a policy's file NAME.safetensors, got the file "
             f"{policy!r}"
         )
-    if policy not in (untrained := plugins.names(plugins.POLICIES)):
-        raise unknown_name("policy", policy, [*untrained, *learned])
-    _refuse_checkpoint(policy, checkpoint)
-    return None
+    raise unknown_name("policy", policy, [*untrained, *learned])
 
 
 @checked_arguments
@@ -294,7 +298,7 @@ def _open_folder(directory: Path, checkpoint: int | None) -> TrainedAgent:
         policy = agent_class.load(directory)
         _check_parts(directory, policy, ranker, belief)
         return TrainedAgent(record["agent"], policy, ranker, belief, record)
-    chosen = _checkpoint(agent_class, directory, checkpoint)
+    chosen = _checkpoint(agent_class, directory, record, checkpoint)
     name = f"{record['agent']} after {checkpoint} interactions"
     return TrainedAgent(name, chosen.actor, ranker, chosen.belief or belief, record)
 
@@ -314,10 +318,13 @@ def _check_parts(
             )
 
 
-def _checkpoint(agent_class: Any, directory: Path, interactions: int) -> Any:
+def _checkpoint(agent_class: Any, directory: Path, record: dict[str, Any], interactions: int) -> Any:
     """One of the policies that an agent has kept while it learned; means of several are none of them."""
     if not hasattr(agent_class, "load_checkpoints"):
         raise ValueError(f"--checkpoint {interactions}: the agent in {str(directory)!r} keeps no checkpoints")
+    expected, file = record.get("checkpoints_sha256"), directory / _CHECKPOINTS
+    if expected is not None and file.is_file() and _sha256(file) != expected:
+        raise _not_of_the_agent(directory, str(_CHECKPOINTS), _sha256(file), expected)
     kept = {one.interactions: one for one in agent_class.load_checkpoints(directory) if one.mean_of == 1}
     if interactions not in kept:
         raise ValueError(
@@ -351,7 +358,7 @@ def recorded_world(agent: TrainedAgent) -> EnvSpec:
     try:
         recorded = json.loads(record["env_spec"]) if "env_spec" in record else {"id": record["env"]}
         return rebuilt_spec(recorded, "the agent's record")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(
             f"the agent's record names no environment that can be made here ({error}); give --env"
         ) from error

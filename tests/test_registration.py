@@ -73,6 +73,8 @@ def test_a_preset_of_ones_own_takes_one_call():
         ("my-world", MINE, ValueError, "letters, digits and underscores.*'my-world'"),
         ("", MINE, ValueError, "letters, digits and underscores"),
         ("ümlaut", MINE, ValueError, "letters, digits and underscores"),
+        ("fitted", MINE, ValueError, "can't be called 'fitted'"),
+        ("sardine", MINE, ValueError, "can't be called 'sardine'"),
         (3, MINE, TypeError, "name must be a text, got 3"),
         ("mine", {"omega": 0.5}, TypeError, "'mine' must be a SlateConfig, got .* of type dict"),
         ("mine", "diffuse_mix", TypeError, "'mine' must be a SlateConfig"),

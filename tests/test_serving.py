@@ -144,6 +144,13 @@ def test_what_can_not_be_served_is_said() -> None:
     with pytest.raises(ValueError, match="can't be made here .*GemsSlate-lost-v0.* new users would be shown"):
         ServedPolicy(lost).recommend([])
     assert ServedPolicy(lost).recommend(ONE_SLATE).shape == (10,)
+    other = TrainedAgent(
+        agent.name, agent.policy, agent.ranker, agent.belief, {"env": "GemsSlate-focused_mix-v0"}
+    )
+    with pytest.raises(
+        ValueError, match="can't be made here .*knows the items of the catalogue .*, but that world has"
+    ):
+        ServedPolicy(other).recommend([])
 
 
 def lines(*asked: Any) -> bytes:
@@ -198,7 +205,7 @@ def test_lines_with_the_ids_of_an_imported_log(program: Any, tmp_path: Any) -> N
         (b"", "line 2 is not JSON"),
         (b"[]", 'line 2 must be an object with a field "history", got b\'[]'),
         (b'{"history": [], "sed": 1}', "unknown field of line 2: 'sed': did you mean 'seed'"),
-        (b'{"history": [], "seed": -1}', "line 2: seed must be an integer from 0 to 4294967295, got -1"),
+        (b'{"history": [], "seed": -1}', "line 2: seed must be an integer ≥ 0, got -1"),
         (b'{"history": [{"slate": [1], "clicks": [1]}]}', "line 2: history[0].slate holds 1; slates of"),
     ],
 )

@@ -16,7 +16,13 @@ from gems_gym.common.files import write_json
 from gems_gym.common.networks import FeedForward
 from gems_gym.policies.actor import Actor
 from gems_gym.rankers import GemsRanker
-from gems_gym.trained_agents import open_trained_agent, save_trained_agent
+from gems_gym.trained_agents import (
+    TrainedAgent,
+    find_trained_agent,
+    open_trained_agent,
+    recorded_world,
+    save_trained_agent,
+)
 
 BELIEFS = np.linspace(-1, 1, 60, dtype=np.float32).reshape(3, 20)
 
@@ -151,3 +157,33 @@ def test_what_a_killed_process_left_is_removed(save, tmp_path: Path) -> None:
     (tmp_path / "agent" / ".saving").mkdir(parents=True)
     (tmp_path / "agent" / ".saving" / "rest.json").write_text("{}")
     assert "rest.json" not in str(sorted(files(save(0))))
+
+
+def test_checkpoints_of_another_training_are_refused(save) -> None:
+    """A training that was begun in an agent's folder and killed leaves its own."""
+    folder = save(0)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/checkpoints.json").write_text("[]")
+    save(0)
+    with pytest.raises(ValueError, match="keeps no checkpoints"):  # those are the agent's
+        open_trained_agent(folder, checkpoint=100)
+    record = json.loads((folder / "agent.json").read_text())
+    assert len(record["checkpoints_sha256"]) == 64
+    (folder / "agent.json").write_text(json.dumps({**record, "agent": "sac"}))
+    (folder / "checkpoints/checkpoints.json").write_text("[ ]")
+    with pytest.raises(ValueError, match=r"checkpoints\.json is not the one that agent\.json names"):
+        open_trained_agent(folder, checkpoint=100)
+
+
+def test_a_policys_name_goes_before_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "random").mkdir()
+    assert find_trained_agent("random") is None
+    with pytest.raises(FileNotFoundError, match="'random' holds no trained agent"):
+        find_trained_agent("./random")
+
+
+def test_a_record_whose_worlds_file_is_gone_is_a_clear_error() -> None:
+    record = {"env_spec": json.dumps({"id": "GemsSlate-fitted-v0", "kwargs": {"world": "/no/such/file"}})}
+    with pytest.raises(ValueError, match="names no environment that can be made here .*no/such/file"):
+        recorded_world(TrainedAgent("one", None, None, None, record))

@@ -162,7 +162,11 @@ def save_artifact(
     reserved = sorted(set(header) & set(_RESERVED))
     if reserved:
         raise ValueError(f"header keys {reserved} are written by save_artifact itself; leave them out")
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {}
+    for name, array in tensors.items():
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"tensor {name!r} is of {array.dtype}; a file holds real numbers and bools")
+        arrays[name] = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     for name in header.get(_HALVES, ()):
         arrays[name] = _half(name, arrays.get(name))
     full_header = {"versions": versions(), **header, "format": FORMAT_VERSION, "kind": kind}

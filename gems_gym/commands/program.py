@@ -19,6 +19,7 @@ from gems_gym.commands.options import EnvOptions, Json
 from gems_gym.commands.output import key_value_table, note, show_result
 from gems_gym.commands.terminals import print_anywhere
 from gems_gym.commands.worlds import chosen_world
+from gems_gym.common.dataset_folders import local_dataset_ids
 from gems_gym.policies.base import chosen_by, observed_by
 from gems_gym.registration import FITTED_ID, environment_ids, is_latent, latent_environment_ids
 
@@ -164,7 +165,7 @@ def info(
         gems-gym info GemsSlate-diffuse_mix-v0 --env-option omega=0.95
         gems-gym info gems-slate/diffuse_mix/expert-v0
     """
-    if "/" in identifier:
+    if "/" in identifier or (identifier not in gymnasium.registry and identifier in local_dataset_ids()):
         refuse("goes with an environment, and a dataset's world is the recorded one", env_option=env_option)
         result = _dataset_info(identifier)
     else:

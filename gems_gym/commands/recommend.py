@@ -18,7 +18,7 @@ import typer
 from gems_gym.commands import options
 from gems_gym.commands.arguments import read_options, refuse
 from gems_gym.commands.worlds import chosen_world
-from gems_gym.common.checks import Count, Seed, Threads, checked, checked_arguments
+from gems_gym.common.checks import Count, Threads, WholeNumber, checked, checked_arguments
 from gems_gym.common.jobs import ONE_THREAD
 from gems_gym.common.machine import environment
 from gems_gym.errors import unknown_name
@@ -174,5 +174,5 @@ def _asked(line: bytes, number: int) -> Mapping[str, Any]:
     for name in found:
         if name not in _FIELDS:
             raise unknown_name(f"field of line {number}:", name, _FIELDS)
-    checked(f"line {number}: seed", found.get("seed", 0), Seed)
+    checked(f"line {number}: seed", found.get("seed", 0), WholeNumber)
     return found

@@ -14,6 +14,8 @@ CARD = "README.md"
 """Name of the card's file, beside the dataset's folder ``data``; Minari ignores it, and no hash covers it."""
 
 AUTHOR = "gems-gym"
+PEOPLE, TEXTS = ("author", "author_email"), ("algorithm_name", "code_permalink", "description")
+"""What Minari shows of a dataset: sets of texts, and texts."""
 """Who Minari names as the author of a dataset that names none."""
 
 _LOADING = """\
@@ -100,12 +102,22 @@ def _rows(spec: EnvSpec | None, metadata: Mapping[str, Any], megabytes: float) -
 
 
 def _licence(spec: EnvSpec | None, metadata: Mapping[str, Any]) -> str:
-    derived = metadata.get("derived_from") or {}
-    if spec is None or (derived.get("by") == "import" and not derived.get("sources")):
+    if spec is None or _holds_an_import(metadata):
         return "that of the file it was imported from"
+    if spec.kwargs.get("world") is not None:
+        return "that of the log that its world was learned from; the recording itself adds no condition"
     if spec.kwargs.get("item_embeddings") is not None:
         return "that of the catalogue it was recorded on; the recording itself adds no condition"
     return "MIT, as that of gems-gym, whose simulator made it; no real person's data are in it"
+
+
+def _holds_an_import(metadata: Mapping[str, Any]) -> bool:
+    """Whether sessions were imported from a file that no dataset of ours is known to have been before."""
+    derived = metadata.get("derived_from")
+    if not isinstance(derived, dict):
+        return False
+    sources = [one for one in derived.get("sources") or () if isinstance(one, dict)]
+    return any(map(_holds_an_import, sources)) if sources else derived.get("by") == "import"
 
 
 def _plain(value: object) -> str:

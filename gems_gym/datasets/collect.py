@@ -17,6 +17,7 @@ from gems_gym.common.files import scratch_folder
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.common.jobs import Executor, do_jobs
 from gems_gym.common.progress import track
+from gems_gym.datasets.card import PEOPLE, TEXTS
 from gems_gym.datasets.hidden_folder import CHUNKS, NEW, Chunks
 from gems_gym.datasets.recording import (
     MakePolicy,
@@ -311,7 +312,10 @@ def _describe(
         raise ValueError(
             f"metadata has {', '.join(taken)}, which every dataset records itself; leave them out"
         )
-    checked("metadata['author']", more.get("author"), str | tuple[str, ...] | None)
+    for name in PEOPLE:
+        checked(f"metadata[{name!r}]", more.get(name), str | tuple[str, ...] | None)
+    for name in TEXTS:
+        checked(f"metadata[{name!r}]", more.get(name), str | None)
     try:
         more = json.loads(json.dumps(dict(more), allow_nan=False))  # as an interrupted call left it
     except (TypeError, ValueError) as error:

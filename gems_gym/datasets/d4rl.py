@@ -95,9 +95,14 @@ def export_d4rl(dataset: Dataset, path: Path, *, progress: bool = True) -> D4rlF
     seeds, row = list[int](), 0
     for sessions in read_sessions(opened, f"exporting {opened.id}", progress=progress):
         steps = int(sessions.lengths.sum())
-        _fill(file, slice(row, row + steps), sessions)
+        if row + steps <= rows:
+            _fill(file, slice(row, row + steps), sessions)
         row += steps
         seeds += sessions.seeds
+    if row != rows:
+        raise ValueError(
+            f"dataset {opened.id!r}: total_steps in its metadata is {rows:,}, its sessions have {row:,}"
+        )
     file = replace(
         file,
         metadata={
@@ -312,6 +317,9 @@ def _episode(file: D4rlFile, rows: slice, seed: int) -> dict[str, Any]:
 def _metadata_of(file: D4rlFile, path: Path, spec: EnvSpec, progress: bool) -> dict[str, Any]:
     """What the file says about its sessions; reference scores are measured if it has none."""
     kept = {name: value for name, value in file.metadata.items() if name not in _NOT_TAKEN}
+    authors = file.metadata.get("author")
+    if isinstance(authors, list) and all(isinstance(one, str) for one in authors):
+        kept["author"] = authors
     policy = str(kept.get("policy", "unknown"))
     known = f"the policy {policy}" if "policy" in kept else "an unknown policy"
     scores = [file.metadata.get(name) for name in ("ref_min_score", "ref_max_score")]

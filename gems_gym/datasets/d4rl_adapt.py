@@ -109,11 +109,13 @@ def _rescaled(file: D4rlFile, ranker: Any | None) -> tuple[D4rlFile, str]:
     """
     if not np.isfinite(file.actions).all():
         return file, "not rescaled"  # the check names the number
+    before = file.metadata.get("action_scale", 1.0)  # of a dataset that was rescaled, exported and changed
     if ranker is not None:
         step = "taken as latents of the ranker, and mapped into [-1, 1] by its bounds"
-        return replace(file, actions=_within_bounds(file.actions, ranker)), step
+        latents = file.actions * np.float32(before)
+        metadata = {name: value for name, value in file.metadata.items() if name != "action_scale"}
+        return replace(file, actions=_within_bounds(latents, ranker), metadata=metadata), step
     scale = max(float(np.abs(file.actions).max()), 1.0)
-    before = file.metadata.get("action_scale", 1.0)  # of a dataset that was rescaled, exported and changed
     metadata = file.metadata | {"action_scale": scale * before}
     step = (
         "not rescaled, they lie in [-1, 1]"

@@ -153,7 +153,7 @@ class D4rlFile:
                 "belongs into timeouts, so that learning bootstraps through it: --terminals-are-timeouts "
                 "(terminals_are_timeouts=True) takes it so"
             )
-        if "timeouts" in self.lacks:
+        if "timeouts" in self.lacks and not self.terminals.any():
             raise ValueError(
                 "it has no timeouts, and no terminal is True, so that nothing marks where a session ends: "
                 f"--episode-length {length} (episode_length={length}) cuts it into sessions of so many steps"

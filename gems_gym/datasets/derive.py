@@ -151,11 +151,23 @@ def subset(
     how = {"episodes": episodes, "min_return": min_return, "seed": None if episodes is None else seed}
     how |= {name: share for name, share in (("earliest", earliest), ("latest", latest)) if share is not None}
     derived = {"by": "subset", "sources": [origin(opened)], **how}
-    metadata = carried_metadata(opened) | {
+    metadata = _with_shares(carried_metadata(opened), part) | {
         "description": f"A part of the sessions of {opened.id}, chosen by gems-gym.",
         "derived_from": derived,
     }
     return _write(dataset_id, [part], metadata, overwrite, progress)
+
+
+def _with_shares(metadata: dict[str, Any], part: minari.MinariDataset) -> dict[str, Any]:
+    """Metadata in which the levels of a mixed dataset have their shares of a part's sessions."""
+    levels = metadata.get("levels")
+    if not isinstance(levels, dict) or len(levels) < 2:
+        return metadata
+    episodes = read_episodes(part.storage, part.episode_indices, ("level",))
+    found = [int(episode["infos"]["level"][0]) for episode in episodes if "level" in episode["infos"]]
+    counts = np.bincount(found, minlength=len(levels)) / max(len(found), 1)
+    shares = zip(levels.items(), counts.tolist(), strict=False)
+    return {**metadata, "levels": {name: {**level, "share": share} for (name, level), share in shares}}
 
 
 def _of_return(dataset: minari.MinariDataset, least: float, progress: bool) -> minari.MinariDataset:
@@ -230,13 +242,13 @@ def _check_mergeable(datasets: Sequence[minari.MinariDataset]) -> None:
                     f"datasets {first.id!r} and {other.id!r} can't be merged, their {name} differ: {value} and "
                     f"{facts[name]}"
                 )
-    hashes = [content_hash_of(one) for one in datasets]
-    for position, content_hash in enumerate(hashes):
-        if content_hash in hashes[:position]:
-            twin = datasets[hashes.index(content_hash)].id
-            raise ValueError(
-                f"dataset {datasets[position].id!r} holds the same sessions as {twin!r}: merge each once"
-            )
+    held = [(content_hash_of(one), {*np.asarray(one.episode_indices).tolist()}) for one in datasets]
+    for position, (content_hash, sessions) in enumerate(held):
+        for twin, (other_hash, others) in zip(datasets, held[:position], strict=False):
+            if content_hash == other_hash and sessions & others:
+                raise ValueError(
+                    f"dataset {datasets[position].id!r} holds sessions that {twin.id!r} holds: merge each once"
+                )
 
 
 def _described(dataset: minari.MinariDataset) -> dict[str, Any]:

@@ -114,6 +114,10 @@ class EpisodeBatch:
 
     def __getitem__(self, sessions: slice | NDArray[Any]) -> EpisodeBatch:
         """Some of the sessions, by a slice, their indices or a mask; T becomes the length of the longest of them."""
+        if isinstance(sessions, int | np.integer):
+            raise TypeError(
+                f"sessions must be a slice, indices or a mask, got {sessions!r}; [[{sessions}]] takes one"
+            )
         longest = int(self.lengths[sessions].max(initial=0))
 
         def rows(values: NDArray[Any]) -> NDArray[Any]:

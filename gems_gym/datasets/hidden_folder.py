@@ -10,6 +10,7 @@ A collection keeps its finished sessions there, chunk by chunk, so that one that
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,8 @@ REQUEST = "request.json"
 
 _PREFIX = ".unfinished-"  # Minari lists no hidden folders
 _REPLACED = "replaced"
+_PLAYED = "played"
+"""In the hidden folder: chunks while their dataset is moved."""
 
 
 @contextmanager
@@ -68,7 +71,7 @@ def unfinished_folder(root: Path, dataset_id: str) -> Iterator[Path]:
     refuse_link(folder)
     try:
         with locked_folder(folder, f"dataset_id {dataset_id!r}"):
-            for name in (NEW, _REPLACED, CHUNKS):
+            for name in (NEW, _REPLACED, _PLAYED, CHUNKS):
                 refuse_link(folder / name)
             _clear(folder, root / dataset_id)  # what a process that was killed left
             try:
@@ -82,7 +85,7 @@ def unfinished_folder(root: Path, dataset_id: str) -> Iterator[Path]:
 
 
 def move_into_place(folder: Path, target: Path, *, overwrite: bool) -> None:
-    """Moves the finished dataset out of its hidden folder; all else in there that is of its writing is removed first.
+    """Moves the finished dataset out of its hidden folder, and puts aside all else in there that is of its writing.
 
     Args:
         folder: The hidden folder.
@@ -90,16 +93,22 @@ def move_into_place(folder: Path, target: Path, *, overwrite: bool) -> None:
         overwrite: Replaces a dataset that is there.
 
     Raises:
-        OSError: If there is one that is not to be replaced, or it can't be moved.
+        OSError: If there is one that is not to be replaced, or it can't be moved; finished sessions stay where they
+            are then.
     """
-    remove_folder(
-        folder / CHUNKS
-    )  # first, so that a process killed after the move leaves nothing that looks unfinished
-    if overwrite and target.exists():
-        if exchange(folder / NEW, target):
-            return
-        target.rename(folder / _REPLACED)
-    (folder / NEW).rename(target)
+    # aside first, so that a process killed after the move leaves nothing that looks unfinished
+    if (folder / CHUNKS).is_dir():
+        (folder / CHUNKS).rename(folder / _PLAYED)
+    try:
+        if overwrite and target.exists():
+            if exchange(folder / NEW, target):
+                return
+            target.rename(folder / _REPLACED)
+        (folder / NEW).rename(target)
+    except OSError:
+        if (folder / _PLAYED).is_dir():
+            (folder / _PLAYED).rename(folder / CHUNKS)
+        raise
 
 
 def clear_killed_writers(root: Path) -> None:
@@ -123,7 +132,9 @@ def clear_killed_writers(root: Path) -> None:
 def _clear(folder: Path, target: Path) -> None:
     if (folder / _REPLACED).is_dir() and not os.path.lexists(target):
         (folder / _REPLACED).rename(target)  # the process was killed before the new one was in its place
-    for name in (NEW, _REPLACED):
+    if (folder / _PLAYED).is_dir() and not (folder / CHUNKS).exists() and not os.path.lexists(target):
+        (folder / _PLAYED).rename(folder / CHUNKS)
+    for name in (NEW, _REPLACED, _PLAYED):
         remove_folder(folder / name)
 
 
@@ -196,12 +207,13 @@ class Chunks:
         """Makes sure that the chunks that are there, if any, are of the same request.
 
         Args:
-            request: What is collected; JSON values.
+            request: What is collected; what JSON can hold.
             overwrite: Removes chunks of another request.
 
         Raises:
             ValueError: If they are of another one; it names what differs.
         """
+        request = json.loads(json.dumps(request))  # as it is read again
         file = self.directory / REQUEST
         before = read_json_object(file) or {}
         names = [name for name in {**before, **request} if before.get(name) != request.get(name)]
@@ -215,7 +227,7 @@ class Chunks:
             )
         if names:
             self.discard()
-        write_json(file, dict(request))
+        write_json(file, request)
 
     def discard(self) -> None:
         """Removes all chunks."""

@@ -140,7 +140,7 @@ def collect_level(
             0.2 if ``None``.
         weights: Weights of "mixed": how many sessions of each sum random, medium and expert play, integers ≥ 1.
         env_kwargs: See :func:`~gems_gym.datasets.collect`.
-        **options: Likewise.
+        **options: Likewise; all but ``policy_name``.
 
     Raises:
         ValueError: An unknown level, a world without shipped policies or with others than the environment's ranker and
@@ -149,12 +149,13 @@ def collect_level(
     """
     spec = environment_spec(env_id, env_kwargs)
     _check(level, noise, weights)
+    metadata = options.pop("metadata", None)
     options |= {
         "dataset_id": dataset_id or level_dataset_id(spec, level), "episodes": episodes, "seed": seed,
         "env_kwargs": env_kwargs,
     }  # fmt: skip
     if level == PLANNER:
-        return _collect_planner(spec, env_id, options)
+        return _collect_planner(spec, env_id, metadata, options)
     latent, preset = _latent_spec(spec, level), spec.kwargs["preset"]
     noise = NOISE if noise is None else noise
     played = LEVELS if level == MIXED else (level,)
@@ -178,13 +179,15 @@ def collect_level(
             f"{one['policy']}{f', noise {noise:g}' if name != 'random' else ''}"
             for name, one in levels.items()
         ),
-        metadata={"level": level, "levels": levels},
+        metadata={**(metadata or {}), "level": level, "levels": levels},
         **({} if is_latent(spec) else {part: latent.kwargs[part] for part in ("ranker", "belief")}),
         **options,
     )
 
 
-def _collect_planner(spec: EnvSpec, env_id: str, options: dict[str, Any]) -> minari.MinariDataset:
+def _collect_planner(
+    spec: EnvSpec, env_id: str, metadata: Mapping[str, Any] | None, options: dict[str, Any]
+) -> minari.MinariDataset:
     preset = spec.kwargs.get("preset")
     name = f"{PLANNER}-{preset}"
     if is_latent(spec):
@@ -204,7 +207,7 @@ def _collect_planner(spec: EnvSpec, env_id: str, options: dict[str, Any]) -> min
         env_id,
         trained_policy(name, None),
         policy_name=name,
-        metadata={"level": PLANNER, "levels": {PLANNER: described}},
+        metadata={**(metadata or {}), "level": PLANNER, "levels": {PLANNER: described}},
         **options,
     )
 

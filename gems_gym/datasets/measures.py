@@ -110,13 +110,15 @@ class ReturnMeasures:
 
     def __init__(self) -> None:
         self._returns: list[NDArray[np.float64]] = []
-        self._per_step = np.zeros(1)  # (num_steps,), summed
+        self._per_step = np.zeros(0)  # (num_steps of the longest session so far,), summed
 
     def add(self, sessions: Sessions) -> None:
         """Takes in more sessions."""
         rewards = sessions.rewards.astype(np.float64)  # (num_sessions, num_steps)
         self._returns.append(rewards.sum(axis=1))
-        self._per_step = self._per_step + rewards.sum(axis=0)
+        summed = rewards.sum(axis=0)
+        shorter, self._per_step = sorted((summed, self._per_step), key=len)
+        self._per_step = self._per_step + np.pad(shorter, (0, len(self._per_step) - len(shorter)))
 
     def result(self) -> Returns:
         """The measures so far, of at least one session."""

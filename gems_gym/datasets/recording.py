@@ -274,6 +274,10 @@ def _keep(
     """
     for name, (given, dtype) in moment.items():
         values = np.asarray(given)[: len(playing)]
+        if name in arrays and dtype is None and values.dtype != arrays[name].dtype:
+            raise ValueError(
+                f"{name} was {arrays[name].dtype} at the session's start and is {values.dtype} now; one dtype is wanted"
+            )
         if name not in arrays:
             arrays[name] = np.zeros((len(playing), num_rows, *values.shape[1:]), dtype or values.dtype)
         arrays[name][playing, row] = values[playing]

@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.common.dataset_folders import ARTIFACTS
 from gems_gym.common.files import naming_file, refuse_link
-from gems_gym.datasets.card import AUTHOR, running_command, write_card
+from gems_gym.datasets.card import AUTHOR, PEOPLE, running_command, write_card
 from gems_gym.datasets.episode_file import append_episodes
 from gems_gym.datasets.hidden_folder import (
     DATASET_ID,
@@ -256,9 +256,10 @@ class DatasetWriter:
 
     def _describe(self, metadata: dict[str, Any]) -> None:
         """Writes the metadata, and the card that shows them."""
-        author = metadata.get("author") or AUTHOR
+        people = {"author": AUTHOR, **{name: one for name, one in metadata.items() if name in PEOPLE and one}}
         own = {
-            "author": {author} if isinstance(author, str) else set(author),  # as Minari wants it
+            # as Minari wants them
+            **{name: {one} if isinstance(one, str) else set(one) for name, one in people.items()},
             "command": running_command(),
             "content_hash": self.content_hash,
         }

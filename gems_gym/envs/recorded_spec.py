@@ -106,7 +106,7 @@ def rebuilt_spec(recorded: object, owner: str) -> EnvSpec:
         _check_names_no_code(recorded)
         spec.kwargs.update(copy.deepcopy(dict(kwargs)))
         check_spec(spec)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"{named} can't be used: {error}") from error
     return spec
 
@@ -135,16 +135,22 @@ def world_config(spec: EnvSpec) -> WorldConfig:
     config = resolve_config(preset)
     _check_sizes(config, overrides)
     if (embeddings := spec.kwargs.get("item_embeddings")) is not None:
-        overrides.setdefault("num_items", _num_items_of(embeddings))
+        width = math.prod(overrides.get(name, getattr(config, name)) for name in ("num_topics", "topic_size"))
+        overrides.setdefault("num_items", _num_items_of(embeddings, width))
     return resolve_config(config, overrides)
 
 
-def _num_items_of(embeddings: Any) -> int:
-    """Rows of an array or of an .npy file, whose numbers are not read; the largest number if there is no such file."""
+def _num_items_of(embeddings: Any, width: int) -> int:
+    """Rows of an array or of an .npy file, whose numbers are not read; the largest number if there is no such file.
+
+    Args:
+        embeddings: The array, or the file's path.
+        width: Numbers in a row.
+    """
     try:
         rows = len(np.load(embeddings, mmap_mode="r") if isinstance(embeddings, str | Path) else embeddings)
     except (OSError, ValueError, TypeError):
-        return LARGEST["num_items"]
+        return min(LARGEST["num_items"], max(1, LARGEST_CATALOGUE // width))
     return min(max(rows, 1), LARGEST["num_items"])
 
 
@@ -217,10 +223,13 @@ def _check_sizes(config: WorldConfig, overrides: Mapping[str, Any]) -> None:
     sizes = {name: overrides.get(name, getattr(config, name)) for name in LARGEST}
     for name, value in sizes.items():
         if isinstance(value, int) and value > LARGEST[name]:
-            raise ValueError(f"{name} must be at most {LARGEST[name]:,} in a dataset's world, got {value:,}")
+            raise ValueError(
+                f"{name} must be at most {LARGEST[name]:,} in a world of commands and datasets, got {value:,}"
+            )
     catalogue = [sizes[name] for name in ("num_items", "num_topics", "topic_size")]
     if all(isinstance(size, int) for size in catalogue) and math.prod(catalogue) > LARGEST_CATALOGUE:
         raise ValueError(
-            f"num_items · num_topics · topic_size must be at most {LARGEST_CATALOGUE:,} in a dataset's world, got "
+            f"num_items · num_topics · topic_size must be at most {LARGEST_CATALOGUE:,} in a world of commands and "
+            f"datasets, got "
             f"{' · '.join(map(str, catalogue))}"
         )

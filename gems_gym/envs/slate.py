@@ -173,7 +173,7 @@ class SlateEnv(gymnasium.Env[Observation, NDArray[np.int64]]):
         Returns:
             int64 ``(slate_size,)``.
         """
-        self._status.check_running()
+        self._status.check_running("short_term_oracle_slate")
         found: NDArray[np.int64] = self.simulator.short_term_oracle_slates()[0]
         return found
 

@@ -35,13 +35,17 @@ class SessionStatus(Enum):
         if self is SessionStatus.CLOSED:
             raise ClosedEnvironmentError("this environment was closed; make a new one")
 
-    def check_running(self) -> None:
-        """Raise unless a session runs: ClosedEnvironmentError after ``close()``, else ResetNeeded."""
+    def check_running(self, called: str = "step") -> None:
+        """Raise unless a session runs: ClosedEnvironmentError after ``close()``, else ResetNeeded.
+
+        Args:
+            called: The method that was called, for the message.
+        """
         if self is SessionStatus.RUNNING:
             return
         self.check_open()
         when = "before the first reset" if self is SessionStatus.NOT_STARTED else "after the session's end"
-        raise ResetNeeded(f"step was called {when}; call reset() first")
+        raise ResetNeeded(f"{called} was called {when}; call reset() first")
 
 
 def observation_space(config: WorldConfig) -> spaces.Space[Any]:

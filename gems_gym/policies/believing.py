@@ -52,6 +52,8 @@ class BelievingPolicy:
         self._policy, self._belief = policy, belief
         self.actions: Shown = policy.actions
         self.sha256: str | None = getattr(policy, "sha256", None)
+        if hasattr(policy, "session_infos"):
+            self.session_infos = policy.session_infos
 
     def open(self, seeds: Sequence[int]) -> Believing:
         """Begin new sessions; see :class:`~gems_gym.policies.Policy`."""

@@ -125,6 +125,8 @@ class RecordedPropensities:
         self.actions: Shown = policy.actions
         self.sha256: str | None = getattr(policy, "sha256", None)
         self.last: SlatePropensities | None = None
+        if hasattr(policy, "session_infos"):
+            self.session_infos = policy.session_infos
 
     def open(self, seeds: Sequence[int]) -> Any:
         """Begin new sessions; see :class:`~gems_gym.policies.Policy`."""

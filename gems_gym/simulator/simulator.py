@@ -179,6 +179,7 @@ class SlateSimulator:
         uniforms = check_uniforms(uniforms, (len(rows), self.config.slate_size))
         topics = check_topics(short_term_topics, len(rows), self.config.num_topics)
         given = Openings(preferences, uniforms, topics, self._same_first_slates(len(rows)))
+        self._uniforms.start_given(rows)
         return self._open(given, rows, first_slates)
 
     def _open(
@@ -248,7 +249,8 @@ class SlateSimulator:
             ValueError: An item that is not in the catalogue, a user that there is not or twice, or an array of another
                 shape; nothing has changed then.
             TypeError: An array of another dtype.
-            RuntimeError: A user whose session has not been opened.
+            RuntimeError: A user whose session has not been opened, or was opened with a given user, without
+                ``uniforms``.
         """
         rows = self._all_rows if which is None else check_rows(which, self.num_users)
         if not (self._all_opened or self._opened[rows].all()):

@@ -95,12 +95,21 @@ class DrawnAhead:
         self._rngs: list[np.random.Generator | None] = [None] * num_users
         self._block: NDArray[Any] | None = None  # (num_users, self._steps, ...)
         self._numbers = np.zeros(num_users, np.int64)  # which block of its session each user has
+        self._given = np.zeros(num_users, np.bool_)  # users of sessions that have no generator
+        self._some_given = False
 
     def start(self, rngs: Sequence[np.random.Generator], rows: NDArray[np.int64]) -> None:
         """Take over the generators of new users and draw their first block."""
         for row, rng in zip(rows.tolist(), rngs, strict=True):
             self._rngs[row], self._numbers[row] = rng, 0
             self._fill(row, rng)
+        if self._some_given:
+            self._given[rows] = False
+            self._some_given = bool(self._given.any())
+
+    def start_given(self, rows: NDArray[np.int64]) -> None:
+        """Begin sessions of users who have no generator: numbers can't be drawn for them."""
+        self._given[rows], self._some_given = True, True
 
     def block(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
         """The numbers of all users' steps at hand: those of a user's step t + 1 are at ``[user, t % length]``.
@@ -112,6 +121,8 @@ class DrawnAhead:
         Returns:
             ``(num_users, length, ...)``.
         """
+        if self._some_given and self._given[rows].any():
+            raise RuntimeError("sessions that were opened with given users have no generator: give uniforms")
         if self._several_blocks:
             self._draw_next_blocks(steps, rows)
         assert self._block is not None  # sessions are opened before they are stepped

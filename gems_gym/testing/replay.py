@@ -52,6 +52,10 @@ def replay_session(
         ValueError: An array of the wrong shape or with values out of range.
     """
     world, catalog = resolve_world(config, item_embeddings)
+    if isinstance(world, SardineConfig):
+        raise ValueError(
+            f"config={config!r} is a world of SARDINE: replay_sardine_session replays its sessions"
+        )
     simulator = make_simulator(world.without_leaving(), catalog, num_users=1)
     steps = max(1, len(np.atleast_1d(as_array(slates, "slates"))))
     shown_slates = check_slates(slates, (steps, world.slate_size), world.num_items, name="slates")

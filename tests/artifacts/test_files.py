@@ -163,3 +163,14 @@ def test_halves_have_the_content_that_they_come_back_with(tmp_path: Path) -> Non
     save_artifact(tmp_path / "one", "ranker/gems", TENSORS, HEADER | {"float16": ["weight"]})
     first = load_artifact(tmp_path / "one", "ranker/gems")
     assert first.content_sha256 == content_sha256(first.kind, first.tensors, first.header)
+
+
+def test_any_byte_order_is_stored_and_what_is_no_number_refused(tmp_path: Path) -> None:
+    values = np.array([1.5, -2.0], ">f4")
+    save_artifact(tmp_path / "one.safetensors", "ranker/none", {"values": values}, {})
+    np.testing.assert_array_equal(
+        load_artifact(tmp_path / "one.safetensors", "ranker").tensors["values"], values
+    )
+    for wrong in (np.array([1j]), np.array(["text"])):
+        with pytest.raises(ValueError, match="tensor 'values' is of .*; a file holds real numbers and bools"):
+            save_artifact(tmp_path / "two.safetensors", "ranker/none", {"values": wrong}, {})

@@ -249,7 +249,7 @@ AT_OPENING: dict[Callable[[Attack], None], str] = {
     no_ranker: "ranker must be the path of a file or a name, got None",
     deep_metadata: "metadata.json is no JSON",
     large_metadata: "a dataset's metadata have at most 4,194,304",
-    large_catalogue: "num_items must be at most 10,000,000 in a dataset's world, got 1,000,000,000",
+    large_catalogue: "num_items must be at most 10,000,000 in a world of commands and datasets, got 1,000,000,000",
     large_slate: "must be at most",
     large_topics: "num_items · num_topics · topic_size must be at most 100,000,000",
     many_steps: "total_steps in its metadata is 1,000,000,000,000, of",

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from gems_gym.datasets import (
     dataset_belief,
     dataset_ranker,
     recover_latent_environment,
+    subset,
 )
+from gems_gym.datasets.recording import _keep
 from gems_gym.policies.actor import Actor, NoisyActor
 from gems_gym.rankers import GemsRanker, load_ranker
 from gems_gym.user_splits import user_seeds
@@ -326,3 +329,55 @@ def test_missing_minari_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "minari.storage", None)
     with pytest.raises(ImportError, match=r"pip install 'gems-gym\[data\]'"):
         collect(ENV_ID, "random", dataset_id="small/x-v0", episodes=1, seed=0)
+
+
+def test_a_tuple_among_the_keywords_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = WORLD | {"propensities": (0.9, 0.8, 0.5, 0.4, 0.3)}
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gems_gym.datasets.writer.DatasetWriter.finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            collect_slates(env_kwargs=world)
+    assert collect_slates(env_kwargs=world).total_episodes == 10
+
+
+def test_what_minari_shows_is_checked_before_any_work(datasets_root: Path) -> None:
+    for metadata, message in (
+        ({"author_email": 3}, r"metadata\['author_email'\] must be"),
+        ({"code_permalink": 5}, r"metadata\['code_permalink'\] must be"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            collect_slates(metadata=metadata)
+    assert not datasets_root.exists() or not list(datasets_root.rglob("*.hdf5"))
+    made = collect_slates(metadata={"author_email": ["a@b.c", "d@e.f"]})
+    assert made.storage.metadata["author_email"] == {"a@b.c", "d@e.f"}
+    part = subset(made, dataset_id="small/part-v0", episodes=2, progress=False)
+    assert part.storage.metadata["author_email"] == {"a@b.c", "d@e.f"}
+
+
+def test_a_dtype_that_changes_is_refused() -> None:
+    playing, arrays = np.ones(2, np.bool_), {}
+    _keep(arrays, {"infos/one": (np.zeros(2, np.int64), None)}, playing, 0, 3)
+    with pytest.raises(ValueError, match="infos/one was int64 at the session's start and is float64 now"):
+        _keep(arrays, {"infos/one": (np.full(2, 0.7), None)}, playing, 1, 3)
+
+
+def test_infos_of_sessions_are_recorded_beside_propensities() -> None:
+    class Armed:
+        observes = actions = "slates"
+
+        def open(self, seeds: Sequence[int]) -> None:
+            pass
+
+        def act(self, state: None, observations: Any) -> tuple[np.ndarray, None]:
+            return np.tile(np.arange(5), (len(observations["slate"]), 1)), None
+
+        def session_infos(self, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+            return {"arm": np.arange(len(seeds))}
+
+    episode = collect_slates(policy=Armed(), propensities=True)[1]
+    assert episode.infos["arm"].tolist() == [1] * 10
+    assert (episode.infos["propensity"][1:] == 1).all()

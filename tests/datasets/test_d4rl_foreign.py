@@ -253,3 +253,35 @@ def test_the_scale_goes_along(source, tmp_path: Path) -> None:
 def _out(dataset: Any, folder: Path) -> Path:
     export_d4rl(dataset, folder / "out.npz", progress=False)
     return folder / "out.npz"
+
+
+def test_what_was_rescaled_before_is_scaled_back_for_a_ranker(source, tmp_path: Path) -> None:
+    """Latents that were divided by their largest, exported, and taken for a ranker's."""
+    ranker, options = small_ranker(), {"rescale_actions": True, "episode_length": LENGTH, "progress": False}
+    actions = export_d4rl(source, tmp_path / "own.npz", progress=False).actions
+    latents = ranker.tensors["centre"] + actions @ ranker.tensors["basis"]
+    np.savez(tmp_path / "file.npz", **sources_form(source, tmp_path, actions=4 * latents))
+    options |= {"env_id": SMALL_ENV, "terminals_are_timeouts": True}
+    scaled = import_d4rl(tmp_path / "file.npz", dataset_id="small/in-v0", **options)
+    scale = scaled.storage.metadata["action_scale"]
+    assert scale > 1
+    scaled.storage.update_metadata({"action_scale": scale / 4})
+    parts = {"ranker": ranker, "belief": small_belief()}
+    again = import_d4rl(_out(scaled, tmp_path), dataset_id="small/in-v1", **parts, **options)
+    assert "action_scale" not in again.storage.metadata
+    for old, new in zip(source.iterate_episodes(), again.iterate_episodes(), strict=True):
+        np.testing.assert_allclose(new.actions, old.actions, atol=1e-5)
+
+
+def test_authors_come_back(tmp_path: Path) -> None:
+    collect_latents("small/latent-v0", metadata={"author": ["Ada", "Grace"]})
+    back = import_d4rl(_out("small/latent-v0", tmp_path), dataset_id="small/back-v0", progress=False)
+    assert back.storage.metadata["author"] == {"Ada", "Grace"}
+
+
+def test_a_wrong_number_of_steps_is_found(tmp_path: Path) -> None:
+    dataset = collect_latents("small/latent-v0")
+    for steps in (85, 95):
+        dataset.storage.update_metadata({"total_steps": steps})
+        with pytest.raises(ValueError, match=f"total_steps in its metadata is {steps}, its sessions have 90"):
+            _out("small/latent-v0", tmp_path)

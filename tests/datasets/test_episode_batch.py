@@ -137,6 +137,11 @@ def test_parts_and_chosen_infos(monkeypatch: pytest.MonkeyPatch) -> None:
         read(dataset, infos=["click"])
 
 
+def test_one_session_is_no_batch() -> None:
+    with pytest.raises(TypeError, match=r"must be a slice, indices or a mask, got 0; \[\[0\]\] takes one"):
+        made([2, 3], 4)[0]  # type: ignore[index]
+
+
 def test_bad_arguments() -> None:
     batch = made([0, 3], 5)
     for wrong, message in (

@@ -256,3 +256,23 @@ def test_what_a_living_process_writes_stays(datasets_root: Path, tmp_path: Path)
         assert (datasets_root / HIDDEN / "dataset").is_dir()
     collect_latents("small/another-v0")
     assert hidden(datasets_root) == []
+
+
+def test_sessions_stay_when_the_dataset_can_not_be_moved(
+    datasets_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name == "dataset":
+            raise PermissionError("not yours")
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refused)
+        with pytest.raises(PermissionError):
+            collect_latents()
+    (folder,) = datasets_root.glob(".unfinished-*")
+    assert [file.name for file in folder.iterdir() if file.is_dir()] == ["chunks"]
+    assert collect_latents().total_episodes == 10
+    assert not list(datasets_root.glob(".unfinished-*"))

@@ -1,10 +1,12 @@
 """Datasets of a world whose users leave: sessions of many lengths, terminated or truncated, in all that is done."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import h5py
+import minari
 import numpy as np
 import pytest
 
@@ -138,6 +140,21 @@ def test_d4rls_form_and_back(tmp_path: Path) -> None:
     for one, other in zip(dataset.iterate_episodes(), back.iterate_episodes(), strict=True):
         for name in ("observations", "actions", "rewards", "terminations", "truncations"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_file_without_timeouts_whose_terminals_are_ends_comes_in(tmp_path: Path) -> None:
+    """Its rows are cut where its terminals are."""
+    path = tmp_path / "out.npz"
+    file = export_d4rl(collect_latents(**LEAVING), path, progress=False)
+    sessions = np.repeat(np.arange(20), lengths_of(minari.load_dataset("small/latent-v0")))
+    left = np.isin(sessions, sessions[file.terminals])  # rows of users who left
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files if name != "timeouts"}
+    rows = {name: array[left] for name, array in arrays.items() if len(np.atleast_1d(array)) == len(left)}
+    metadata = {name: one for name, one in file.metadata.items() if name != "session_seeds"}
+    np.savez(tmp_path / "five.npz", **{**arrays, **rows, "metadata": np.array(json.dumps(metadata))})
+    back = import_d4rl(tmp_path / "five.npz", dataset_id="small/back-v0", progress=False)
+    assert lengths_of(back) == np.bincount(sessions[left])[np.unique(sessions[left])].tolist()
 
 
 def test_what_no_session_ends_like_is_refused_on_import(tmp_path: Path) -> None:

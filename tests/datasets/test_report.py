@@ -14,6 +14,7 @@ from scipy import stats
 from gems_gym.commands.output import plain
 from gems_gym.datasets import compute_content_hash, draw_report, report_dataset
 from gems_gym.datasets.measures import CoverageMeasures, concentration, effective_number
+from gems_gym.logs import import_log
 from gems_gym.logs.sessions import LoggedSessions
 from tests.datasets.small_world import ENV_ID, LENGTH, collect_latents, collect_slates
 
@@ -187,3 +188,14 @@ def test_sessions_that_were_recorded_without_us_are_reported() -> None:
     assert (report.episodes, report.transitions, report.returns.mean) == (2, 6, clicks)
     read = LoggedSessions.read("mine/random-v0", progress=False)
     assert read.catalog_hash == env.unwrapped.catalog.hash
+
+
+def test_chunks_of_a_log_may_differ_in_length(tmp_path: Path) -> None:
+    """Four sessions of one impression, then two of three."""
+    polars = pytest.importorskip("polars")
+    users = ["a", "b", "c", "d", "e", "e", "e", "f", "f", "f"]
+    rows = {"user": users, "timestamp": range(10), "items": [[1, 2]] * 10, "clicks": [[1, 0]] * 10}
+    polars.DataFrame(rows).write_parquet(tmp_path / "log.parquet")
+    import_log(tmp_path / "log.parquet", preset="lists", dataset_id="small/log-v0", progress=False)
+    found = report_dataset("small/log-v0", progress=False).returns
+    assert found.clicks_per_step == (1.0, pytest.approx(2 / 6), pytest.approx(2 / 6))
