@@ -350,7 +350,8 @@ class ValueAgent(OfflineAgent):
         """The largest |Q| that rewards allow: max |reward| / (1 − gamma), in scaled rewards.
 
         Raises:
-            ValueError: The dataset's rewards, or returns, are all the same, and can't be scaled by their range.
+            ValueError: The dataset has no rewards; or its rewards, or returns, are all the same, and can't be scaled
+                by their range.
         """
         scaler = algorithm.reward_scaler
         if not scaler.built:
@@ -362,6 +363,8 @@ class ValueAgent(OfflineAgent):
                 f"reward_scaler={self.options.reward_scaler!r} divides by the range of rewards or returns, which are "
                 "all the same in this dataset; use reward_scaler='scale'"
             )
+        if largest == 0:
+            raise ValueError("the dataset's rewards are all 0: there is nothing to learn from")
         return largest / (1.0 - self.options.gamma)
 
 

@@ -79,6 +79,6 @@ def _since(holds: Sequence[bool]) -> int | None:
 def _stop(line: dict[str, float], how_far: str) -> None:
     raise DivergedError(
         f"step {line['step']:.0f}: |Q| reaches {line['q_abs_max']:.4g}, {how_far} the bound {line['q_bound']:.4g} = "
-        f"max reward · reward_scale / (1 − gamma): lower gamma or the learning rates, or give the behaviour term more "
+        f"max |scaled reward| / (1 − gamma): lower gamma or the learning rates, or give the behaviour term more "
         f"weight"
     )

@@ -40,9 +40,9 @@ class ValueOptions(TrainingOptions):
 
     Attributes:
         gamma: Discount factor in [0, 1).
-        reward_scaler: What is done to rewards inside the algorithm; everything reported is in raw clicks. "scale":
-            nothing but ``reward_scale``; "standard": mean 0 and standard deviation 1 over the dataset; "minmax": from 0
-            to 1; "return": divided by the range of the sessions' returns.
+        reward_scaler: What is done to rewards inside the algorithm; scores are in raw clicks, losses and |Q| in scaled
+            ones. "scale": nothing but ``reward_scale``; "standard": mean 0 and standard deviation 1 over the dataset;
+            "minmax": from 0 to 1; "return": divided by the range of the sessions' returns.
         reward_scale: Factor on rewards after that, > 0. With at most 10 clicks a slate, "scale", .1 and gamma .8 bound
             |Q| by 5.
         actor_learning_rate: Learning rate of the actor, by Adam, > 0.

@@ -24,6 +24,7 @@ from d3rlpy.dataset import (
     TransitionMiniBatch,
 )
 
+from gems_gym.common.machine import check_fits_memory
 from gems_gym.datasets import EpisodeBatch, open_dataset
 from gems_gym_agents.library_state import borrowed_global_state
 
@@ -137,8 +138,18 @@ class SessionReplayBuffer(ReplayBuffer):  # type: ignore[misc]  # the library ha
 
     @property
     def sessions(self) -> EpisodeBatch:
-        """The sessions as padded arrays, without infos."""
+        """The sessions as padded arrays, without infos.
+
+        Raises:
+            ValueError: These take more memory than there is, as one very long session makes all of them long.
+        """
         lengths = np.array([episode.transition_count for episode in self.buffer.episodes])
+        numbers = self._observations.shape[1] + self._actions.shape[1] + 3
+        check_fits_memory(
+            f"a batch of {len(lengths):,} sessions of up to {lengths.max():,} steps (shorter ones can be drawn with "
+            "'gems-gym dataset subset', or imported with a shorter --session-gap)",
+            8 * len(lengths) * (int(lengths.max()) + 1) * numbers,
+        )
         left = np.array([episode.terminated for episode in self.buffer.episodes])
         starts = np.cumsum(lengths + 1) - lengths - 1
         steps = np.arange(lengths.max() + 1)

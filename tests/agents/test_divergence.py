@@ -39,7 +39,7 @@ def test_these_go_on(shares: list[float]) -> None:
 @pytest.mark.parametrize(
     ("shares", "step", "words"),
     [
-        ([0.5, 10.1], 2_000, r"reaches 40\.4, over 10 times the bound 4 = max reward"),
+        ([0.5, 10.1], 2_000, r"reaches 40\.4, over 10 times the bound 4 = max .scaled reward. "),
         ([2.1] * 20, 6_000, "reaches 8.4, for 5000 updates over 2 times the bound"),
         ([0.5, 0.5, 1.9, 2.5, 2.2, 2.5, 2.2, 2.5, 2.2, 2.5], 9_000, "for 5000 updates over 2 times"),
         ([0.5, 1.1, 1.3, 1.5, 1.7, 1.9, 2.3], 7_000, "for 5000 updates growing beyond the bound 4 = max"),

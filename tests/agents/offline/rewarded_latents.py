@@ -12,11 +12,19 @@ OBSERVATION_SIZE, ACTION_SIZE, STEPS = 3, 2, 12
 BELIEFS = np.random.default_rng(1).uniform(-1, 1, (40, OBSERVATION_SIZE)).astype(np.float32)
 
 
-def rewarded_latents(dataset_id: str, sessions: int = 40, *, told: bool = False) -> Any:
+def rewarded_latents(
+    dataset_id: str,
+    sessions: int = 40,
+    *,
+    told: bool = False,
+    around: tuple[float, float] = (0.0, 1.0),
+    earns: float = 5.0,
+) -> Any:
     """Sessions of users whom one behaviour serves well and another badly; mean latents are zero over all.
 
     A session's behaviour has a first number of ±0.4, and noise; a step earns 5 + 5 · (first number). ``told``: the
-    behaviour is another at each step, and the first number of the belief that follows is the latent's.
+    behaviour is another at each step, and the first number of the belief that follows is the latent's. ``around``:
+    centre and half-width of beliefs; ``earns``: a step earns so much times 1 + the first number.
     """
     from minari import create_dataset_from_buffers
     from minari.data_collector import EpisodeBuffer
@@ -24,7 +32,8 @@ def rewarded_latents(dataset_id: str, sessions: int = 40, *, told: bool = False)
     rng = np.random.default_rng(0)
     buffers = []
     for session in range(sessions):
-        observations = rng.uniform(-1, 1, (STEPS + 1, OBSERVATION_SIZE)).astype(np.float32)
+        observations = around[0] + around[1] * rng.uniform(-1, 1, (STEPS + 1, OBSERVATION_SIZE))
+        observations = observations.astype(np.float32)
         actions = rng.normal(0, 0.2, (STEPS, ACTION_SIZE))
         actions[:, 0] += rng.choice([-0.4, 0.4], STEPS) if told else 0.4 if session % 2 else -0.4
         actions = np.clip(actions, -1, 1).astype(np.float32)
@@ -33,7 +42,7 @@ def rewarded_latents(dataset_id: str, sessions: int = 40, *, told: bool = False)
         buffers.append(
             EpisodeBuffer(
                 id=session, seed=session, observations=list(observations), actions=list(actions),
-                rewards=[float(5 + 5 * action[0]) for action in actions],
+                rewards=[float(earns + earns * action[0]) for action in actions],
                 terminations=[False] * STEPS, truncations=[False] * (STEPS - 1) + [True], infos=None,
             )
         )  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("d3rlpy")
 
 from gems_gym_agents.offline import (
+    BCAgent,
     BCQAgent,
     D3rlpyAgent,
     DecisionDiffuserAgent,
@@ -22,6 +23,7 @@ from gems_gym_agents.offline import (
     OfflineTD3Agent,
     PLASAgent,
     PRDCAgent,
+    TD3PlusBCAgent,
 )
 from gems_gym_agents.offline.agent import OfflineAgent
 from tests.agents.offline.rewarded_latents import BELIEFS, first_number, rewarded_latents
@@ -103,6 +105,25 @@ def test_scaled_observations(dataset: Any, kind: type[OfflineAgent], scaler: str
     assert (actions != act_once(plain.policy, BELIEFS)).any()
     scaled.save(tmp_path)
     np.testing.assert_array_equal(act_once(kind.load(tmp_path), BELIEFS), actions)
+
+
+def test_observations_far_from_zero_are_exported_scaled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is taken off them is hundreds of standard deviations, whose rounding is no sign of other networks."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    dataset = rewarded_latents("rewarded/narrow-v0", around=(5.0, 0.017))
+    agent = fitted(dataset, BCAgent, 60, observation_scaler="standard")
+    assert np.isfinite(act_once(agent.policy, 5.0 + 0.017 * BELIEFS)).all()
+
+
+def test_nothing_is_learned_of_rewards_that_are_all_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    dataset = rewarded_latents("rewarded/nothing-v0", 4, earns=0.0)
+    with pytest.raises(ValueError, match="the dataset's rewards are all 0: there is nothing to learn from"):
+        fitted(dataset, TD3PlusBCAgent, 4)
 
 
 def test_the_scaler_makes_observations_standard(dataset: Any) -> None:
