@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from gems_gym import __version__
+from gems_gym.commands.output import plain
 from gems_gym.policies import Policy
 
 POLICY_FILE = "policy.safetensors"
@@ -21,6 +25,31 @@ A second argument, a :class:`gems_gym.beliefs.BeliefEncoder`, is the belief that
 
 class DivergedError(RuntimeError):
     """Training produced values that can't be right: |Q| far beyond its bound, or NaN."""
+
+
+def run_arguments(
+    agent: str, options: Any, evaluate: Evaluate | None, libraries: Iterable[str], **own: Any
+) -> dict[str, Any]:
+    """Everything that decides what is learned, as JSON has it: an interrupted run resumes with nothing else.
+
+    Args:
+        agent: What learns.
+        options: Its options, a dataclass.
+        evaluate: Scores policies; on which users is part of what decides.
+        libraries: Distributions that it computes with.
+        **own: What else decides.
+    """
+    versions = {"gems-gym": __version__, **{name: version(name) for name in sorted({*libraries})}}
+    found: dict[str, Any] = plain(
+        {
+            "agent": agent,
+            "options": asdict(options),
+            **own,
+            "validation_users": getattr(evaluate, "user_seeds", None),
+            "versions": versions,
+        }
+    )
+    return found
 
 
 def world_options(agent_class: Any, preset: str | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -74,6 +74,11 @@ class Unfinished:
         self.folder = folder
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))
         self._has_arrays = False
+
+    @classmethod
+    def within(cls, directory: Path | None, settings: Mapping[str, Any]) -> Self:
+        """That of a run whose folder this is; ``None`` saves nothing."""
+        return cls(None if directory is None else Path(directory) / UNFINISHED_FOLDER, settings)
 
     @property
     def keeps_something(self) -> bool:

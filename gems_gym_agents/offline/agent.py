@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import abc
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gems_gym import __version__
 from gems_gym.artifacts.unfinished import discard_unfinished
-from gems_gym.commands.output import plain
 from gems_gym.common.checks import (
     Count,
     Seed,
@@ -28,7 +25,7 @@ from gems_gym.common.files import write_json
 from gems_gym.common.machine import check_device
 from gems_gym.datasets import open_dataset
 from gems_gym.datasets.reader import check_is_dataset
-from gems_gym_agents.base import POLICY_FILE, DivergedError, Evaluate
+from gems_gym_agents.base import POLICY_FILE, DivergedError, Evaluate, run_arguments
 from gems_gym_agents.library_state import borrowed_global_state, import_library
 from gems_gym_agents.offline.exporting import check_same, hidden_layers
 from gems_gym_agents.offline.loop import Progress, TrainingLoop, training_report
@@ -300,21 +297,12 @@ class OfflineAgent(abc.ABC):
         """Everything that decides the result of a training, JSON types only."""
         import torch
 
-        found: dict[str, Any] = plain(
-            {
-                "agent": type(self).__name__,
-                "options": asdict(self.options),
-                **self._record,
-                "rows_sha256": buffer.rows_sha256,
-                "device": torch.device(device).type,
-                "validation_users": getattr(evaluate, "user_seeds", None),
-                "versions": {
-                    "gems-gym": __version__,
-                    **{name: version(name) for name in ("d3rlpy", "torch")},
-                },
-            }
-        )
-        return found
+        own = {
+            **self._record,
+            "rows_sha256": buffer.rows_sha256,
+            "device": torch.device(device).type,
+        }
+        return run_arguments(type(self).__name__, self.options, evaluate, ["d3rlpy", "torch"], **own)
 
 
 class ValueAgent(OfflineAgent):

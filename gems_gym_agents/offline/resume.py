@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.policies.saved import LatentPolicy
 from gems_gym_agents.library_state import generator_states, set_generator_states
 from gems_gym_agents.offline.loop import Progress
@@ -40,7 +40,7 @@ class UnfinishedTraining:
         policy_class: type[LatentPolicy],
     ) -> None:
         self._policy_class = policy_class
-        self._run = Unfinished(directory and directory / UNFINISHED_FOLDER, arguments)
+        self._run = Unfinished.within(directory, arguments)
         self._algorithm = algorithm
         self._buffer = buffer
         self._device = device

@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from gems_gym.artifacts import load_artifact, save_artifact
-from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.torch_state import array_of, put_state_arrays, state_arrays, tensor_of
 
@@ -37,7 +37,7 @@ class UnfinishedRounds:
     """
 
     def __init__(self, directory: Path | None, arguments: dict[str, Any]) -> None:
-        self._run = Unfinished(directory and directory / UNFINISHED_FOLDER, arguments)
+        self._run = Unfinished.within(directory, arguments)
         self._row_files: list[dict[str, Any]] = []  # oldest first: file, first row, number of rows
 
     def restore(self, model: BaseAlgorithm, recorder: CheckpointRecorder) -> str:

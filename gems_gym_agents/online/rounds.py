@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -24,16 +23,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from gems_gym import __version__
 from gems_gym.artifacts.unfinished import is_unfinished
 from gems_gym.beliefs.trained import TrainedBelief
-from gems_gym.commands.output import plain
 from gems_gym.common.progress import track
 from gems_gym.policies.base import Shown
 from gems_gym.policies.saved import SavedPolicy
 from gems_gym.trackers import trackers
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
-from gems_gym_agents.base import DivergedError
+from gems_gym_agents.base import DivergedError, run_arguments
 from gems_gym_agents.layers import describe_world
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online.callbacks import (
@@ -122,7 +119,10 @@ def train(
     dropped = sum(one.dropped for one in rounds)
     anew = directory is None or not is_unfinished(directory)
     with borrowed_global_state(device), trackers(title, directory, events="logs", anew=anew) as tracked:
-        arguments = run_arguments(agent, env, recorder, steps, seed, device)
+        own: dict[str, Any] = {"steps": steps, "seed": seed, "num_envs": env.num_envs}
+        own |= {"device": torch.device(device).type, "world": describe_world(env)}
+        libraries = ["stable-baselines3", "torch", agent.library.replace("_", "-")]
+        arguments = run_arguments(options.agent, options, recorder.evaluate, libraries, **own)
         run = UnfinishedRounds(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
 
         def start(its_seed: int, its_recorder: CheckpointRecorder) -> Start:
@@ -371,29 +371,3 @@ def starts_in_rounds(starts: int, rounds: int) -> list[int]:
 def start_seeds(seed: int, starts: int) -> Sequence[int]:
     """The first start has the run's own seed; the others' are made of it, 20 bits each, as ``user_seeds`` wants."""
     return [seed, *(np.random.SeedSequence(seed).generate_state(starts - 1) >> 12).tolist()]
-
-
-def run_arguments(
-    agent: Trainable, env: VectorEnv, recorder: CheckpointRecorder, steps: int, seed: int, device: str
-) -> dict[str, Any]:
-    """Everything that decides the result of a run, JSON types only."""
-    found: dict[str, Any] = plain(
-        {
-            "agent": agent.options.agent,
-            "options": asdict(agent.options),
-            "steps": steps,
-            "seed": seed,
-            "num_envs": env.num_envs,
-            "device": torch.device(device).type,
-            "validation_users": getattr(recorder.evaluate, "user_seeds", None),
-            "world": describe_world(env),
-            "versions": {
-                "gems-gym": __version__,
-                **{
-                    name: version(name)
-                    for name in {"stable-baselines3", "torch", agent.library.replace("_", "-")}
-                },
-            },
-        }
-    )
-    return found

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from gymnasium.vector import VectorEnv
 
-from gems_gym import __version__
-from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished, is_unfinished
-from gems_gym.commands.output import plain
+from gems_gym.artifacts.unfinished import Unfinished, is_unfinished
 from gems_gym.common.checks import (
     Count,
     checked_arguments,
@@ -22,7 +19,7 @@ from gems_gym.errors import require
 from gems_gym.policies.base import Observed
 from gems_gym.trackers import trackers
 from gems_gym.user_splits import UserSeed
-from gems_gym_agents.base import DivergedError, Evaluate
+from gems_gym_agents.base import DivergedError, Evaluate, run_arguments
 from gems_gym_agents.layers import describe_world
 from gems_gym_agents.slate_agent import SlateAgent
 from gems_gym_agents.slates.options import SessionOptions
@@ -89,22 +86,11 @@ class SessionAgent(SlateAgent[Options, ItsPolicy]):
         """
         self._check_device(device)
         check_users(source, self.actions)
-        torch = require("torch")
+        require("torch")
         from gems_gym_agents.library_state import borrowed_global_state
 
-        arguments = {
-            "agent": self.name,
-            "options": asdict(self.options),
-            "steps": steps,
-            "seed": seed,
-            "validation_users": getattr(evaluate, "user_seeds", None),
-            "world": describe_world(source),
-            "versions": {"gems-gym": __version__, "torch": str(torch.__version__)},
-        }
-        folder = None if directory is None else Path(directory) / UNFINISHED_FOLDER
-        run = Unfinished(folder, plain(arguments))
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        own = {"steps": steps, "seed": seed, "world": describe_world(source)}
+        run = Unfinished.within(directory, run_arguments(self.name, self.options, evaluate, ["torch"], **own))
         self._policy, self._seed, self._finished = None, seed, False
         anew = directory is None or not is_unfinished(Path(directory))
         with borrowed_global_state(), trackers(self.name, directory, anew=anew) as tracked:

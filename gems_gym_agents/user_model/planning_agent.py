@@ -3,7 +3,6 @@
 import abc
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -12,14 +11,14 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact
-from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, Unfinished
+from gems_gym.artifacts.unfinished import Unfinished
 from gems_gym.common.checks import Count, checked_arguments
 from gems_gym.common.progress import note
 from gems_gym.common.threads import one_thread
 from gems_gym.policies.base import Observed
 from gems_gym.trackers import trackers
 from gems_gym.user_splits import UserSeed
-from gems_gym_agents.base import Evaluate
+from gems_gym_agents.base import Evaluate, run_arguments
 from gems_gym_agents.slate_agent import SlateAgent
 from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.options import SEARCH_STEPS, LogOptions
@@ -52,6 +51,8 @@ class PlanningAgent(SlateAgent[Options, PlanningPolicy]):
     """An agent that learns a model of users and plans by it; it observes the last slate and its clicks."""
 
     observes: ClassVar[Observed] = "slates"
+    libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "scipy")
+    """Distributions that it computes with."""
 
     @checked_arguments
     @one_thread()
@@ -88,14 +89,12 @@ class PlanningAgent(SlateAgent[Options, PlanningPolicy]):
         """
         self._check_device(device)
         users = SlateUsers(source)
-        arguments = {"options": asdict(self.options), "steps": steps, "seed": seed}
         world = {"num_items": users.num_items, "slate_size": users.slate_size}
         if source.spec is not None:
             world["spec"] = json.loads(source.spec.to_json())
-        folder = None if directory is None else Path(directory) / UNFINISHED_FOLDER
-        run = Unfinished(folder, arguments | {"world": world})
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        own = {"steps": steps, "seed": seed, "world": world}
+        arguments = run_arguments(self.name, self.options, evaluate, self.libraries, **own)
+        run = Unfinished.within(directory, arguments)
         self._policy = self._train(users, run, steps, seed, evaluate, progress)
         self._seed, self._finished = seed, True
 

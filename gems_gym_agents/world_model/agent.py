@@ -52,6 +52,7 @@ class WorldModelPlannerAgent(PlanningAgent[WorldModelOptions, WorldModelPolicy])
     name: ClassVar[str] = "world_model_planner"
     options_class: ClassVar[type[WorldModelOptions]] = WorldModelOptions
     policy_class: ClassVar[type[WorldModelPolicy]] = WorldModelPolicy
+    libraries: ClassVar[tuple[str, ...]] = (*PlanningAgent.libraries, "torch")
 
     def _stages(self) -> Stages:
         require("torch")
