@@ -113,7 +113,12 @@ class References:
     boredom_aware_oracle: float
 
     def normalized_score(self, mean_return: float) -> float:
-        """Where a return stands between random slates (0) and the boredom-aware oracle (100)."""
+        """Where a return stands between random slates (0) and the boredom-aware oracle (100).
+
+        NaN if these two earn the same.
+        """
+        if self.boredom_aware_oracle == self.random:
+            return np.nan
         return 100.0 * (mean_return - self.random) / (self.boredom_aware_oracle - self.random)
 
 

@@ -19,6 +19,12 @@ MEASURES = (
 )  # fmt: skip
 """What an entry claims, and what has to come out again, digit by digit."""
 
+_IF_THERE: dict[str, tuple[Any, str]] = {
+    "policy_options": (dict, "a JSON object"),
+    "checkpoint": (int | None, "an integer or null"),
+}
+"""What an entry may hold."""
+
 _KINDS: dict[tuple[str, ...], tuple[Any, str]] = {
     MEASURES: (int | float | None, "a number"),
     ("policy", "env", "split", "catalog_hash", "gems_gym_version", "code", "cpu"): (str, "a text"),
@@ -107,10 +113,11 @@ def _wrong(entry: Any) -> list[str]:
         return [f"it must be a JSON object, got {entry!r:.50}"]
     if missing := [name for names in _KINDS for name in names if name not in entry]:
         return [f"it lacks {', '.join(missing)}"]
+    kinds = [(name, kind, what) for names, (kind, what) in _KINDS.items() for name in names]
+    kinds += [(name, kind, what) for name, (kind, what) in _IF_THERE.items() if name in entry]
     wrong = [
         f"{name} must be {what}, got {entry[name]!r:.50}"
-        for names, (kind, what) in _KINDS.items()
-        for name in names
+        for name, kind, what in kinds
         if not isinstance(entry[name], kind)
     ]
     if wrong:

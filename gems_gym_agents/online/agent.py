@@ -110,7 +110,8 @@ class OnlineAgent(abc.ABC):
             progress: Whether to show a progress bar on stderr.
             keep_growth: Also keep (and score) a policy whenever the interactions since the first update have grown
                 by this share, e.g. 0.1 for 10 %. That gives more policies from early in training, where they improve
-                fast; it does not change what is learned. ``None`` keeps those of ``validate_every`` only.
+                fast; it does not change what is learned, but these policies have their part in the mean of late ones.
+                ``None`` keeps those of ``validate_every`` only.
 
         Raises:
             TypeError: ``source`` is not a vector environment.
@@ -144,6 +145,11 @@ class OnlineAgent(abc.ABC):
             self._finished = True
         finally:
             self._chosen, self._dropped = recorder.best or recorder.last, recorder.dropped
+
+    @property
+    def files_sha256(self) -> dict[str, str]:
+        """Hashes of files that the options name, whose content decides what is learned."""
+        return {}
 
     @abc.abstractmethod
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> BaseAlgorithm:

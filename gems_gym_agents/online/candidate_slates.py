@@ -42,7 +42,7 @@ class CandidateSlates(MemorylessSlates):
         self.network, self.candidates, self.metadata = network, candidates, dict(metadata or {})
         if candidates.ndim != 2 or len(candidates) != network.output_size or (candidates < 0).any():
             raise ValueError(
-                f"candidates must hold item ids, ({network.output_size}, slate_size); got shape {candidates.shape}"
+                f"candidates must hold item ids ≥ 0, ({network.output_size}, slate_size); got shape {candidates.shape}"
             )
 
     def slates(self, beliefs: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -91,6 +91,11 @@ def candidate_slates(env: VectorEnv, count: int, log: str | None, seed: int) -> 
     centres, _ = kmeans(means, count, iter=1, rng=rng)
     nearest, _ = vq(centres, means)
     found: NDArray[np.int64] = slates[np.unique(nearest)]
+    if len(found) < min(count, 2):
+        raise ValueError(
+            "dqn compares slates by the mean of their items' embeddings, which is the same for all of these: there is "
+            "nothing to choose among"
+        )
     return found
 
 
@@ -105,4 +110,9 @@ def _logged_slates(env: VectorEnv, log: str | None, rng: np.random.Generator) ->
             f"log={log!r} holds slates of {sessions.slates.shape[2]} of the catalogue {sessions.catalog_hash}; slates "
             f"of {slate_size} of the catalogue {catalog.hash} were expected"
         )
-    return sessions.slates.reshape(-1, slate_size).astype(np.int64)
+    sessions.check_trainable(num_items)
+    slates = sessions.slates.reshape(-1, slate_size).astype(np.int64)
+    complete = slates[(slates >= 0).all(axis=1)]  # -1: nothing was shown
+    if len(complete) == 0:
+        raise ValueError(f"log={log!r} holds no complete slate of {slate_size} items")
+    return complete

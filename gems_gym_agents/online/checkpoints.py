@@ -257,6 +257,9 @@ def mean_belief(beliefs: Sequence[TrainedBelief]) -> TrainedBelief:
 
 
 def _means(weights: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    for name, array in weights[0].items():
+        if array.dtype.kind != "f" and any(not np.array_equal(array, one[name]) for one in weights):
+            raise ValueError(f"policies can't be averaged: they have other {name}")
     return {
         name: np.stack([one[name] for one in weights]).mean(axis=0, dtype=np.float64).astype(array.dtype)
         for name, array in weights[0].items()

@@ -29,6 +29,11 @@ class CrossQOptions(EntropyOptions, OffPolicyOptions):
 
     policy_delay: Count = 3
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size={self.batch_size}: a batch that is normalised must hold at least 2")
+
 
 class CrossQAgent(OnlineAgent):
     """SAC without target critics: critics normalise present and next beliefs and actions in one batch instead.

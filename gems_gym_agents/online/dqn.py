@@ -7,9 +7,11 @@ embeddings, which are the ones that the environment's belief has learned.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Interval
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -17,6 +19,7 @@ from gymnasium.wrappers.vector import TransformAction
 
 from gems_gym.common.checks import Count, Probability
 from gems_gym.policies.base import Shown
+from gems_gym.pretraining.session_log import SessionLog
 from gems_gym_agents.online.agent import OnlineAgent
 from gems_gym_agents.online.candidate_slates import CandidateSlates, candidate_slates
 from gems_gym_agents.online.options import OffPolicyOptions
@@ -34,7 +37,8 @@ class DQNOptions(OffPolicyOptions):
         log: File of logged sessions, as ``gems-gym pretrain ranker --log FILE`` writes it, whose slates are clustered;
             None for random slates.
         epsilon: Share of steps with random candidates, after those before ``learning_starts``.
-        tau: Polyak coefficient, after each step of the vector environment, of the network that targets come from.
+        tau: Polyak coefficient, in (0, 1], after each step of the vector environment, of the network that targets come
+            from.
     """
 
     agent: ClassVar[str] = "dqn"
@@ -42,7 +46,7 @@ class DQNOptions(OffPolicyOptions):
     candidates: Count = 100
     log: str | None = None
     epsilon: Probability = 0.05
-    tau: Probability = 0.02
+    tau: Annotated[float, Interval(gt=0, le=1)] = 0.02
 
 
 class DQNAgent(OnlineAgent):
@@ -64,6 +68,12 @@ class DQNAgent(OnlineAgent):
     options: DQNOptions
     actions: ClassVar[Shown] = "slates"
     policy_class = CandidateSlates
+
+    @property
+    def files_sha256(self) -> dict[str, str]:
+        """Hash of the log."""
+        log = self.options.log
+        return {} if log is None else {"log_sha256": SessionLog.load(Path(log)).sha256()}
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> DQN:
         """Makes SB3's model, which acts in numbers of candidates."""

@@ -63,6 +63,7 @@ class UnfinishedRounds:
             if (buffer := _buffer(model)) is not None:
                 self._restore_rows(self._run.folder, buffer)
             recorder.restore(state.header["curve"])
+            recorder.dropped = state.header["dropped"]
         _set_counters(model, state.header["counters"])
         return str(state.header["log"])
 
@@ -82,6 +83,7 @@ class UnfinishedRounds:
             "transitions": self._row_files,
             "counters": _counters(model),
             "curve": recorder.curve,
+            "dropped": recorder.dropped,
             "log": log,
         }
         arrays = dict(state_arrays(model.get_parameters()))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -45,12 +46,21 @@ from gems_gym_agents.online.resume import UnfinishedRounds
 from gems_gym_agents.slates.sessions import check_users
 
 
+_RUN_AWAY = 1e12
+"""Weights of that size mean nothing."""
+
+
 class Trainable(Protocol):
     """What a training needs of an agent; :class:`~gems_gym_agents.online.agent.OnlineAgent` says more of each part."""
 
     options: Any
     actions: ClassVar[Shown]
     library: ClassVar[str]
+
+    @property
+    def files_sha256(self) -> dict[str, str]:
+        """Hashes of files that the options name."""
+        ...
 
     def make_model(self, env: VectorEnv, *, seed: int, device: str) -> BaseAlgorithm:
         """Make the untrained SB3 model of one start."""
@@ -120,7 +130,7 @@ def train(
     anew = directory is None or not is_unfinished(directory)
     with borrowed_global_state(device), trackers(title, directory, events="logs", anew=anew) as tracked:
         own: dict[str, Any] = {"steps": steps, "seed": seed, "num_envs": env.num_envs}
-        own |= {"device": torch.device(device).type, "world": describe_world(env)}
+        own |= {"device": torch.device(device).type, "world": describe_world(env), **agent.files_sha256}
         libraries = ["stable-baselines3", "torch", agent.library.replace("_", "-")]
         arguments = run_arguments(options.agent, options, recorder.evaluate, libraries, **own)
         run = UnfinishedRounds(directory, arguments | ({"keep_growth": keep_growth} if keep_growth else {}))
@@ -131,9 +141,7 @@ def train(
         best = start(seed, recorder)
         curves = Curves(directory, tracked, run.restore(best.model, recorder))
         starts = [best]
-        if best.interactions:  # of a resumed run, which has one start left
-            recorder.dropped = dropped
-        elif options.starts > 1:
+        if not best.interactions and options.starts > 1:  # a resumed run has one start left
             seeds = start_seeds(seed, options.starts)
             starts = [start(one, CheckpointRecorder(recorder.evaluate, None)) for one in seeds]
             best = starts[0]
@@ -143,10 +151,13 @@ def train(
                 for present in [one for one in rounds if one.end > best.interactions]:
                     if present.starts == 1:
                         best.report_to(recorder, curves)
+                    begun = starts
                     starts = _sane_after(starts, present, advance)
-                    recorder.dropped += present.dropped
                     starts = sorted(starts, key=lambda one: one.best_score, reverse=True)[: present.left]
                     best = starts[0]
+                    played = sum(one.interactions for one in begun if one not in starts)
+                    recorder.dropped += played
+                    advance(max(present.dropped - played, 0))  # what diverged starts have not played
                     if present.left == 1:
                         best.report_to(recorder, curves)
                         run.save(best.model, recorder, curves.text)
@@ -154,7 +165,8 @@ def train(
                 best.report_to(recorder, curves)  # a resumed run may have no round left
                 best.record_mean(rounds[-1].end - round(rounds[-1].end * options.averaged_share))
         except BaseException as error:
-            best.record(score=False)
+            with suppress(ValueError):  # weights that are no numbers, which nobody wants
+                best.record(score=False)
             best.report_to(recorder, curves)
             if isinstance(error, DivergedError):
                 run.discard()  # a resumed run would end the same way
@@ -257,14 +269,24 @@ class Start:
         model.set_random_seed(int(np.random.SeedSequence([model.seed, present.number]).generate_state(1)[0]))
         model.env.seed(users)  # type: ignore[arg-type]  # ours takes lists
         model.set_env(model.env)  # SB3's way to have ``learn`` reset the environment
-        # Off policy, SB3 counts sessions. Users end theirs together: one line of the log for all, not one per user.
-        model.learn(
-            present.end - model.num_timesteps,
-            callback=callbacks,
-            log_interval=model.n_envs if off_policy else 1,
-            reset_num_timesteps=False,
-        )
-        self.record()
+        try:
+            # Off policy, SB3 counts sessions. Users end theirs together: one line of the log for all, not one per user.
+            model.learn(
+                present.end - model.num_timesteps,
+                callback=callbacks,
+                log_interval=model.n_envs if off_policy else 1,
+                reset_num_timesteps=False,
+            )
+            self.record()
+        except (
+            ValueError
+        ) as error:  # torch refuses to draw from what is no distribution, and files what is no number
+            # "<" is false for NaN as well
+            if all(bool((weights.abs() < _RUN_AWAY).all()) for weights in model.policy.state_dict().values()):
+                raise
+            raise DivergedError(
+                f"weights have run away after {model.num_timesteps} interactions; lower learning_rate"
+            ) from error
         model.dump_logs()
 
     def record(self, *, score: bool = True) -> None:

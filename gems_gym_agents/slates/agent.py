@@ -77,6 +77,8 @@ class SessionAgent(SlateAgent[Options, ItsPolicy]):
             evaluate: Scores a policy on validation users, higher is better.
             progress: Whether to show a progress bar on stderr.
 
+        Rewards are the clicks of the environment's infos; what a wrapper makes of rewards has no effect.
+
         Raises:
             TypeError: ``source`` is no vector environment.
             ValueError: An environment that the agent can't learn in, or a directory with an unfinished run of other

@@ -38,8 +38,9 @@ class ReinforceSoftmaxAgent(SessionAgent[ReinforceSoftmaxOptions, PlackettLucePo
         with top_k_correction, in its place:
         Σ_k λ(i_k)·log π(i_k|s),  λ(i) = K·(1 − π(i|s))^{K−1}  (no gradient),  π(i|s) = exp f(s, i) / Σ_n exp f(s, n)
 
-    s is the belief, f(s, i) an item's score, G the clicks from that slate on, discounted by ``gamma``, b the baseline
-    and b_old what it was before the round; mean and deviation of u are those of the round.
+    s is the belief, f(s, i) an item's score, G the clicks from that slate on, discounted by ``gamma``,
+    and, where a session is only cut, b_old of its last belief for what follows; b the baseline and b_old what it was
+    before the round; mean and deviation of u are those of the round.
 
     Args:
         **options: See :class:`ReinforceSoftmaxOptions`.
@@ -69,7 +70,8 @@ class ReinforceLatentAgent(SessionAgent[ReinforceLatentOptions, Actor]):
         log π(a|s) = Σ_n log p(a_n),  p the density of N(μ_n(s), σ²) where |a_n| < 1,
                                       the probability of all that lies beyond where a_n = ±1
 
-    s is the belief, a the latent, G the clicks from there on, discounted by ``gamma``, b the baseline and b_old what it
+    s is the belief, a the latent, G the clicks from there on, discounted by ``gamma``,
+    and, where a session is only cut, b_old of its last belief for what follows; b the baseline and b_old what it
     was before the round; mean and deviation of u are those of the round, and σ begins at ``spread``.
 
     Args:

@@ -94,15 +94,26 @@ def play(env: VectorEnv[Any, Any, Any], choose: Chooser, seeds: Sequence[int]) -
 def _batch(env: VectorEnv[Any, Any, Any], choose: Chooser, seeds: Sequence[int], count: int) -> Sessions:
     """Sessions of as many users as the environment serves together, the first ``count`` of which are wanted."""
     observations, _ = env.reset(seed=list(seeds))  # type: ignore[arg-type]  # lists too
+    observations = np.array(
+        observations, np.float32
+    )  # a copy: an environment may write into its arrays again
     rngs = [policy_rng(seed) for seed in seeds]
     beliefs, actions = [observations], [choose(observations, rngs)]
     clicks, played, left = [], [], np.zeros(len(seeds), np.bool_)
     playing = np.ones(len(seeds), np.bool_)
     while playing[:count].any():
         observations, _, terminated, truncated, infos = env.step(actions[-1])
-        clicked, ended = infos["clicks"], terminated | truncated
+        if "clicks" not in infos:
+            raise ValueError(
+                "source says nothing of clicks in its infos: an environment of gems_gym was expected"
+            )
+        observations, clicked, ended = (
+            np.array(observations, np.float32),
+            infos["clicks"],
+            terminated | truncated,
+        )
         if ended.any():  # the rows of these are the first of their next sessions, which nobody asked for
-            observations, clicked = observations.copy(), clicked.copy()
+            clicked = clicked.copy()
             observations[ended] = np.stack(infos["final_obs"][ended])
             clicked[ended] = infos["final_info"]["clicks"][ended]
         clicks.append(clicked.astype(np.int8))

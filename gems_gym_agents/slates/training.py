@@ -116,12 +116,17 @@ class Training:
         played = play(env, self.learner.chooser(self.interactions / steps), users)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
         losses = self.learner.learn([*self._kept.values(), played], rng)
+        reached = self.interactions + played.interactions
         if not np.isfinite(list(losses.values())).all():
+            raise DivergedError(f"after {reached} interactions the losses are {losses}: lower learning rates")
+        networks = [part for part in self.learner.parts.values() if hasattr(part, "parameters")]
+        weights = [one for network in networks for one in network.parameters()]
+        if not all(bool(one.isfinite().all()) for one in weights):
             raise DivergedError(
-                f"after {self.interactions} interactions the losses are {losses}: lower learning rates"
+                f"after {reached} interactions weights are no longer numbers: lower learning rates"
             )
         self.last = self.learner.policy()
-        before, self.interactions = self.interactions, self.interactions + played.interactions
+        before, self.interactions = self.interactions, reached
         clicks = float(played.rewards.sum()) / sessions
         line = {"interactions": self.interactions, "clicks_per_session": clicks, **losses}
         due = self.interactions >= steps or before // validate_every < self.interactions // validate_every

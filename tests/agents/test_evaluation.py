@@ -121,6 +121,10 @@ def test_references_are_0_and_100():
     assert References(10.0, 110.0).normalized_score(60.0) == 50
 
 
+def test_nothing_is_normalised_where_the_references_are_the_same():
+    assert np.isnan(References(3.0, 3.0).normalized_score(5.0))
+
+
 def test_paired_differences_are_narrower_than_unpaired_ones():
     better, worse = played("short_term_oracle"), played("random")
     difference, interval = paired_difference(better, worse)

@@ -72,6 +72,7 @@ def test_a_trained_agent_is_known_by_its_file(
         ({"policy_sha256": None, "catalog_hash": None}, "it lacks catalog_hash, policy_sha256"),
         ({"agent": "bc"}, "policy_sha256 of a trained agent must be"),
         ({"mean_return": "many"}, "mean_return must be a number, got 'many'"),
+        ({"policy_options": [1]}, "policy_options must be a JSON object, got [1]"),
         ({"split": "validation"}, "split must be 'test'"),
         ({"num_envs": 10**12}, "num_envs must be from 1 to episodes"),
         ({"env": "os:system"}, "unknown environment 'os:system'"),

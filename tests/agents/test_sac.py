@@ -106,6 +106,7 @@ def test_a_start_that_diverges_leaves_the_others(monkeypatch):
     agent = SACAgent(**SMALL, validate_every=80, starts=2)
     agent.fit(TargetVectorEnv(8), steps=240, seed=5, evaluate=closeness, progress=False)
     assert agent.policy.metadata["seed"] == start_seeds(5, 2)[1]
+    assert agent.interactions == 240  # of the other start nothing was played
     with pytest.raises(DivergedError):
         SACAgent(**SMALL, validate_every=80).fit(TargetVectorEnv(8), steps=240, seed=5, progress=False)
 

@@ -18,6 +18,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from torch import nn
 
 from gems_gym.user_splits import user_seeds
+from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online import RecurrentPPOAgent
 from gems_gym_agents.online.rounds import plan_rounds
@@ -206,3 +207,15 @@ def test_wrong_options_are_refused():
     for minibatches in (3, 40):
         with pytest.raises(ValueError, match=f"minibatches={minibatches} must divide the rollout_steps=5"):
             fitted("ppo", minibatches=minibatches)
+
+
+@pytest.mark.parametrize("name", ["td3", "tqc", "ppo"])
+def test_weights_that_are_no_numbers_are_called_diverged(name):
+    """Where torch refuses them, and where a file would."""
+    with pytest.raises(DivergedError, match="(?i)lower learning_rate"):
+        fitted(name, learning_rate=1e30, steps=800)
+
+
+def test_crossq_normalises_batches():
+    with pytest.raises(ValueError, match="batch_size=1: a batch that is normalised must hold at least 2"):
+        small("crossq", batch_size=1)

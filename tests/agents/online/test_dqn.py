@@ -15,12 +15,15 @@ pytest.importorskip("stable_baselines3")
 import gymnasium
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
+from gems_gym.artifacts.unfinished import is_unfinished
 from gems_gym.beliefs import GruBelief
 from gems_gym.latent_world import LatentWorld
-from gems_gym.pretraining.session_log import collect_session_log
+from gems_gym.pretraining.session_log import SessionLog, collect_session_log
+from gems_gym_agents.base import DivergedError
 from gems_gym_agents.library_state import borrowed_global_state
 from gems_gym_agents.online import DQNAgent
 from gems_gym_agents.online.candidate_slates import CandidateSlates, candidate_slates
+from gems_gym_agents.online.checkpoints import mean_policy
 from tests.agents.online.test_algorithms import hashes
 from tests.agents.slates.tiny_feed import INTEREST, MOODS, TinyFeed, values
 
@@ -153,3 +156,75 @@ def test_a_wrong_file_is_refused(tmp_path):
         )
         with pytest.raises(ArtifactError, match="not a readable policy/dqn: candidates must hold item ids"):
             CandidateSlates.load(tmp_path / "wrong.safetensors")
+
+
+def logged(folder: Path, seed: int = 0) -> str:
+    """A log whose slates a feed of the catalogue "feed" can have shown."""
+    slates = np.random.default_rng(seed).permuted(np.tile(np.arange(5), (60, 1)), axis=1)[:, :2]
+    rows = slates.reshape(20, 3, 2).astype(np.int32)
+    log = SessionLog(rows, np.zeros(rows.shape, np.uint8), None, np.zeros(20, np.uint8), ("random",), "feed")
+    log.save(folder / "log.npz")
+    return str(folder / "log.npz")
+
+
+def of_catalogue() -> TinyFeed:
+    env = feed()
+    env.catalog = SimpleNamespace(hash="feed")
+    return env
+
+
+def test_a_log_that_was_made_anew_is_no_run_to_resume(tmp_path: Path) -> None:
+    class Interrupted(DQNAgent):
+        rounds = 0
+
+        def export_actor(self, model: Any, metadata: dict[str, Any]) -> CandidateSlates:
+            self.rounds += 1
+            if self.rounds == 3:
+                raise KeyboardInterrupt
+            return super().export_actor(model, metadata)
+
+    options = SMALL | {"log": logged(tmp_path), "candidates": 4}
+    with pytest.raises(KeyboardInterrupt):
+        Interrupted(**options).fit(
+            of_catalogue(), steps=1_600, seed=0, directory=tmp_path / "run", progress=False
+        )
+    logged(tmp_path, seed=1)
+    with pytest.raises(ValueError, match="unfinished run with log_sha256="):
+        DQNAgent(**options).fit(
+            of_catalogue(), steps=1_600, seed=0, directory=tmp_path / "run", progress=False
+        )
+
+
+def test_policies_of_different_candidates_have_no_mean() -> None:
+    first, second = fitted(steps=480).policy, fitted(steps=480).policy
+    assert isinstance(mean_policy([first, second]), CandidateSlates)
+    second.candidates = second.candidates[::-1]
+    with pytest.raises(ValueError, match="can't be averaged: they have other candidates"):
+        mean_policy([first, second])
+
+
+def test_slates_that_show_nothing_somewhere_are_no_candidates(tmp_path: Path) -> None:
+    file = logged(tmp_path)
+    log = SessionLog.load(Path(file))
+    slates = log.slates.copy()
+    slates[3:, :, 1] = -1
+    replace(log, slates=slates).save(Path(file))
+    assert (candidate_slates(of_catalogue(), 4, file, 0) >= 0).all()
+    replace(log, slates=np.where(np.arange(2) == 1, -1, slates)).save(Path(file))
+    with pytest.raises(ValueError, match="holds no complete slate of 2 items"):
+        candidate_slates(of_catalogue(), 4, file, 0)
+
+
+def test_slates_that_are_all_alike_are_refused() -> None:
+    env = feed()
+    env.encoder.tensors["item_embeddings"] = np.ones((5, 5))
+    with pytest.raises(ValueError, match="the same for all of these: there is nothing to choose among"):
+        candidate_slates(env, 4, None, 0)
+
+
+def test_weights_that_are_no_numbers_are_called_diverged(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match="Lower learning_rate|lower learning_rate"):
+        fitted(folder=tmp_path, learning_rate=1e30)
+    assert not is_unfinished(tmp_path)
+    with pytest.raises(ValueError, match="tau must be a number in "):
+        DQNAgent(tau=0.0)

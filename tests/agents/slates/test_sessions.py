@@ -91,3 +91,11 @@ def test_what_an_agent_cannot_learn_in_is_refused(
         check_users(slate_users(tiny_belief, 2, **tiny_world), "latents")
     with pytest.raises(ValueError, match="SAME_STEP was expected"):
         check_users(slate_users(tiny_belief, 2, autoreset_mode="disabled", **tiny_world), "slates")
+
+
+def test_an_environment_without_clicks_is_refused() -> None:
+    from tests.agents.tiny_env import TargetVectorEnv
+
+    env = TargetVectorEnv(2)
+    with pytest.raises(ValueError, match="source says nothing of clicks in its infos"):
+        play(env, lambda beliefs, rngs: np.zeros(env.action_space.shape, np.float32), [0, 1])

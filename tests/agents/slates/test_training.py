@@ -170,9 +170,11 @@ def test_another_device_is_refused() -> None:
         SlateQAgent().fit(TinyFeed(2), steps=1, seed=0, device="cuda")
 
 
-def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path) -> None:
-    agent = SlateQAgent(**SMALL, embedding_size=4, updates=20, learning_rate=1e38)
-    with pytest.raises(DivergedError, match="lower learning rates"), np.errstate(all="ignore"):
+@pytest.mark.parametrize(("updates", "words"), [(20, "the losses are"), (1, "weights are no longer numbers")])
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path, updates: int, words: str) -> None:
+    agent = SlateQAgent(**SMALL, embedding_size=4, updates=updates, learning_rate=1e38)
+    match = rf"after [1-9]\d* interactions {words}.*: lower learning rates"
+    with pytest.raises(DivergedError, match=match), np.errstate(all="ignore"):
         agent.fit(TinyFeed(4), steps=2_000, seed=0, directory=tmp_path, progress=False)
     assert not is_unfinished(tmp_path)
 
