@@ -74,6 +74,11 @@ def test_every_job_is_done_after_what_it_needs(tmp_path, capsys):
     assert os.environ.get("OMP_NUM_THREADS") != "" and not multiprocessing.active_children()
 
 
+def test_jobs_that_wait_for_one_another_are_an_error(tmp_path):
+    with pytest.raises(RuntimeError, match="these jobs wait for one another: 'b', 'c'"):
+        do_jobs("three", [make(tmp_path, "a"), make(tmp_path, "b", "c"), make(tmp_path, "c", "b")], 2)
+
+
 def test_failures_stop_only_those_that_need_them(tmp_path):
     jobs = [
         Job("unlucky", f"{__name__}:fail", {}, tmp_path / "unlucky.log"),

@@ -197,8 +197,10 @@ def making(path: Path, settings: Mapping[str, Any], *, overwrite: bool = False) 
             yield work
         except BaseException as error:
             if work.keeps_something:
+                without = " without --overwrite" if overwrite else ""
                 error.add_note(
-                    f"{folder} keeps what was done: rerun the same command to resume, or give --overwrite to start anew"
+                    f"{folder} keeps what was done: rerun the same command{without} to resume, or give --overwrite to "
+                    "start anew"
                 )
             else:
                 work.discard()

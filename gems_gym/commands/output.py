@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import typer
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from gems_gym.common.progress import note as note
@@ -29,9 +30,9 @@ def show_result(result: dict[str, Any], readable: RenderableType, as_json: bool)
 
 def key_value_table(rows: dict[str, Any], title: str | None = None) -> Table:
     """A two-column table of names and values."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table(title=title and escape(title), show_header=False, title_justify="left")
     for key, value in rows.items():
-        table.add_row(key, str(value))
+        table.add_row(escape(key), escape(str(value)))
     return table
 
 
@@ -42,7 +43,7 @@ def rows_table(label: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     for field in next(iter(rows.values()), {}):
         table.add_column(field.replace("_", " "))  # so that a narrow terminal wraps it between words
     for name, row in rows.items():
-        table.add_row(name, *(_cell(value) for value in row.values()))
+        table.add_row(escape(name), *(_cell(value) for value in row.values()))
     return table
 
 
@@ -50,7 +51,7 @@ def columns_table(label: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
     """The same turned: a column for each row and a line for each of its fields, for few rows of many fields."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     for heading in (label, *rows):
-        table.add_column(heading, overflow="fold")
+        table.add_column(escape(heading), overflow="fold")
     for field in next(iter(rows.values()), {}):
         table.add_row(field.replace("_", " "), *(_cell(row[field]) for row in rows.values()))
     return table
@@ -73,7 +74,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     if not isinstance(value, float):
-        return str(value)
+        return escape(str(value))
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 

@@ -145,6 +145,9 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int) -> dict[str, str]:
                     ):  # a process that has begun is always among those to be ended
                         begun = _Running(job, bars)
                         running[begun.reports] = begun
+                if not running:
+                    names = ", ".join(repr(job.name) for job in schedule.waiting)
+                    raise RuntimeError(f"these jobs wait for one another: {names}")
                 for ready in wait(list(running)):
                     assert isinstance(ready, Connection)
                     if (ended := running[ready].listen()) is None:

@@ -14,7 +14,7 @@ from gems_gym.embeddings import EmbeddingKind, EmbeddingTable, Sources, make_emb
 from gems_gym.embeddings.report import embedding_quality
 from gems_gym.errors import unknown_name
 from gems_gym.pretraining.session_log import SessionLog, collect_session_log, kept_session_log
-from gems_gym.pretraining.trainers import Upkeep, as_recorded, trained_kinds, trainer_of
+from gems_gym.pretraining.trainers import Upkeep, as_recorded, settings_in, trained_kinds, trainer_of
 from gems_gym.rankers import Ranker, make_ranker
 from gems_gym.rankers.gems import GemsRanker
 from gems_gym.simulator import Catalog, resolve_world
@@ -98,6 +98,15 @@ def trained_recipe(kind: str, preset: str, name: str = "default", *, seed: int =
         seed=seed,
         settings=as_recorded(chosen.settings),
     )
+
+
+def recipe_in(recipe: Recipe, config: WorldConfig) -> Recipe:
+    """A recipe as far as a world allows it; see :func:`~gems_gym.pretraining.trainers.settings_in`."""
+    if recipe.kind not in trained_kinds() or "embeddings" in recipe.settings:
+        return recipe
+    settings = type(trainer_of(recipe.kind).presets["default"].settings)(**recipe.settings)
+    allowed = settings_in(settings, config.num_items, config.slate_size)
+    return recipe if allowed == settings else dataclasses.replace(recipe, settings=as_recorded(allowed))
 
 
 def item_vector_recipe(

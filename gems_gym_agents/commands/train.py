@@ -123,7 +123,8 @@ def train(
         learner.fit(source, steps=steps, seed=seed, directory=out, device=device, evaluate=score, **saving)
     except KeyboardInterrupt:
         if is_unfinished(out):
-            note("rerun the same command to resume the training")
+            without = " without --overwrite" if overwrite else ""
+            note(f"rerun the same command{without} to resume the training")
         raise
     record: dict[str, Any] = {
         "env": None if world is None else world.spec.id,

@@ -45,7 +45,6 @@ from gems_gym_agents.online.checkpoints import CheckpointRecorder
 from gems_gym_agents.online.resume import UnfinishedRounds
 from gems_gym_agents.slates.sessions import check_users
 
-
 _RUN_AWAY = 1e12
 """Weights of that size mean nothing."""
 

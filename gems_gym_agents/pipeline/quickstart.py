@@ -21,12 +21,12 @@ from gems_gym.commands.output import note, plain
 from gems_gym.commands.worlds import changed_parameters, in_world
 from gems_gym.common.files import write_json
 from gems_gym.common.fingerprints import cpu_type, made_by
-from gems_gym.datasets import collect
+from gems_gym.datasets import collect, open_dataset
 from gems_gym.errors import missing_dependency, require
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
-from gems_gym.pretraining.recipes import trained_recipe
+from gems_gym.pretraining.recipes import recipe_in, trained_recipe
 from gems_gym.trained_agents import open_trained_agent
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate, measure_references
@@ -178,6 +178,7 @@ class _Quickstart:
         """A part by a recipe with less of everything."""
         recipe = trained_recipe(kind, self.spec.kwargs["preset"], seed=self.seed)
         recipe = replace(recipe, settings=recipe.settings | {"batches": batches}, **log)
+        recipe = recipe_in(recipe, self.world[0])
         return self.timed(name, Part(name, recipe, self.world, self.base, self.directory).make())
 
     @cached_property
@@ -283,6 +284,12 @@ class _Quickstart:
     def offline(self, name: str) -> dict[str, Any]:
         """An offline agent, trained on the dataset."""
         inputs, updates = {"dataset": self.dataset["fingerprint"]}, self.settings.offline_updates
+        found = open_dataset(self.dataset_id).storage.metadata.get("content_hash")
+        if found != self.dataset["content_hash"]:
+            raise RuntimeError(
+                f"dataset {self.dataset_id!r} was replaced meanwhile, by another quickstart that makes one of this id: "
+                "run one after the other"
+            )
         return self.trained(name, self.dataset_id, updates, inputs, lambda agent: {"history": agent.history})
 
     # -- results -----------------------------------------------------------------------------------------------

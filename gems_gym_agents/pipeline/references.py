@@ -14,6 +14,7 @@ from gems_gym import plugins
 from gems_gym.commands.output import note
 from gems_gym.config import modules_of_world
 from gems_gym.policies import Policy, make_policy
+from gems_gym.sardine_config import SardineConfig
 from gems_gym.simulator import Catalog
 from gems_gym.user_splits import user_seeds
 from gems_gym.world_config import WorldConfig
@@ -77,7 +78,12 @@ def upper_bound(config: WorldConfig, catalog: Catalog) -> float:
         config: The world.
         catalog: Its items.
     """
-    largest = float(catalog.block_norms.max()) / catalog.max_score * max(config.short_term_boost, 1.0)
+    of_items = float(catalog.block_norms.max()) / catalog.max_score
+    if isinstance(
+        config, SardineConfig
+    ):  # whose users have length 1, so that a score can be the largest of all
+        of_items = 1.0
+    largest = of_items * max(config.short_term_boost, 1.0)
     if config.rel_threshold is not None:
         relevance = float(largest > config.rel_threshold)
     else:

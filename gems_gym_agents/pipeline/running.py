@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,9 +123,18 @@ def runs_of(study: Study, out: Path) -> list[OnlineRun | OfflineRun]:
 
 def finished_runs(study: Study, out: Path) -> list[tuple[OnlineRun | OfflineRun, dict[str, Any]]]:
     """The finished runs in a study's folder with their results, those of seeds that it does not name included."""
-    seeds = {int(folder.name.removeprefix("seed-")) for folder in out.glob("*/seed-*")}
-    runs = runs_of(replace(study, seeds=tuple(sorted(seeds))), out)
-    return [(run, result) for run in runs if (result := run.result()) is not None]
+    found = (re.fullmatch(r"seed-(\d+)", folder.name) for folder in out.glob("*/seed-*"))
+    seeds = sorted({int(one[1]) for one in found if one})
+    finished: list[tuple[OnlineRun | OfflineRun, dict[str, Any]]] = []
+    for run in runs_of(replace(study, seeds=tuple(seeds)), out):
+        try:
+            result = run.result()
+        except (ValueError, FileNotFoundError) as error:  # of other settings, or of a dataset that is gone
+            note(f"{run.name} is left out: {error}")
+            continue
+        if result is not None:
+            finished.append((run, result))
+    return finished
 
 
 def run_study(

@@ -17,9 +17,12 @@ from gems_gym.beliefs import load_belief
 from gems_gym.common.arrays import t_interval
 from gems_gym.common.dataset_folders import local_dataset_ids
 from gems_gym.config import modules_of_world
+from gems_gym.datasets.sessions import NO_SEED
+from gems_gym.envs.recorded_spec import world_config
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.policies.base import chosen_by, observed_by
+from gems_gym.pretraining.recipes import recipe_in
 from gems_gym.rankers import load_ranker
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import world_options
@@ -181,7 +184,7 @@ class OnlineRun(Run[World, OnlineVariant]):
         return {
             kind: Part(
                 one.name,
-                one.recipe(self.world.preset, self.seed),
+                recipe_in(one.recipe(self.world.preset, self.seed), self.world.parameters[0]),
                 self.world.parameters,
                 {"world": self.world.settings},
                 self.folder.parent,
@@ -267,6 +270,11 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
                 f"the dataset {world.dataset_id!r} was recorded in the world {recorded.preset!r}; "
                 f"{world.preset!r} was expected"
             )
+        if int(next(iter(dataset.storage.get_episode_metadata([0])))["seed"]) == NO_SEED:
+            raise ValueError(
+                f"the dataset {world.dataset_id!r} does not say which users its sessions are of, so that agents can't "
+                "be played on the same ones"
+            )
         return recorded, dataset
 
     def settings(self) -> dict[str, Any]:
@@ -276,7 +284,14 @@ class OfflineRun(Run[RecordedWorld, OfflineVariant]):
 
     def modules(self) -> set[str]:
         """The modules that make the result."""
-        return {__name__, *agent_modules(self.variant.agent)}
+        world, _ = self.dataset()
+        parts = {type(part).__module__ for part in (world.ranker, world.belief) if part is not None}
+        return {
+            __name__,
+            *agent_modules(self.variant.agent),
+            *modules_of_world(world_config(world.spec)),
+            *parts,
+        }
 
     def train_and_test(self) -> dict[str, Any]:
         """Make the result.

@@ -18,6 +18,7 @@ from gems_gym.common.checks import Count, Seed, check_fields, make_checked
 from gems_gym.errors import unknown_name
 from gems_gym.policies.base import observed_by
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
+from gems_gym.pretraining.trainers import trained_kinds, trainer_of
 from gems_gym.registration import Version, environment_id
 from gems_gym.simulator import Catalog, resolve_world
 from gems_gym.world_config import WorldConfig
@@ -157,7 +158,14 @@ class PartRecipe:
             options = self.settings.get("options")
             recipe = item_vector_recipe(self.kind, self.settings["embeddings"], preset, options, seed=seed)
         else:
+            if self.kind not in trained_kinds():
+                raise ValueError(
+                    f"{self.kind!r} of the recipe {self.name!r} is not trained: settings must name the embeddings that "
+                    "it is made of, such as settings = {embeddings = 'matrix_factorization'}"
+                )
             recipe = trained_recipe(self.kind, preset, self.preset, seed=seed)
+            kind: Any = type(trainer_of(self.kind).presets[self.preset].settings)
+            make_checked(kind, f"setting of the recipe {self.name!r}:", {**recipe.settings, **self.settings})
             recipe = replace(recipe, settings={**recipe.settings, **self.settings})
         given: dict[str, Any] = {"sessions": self.sessions, "search_sessions": self.search_sessions}
         return replace(recipe, **{name: value for name, value in given.items() if value is not None})
@@ -260,12 +268,16 @@ class Study:
             names = [one.name for one in named]
             if twice := next((name for name in names if names.count(name) > 1), None):
                 raise ValueError(f"two {what}s of the study {self.name!r} are called {twice!r}")
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError(f"seeds of the study {self.name!r} must differ, got {list(self.seeds)}")
         recipes: dict[str, PartRecipe] = {}
         names = [self.name, *(world.name for world in self.worlds), *(one.name for one in self.variants)]
         for variant in self.variants:
             for recipe in (variant.belief, variant.ranker) if isinstance(variant, OnlineVariant) else ():
                 if recipe is not None and recipes.setdefault(recipe.name, recipe) != recipe:
                     raise ValueError(f"two recipes of the study {self.name!r} are called {recipe.name!r}")
+        if both := sorted(recipes.keys() & {one.name for one in self.variants}):
+            raise ValueError(f"a variant and a recipe of the study {self.name!r} are both called {both[0]!r}")
         for name in [*names, *recipes]:
             if not _NAME.fullmatch(name):
                 raise ValueError(
@@ -343,6 +355,7 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
                 parts[part] = _from_fields(PartRecipe, f"a variant's {part}", one[part])
         return _from_fields(OnlineVariant, "a study's variant", {**one, **parts})
 
+    _check_lists(given)
     lists = {
         "worlds": tuple(world(one) for one in given.get("worlds", ())),
         "variants": tuple(variant(one) for one in given.get("variants", ())),
@@ -359,6 +372,12 @@ def study_of_data(given: Mapping[str, Any], known: Sequence[OnlineVariant | Offl
             f"or agents that learn from datasets with recorded worlds (those with a level)"
         )
     return study
+
+
+def _check_lists(given: Mapping[str, Any]) -> None:
+    for name in ("worlds", "variants", "published", "seeds"):
+        if not isinstance(given.get(name, ()), list | tuple):
+            raise TypeError(f"{name} of a study must be a list, got {given[name]!r:.200}")
 
 
 def _from_fields(kind: type[_T], what: str, given: Mapping[str, Any]) -> _T:

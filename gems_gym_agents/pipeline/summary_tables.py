@@ -42,15 +42,17 @@ def score_text(summary: Mapping[str, Any]) -> str:
     baseline = summary["baseline"]
     compared = sum(one["against_baseline"] is not None for one in summary["variants"])
     left_out = ", ".join(f"`{one}`" for one in summary["left_out"])
-    return (
+    text = (
         f"Normalised scores in {len(summary['worlds'])} worlds. IQM: mean of the middle half of all runs. In brackets: "
-        "95 % intervals of a bootstrap that draws the seeds of each world anew; references are measured once. "
-        f"P(better): how likely a run scores higher than one of `{baseline}` in the same world. Difference: to "
+        "95 % intervals of a bootstrap that draws the seeds of each world anew; references are measured once."
+    )
+    of_baseline = (
+        f" P(better): how likely a run scores higher than one of `{baseline}` in the same world. Difference: to "
         f"`{baseline}`, mean over pairs of one world and seed. p: of these differences by Wilcoxon's signed ranks, "
         f"with Holm's correction (comparisons: {compared})."
-        + f" Left out, as not run in each of these worlds: {left_out}."
-        * bool(left_out)
     )
+    without = f" Left out, as not run in each of these worlds: {left_out}."
+    return text + of_baseline * (baseline is not None) + without * bool(left_out)
 
 
 BEYOND_TEXT = (

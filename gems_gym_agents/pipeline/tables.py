@@ -98,7 +98,9 @@ def terminal_tables(results: dict[str, Any]) -> RenderableType:
         group, (header, rows) = summary["group"], score_table(summary)
         kept = [header.index(column) for column in ("policy", "IQM", "difference", "p")]
         header, *rows = ([line[index] for index in kept] for line in (header, *rows))
-        title = f"{group}, normalised scores, difference to {summary['baseline']}"
+        title = f"{group}, normalised scores" + (
+            f", difference to {summary['baseline']}" if summary["baseline"] else ""
+        )
         tables.append(_terminal_table(title, header, rows))
         header, rows = beyond_table(summary)
         if rows:

@@ -109,7 +109,9 @@ def run_trials(
             study.ask(distributions)
             running, begun = study.get_trials(states=[state.RUNNING]), begun + 1
         if not running:
-            return _ended(search, study)
+            ended = _ended(search, study)
+            _write_preset(search, ended, out)  # again, if the process was killed before it was written
+            return ended
         jobs = [_job(search, out, trial) for trial in running]
         failures = executor(f"trials of {search.agent}", jobs, processes)
         for trial, job in zip(running, jobs, strict=True):

@@ -16,7 +16,7 @@ pytest.importorskip("stable_baselines3")
 from gems_gym.artifacts.unfinished import STATE_FILE, UNFINISHED_FOLDER
 from gems_gym_agents.commands.compare import write_results
 from gems_gym_agents.pipeline.results import collect_results
-from gems_gym_agents.pipeline.running import run_study, runs_of
+from gems_gym_agents.pipeline.running import finished_runs, run_study, runs_of
 from gems_gym_agents.pipeline.tables import markdown_section
 from tests.agents.tiny_study import IDEAL, ONLINE
 
@@ -171,6 +171,15 @@ def test_results_of_other_code_are_marked_and_made_again_on_demand(study, capsys
     )
     assert run_study(STUDY, study, rerun_stale=True) == {}
     assert result_in(study)["code"] == result["code"] and result_in(study)["test"] == result["test"]
+
+
+def test_results_of_other_settings_are_left_out_with_a_note(study, capsys):
+    """They may be of variants that are not asked for; to run one of these again is an error."""
+    other = dataclasses.replace(STUDY, variants=(dataclasses.replace(SHORT, steps=601),))
+    assert finished_runs(other, study) == []
+    assert "small ideal seed 0 is left out" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(ValueError, match="steps=600"):
+        run_study(other, study)
 
 
 def test_references_of_other_code_are_named_and_measured_again_on_demand(study, capsys):

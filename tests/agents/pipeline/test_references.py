@@ -57,6 +57,15 @@ def test_the_bound_follows_from_what_a_world_allows():
     assert upper_bound(falling, catalog) == pytest.approx(whole)
 
 
+def test_sardines_users_have_length_1():
+    """Not block norms that add up to 1: an item that is a little of everything can be all that they want."""
+    items = np.full((30, 10), 0.2, np.float32)
+    config, catalog = resolve_world("SlateTopK-Bored", items, {"num_items": 30})
+    assert upper_bound(config, catalog) == pytest.approx(
+        config.episode_length * config.position_propensities().sum() * config.alpha, rel=1e-3
+    )
+
+
 def test_users_of_one_topic_who_are_shown_its_best_item_come_close_to_the_bound():
     """Where nothing bores, and the worst items are relevant at times."""
     numbers = {"relevance_slope": 4.0, "boredom_threshold": 50, "omega": 1.0, "episode_length": 20}

@@ -23,7 +23,7 @@ from gems_gym_agents.pipeline.matrices import (
 )
 from gems_gym_agents.pipeline.references import references_stage, upper_bound
 from gems_gym_agents.pipeline.results import published_clicks
-from gems_gym_agents.pipeline.running import Selection, on_this_machine, run_study, runs_of
+from gems_gym_agents.pipeline.running import Selection, finished_runs, on_this_machine, run_study, runs_of
 from gems_gym_agents.pipeline.runs import OfflineRun
 from gems_gym_agents.pipeline.studies import (
     PLANNER,
@@ -182,6 +182,40 @@ def test_an_unknown_option_is_said_before_anything_runs(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (
+            {"settings": {"batchs": 3}},
+            "unknown setting of the recipe 'one': 'batchs': did you mean 'batches'",
+        ),
+        (
+            {"kind": "ranker/topk"},
+            "'ranker/topk' of the recipe 'one' is not trained: settings must name the embeddings",
+        ),
+    ],
+)
+def test_a_wrong_recipe_is_said_before_anything_runs(tmp_path, part, words):
+    recipe = PartRecipe(**{"name": "one", "kind": "ranker/gems", **part})
+    wrong = dataclasses.replace(GEMS, ranker=recipe)
+    with pytest.raises(ValueError, match=words):
+        run_study(dataclasses.replace(ONLINE, variants=(wrong,)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_recipes_fit_small_worlds(tmp_path):
+    world = World(name="one", preset="diffuse_mix", overrides={"num_items": 12, "slate_size": 1})
+    (run,) = runs_of(dataclasses.replace(ONLINE, worlds=(world,), variants=(GEMS,), seeds=(0,)), tmp_path)
+    for part in run.parts.values():
+        settings = part.recipe.settings
+        assert (settings["embedding_size"], settings["item_embeddings"]) == (11, "scratch")
+
+
+def test_other_folders_are_no_seeds(tmp_path):
+    (tmp_path / "small/seed-old").mkdir(parents=True)
+    assert finished_runs(ONLINE, tmp_path) == []
+
+
 def test_a_study_survives_json():
     for study in (*STUDIES.values(), ONLINE):
         again = study_of_data(json.loads(json.dumps(as_data(study))))
@@ -225,6 +259,8 @@ def test_a_study_in_a_file_names_presets_and_our_variants(tmp_path):
         (('["diffuse_mix"]', "[]"), "requires seeds, worlds and variants"),
         (('["diffuse_mix"]', '[{name = "a", preset = "b", level = "c"}]'), "recorded worlds"),
         (('["diffuse_mix"]', "[3]"), "world must be a table of fields, got 3"),
+        (('["diffuse_mix"]', '"diffuse_mix"'), "worlds of a study must be a list, got 'diffuse_mix'"),
+        (("seeds = [0]", "seeds = 3"), "seeds of a study must be a list, got 3"),
         (('"sac_gems"', '{name = "x", description = "", agent = "bc", steps = 0}'), "steps must be"),
         (("name", "name name"), "mine.toml"),
     ],
@@ -274,6 +310,15 @@ def test_a_worlds_own_dynamics_are_among_what_makes_a_result(tmp_path):
         ),
         ({"variants": ["planner", "planner"]}, "two variants of the study 'mine' are called 'planner'"),
         ({"worlds": [{"name": "../../x", "preset": "diffuse_mix"}]}, "names become those of folders"),
+        (
+            {
+                "variants": [
+                    {"name": "mf", "description": "", "ranker": {"name": "mf", "kind": "ranker/gems"}}
+                ]
+            },
+            "a variant and a recipe of the study 'mine' are both called 'mf'",
+        ),
+        ({"seeds": [0, 0]}, r"seeds of the study 'mine' must differ, got \[0, 0\]"),
     ],
 )
 def test_names_are_of_folders_and_one_of_each(changes, words):

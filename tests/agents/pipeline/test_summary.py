@@ -76,6 +76,12 @@ def test_variants_that_share_no_seed_are_not_paired():
     assert [one["against_baseline"] for one in group["variants"]] == [None, None]
 
 
+def test_without_a_variant_that_is_complete_nothing_is_compared():
+    (group,) = summarise(made_up({("one", "first"): {0: 1}, ("two", "second"): {0: 3}}))
+    assert group["baseline"] is None
+    assert "None" not in score_text(group)
+
+
 def test_datasets_are_summed_up_level_by_level():
     found = summarise(made_up(levels=("medium", "expert")))
     assert [(group["group"], group["worlds"]) for group in found] == [

@@ -153,6 +153,11 @@ def test_the_same_trials_again_however_often_it_is_interrupted(folder: Path) -> 
     nothing = InThisProcess()
     assert run_trials(search(), Path("often"), 14, 2, nothing) == whole
     assert not nothing.done
+    preset = Path("often/preset.json")
+    before = preset.read_text()
+    preset.unlink()  # as a process leaves it that is killed before the file is written
+    run_trials(search(), Path("often"), 14, 2, nothing)
+    assert preset.read_text() == before
     assert run_trials(search(), Path("grown"), 3, 1, InThisProcess()) == run_trials(
         search(), Path("grown"), 3, 1, nothing
     )
