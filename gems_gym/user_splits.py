@@ -25,6 +25,10 @@ Users = Annotated[int, Interval(ge=1, le=USERS_PER_SEED)]
 
 REPORTS_SEED = 2**19
 """First seed of the logging users that rankers and beliefs are measured on: what is trained has seeds below."""
+PIPELINE_SEEDS = 2**18
+"""Seeds of whole pipelines are below: their parts log users of blocks that lie further back."""
+PipelineSeed = Annotated[int, Interval(ge=0, le=PIPELINE_SEEDS - 1)]
+"""A seed of a whole pipeline."""
 LowSeed = Annotated[int, Interval(ge=0, le=REPORTS_SEED - 1)]
 """A seed of what is trained, or of a report, whose logging users are as many blocks behind :data:`REPORTS_SEED`."""
 

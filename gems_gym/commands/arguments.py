@@ -11,6 +11,7 @@ from gems_gym.common.jobs import Executor
 from gems_gym.common.locks import locked_folder
 from gems_gym.common.machine import check_out_folder
 from gems_gym.errors import require
+from gems_gym.user_splits import PIPELINE_SEEDS
 
 
 def read_seeds(text: str) -> list[int]:
@@ -20,7 +21,7 @@ def read_seeds(text: str) -> list[int]:
         text: What ``--seeds`` was given.
 
     Raises:
-        ValueError: Other than integers of at least 0, or one of them twice.
+        ValueError: Other than integers from 0 to 262,143, or one of them twice.
 
     Examples:
         >>> read_seeds("0,1,2")
@@ -30,8 +31,8 @@ def read_seeds(text: str) -> list[int]:
         seeds = [int(one) for one in text.split(",")]
     except ValueError as error:
         raise ValueError(f"--seeds must be integers with commas between them, got {text!r}") from error
-    if min(seeds) < 0:
-        raise ValueError(f"--seeds must be at least 0, got {text!r}")
+    if not 0 <= min(seeds) <= max(seeds) < PIPELINE_SEEDS:
+        raise ValueError(f"--seeds must be from 0 to {PIPELINE_SEEDS - 1}, got {text!r}")
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"--seeds must be different seeds, got {text!r}")
     return seeds

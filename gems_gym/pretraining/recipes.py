@@ -19,9 +19,10 @@ from gems_gym.rankers import Ranker, make_ranker
 from gems_gym.rankers.gems import GemsRanker
 from gems_gym.simulator import Catalog, resolve_world
 from gems_gym.simulator.catalog import own_embeddings
+from gems_gym.user_splits import PIPELINE_SEEDS
 from gems_gym.world_config import WorldConfig
 
-RANKER_LOGS = 2**18
+RANKER_LOGS = PIPELINE_SEEDS
 """Block of logging users for rankers: none that a belief's log with a seed below has."""
 
 _DECODER = "ranker/gems_decoder"

@@ -271,13 +271,15 @@ class LogPlan:
         return log
 
     def _check_world(self, log: SessionLog, config: WorldConfig) -> None:
-        """Raise a ValueError for a log of another slate size, or that another simulated world is known to have made."""
-        changes = {} if self.session_length is None else {"episode_length": self.session_length}
-        here = _described(resolve_config(config, changes).without_leaving())
+        """Raise a ValueError for a log of another slate size, or that another simulated world is known to have made.
+
+        Sessions may be of another length.
+        """
+        here = _described(config.without_leaving())
         there = {"slate_size": log.slates.shape[2]} if log.world is None else log.world
         differences = [
             f"{name}={there.get(name)!r} ({self.env_id}: {here.get(name)!r})"
-            for name in there if there.get(name) != here.get(name)
+            for name in there if name != "episode_length" and there.get(name) != here.get(name)
         ]  # fmt: skip
         if differences:
             raise ValueError(f"--log {self.path} was logged in another world, with {', '.join(differences)}")

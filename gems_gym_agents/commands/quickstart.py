@@ -12,7 +12,7 @@ from gems_gym.commands.worlds import chosen_world
 from gems_gym.common.checks import checked_arguments
 from gems_gym.common.machine import check_out_folder
 from gems_gym.registration import environment_id, is_latent, slate_spec
-from gems_gym.user_splits import Users
+from gems_gym.user_splits import PipelineSeed, Users
 
 
 @alone_in_its_folder
@@ -24,7 +24,7 @@ def quickstart(
         typer.Option(metavar="ID", help="Environment id; GemsSlate-diffuse_topdown-v0 if not given."),
     ] = None,
     env_option: options.EnvOptions = None,
-    seed: options.RandomSeed = 0,
+    seed: Annotated[PipelineSeed, typer.Option(help="Random seed.")] = 0,
     seeds: Annotated[
         str | None, typer.Option(help="Run once for each of these seeds, such as 0,1,2: mean and range.")
     ] = None,

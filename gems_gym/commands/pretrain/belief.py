@@ -81,7 +81,11 @@ def belief(
         return
     refuse("goes with --report only", compare=compare)
     if reproduce is not None:
-        refuse("does not go with --reproduce", save_every=save_every, log_dir=log_dir)
+        refuse(
+            "does not go with --reproduce",
+            preset=preset, log=log, sessions=sessions, batches=batches, catalogue=catalogue, env_option=env_option,
+            save_every=save_every, log_dir=log_dir,
+        )  # fmt: skip
         reproduce_shipped(reproduce, "belief", env, out, overwrite, as_json)
         return
     world = chosen_world(required("env", env), env_option, catalogue)

@@ -64,6 +64,11 @@ def embeddings(
         gems-gym pretrain embeddings --env GemsSlate-diffuse_mix-v0 --report
     """
     if reproduce is not None:
+        refuse(
+            "does not go with --reproduce",
+            env_option=env_option, belief=belief, log=log, sessions=sessions, size=size, catalogue=catalogue,
+            report=report or None,
+        )  # fmt: skip
         reproduce_shipped(reproduce, "embeddings", env, out, overwrite, as_json)
         return
     world = chosen_world(env, env_option, catalogue)

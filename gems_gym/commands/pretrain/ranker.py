@@ -93,7 +93,11 @@ def ranker(
         return
     refuse("goes with --report only", compare=compare, search_sessions=search_sessions)
     if reproduce is not None:
-        refuse("does not go with --reproduce", save_every=save_every, log_dir=log_dir)
+        refuse(
+            "does not go with --reproduce",
+            preset=preset, log=log, sessions=sessions, batches=batches, catalogue=catalogue, env_option=env_option,
+            save_every=save_every, log_dir=log_dir, option=option, embeddings=embeddings,
+        )  # fmt: skip
         reproduce_shipped(reproduce, "ranker", env, out, overwrite, as_json)
         return
     world = chosen_world(required("env", env), env_option, catalogue)
