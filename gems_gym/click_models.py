@@ -42,10 +42,11 @@ def mixed(slate_size: int, click_propensity: float) -> NDArray[np.float64]:
     return 0.5 * down + 0.5 * down[::-1]
 
 
+# without a look at all installed packages
 _OURS: dict[str, ClickModel] = {
     "tdPBM": top_down,
     "mixPBM": mixed,
-}  # without a look at all installed packages
+}
 
 
 def check_click_model(name: str) -> None:

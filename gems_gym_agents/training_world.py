@@ -116,9 +116,8 @@ def dataset_world(
             :func:`~gems_gym.datasets.open_dataset`.
     """
     dataset = open_dataset(dataset_id)
-    spec = slate_spec(
-        environment_of(dataset)
-    )  # ranker and belief are the dataset's copies, which the agent keeps
+    # ranker and belief are the dataset's copies, which the agent keeps
+    spec = slate_spec(environment_of(dataset))
     world = LatentWorld(spec, dataset_ranker(dataset), dataset_belief(dataset))
     if env is not None:
         spec = gymnasium.spec(env) if isinstance(env, str) else env

@@ -16,9 +16,8 @@ def print_anywhere() -> None:
     """Makes stdout and stderr print what they have no character for as something like it, instead of failing."""
     codecs.register_error("look_alike", _replace)
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(
-            stream, "reconfigure", None
-        )  # a notebook's streams have none, and take everything
+        # a notebook's streams have none, and take everything
+        reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="look_alike")
 

@@ -75,9 +75,8 @@ def _parts_of(function: Callable[..., Any]) -> str:
         modules = [value for _, value in found if isinstance(value, ModuleType)]
         found += [(name, vars(module)[name]) for module in modules for name in names if name in vars(module)]
         for name, value in found:
-            called = getattr(value, "py_func", None) or getattr(
-                value, "_defn", None
-            )  # the latter of intrinsics
+            # the latter of intrinsics
+            called = getattr(value, "py_func", None) or getattr(value, "_defn", None)
             if called is not None:
                 left.append(called)
             elif isinstance(value, bool | int | float | complex | str | tuple):

@@ -140,9 +140,8 @@ def do_jobs(title: str, jobs: Sequence[Job], processes: int) -> dict[str, str]:
                     job = schedule.next_ready(one.job for one in running.values())
                     if job is None:
                         break
-                    with (
-                        _without_interruption()
-                    ):  # a process that has begun is always among those to be ended
+                    # a process that has begun is always among those to be ended
+                    with _without_interruption():
                         begun = _Running(job, bars)
                         running[begun.reports] = begun
                 if not running:
@@ -284,9 +283,8 @@ _reports: list[Connection] = []
 
 def _begin(reports: Connection) -> None:
     """Prepare the process. A job that is ended while it starts has nothing to tidy up: SIGTERM just ends it."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent says who is to end
+    # Ctrl-C reaches the whole group; the parent says who is to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _reports.append(reports)

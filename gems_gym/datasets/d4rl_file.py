@@ -264,8 +264,7 @@ def _check_numbers(name: str, values: NDArray[np.float32], in_box: bool) -> None
 def _steps(ends: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The number of each row in its session, from 1, ``(rows,)``, where these rows are the last of theirs."""
     numbers = np.arange(1, len(ends) + 1)
-    before = np.maximum.accumulate(
-        np.where(ends, numbers, 0)
-    )  # rows up to the last end, this row's own included
+    # rows up to the last end, this row's own included
+    before = np.maximum.accumulate(np.where(ends, numbers, 0))
     found: NDArray[np.int64] = numbers - np.concatenate([[0], before[:-1]])
     return found

@@ -161,9 +161,8 @@ class SlateMeasures:
         slates, clicks = (
             infos[name][:, 1:][sessions.filled].astype(np.int64) for name in ("slate", "clicks")
         )
-        bored = infos["bored"][:, 1:][
-            sessions.filled
-        ]  # (N, num_topics), as slates and clicks are (N, slate_size)
+        # (N, num_topics), as slates and clicks are (N, slate_size)
+        bored = infos["bored"][:, 1:][sessions.filled]
         in_order = np.sort(slates, axis=1)
         repeated = (in_order[:, 1:] == in_order[:, :-1]).sum(axis=1)  # (N,)
         self._shown += np.bincount(slates.ravel(), minlength=len(self._shown))

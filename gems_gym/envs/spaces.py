@@ -68,10 +68,11 @@ def action_space(config: WorldConfig) -> spaces.MultiDiscrete:
 
 def observations_of(shown: Shown, config: WorldConfig) -> Arrays:
     """Observations of all users, one row each."""
+    # partial resets show them again
     found: Arrays = {
         "slate": shown.slates.copy(),
         "clicks": shown.clicks.copy(),
-    }  # partial resets show them again
+    }
     if config.shows_history:
         found["hist"] = shown.user_state[:, config.num_topics : 2 * config.num_topics].copy()
     return found

@@ -163,9 +163,8 @@ def _common_palette(image: Any, pictures: list[Any]) -> Any:
     Pillow's own quantisers average rare colours with frequent ones, and topics are told apart by colour.
     """
     some = pictures[:: max(1, len(pictures) // _PALETTE_FRAMES)]
-    pixels = np.concatenate(
-        [np.asarray(picture, dtype=np.int64).reshape(-1, 3) for picture in some]
-    )  # (n, 3)
+    # (n, 3)
+    pixels = np.concatenate([np.asarray(picture, dtype=np.int64).reshape(-1, 3) for picture in some])
     colors, counts = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1]), return_counts=True)
     frequent = colors[np.argsort(-counts, kind="stable")[:_GIF_COLORS]]
     palette = image.new("P", (1, 1))

@@ -256,7 +256,6 @@ def catalogue_of(dataset: minari.MinariDataset) -> tuple[int, str]:
         if "items_sha256" not in metadata:
             raise ValueError(f"dataset {dataset.id!r} is no whole log: its metadata lack items_sha256")
         return int(items), str(metadata["items_sha256"])
-    recorded = (
-        metadata.get("catalog_hash") or dataset_world(dataset).catalog.hash
-    )  # none if recorded without us
+    # none if recorded without us
+    recorded = metadata.get("catalog_hash") or dataset_world(dataset).catalog.hash
     return world_config(environment_of(dataset)).num_items, str(recorded)

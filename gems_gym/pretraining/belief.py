@@ -272,9 +272,8 @@ def train_model(
     """
     check_device(device)
     log.check_trainable(num_items)
-    followed: np.ndarray = np.any(
-        log.slates[:, 1:] >= 0, axis=(1, 2)
-    )  # by a slate that clicks can be predicted on
+    # by a slate that clicks can be predicted on
+    followed: np.ndarray = np.any(log.slates[:, 1:] >= 0, axis=(1, 2))
     if followed.sum() < 2:
         raise ValueError(
             f"log holds {followed.sum()} sessions of more than one slate; a belief, which is of what was clicked "

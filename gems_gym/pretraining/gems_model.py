@@ -168,9 +168,8 @@ class _ItemCrossEntropy(torch.autograd.Function):
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    layer = nn.utils.skip_init(
-        nn.Linear, inputs, outputs
-    )  # its own initialisation draws from the global state
+    # its own initialisation draws from the global state
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
     bound = inputs**-0.5
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
     nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

@@ -106,6 +106,5 @@ def _grouped(faiss: Any, items: NDArray[np.float32]) -> NDArray[np.int32]:
         kmeans = faiss.Kmeans(len(items), num_lists, niter=_ROUNDS, seed=0, **sample)
         kmeans.train(vectors)
         nearest = kmeans.assign(vectors)[1]
-    return np.unique(nearest, return_inverse=True)[1].astype(
-        np.int32
-    )  # without those that no item is nearest to
+    # without those that no item is nearest to
+    return np.unique(nearest, return_inverse=True)[1].astype(np.int32)

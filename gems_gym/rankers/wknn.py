@@ -90,12 +90,10 @@ class WknnRanker(SlotQueryRanker):
         offsets = embeddings - self._centre
         self._items = np.ascontiguousarray(offsets.T)
         self._bias = (-0.5 * (offsets.astype(np.float64) ** 2).sum(axis=1)).astype(np.float32)
-        self._coordinates = np.clip(
-            offsets / self._half_width, -1, 1
-        )  # (num_items, E): the queries that hit them
-        self._candidates = self.k + (
-            slate_size - 1 if self.deduplicate else 0
-        )  # a slot's, used ones among them
+        # (num_items, E): the queries that hit them
+        self._coordinates = np.clip(offsets / self._half_width, -1, 1)
+        # a slot's, used ones among them
+        self._candidates = self.k + (slate_size - 1 if self.deduplicate else 0)
         self._search = self._searching(self._items, self._bias, search, self._candidates, self._asked)
 
     def rank(self, latents: np.ndarray, critic: SlateCritic | None = None) -> np.ndarray:

@@ -70,9 +70,8 @@ def check_users(users: object, shape: tuple[int, ...], unit_size: int, name: str
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must hold finite numbers, got NaN or infinity")
-    largest = np.abs(array).max(
-        axis=1, keepdims=True
-    )  # (num_users, 1), divided by first: squares stay finite
+    # (num_users, 1), divided by first: squares stay finite
+    largest = np.abs(array).max(axis=1, keepdims=True)
     if not largest.all():
         raise ValueError(f"{name} must not be all zero: such a user prefers nothing")
     array /= largest

@@ -71,9 +71,8 @@ def _beliefs(belief: BeliefEncoder, slates: NDArray[Any], clicks: NDArray[Any]) 
     for shown, clicked in zip(slates, clicks, strict=True):
         state = belief.update(state, shown, clicked)
         found = belief.read(state)
-        read.append(
-            found.copy() if isinstance(found, np.ndarray) else found
-        )  # the next update may write there
+        # the next update may write there
+        read.append(found.copy() if isinstance(found, np.ndarray) else found)
     return read
 
 

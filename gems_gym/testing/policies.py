@@ -136,9 +136,8 @@ def assert_plays(make: MakePolicy, world: LatentWorld, num_users: int, seed: int
         expected = [
             (_rows(seen, [user]), actions[[user]], rewards[[user]]) for seen, actions, rewards in played
         ]
-        found = _play(
-            make(alone), alone, [one]
-        )  # to this user's end: the others' sessions ended with the first
+        # to this user's end: the others' sessions ended with the first
+        found = _play(make(alone), alone, [one])
         assert is_same(found[: len(expected)], expected), (
             f"user {user} of {num_users} is served otherwise alone: actions depend on who is served beside"
         )

@@ -232,9 +232,8 @@ class WindowReplayBuffer(ScaledReplayBuffer):
     def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """Transitions at the given rows, each of a random user; observations ``(batch, window * width)``."""
         users = torch.randint(self.n_envs, (len(batch_inds),)).numpy()
-        kept = (
-            (batch_inds - self.pos) % self.buffer_size + 1 if self.full else batch_inds + 1
-        )  # since the oldest
+        # since the oldest
+        kept = (batch_inds - self.pos) % self.buffer_size + 1 if self.full else batch_inds + 1
         steps = self.observations[batch_inds, users, self.layout.step].astype(np.int64)
         known = np.minimum(kept, steps + 1)  # moments of the session up to this one that are there
         arrays = (

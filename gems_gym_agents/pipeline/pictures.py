@@ -111,9 +111,10 @@ def _draw_levels(panel: Any, results: dict[str, Any], world: str) -> None:
         if row.policy in _REFERENCES:
             style = "--" if row.policy == "constant_slate" else "-."
             panel.axhline(row.mean_return, color="0.4", linestyle=style, label=_REFERENCES[row.policy])
+        # no curve: it was scored only in the end
         elif row.policy in names and not any(
             run["curve"]["interactions"] for run in runs_in(results, world, row.policy)
-        ):  # no curve: it was scored only in the end
+        ):
             index = names.index(row.policy)
             panel.axhline(row.mean_return, color=f"C{index}", label=row.policy)
         elif row.published is not None and row.policy in names and row.published not in drawn:

@@ -79,9 +79,8 @@ def upper_bound(config: WorldConfig, catalog: Catalog) -> float:
         catalog: Its items.
     """
     of_items = float(catalog.block_norms.max()) / catalog.max_score
-    if isinstance(
-        config, SardineConfig
-    ):  # whose users have length 1, so that a score can be the largest of all
+    # SARDINE's users have length 1: a score can be the largest of all
+    if isinstance(config, SardineConfig):
         of_items = 1.0
     largest = of_items * max(config.short_term_boost, 1.0)
     if config.rel_threshold is not None:

@@ -183,10 +183,11 @@ _VARIATIONS: dict[str, dict[str, Any]] = {
             "recent_items_maxlen": 15,
         },
     },
+    # more than are remembered
     "never_bored": {
         "preset": "focused_mix",
         "overrides": {"boredom_threshold": 11},
-    },  # more than are remembered
+    },
     "gentle_slope": {"preset": "diffuse_topdown", "overrides": {"relevance_slope": 20.0}},
     "low_offset": {"preset": "focused_mix", "overrides": {"relevance_offset": 0.2}},
     "high_offset": {"preset": "focused_topdown", "overrides": {"relevance_offset": 0.32}},

@@ -94,9 +94,8 @@ def play(env: VectorEnv[Any, Any, Any], choose: Chooser, seeds: Sequence[int]) -
 def _batch(env: VectorEnv[Any, Any, Any], choose: Chooser, seeds: Sequence[int], count: int) -> Sessions:
     """Sessions of as many users as the environment serves together, the first ``count`` of which are wanted."""
     observations, _ = env.reset(seed=list(seeds))  # type: ignore[arg-type]  # lists too
-    observations = np.array(
-        observations, np.float32
-    )  # a copy: an environment may write into its arrays again
+    # a copy: an environment may write into its arrays again
+    observations = np.array(observations, np.float32)
     rngs = [policy_rng(seed) for seed in seeds]
     beliefs, actions = [observations], [choose(observations, rngs)]
     clicks, played, left = [], [], np.zeros(len(seeds), np.bool_)

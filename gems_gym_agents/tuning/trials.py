@@ -98,9 +98,8 @@ def run_trials(
     while True:
         running = study.get_trials(states=[state.RUNNING])
         for trial in running:
-            if (
-                trial.params.keys() != search.space.keys()
-            ):  # the process was killed while it asked for this one
+            # the process was killed while it asked for this one
+            if trial.params.keys() != search.space.keys():
                 study.tell(trial.number, state=state.FAIL)
         begun = sum(trial.params.keys() == search.space.keys() for trial in study.get_trials())
         running = study.get_trials(states=[state.RUNNING])

@@ -124,9 +124,8 @@ def _topic_size(turned: NDArray[np.float64]) -> tuple[int, int, int]:
     """How many axes a topic has, how many there are that are skewed, unlike noise, and how many of them agree."""
     skewness = (((turned - turned.mean(axis=0)) / turned.std(axis=0)) ** 3).mean(axis=0)
     skewed = skewness >= 0.5 * np.median(skewness)
-    alike = -np.sort(-_correlations(turned), axis=1)[
-        :, : _LARGEST_TOPIC + 1
-    ]  # the most correlated axes first
+    # the most correlated axes first
+    alike = -np.sort(-_correlations(turned), axis=1)[:, : _LARGEST_TOPIC + 1]
     falls = alike[:, :-1] - alike[:, 1:]
     falls = np.where(np.isfinite(falls), falls, 0.0)
     partners = falls.mean(axis=0).argmax() + 1 if falls.size else 0

@@ -32,9 +32,8 @@ class Clues(NamedTuple):
     topic_age: NDArray[np.int16]  # steps since a click on its topic, at most LONG_AGO
     item_age: NDArray[np.int16]  # steps since a click on the item, likewise
     shown: NDArray[np.int16]  # how often the session has shown the item
-    memories: NDArray[
-        np.float32
-    ]  # (..., 12): for what was missed and what was clicked, in each of three memories:
+    # (..., 12): for what was missed and what was clicked, in each of three memories:
+    memories: NDArray[np.float32]
     # likeness of the item to it, and how much of it was of the item's topic
 
 

@@ -51,9 +51,8 @@ def _inputs(predicted: NDArray[np.float64], clues: Clues) -> NDArray[np.float32]
         np.broadcast_to(predicted.sum(axis=2, keepdims=True), predicted.shape),
         clues.position == 0,
         clues.above > 0,
-        np.diff(
-            clues.above, axis=2, prepend=clues.above[:, :, :1]
-        ),  # whether the one right above was clicked
+        # whether the one right above was clicked
+        np.diff(clues.above, axis=2, prepend=clues.above[:, :, :1]),
         clues.step / clues.step.max(),
         np.exp(-clues.step / _LATER),
         *(np.exp(-age / span) for age in (clues.topic_age, clues.item_age) for span in (_SOON, _LATER)),

@@ -25,9 +25,8 @@ class Gradients(NamedTuple):
     """Sums over clicks and missed clicks, added to by a pass."""
 
     totals: NDArray[np.float64]  # (4,): log-likelihood, slots counted, and for the log of the slope as below
-    propensities: NDArray[
-        np.float64
-    ]  # (2, slate_size): gradient and curvature for the logs of the propensities
+    # (2, slate_size): gradient and curvature for the logs of the propensities
+    propensities: NDArray[np.float64]
 
 
 def no_gradients(slate_size: int) -> Gradients:

@@ -51,9 +51,8 @@ class Worths(NamedTuple):
 
     bonus: NDArray[np.float32]  # (num_plans, num_items), w · item
     costs: NDArray[np.float64]  # (num_plans, num_counts), a topic's cost by its number of clicks in memory
-    threshold: NDArray[
-        np.float64
-    ]  # (num_plans,), score at which an item counts as relevant with probability ½
+    # (num_plans,), score at which an item counts as relevant with probability ½
+    threshold: NDArray[np.float64]
 
 
 class PlannerPolicy(PlansPolicy[UserModel]):
@@ -298,9 +297,8 @@ def _expected_relevance(
         for k in range(used):
             numbers[k] = particles[p, places[k]]
         scores[:] = np.float32(0.0)
-        for k in range(
-            0, used, 4
-        ):  # four at a time, as memory is slower than arithmetic; those past the end are 0
+        # four at a time, as memory is slower than arithmetic; those past the end are 0
+        for k in range(0, used, 4):
             a, b, c, d = numbers[k], numbers[k + 1], numbers[k + 2], numbers[k + 3]
             first, second, third, fourth = (
                 vectors[places[k]],

@@ -38,9 +38,8 @@ _ATOMS_JITTER = 0.3
 class Memory(NamedTuple):
     """What is remembered of clicks, one row per user."""
 
-    recent: NDArray[
-        np.int64
-    ]  # groups of the newest clicks, newest first, (num_users, num_recent); -1 if there are fewer
+    # groups of the newest clicks, newest first, (num_users, num_recent); -1 if there are fewer
+    recent: NDArray[np.int64]
     ages: NDArray[np.int64]  # in steps, same shape
     detected: NDArray[np.float64]  # (num_users, num_steps, num_groups, num_detectors), newest first
     tired: NDArray[np.float64]  # (num_users, num_groups)

@@ -139,12 +139,10 @@ class WorldNetwork(nn.Module):
         return torch.stack(states, dim=1)
 
     def _tiredness(self, batch: Batch, membership: Tensor) -> Tensor:
-        members = functional.pad(membership, (0, 0, 0, 1))[
-            batch.recent
-        ]  # (num_sessions, length, RECENT, groups)
-        weights = (
-            self.by_click * torch.exp(self.by_age)[batch.ages]
-        )  # (num_sessions, length, RECENT, DETECTORS)
+        # (num_sessions, length, RECENT, groups)
+        members = functional.pad(membership, (0, 0, 0, 1))[batch.recent]
+        # (num_sessions, length, RECENT, DETECTORS)
+        weights = self.by_click * torch.exp(self.by_age)[batch.ages]
         detected = torch.sigmoid(torch.einsum("btng,btnc->btgc", members, weights) + self.detection)
         effects = detected @ functional.softplus(self.span)  # (num_sessions, length, groups, SPAN)
         length = effects.shape[1]

@@ -141,7 +141,7 @@ def test_a_ranker_that_knows_no_empty_slots_relabels_whole_slates() -> None:
     assert made.storage.metadata["derived_from"]["reconstruction"] == {"slots": 1.0, "slates": 1.0}
     found = verify_dataset(made, **QUIET)
     assert found.passed, found.failures
-    with pytest.raises(ValueError, match="only gems rankers know -1"):
+    with pytest.raises(ValueError, match="is not known here"):
         relabelled([*whole, (9, 9, ["a"], [1])])
 
 
