@@ -35,7 +35,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
-from gems_gym.common.checks import checked_arguments
+from gems_gym.common.checks import as_array, checked_arguments
 from gems_gym.common.files import whole_file
 
 FORMAT_VERSION = 1
@@ -163,7 +163,8 @@ def save_artifact(
     if reserved:
         raise ValueError(f"header keys {reserved} are written by save_artifact itself; leave them out")
     arrays = {}
-    for name, array in tensors.items():
+    for name, given in tensors.items():
+        array = as_array(given, name)
         if array.dtype.kind not in "biuf":
             raise ValueError(f"tensor {name!r} is of {array.dtype}; a file holds real numbers and bools")
         arrays[name] = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))

@@ -102,6 +102,13 @@ def check_fields(record: Any) -> None:
         object.__setattr__(record, field.name, value)
 
 
+class Checked:
+    """A dataclass of this base checks its fields when it is made, see :func:`check_fields`."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 def make_checked(kind: type[_T], what: str, given: Mapping[str, Any]) -> _T:
     """Make a dataclass of fields given by name.
 

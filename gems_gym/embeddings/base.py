@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from gems_gym import plugins
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact, shipped
-from gems_gym.common.checks import Count, Seed, Units, as_array, check_fields, checked, checked_arguments
+from gems_gym.common.checks import (
+    Checked,
+    Count,
+    Seed,
+    Units,
+    as_array,
+    check_fields,
+    checked,
+    checked_arguments,
+)
 
 DEFAULT_SIZE = 20
 """Numbers in a learned embedding: those of the simulator's own (10 topics of 2), and of arXiv 2301.08632."""
@@ -68,7 +77,7 @@ class Make(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogRecipe:
+class LogRecipe(Checked):
     """What a kind of embeddings is best made from, where the log is not given.
 
     Attributes:
@@ -80,9 +89,6 @@ class LogRecipe:
     policy: str = "eps_greedy_oracle"
     sessions: Count = 5_000
     session_length: Count | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from gems_gym.common.arrays import held_out_of
 from gems_gym.common.checks import (
+    Checked,
     Count,
     NonNegative,
     Positive,
     Seed,
     Share,
     Units,
-    check_fields,
     checked_arguments,
 )
 from gems_gym.common.compilation import compiled, inlined
@@ -37,7 +37,7 @@ _TRIES = 100
 
 
 @dataclass(frozen=True)
-class BprSettings:
+class BprSettings(Checked):
     """How BPR is trained.
 
     The published agents train in batches of 256 at a learning rate of 1e-4 (arXiv 2301.08632); here a step is one
@@ -58,10 +58,6 @@ class BprSettings:
     held_out: Share = 0.1
     patience: Count = 3
     max_passes: Count = 200
-
-    def __post_init__(self) -> None:
-        """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
-        check_fields(self)
 
 
 @checked_arguments

@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym import plugins
-from gems_gym.common.checks import check_fields, checked, checked_arguments
+from gems_gym.common.checks import Checked, checked, checked_arguments
 from gems_gym.errors import unknown_name
 from gems_gym.simulator import SlateSimulator
 
@@ -146,7 +146,7 @@ def as_policy(name: str, policy: object) -> Policy:
 
 
 @dataclass
-class MemorylessPolicy:
+class MemorylessPolicy(Checked):
     """A function of the observations as a policy: it neither remembers nor draws anything.
 
     Attributes:
@@ -158,9 +158,6 @@ class MemorylessPolicy:
     function: Callable[[Any], NDArray[Any]]
     observes: Observed = "beliefs"
     actions: Shown = "latents"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def open(self, seeds: Sequence[int]) -> None:
         """Nothing to begin."""

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from gems_gym.beliefs.base import State
 from gems_gym.beliefs.trained import TrainedBelief
 from gems_gym.common.arrays import held_out_of
-from gems_gym.common.checks import Count, Positive, Share, Units, check_fields
+from gems_gym.common.checks import Checked, Count, Positive, Share, Units
 from gems_gym.common.machine import check_device
 from gems_gym.common.threads import one_thread
 from gems_gym.embeddings.co_click import co_click_embeddings
@@ -46,7 +46,7 @@ _VALIDATED_SESSIONS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class BeliefSettings:
+class BeliefSettings(Checked):
     """How a belief is trained; other networks than the GRU have settings of their own beside these.
 
     Attributes:
@@ -75,10 +75,6 @@ class BeliefSettings:
     learning_rate: Positive = 2e-2
     held_out: Share = 0.05
     keep: Keep = "last"
-
-    def __post_init__(self) -> None:
-        """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
-        check_fields(self)
 
 
 BELIEF_PRESETS: Mapping[str, PretrainingPreset[BeliefSettings]] = {

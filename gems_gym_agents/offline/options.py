@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval, MinLen
 
-from gems_gym.common.checks import Count, Discount, Positive, Units, check_fields
+from gems_gym.common.checks import Checked, Count, Discount, Positive, Units
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
+class TrainingOptions(Checked):
     """What every offline agent has.
 
     Attributes:
@@ -29,9 +29,6 @@ class TrainingOptions:
     observation_scaler: Literal["standard", "minmax"] | None = None
     grad_clip: Positive | None = None
     steps_per_epoch: Count = 1000
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

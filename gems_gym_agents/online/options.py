@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Interval
 
 from gems_gym.common.checks import (
+    Checked,
     Count,
     Discount,
     NonNegative,
@@ -15,12 +16,11 @@ from gems_gym.common.checks import (
     Probability,
     Units,
     WholeNumber,
-    check_fields,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlineOptions:
+class OnlineOptions(Checked):
     """Settings of every online agent; the defaults are the project's recipe for beliefs and GeMS latents.
 
     Attributes:
@@ -46,9 +46,6 @@ class OnlineOptions:
     validate_every: Count = 50_000
     starts: Annotated[int, Interval(ge=1, le=1024)] = 1
     averaged_share: Probability = 0.5
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     @property
     def steps_at_once(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from scipy.stats import spearmanr
 
-from gems_gym.common.checks import Count, check_fields
+from gems_gym.common.checks import Checked, Count
 from gems_gym.common.progress import track
 from gems_gym.datasets.recording import Player, open_player
 from gems_gym.user_splits import Users, user_seeds
@@ -41,7 +41,7 @@ TARGETS = (
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(Checked):
     """How large a study is.
 
     Attributes:
@@ -53,9 +53,6 @@ class Sizes:
     sessions: Users = 1_000
     repetitions: Count = 100
     truth_users: Users = 5_000
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 _AT_ONCE = 10

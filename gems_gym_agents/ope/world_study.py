@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from scipy.stats import kendalltau
 
-from gems_gym.common.checks import Count, check_fields
+from gems_gym.common.checks import Checked, Count
 from gems_gym.datasets.world import environment_spec
 from gems_gym.envs.recorded_spec import world_config
 from gems_gym.logs.click_models import PositionBased
@@ -29,7 +29,7 @@ MOST_CLICKED = "constant_slate:slate="
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(Checked):
     """How large a study is.
 
     Attributes:
@@ -41,9 +41,6 @@ class Sizes:
     sessions: Users = 4_000
     batches: Count | None = None
     users: Users = 300
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 QUICK = Sizes(sessions=20, batches=2, users=10)

@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
 from gems_gym.commands.output import plain
-from gems_gym.common.checks import Count, Seed, check_fields, make_checked
+from gems_gym.common.checks import Checked, Count, Seed, check_fields, make_checked
 from gems_gym.errors import unknown_name
 from gems_gym.policies.base import observed_by
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
@@ -48,7 +48,7 @@ class PublishedReturn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class World(Checked):
     """A simulated world, in which agents learn online.
 
     Attributes:
@@ -69,9 +69,6 @@ class World:
     catalog_hash: str | None = None
     item_embeddings: str | None = None
     recipes_of: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     @cached_property
     def parameters(self) -> tuple[WorldConfig, Catalog]:
@@ -96,7 +93,7 @@ class World:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordedWorld:
+class RecordedWorld(Checked):
     """A dataset of one world, from which agents learn offline.
 
     Attributes:
@@ -112,9 +109,6 @@ class RecordedWorld:
     level: str
     dataset_id: str = ""
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-
     @property
     def recipes_of(self) -> str:
         """Preset that agents take their settings from, as in :class:`World`."""
@@ -122,7 +116,7 @@ class RecordedWorld:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartRecipe:
+class PartRecipe(Checked):
     """How a belief or a ranker is made, without the world and the seed; :meth:`recipe` adds both.
 
     Attributes:
@@ -143,9 +137,6 @@ class PartRecipe:
     sessions: Count | None = None
     search_sessions: Count | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def recipe(self, preset: str, seed: int) -> Recipe:
         """The complete recipe for one world and one seed.
@@ -176,7 +167,7 @@ BELIEF = PartRecipe(name="belief", kind="belief/gru")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnlineVariant:
+class OnlineVariant(Checked):
     """An agent that learns online, with the ranker it acts through and the belief it observes, if it needs them.
 
     Attributes:
@@ -203,12 +194,9 @@ class OnlineVariant:
     privileged: bool = False
     published_as: str | None = None
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class OfflineVariant:
+class OfflineVariant(Checked):
     """An agent that learns offline, from a dataset.
 
     Attributes:
@@ -224,9 +212,6 @@ class OfflineVariant:
     agent: str
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: Count = 20_000
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

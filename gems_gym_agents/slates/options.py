@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Interval
 
 from gems_gym.common.checks import (
+    Checked,
     Count,
     Discount,
     NonNegative,
@@ -15,7 +16,6 @@ from gems_gym.common.checks import (
     Probability,
     Units,
     WholeNumber,
-    check_fields,
 )
 from gems_gym.user_splits import Users
 
@@ -24,7 +24,7 @@ SlateSearch = Literal["top_k", "greedy", "lp"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionOptions:
+class SessionOptions(Checked):
     """Settings of every agent that learns from whole sessions.
 
     Attributes:
@@ -42,10 +42,6 @@ class SessionOptions:
     sessions: Users = 100
     batch_size: Count = 256
     validate_every: Count = 50_000
-
-    def __post_init__(self) -> None:
-        """Raises a TypeError or ValueError that names the setting, its value and what would be right."""
-        check_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias
 
 from annotated_types import MinLen
 
-from gems_gym.common.checks import check_fields, make_checked
+from gems_gym.common.checks import Checked, check_fields, make_checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Between:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneOf:
+class OneOf(Checked):
     """Values without an order.
 
     Attributes:
@@ -60,9 +60,6 @@ class OneOf:
     """
 
     choices: Annotated[tuple[Any, ...], MinLen(2)]
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     @property
     def tried(self) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from gems_gym.common.checks import Count, NonNegative, check_fields
+from gems_gym.common.checks import Checked, Count, NonNegative
 
 MOST_MISSED, MOST_OFF = 0.015, 0.15
 """A model misfits beyond these, see :class:`Misfit`: several times what models of the right form miss, well learned."""
@@ -31,7 +31,7 @@ WORDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Misfit:
+class Misfit(Checked):
     """How much a user model misses of its users' clicks.
 
     The model is compared with a flexible one (:mod:`gems_gym_agents.user_model.flexible`), which is told the model's
@@ -61,9 +61,6 @@ class Misfit:
     explained: float
     promised: float
     off: dict[str, Annotated[float, Ge(0)]]
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     @property
     def found(self) -> bool:

@@ -28,7 +28,7 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import ArtifactError, load_artifact, save_artifact
-from gems_gym.common.checks import Count, Positive, Probability, check_fields
+from gems_gym.common.checks import Checked, Count, Positive, Probability, check_fields
 from gems_gym_agents.user_model.dynamics import Dynamics
 from gems_gym_agents.user_model.misfit import Misfit
 
@@ -38,7 +38,7 @@ NEVER = 99
 
 
 @dataclass(frozen=True)
-class Rules:
+class Rules(Checked):
     """When topics bore a user, and when a slate is monotonous.
 
     Attributes:
@@ -58,9 +58,6 @@ class Rules:
     diversity_threshold: Count = NEVER
     diversity_penalty: Annotated[float, Ge(1)] = 1.0
     first_clicks_dated: bool = False
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     @property
     def bores(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
-from gems_gym.common.checks import Count, check_fields
+from gems_gym.common.checks import Checked, Count
 from gems_gym.user_splits import USERS_PER_SEED
 
 HELD_OUT = 1024
@@ -18,7 +18,7 @@ SEARCH_STEPS = 6_336_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogOptions:
+class LogOptions(Checked):
     """What an agent learns its model of users from.
 
     Attributes:
@@ -32,9 +32,6 @@ class LogOptions:
     random_length: Count = 20
     exploration_sessions: Sessions = 20_480
     exploration_length: Annotated[int, Ge(2)] = 100
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     @property
     def logged_interactions(self) -> int:
