@@ -62,7 +62,7 @@ class BeliefSettings(Checked):
         learning_rate: Peak learning rate of Adam; warmed up over the first 5 % of batches, then a half cosine to 0.
         held_out: Share of the sessions kept for the report, in (0, 1); at most 1,000 sessions.
         keep: Which weights to keep: of the "last" batch, or the "best" by the loss on held-out sessions, which is
-            measured 20 times. The report is then a little optimistic.
+            measured 20 times or a few more. The report is then a little optimistic.
     """
 
     size: Units = 20

@@ -78,7 +78,7 @@ class GemsSettings:
         deduplicate: Whether the ranker puts no item twice in a slate.
         held_out: Share of the sessions that the metrics are measured on and nothing is trained on.
         keep: Which weights to keep: of the "last" batch, or the "best" by the loss on held-out slates, which is
-            measured 20 times. The metrics are then a little optimistic.
+            measured 20 times or a few more. The metrics are then a little optimistic.
     """
 
     item_embeddings: str = "co_click"
