@@ -5,7 +5,6 @@ As a folder it holds all of these. As one file, which is how policies are shippe
 where the agent shows slates itself, a file of the kind "policy/AGENT", which that agent reads.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from gems_gym import __version__, plugins
 from gems_gym.artifacts import load_artifact, same_content, shipped
 from gems_gym.beliefs import BeliefEncoder, load_belief
 from gems_gym.common.checks import checked_arguments
-from gems_gym.common.files import read_json, write_json
+from gems_gym.common.files import file_sha256, read_json, write_json
 from gems_gym.common.fingerprints import made_by
 from gems_gym.envs.recorded_spec import rebuilt_spec
 from gems_gym.errors import unknown_name
@@ -156,10 +155,10 @@ def save_trained_agent(
             "agent": name,
             "gems_gym_version": __version__,
             **made_by(plugins.module_of(plugins.AGENTS, name)),
-            "files_sha256": {str(file): _sha256(saving / file) for file in own_files},
+            "files_sha256": {str(file): file_sha256(saving / file) for file in own_files},
         }
         if (directory / _CHECKPOINTS).is_file():
-            made["checkpoints_sha256"] = _sha256(directory / _CHECKPOINTS)
+            made["checkpoints_sha256"] = file_sha256(directory / _CHECKPOINTS)
         parts = [
             (kind, part, file)
             for kind, part, file in (("ranker", ranker, RANKER_FILE), ("belief", belief, BELIEF_FILE))
@@ -174,10 +173,6 @@ def save_trained_agent(
             os.replace(saving / file, directory / file)
     finally:
         shutil.rmtree(saving)
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @checked_arguments
@@ -284,7 +279,7 @@ def _open_folder(directory: Path, checkpoint: int | None) -> TrainedAgent:
         )
     record = _read_record(record_file)
     for name, sha256 in record["files_sha256"].items():
-        found = _sha256(directory / name) if (directory / name).is_file() else None
+        found = file_sha256(directory / name) if (directory / name).is_file() else None
         if found != sha256:
             raise _not_of_the_agent(directory, name, found, sha256)
     ranker = load_ranker(directory / RANKER_FILE) if "ranker_sha256" in record else None
@@ -323,8 +318,8 @@ def _checkpoint(agent_class: Any, directory: Path, record: dict[str, Any], inter
     if not hasattr(agent_class, "load_checkpoints"):
         raise ValueError(f"--checkpoint {interactions}: the agent in {str(directory)!r} keeps no checkpoints")
     expected, file = record.get("checkpoints_sha256"), directory / _CHECKPOINTS
-    if expected is not None and file.is_file() and _sha256(file) != expected:
-        raise _not_of_the_agent(directory, str(_CHECKPOINTS), _sha256(file), expected)
+    if expected is not None and file.is_file() and file_sha256(file) != expected:
+        raise _not_of_the_agent(directory, str(_CHECKPOINTS), file_sha256(file), expected)
     kept = {one.interactions: one for one in agent_class.load_checkpoints(directory) if one.mean_of == 1}
     if interactions not in kept:
         raise ValueError(

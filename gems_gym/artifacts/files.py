@@ -24,7 +24,7 @@ import abc
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -300,6 +300,32 @@ def _checksum(header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> s
         digest.update(json.dumps([name, array.dtype.str, list(array.shape)]).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def checked_tensors(
+    tensors: Mapping[str, np.ndarray], needed: Sequence[str], kind: str
+) -> dict[str, np.ndarray]:
+    """The tensors that a kind of artefact needs, float32 and contiguous.
+
+    Raises:
+        ValueError: One is missing, empty, or not finite.
+    """
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise ValueError(f"tensors lacks {missing}; a {kind} requires {list(needed)}")
+    given = {name: as_array(tensors[name], name) for name in needed}
+    for name, array in given.items():
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"{name} must hold real numbers, got {array.dtype} of shape {array.shape}")
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in given.items()}
+    for name, array in arrays.items():
+        if array.size == 0:
+            raise ValueError(f"tensors[{name!r}] is empty: it has shape {array.shape}")
+        if not np.isfinite(array).all():
+            bad = np.count_nonzero(~np.isfinite(array))
+            raise ValueError(f"tensors[{name!r}] holds {bad} non-finite numbers")
+    return arrays
 
 
 def versions() -> dict[str, str]:

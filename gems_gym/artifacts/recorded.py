@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 from gems_gym.artifacts.files import ArtifactError
 from gems_gym.common.dataset_folders import ARTIFACTS, data_folder, dataset_file, read_metadata
+from gems_gym.common.files import file_sha256
 
 _NAME = re.compile(r"dataset:(?P<dataset_id>.+)/(?P<part>ranker|belief)")
 
@@ -65,9 +65,7 @@ def recorded_copy(data: Path, part: str) -> Path:
     if not (data / name).is_file():
         raise ArtifactError(f"{owner} has lost its {part}: {data / name} is missing; collect it again")
     path = dataset_file(data, name)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != recorded:
+    if (found := file_sha256(path)) != recorded:
         raise ArtifactError(
             f"{path} is not the {part} that {owner} was recorded with: its sha256 is {found}, the dataset's metadata "
             f"say {recorded}; collect it again"

@@ -6,7 +6,6 @@ metrics. Whatever loads a ranker or a belief takes such a name as well as a file
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from gems_gym.artifacts.files import ArtifactError
 from gems_gym.artifacts.recorded import is_recorded_name, recorded_path
 from gems_gym.common.checks import checked_arguments
-from gems_gym.common.files import read_json, write_json
+from gems_gym.common.files import file_sha256, read_json, write_json
 from gems_gym.common.locks import locked
 from gems_gym.errors import unknown_name
 
@@ -124,8 +123,7 @@ def _checked(name: str, entry: Entry) -> Path:
     again = f"install gems-gym again, or make it: {entry.command} --out FOLDER"
     if not file.is_file():
         raise FileNotFoundError(f"the shipped artefact {name!r} is missing ({file}); {again}")
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != entry.sha256:
+    if (found := file_sha256(file)) != entry.sha256:
         raise ArtifactError(
             f"the shipped artefact {name!r} was altered: {file} has sha256 {found}, the manifest says "
             f"{entry.sha256}; {again}"

@@ -16,6 +16,7 @@ from gems_gym.artifacts import (
     SavedPart,
     load_artifact,
 )
+from gems_gym.artifacts.files import checked_tensors
 from gems_gym.beliefs.base import State
 from gems_gym.common.arrays import copy_into
 from gems_gym.common.checks import Count, Seed, Units, as_array, checked_arguments
@@ -58,12 +59,7 @@ class TrainedBelief(SavedPart):
         header: Mapping[str, Any] | None = None,
         sha256: str | None = None,
     ) -> None:
-        needed = self._needed(tensors)
-        missing = [name for name in needed if name not in tensors]
-        if missing:
-            raise ValueError(f"tensors lacks {missing}; a {self.kind} requires {needed}")
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
-            self.tensors = {name: np.ascontiguousarray(tensors[name], dtype=np.float32) for name in needed}
+        self.tensors = checked_tensors(tensors, self._needed(tensors), self.kind)
         self.catalog_hash, self.header, self.sha256 = catalog_hash, dict(header or {}), sha256
         self._check_dimensions({"item_embeddings": 2, "weight_items": 4})
         self.num_items, self.embedding_size = self.tensors["item_embeddings"].shape
@@ -72,7 +68,6 @@ class TrainedBelief(SavedPart):
         self._check_shapes(
             observation_shapes(self.slate_size, self._outputs, self.embedding_size, self.input_bias)
         )
-        self._check_numbers()
         self._table = self._sum_table()
 
     @classmethod
@@ -135,14 +130,6 @@ class TrainedBelief(SavedPart):
         for name, shape in shapes.items():
             if self.tensors[name].shape != shape:
                 raise ValueError(f"tensors[{name!r}] has shape {self.tensors[name].shape}; {shape} would fit")
-
-    def _check_numbers(self) -> None:
-        for name, tensor in self.tensors.items():
-            if tensor.size == 0:
-                raise ValueError(f"tensors[{name!r}] is empty: it has shape {tensor.shape}")
-            if not np.isfinite(tensor).all():
-                bad = np.count_nonzero(~np.isfinite(tensor))
-                raise ValueError(f"tensors[{name!r}] holds {bad} non-finite numbers")
 
     def _sum_table(self) -> np.ndarray | None:
         """What each (slot, item, click) adds to the sum, ``(slate_size, num_items, 2, outputs)``; None: too large.
@@ -230,7 +217,7 @@ class TrainedBelief(SavedPart):
         header.pop("sizes", None)
         try:
             belief = cls(artifact.tensors, catalog_hash, header, artifact.sha256)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ArtifactError(f"{artifact.path} is not a usable {cls.kind}: {error}") from error
         artifact.check_sizes(belief.sizes)
         return belief

@@ -98,7 +98,6 @@ class TransformerBelief(TrainedBelief):
                 f"{count} layers of {self._outputs} numbers for {self.context} observations need a state of {numbers} "
                 f"numbers for each user; at most {LARGEST_TABLE} are kept"
             )
-        self._check_numbers()  # the networks below would name tensors otherwise
         self._layers = [
             _Layer(
                 FeedForward.from_tensors(self.tensors, f"layers.{index}.attend", ATTEND),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -160,6 +161,12 @@ def read_json_object(path: str | os.PathLike[str], keys: Iterable[str] = ()) -> 
         stderr.print(f"{error}; it is made again", highlight=False, markup=False)
         return None
     return value
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hex; it is not read as a whole."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def refuse_link(path: Path) -> None:

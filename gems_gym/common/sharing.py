@@ -7,7 +7,6 @@ bytes; whether it is what it says is for the one who pulls to check, before it g
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from gems_gym.common.files import file_sha256
 from gems_gym.common.progress import note, track
 from gems_gym.common.remotes import LARGEST_MANIFEST, MANIFEST, PLACE, open_remote
 
@@ -52,8 +52,7 @@ class SharedFile:
     @classmethod
     def of(cls, file: Path) -> SharedFile:
         """Measures a file."""
-        with file.open("rb") as opened:
-            return cls(file.stat().st_size, hashlib.file_digest(opened, "sha256").hexdigest())
+        return cls(file.stat().st_size, file_sha256(file))
 
 
 @dataclass(frozen=True)

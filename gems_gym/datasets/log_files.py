@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gems_gym.common.dataset_folders import ARTIFACTS, dataset_file
+from gems_gym.common.files import file_sha256
 from gems_gym.datasets.reader import is_log, open_dataset
 
 if TYPE_CHECKING:
@@ -38,11 +38,10 @@ def log_file(dataset: Dataset, name: str) -> Path:
         raise ValueError(f"dataset {opened.id!r} was not imported from a log: it has no {name}")
     file = dataset_file(Path(opened.storage.data_path), f"{ARTIFACTS}/{name}")
     recorded = opened.storage.metadata.get(f"{file.stem}_sha256")
-    with file.open("rb") as content:
-        if hashlib.file_digest(content, "sha256").hexdigest() != recorded:
-            raise ValueError(
-                f"{file} is not the file that dataset {opened.id!r} was written with: import it again"
-            )
+    if file_sha256(file) != recorded:
+        raise ValueError(
+            f"{file} is not the file that dataset {opened.id!r} was written with: import it again"
+        )
     return file
 
 

@@ -8,7 +8,6 @@ numbers, never run; what is recorded here as ranker and belief are names, not pa
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym.artifacts import shipped
 from gems_gym.artifacts.recorded import recorded_name
+from gems_gym.common.files import file_sha256
 from gems_gym.config import config_class, resolve_config
 from gems_gym.envs.rendering import RENDER_MODES
 from gems_gym.errors import unknown_name
@@ -171,7 +171,7 @@ def recorded_spec(spec: EnvSpec, artefacts: Mapping[str, Path], dataset_id: str)
         return slate_spec(spec)
     names = {}
     for part in PARTS:
-        sha256 = hashlib.sha256(artefacts[f"{part}.safetensors"].read_bytes()).hexdigest()
+        sha256 = file_sha256(artefacts[f"{part}.safetensors"])
         same = [name for name in shipped.names(part) if shipped.manifest()[name].sha256 == sha256]
         names[part] = same[0] if same else recorded_name(dataset_id, part)
     return latent_spec(slate_spec(spec), **names)

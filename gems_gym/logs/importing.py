@@ -7,7 +7,6 @@ and sessions of each bucket, and measures them. The third writes the sessions.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 
 from gems_gym.artifacts.files import versions
 from gems_gym.common.checks import checked_arguments
-from gems_gym.common.files import scratch_folder, write_json
+from gems_gym.common.files import file_sha256, scratch_folder, write_json
 from gems_gym.common.progress import track
 from gems_gym.datasets.log_files import ITEMS_FILE, LOG_FILES, REPORT_FILE, USERS_FILE
 from gems_gym.datasets.reader import LOG
@@ -276,7 +275,7 @@ class _Log:
             "algorithm_name": "log",
             "policy": "unknown: whoever wrote the log",
             "gems_gym_version": versions()["gems_gym"],
-            **{f"{Path(name).stem}_sha256": _sha256(file) for name, file in files.items()},
+            **{f"{Path(name).stem}_sha256": file_sha256(file) for name, file in files.items()},
         }
 
     def _users_in_order(self, count: int) -> tuple[Any, Any]:
@@ -323,8 +322,3 @@ def _worst(dropped: Dropped) -> str:
     reason = max(dropped.rows, key=lambda one: dropped.rows[one])
     row, value = dropped.first[reason]
     return f"{dropped.rows[reason]:,} of them: {reason} (first in row {row}: {value})"
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -305,7 +305,7 @@ def _described(config: WorldConfig) -> dict[str, Any]:
 def _read_world(text: str, path: Path) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"log: {str(path)!r} is no session log of gems_gym: world is no JSON") from error
     if not isinstance(found, dict):
         raise ValueError(f"log: {str(path)!r} is no session log of gems_gym: world is no JSON object")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import Artifact, ArtifactError, SavedPart, load_artifact
+from gems_gym.artifacts.files import checked_tensors
 from gems_gym.common.checks import as_array, checked, checked_arguments
 from gems_gym.rankers.indexing import QUERIES, make_list_search
 from gems_gym.rankers.item_lists import ItemLists, Search, stored_search
@@ -221,32 +222,6 @@ def checked_sessions(
     if not binary.all():
         _raise_bad_row("clicks", clicks, binary, "zeros and ones")
     return slates, clicks
-
-
-def checked_tensors(
-    tensors: Mapping[str, np.ndarray], needed: Sequence[str], kind: str
-) -> dict[str, np.ndarray]:
-    """The tensors that a kind of ranker needs, float32 and contiguous.
-
-    Raises:
-        ValueError: One is missing, empty, or not finite.
-    """
-    missing = [name for name in needed if name not in tensors]
-    if missing:
-        raise ValueError(f"tensors lacks {missing}; a {kind} requires {list(needed)}")
-    given = {name: as_array(tensors[name], name) for name in needed}
-    for name, array in given.items():
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"{name} must hold real numbers, got {array.dtype} of shape {array.shape}")
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
-        arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in given.items()}
-    for name, array in arrays.items():
-        if array.size == 0:
-            raise ValueError(f"tensors[{name!r}] is empty: it has shape {array.shape}")
-        if not np.isfinite(array).all():
-            bad = np.count_nonzero(~np.isfinite(array))
-            raise ValueError(f"tensors[{name!r}] holds {bad} non-finite numbers")
-    return arrays
 
 
 def check_enough_items(num_items: int, slate_size: int, what: str) -> None:

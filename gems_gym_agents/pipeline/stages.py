@@ -16,7 +16,7 @@ from typing import Any
 from gems_gym import __version__
 from gems_gym.artifacts.unfinished import UNFINISHED_FOLDER, differing, discard_unfinished, is_unfinished
 from gems_gym.commands.output import note, plain
-from gems_gym.common.files import read_json_object, write_json
+from gems_gym.common.files import file_sha256, read_json_object, write_json
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.common.locks import locked
 
@@ -175,7 +175,4 @@ class Stage:
 
     def _hashes(self) -> dict[str, str | None]:
         files = {name: self.directory / name for name in self.files}
-        return {
-            name: hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-            for name, file in files.items()
-        }
+        return {name: file_sha256(file) if file.is_file() else None for name, file in files.items()}
