@@ -74,6 +74,7 @@ def test_a_damaged_cache_is_replaced_with_one_note(folder: Path, tmp_path: Path)
     assert use(folder, cache) == (len(KERNELS), "")
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_again_when_a_part_of_them_changes(tmp_path: Path) -> None:
     """Of another file than theirs, which numba looks at alone: a function that is called, and a constant."""
     (tmp_path / "use.py").write_text(

@@ -36,10 +36,10 @@ _LIBRARIES = {
 
 _WITHOUT_NUMBERS = re.compile(
     r"gems_gym\.(errors|plugins|artifacts\.unfinished)|gems_gym\.commands\.(output|terminals)"
-    r"|gems_gym\.common(\.(array_files|check_messages|checks|dataset_folders|files|fingerprints|locks|machine"
-    r"|pages|progress))?|gems_gym\.datasets\.card"
-    r"|gems_gym\.envs\.(canvas|palette|picture|rendering|video)"
-    r"|gems_gym_agents\.pipeline\.(jobs|pictures|quickstart_tables|results|running|stages|studies|tables)"
+    r"|gems_gym\.common(\.(array_files|check_messages|checks|dataset_folders|files|fingerprints|jobs|locks|machine"
+    r"|progress))?|gems_gym\.datasets\.card"
+    r"|gems_gym\.envs\.(canvas|picture|rendering|video)"
+    r"|gems_gym_agents\.pipeline\.(pictures|quickstart_tables|results|running|stages|studies|tables)"
 )
 """Modules that check, store or show, but compute nothing: a change of theirs changes no number."""
 
