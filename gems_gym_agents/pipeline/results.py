@@ -47,7 +47,13 @@ def collect_results(study: Study, out: Path, command: str) -> dict[str, Any]:
         "test_users": study.test_users,
         "validation_users": study.validation_users,
         "worlds": [
-            {"name": world.name, "preset": world.preset, "level": getattr(world, "level", None)}
+            {
+                "name": world.name,
+                "preset": world.preset,
+                "level": getattr(world, "level", None),
+                "version": getattr(world, "version", 0),
+                "overrides": dict(getattr(world, "overrides", {})),
+            }
             for world in study.worlds
         ],
         "variants": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,12 +144,20 @@ def markdown_section(results: dict[str, Any], picture: str, trade_off: str) -> s
             f"*{_TRADE_OFF_TEXT} {made}*",
         ]
     for one in world_tables(results):
-        parts += [f"**{one.world}**", markdown_table(one.header, one.rows, numbers=True), f"*{made}*"]
+        parts += [_heading(results, one.world), markdown_table(one.header, one.rows, numbers=True), f"*{made}*"]
     parts += [markdown_table(one.header, one.rows, numbers=True) for one in q_tables(results)]
     parts += [f"![Learning curves: {results['title']}]({picture})", f"*{_picture_text(results)} {made}*"]
     if results["published"]:
         parts.append(_sources(results["published"]))
     return "\n\n".join(parts)
+
+
+def _heading(results: Mapping[str, Any], name: str) -> str:
+    """A world's name, and what it is where it is not a preset's own world."""
+    world = next(one for one in results["worlds"] if one["name"] == name)
+    changes = [f"`{parameter}` {value}" for parameter, value in world.get("overrides", {}).items()]
+    changes += ["the dynamics of `-v1`"] if world.get("version") else []
+    return f"**{name}**" + (f": {world['preset']} with {', '.join(changes)}" if changes else "")
 
 
 def q_tables(results: dict[str, Any]) -> list[WorldTable]:
