@@ -309,13 +309,14 @@ class _Fit:
         return {"kind": kind, "auc": auc(likeness[told], some.clicks[told])}
 
     def _publish(self, report: FitReport, out: Path) -> None:
+        write_json(self.work.file(REPORT_FILE), report.as_dict())  # before anything is moved
         for name in ("position_based", "cascade", "embeddings", "belief", "ranker"):
             file = f"{name}.safetensors"
             if file in report.files:
                 os.replace(self.work.file(file), out / file)
             else:
                 (out / file).unlink(missing_ok=True)  # of an earlier call
-        write_json(out / REPORT_FILE, report.as_dict())
+        os.replace(self.work.file(REPORT_FILE), out / REPORT_FILE)
 
 
 def belief_settings(sessions: LoggedSessions, size: int = DEFAULT_SIZE) -> BeliefSettings:
@@ -327,7 +328,8 @@ def belief_settings(sessions: LoggedSessions, size: int = DEFAULT_SIZE) -> Belie
     """
     recipe: BeliefSettings = _recipe("belief/gru")
     # as many slates in a batch as the recipe has of complete sessions
-    mean_length = len(sessions.slates) / len(sessions)
+    lengths = sessions.lengths[sessions.lengths > 1]  # a session of one slate teaches a belief nothing
+    mean_length = float(lengths.mean()) if len(lengths) else 1.0
     return replace(
         recipe,
         size=size,
@@ -343,9 +345,13 @@ def _recipe(kind: str) -> Any:
 
 
 def _has_co_clicks(sessions: LoggedSessions) -> bool:
-    """Whether pairs of clicks in a slate can be counted."""
-    several = (sessions.clicks.sum(axis=1) > 1).any()
-    return bool(several) and sessions.num_items <= _MOST_CO_CLICKED
+    """Whether most of the items that were clicked were clicked beside another one, and pairs can be counted."""
+    clicked = (sessions.clicks == 1) & (sessions.slates >= 0)  # (num_slates, slate_size)
+    lowest = np.where(clicked, sessions.slates, sessions.num_items).min(axis=1)
+    highest = np.where(clicked, sessions.slates, -1).max(axis=1)
+    several = lowest < highest  # slates with clicks on different items
+    paired, ever = (len(np.unique(sessions.slates[which])) for which in (clicked & several[:, None], clicked))
+    return paired > ever / 2 and sessions.num_items <= _MOST_CO_CLICKED
 
 
 def _embedding_size(sessions: LoggedSessions) -> int:

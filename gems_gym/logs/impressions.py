@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gems_gym.errors import require
-from gems_gym.logs.presets import Preset
+from gems_gym.logs.presets import LARGEST_SLATE, Preset
 
 if TYPE_CHECKING:
     import polars
 
+TOO_LARGE = f"item: has more than {LARGEST_SLATE} items"
 DUPLICATE = "row: is a duplicate of another one"
 
 _PENDING_BYTES = 2**27
@@ -155,6 +156,10 @@ def impressions_of(bucket: polars.DataFrame, preset: Preset, dropped: Dropped) -
         )
         .sort("row")
     )  # fmt: skip
+    if len(large := whole.filter((col("rows") > LARGEST_SLATE) & col("reason").is_null())):
+        dropped.note(TOO_LARGE, int(large["row"].to_numpy().min()), "")
+    too_large = polars.when(col("rows") > LARGEST_SLATE).then(polars.lit(TOO_LARGE))
+    whole = whole.with_columns(reason=polars.coalesce("reason", too_large))
     wrong = whole.filter(col("reason").is_not_null())
     if len(wrong):
         dropped.add(wrong["reason"], wrong["rows"])
@@ -206,7 +211,7 @@ def backwards(impressions: polars.DataFrame) -> int:
 def _once(rows: polars.DataFrame, dropped: Dropped) -> polars.DataFrame:
     """Rows that differ in anything but their number, the first of each."""
     polars = require("polars")
-    content = [name for name in rows.columns if name not in ("row", "reason")]
+    content = [name for name in rows.columns if name != "row"]
     first = rows.select(polars.struct(content).is_first_distinct()).to_series()
     again = rows.filter(~first)
     if len(again):

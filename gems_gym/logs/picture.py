@@ -31,7 +31,7 @@ def draw_import_report(report: ImportReport, path: Path) -> None:
         title += (
             f"\n1 / propensity: mean {found.mean_inverse:.1f}, effective share {found.effective_share:.1%}"
         )
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
 
     names = ["kept", *report.dropped]
     rows.barh(names, [report.rows_kept, *(one["rows"] for one in report.dropped.values())])

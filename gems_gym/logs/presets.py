@@ -37,6 +37,9 @@ MEANINGS: dict[Layout, dict[str, str]] = {
 }
 """What columns can mean: of a log with a row for each shown item, and of one with a row for each impression."""
 
+LARGEST_SLATE = 1000
+"""Items of an impression, at most: slates are filled up to the largest."""
+
 MILLISECONDS = {"s": 1000, "ms": 1, "us": 0.001}
 """Unit of times that are numbers -> what they are multiplied by."""
 
@@ -80,19 +83,30 @@ class Preset:
                 raise unknown_name(
                     f"meaning of a column (layout {self.layout!r})", meaning, MEANINGS[self.layout]
                 )
+        if both := sorted(columns.keys() & _instead_of(columns)):
+            raise ValueError(
+                f"columns: {both[0]} can't be given beside {_beside(both[0], columns)}, which says the same"
+            )
         kept = {name: column for name, column in self.columns.items() if name not in _instead_of(columns)}
         optional = tuple(one for one in self.optional if one not in columns)
         return dataclasses.replace(self, columns={**kept, **columns}, optional=optional)
 
 
+_REPLACED = {
+    "clicks": {"clicked", "pairs"},
+    "clicked": {"clicks", "pairs"},
+    "pairs": {"items", "clicks", "clicked"},
+}
+"""Meaning -> those that it says as well."""
+
+
+def _beside(meaning: str, columns: Mapping[str, str]) -> str:
+    return next(one for one in columns if meaning in _REPLACED.get(one, ()))
+
+
 def _instead_of(columns: Mapping[str, str]) -> set[str]:
     """Meanings that others replace."""
-    replaced = {
-        "clicks": {"clicked", "pairs"},
-        "clicked": {"clicks", "pairs"},
-        "pairs": {"items", "clicks", "clicked"},
-    }
-    return {one for meaning in columns for one in replaced.get(meaning, ())}
+    return {one for meaning in columns for one in _REPLACED.get(meaning, ())}
 
 
 PRESETS: dict[str, Preset] = {

@@ -14,13 +14,10 @@ import numpy as np
 
 from gems_gym.errors import require
 from gems_gym.logs.files import BEYOND, ROW, lists_of
-from gems_gym.logs.presets import MILLISECONDS, Preset
+from gems_gym.logs.presets import LARGEST_SLATE, MILLISECONDS, Preset
 
 if TYPE_CHECKING:
     import polars
-
-LARGEST_SLATE = 1000
-"""Items of an impression, at most: slates are filled up to the largest."""
 
 LATEST = 7_258_118_400_000
 """Times are before this, the year 2200: in a wrong unit they are not."""
@@ -30,9 +27,16 @@ MISSING = "is missing"
 _IDS = "ids must be integers or texts, and 1.0 is not taken for 1"
 _TOO_WIDE = "row: has more columns than the header"
 _CLICKS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1}
-_ISO = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_ISO = (
+    "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M%:z", "%Y-%m-%d",
+)  # fmt: skip
 _IN_LISTS = r"""[^\s,;|\[\]()'"]+"""
 """What is an element of a list that is written as text: ``[1, 2]``, ``1,2``, ``1 2``, ``['a' 'b']``."""
+
+_OF_NUMPY = r"np\.\w+\(([^()]*)\)"
+"""How numpy 2 writes the numbers of a list: ``[np.int64(1), np.int64(2)]``."""
+_NOTHING = ("None", "null", "nan", "NaN")
+"""Elements of a list in brackets that are none."""
 
 _Checks = list[tuple[str, str, Any]]
 """Meaning, what is wrong, and an expression that is true where it is so."""
@@ -115,7 +119,7 @@ class _Columns:
             return polars.lit(None, polars.List(polars.String)), polars.String
         dtype = self.dtype(meaning)
         if dtype == polars.String:
-            return self.value(meaning).str.extract_all(_IN_LISTS), polars.String
+            return _in_text(self.value(meaning)), polars.String
         is_list = isinstance(dtype, polars.List | polars.Array)
         is_list = is_list and not dtype.inner.is_nested() and dtype.inner != polars.Binary
         self.refuse(meaning, not is_list, "lists of ids or numbers were expected")
@@ -136,6 +140,17 @@ class _Columns:
             raise ValueError(
                 f"column {self._column[meaning]!r} ({meaning}) holds {self.dtype(meaning)}: {right}"
             )
+
+
+def _in_text(text: Any) -> Any:
+    """Lists that are written as text, such as ``[1, 2]`` or ``1,2``; one null where an element is missing."""
+    polars = require("polars")
+    text = text.str.replace_all(_OF_NUMPY, "${1}")
+    lists = text.str.extract_all(_IN_LISTS)
+    named = lists.list.eval(polars.element().replace(dict.fromkeys(_NOTHING)))
+    lists = polars.when(text.str.contains(r"^\s*[\[(]")).then(named).otherwise(lists)
+    nothing = polars.concat_list(polars.lit(None, polars.String))
+    return polars.when(text.str.contains(r"[,;|]\s*[,;|]")).then(nothing).otherwise(lists)
 
 
 def _rows(log: _Columns) -> polars.DataFrame:
@@ -186,7 +201,10 @@ def _lists(log: _Columns) -> polars.DataFrame:
     else:
         checks.append((named, "lacks an item", col("items").list.eval(element.is_null()).list.any()))
     if "clicked" in log:
-        standard = _with_clicks(standard.with_columns(clicked=log.texts("clicked")))
+        clicked = log.texts("clicked")
+        if log.dtype("clicked") == polars.String:  # a list without brackets of no items is an empty cell
+            clicked = clicked.fill_null(polars.lit([], polars.List(polars.String)))
+        standard = _with_clicks(standard.with_columns(clicked=clicked))
         checks += [
             ("clicked", MISSING, col("clicked").is_null()),
             ("clicked", "was not shown", col("not_shown")),
@@ -278,7 +296,8 @@ def _time(log: _Columns) -> Any:
         return time
     if log.preset.time_format is not None:
         return polars.coalesce(_moment(value, log.preset.time_format), time)
-    iso = value.str.replace("T", " ", literal=True).str.replace(r"(Z| ?UTC)$", "")
+    iso = value.str.replace(r"(Z| ?UTC)$", "").str.replace("T", " ", literal=True)
+    iso = iso.str.replace(r"(:\d\d(?:\.\d+)?[+-]\d\d)$", "${1}:00")  # as databases write it
     return polars.coalesce(time, *(_moment(iso, form) for form in _ISO))
 
 

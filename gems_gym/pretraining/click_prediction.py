@@ -104,7 +104,7 @@ class ClickProbe:
     def __init__(
         self, item_embeddings: NDArray[np.floating], belief_size: int, slate_size: int, seed: int
     ) -> None:
-        scaled = item_embeddings / item_embeddings.std()
+        scaled = item_embeddings / (item_embeddings.std() or 1.0)
         self._items = torch.from_numpy(scaled.astype(np.float32))
         self._generator = torch.Generator().manual_seed(seed)
         # Made without memory first: torch's own initialisation would draw from the global generator.

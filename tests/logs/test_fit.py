@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,18 @@ def test_boredom_is_something_sequential(tmp_path: Path) -> None:
     # the world's own dataset says the same, but for the time
     world_report = fit_log("world/log-v0", tmp_path / "world", batches=2, progress=False)
     assert (world_report.earlier, world_report.by_time) == (report["earlier"], False)
+
+
+def test_co_clicks_are_counted_where_most_clicked_items_have_some() -> None:
+    """One slate with two clicks says nothing of all other items."""
+
+    def of(clicks: list[list[int]]) -> LoggedSessions:
+        slates = np.arange(2 * len(clicks), dtype=np.int32).reshape(-1, 2)
+        starts = np.arange(len(clicks) + 1)
+        left = np.zeros(len(clicks), np.bool_)
+        return LoggedSessions(slates, np.array(clicks, np.int8), 2 * len(clicks), starts, "ca" * 32, left)
+
+    assert not fitting._has_co_clicks(of([[1, 0], [0, 1], [1, 1], [0, 1], [1, 0]]))
+    assert fitting._has_co_clicks(of([[1, 1], [1, 1], [0, 1], [1, 1]]))
+    same = of([[1, 1], [1, 1]])
+    assert not fitting._has_co_clicks(replace(same, slates=np.zeros((2, 2), np.int32)))

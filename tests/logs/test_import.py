@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gems_gym.datasets import EpisodeBatch, merge, open_dataset, report_dataset, verify_dataset
-from gems_gym.logs import importing, read_users
+from gems_gym.logs import importing, read_items, read_users
 from gems_gym.logs.importing import read_gap
 from tests.logs.reading_back import ID, imported, left_out, log, sessions
 
@@ -266,6 +266,61 @@ def test_poor_logs_are_warned_of() -> None:
 def test_dates_written_as_numbers_are_warned_of(times: list[int], warned: bool) -> None:
     report = imported(log(user=["a", "a"], timestamp=times))
     assert any("write dates as 2024-01-31" in one for one in report.warnings) == warned
+
+
+def test_lists_as_numpy_writes_them_hold_its_numbers() -> None:
+    items, clicks = "[np.int64(3), np.int64(5)]", "[np.int64(0), np.int64(1)]"
+    imported(pl.DataFrame({"user": ["a"], "timestamp": [1], "items": [items], "clicks": [clicks]}))
+    assert read_items(ID)["item"].to_list() == ["3", "5"]
+
+
+@pytest.mark.parametrize("items", ["1,,2", "1, ;2", "[1, None, 2]", "[1,null,2]"])
+def test_a_missing_element_of_a_list_leaves_the_row_out(items: str) -> None:
+    rows = {"user": ["a", "b"], "timestamp": [1, 2], "items": [items, "1,2"], "clicks": ["0,1", "0,1"]}
+    report = imported(pl.DataFrame(rows))
+    assert left_out(report) == {"items: lacks an item": 1}
+
+
+def test_no_clicked_items_in_a_text_file_are_no_clicks(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,timestamp,items,clicked\na,1,1 2 3,2\na,2,1 2 3,\n")
+    report = imported(tmp_path / "log.csv", columns={"clicked": "clicked"})
+    assert (report.impressions, report.clicks) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2024-01-31 10:00:00 UTC", "2024-01-31T10:00:00UTC", "2024-01-31 10:00:00+00", "2024-01-31 10:00:00.000+00",
+     "2024-01-31T11:00+01:00", "2024-01-31T10:00:00Z"],
+)  # fmt: skip
+def test_times_as_databases_write_them(time: str) -> None:
+    report = imported(log(user=["a", "a"], timestamp=[time, "2024-01-31"]))
+    assert report.last_time - report.first_time == 10 * 3_600_000
+
+
+def test_too_many_rows_of_an_impression_are_left_out() -> None:
+    rows = {
+        "user": ["a"] * 1_001 + ["b"],
+        "timestamp": [1] * 1_002,
+        "item": range(1_002),
+        "click": [0] * 1_001 + [1],
+    }
+    report = imported(pl.DataFrame(rows), preset="long")
+    assert left_out(report) == {"item: has more than 1000 items": 1_001}
+    assert report.slate_sizes.maximum == 1
+
+
+def test_a_wrong_row_spoils_its_impression_wherever_it_stands(tmp_path: Path) -> None:
+    lines = ["a,1,1,x,0", "a,1,1,x,0,EXTRA", "a,1,2,y,1", "b,1,1,x,1"]
+    for order in ((0, 1, 2, 3), (1, 0, 2, 3)):
+        text = "\n".join(["user,timestamp,position,item,click", *(lines[place] for place in order)])
+        (tmp_path / "log.csv").write_text(text + "\n")
+        report = imported(tmp_path / "log.csv", preset="long", overwrite=True)
+        assert left_out(report) == {"row: has more columns than the header": 3}
+
+
+def test_columns_that_say_the_same_are_refused() -> None:
+    with pytest.raises(ValueError, match="clicked can't be given beside clicks, which says the same"):
+        imported(log(), columns={"clicks": "clicks", "clicked": "clicks"})
 
 
 def test_sessions_as_one_batch() -> None:
