@@ -14,9 +14,10 @@ CARD = "README.md"
 """Name of the card's file, beside the dataset's folder ``data``; Minari ignores it, and no hash covers it."""
 
 AUTHOR = "gems-gym"
+"""Who Minari names as the author of a dataset that names none."""
+
 PEOPLE, TEXTS = ("author", "author_email"), ("algorithm_name", "code_permalink", "description")
 """What Minari shows of a dataset: sets of texts, and texts."""
-"""Who Minari names as the author of a dataset that names none."""
 
 _LOADING = """\
 ## How to load it

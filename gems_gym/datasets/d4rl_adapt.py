@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gems_gym.common.checks import Positive, checked
 from gems_gym.datasets.d4rl_file import ARRAYS, FLAGS, VECTORS, D4rlFile
 from gems_gym.datasets.sessions import first_of
 
@@ -109,7 +110,8 @@ def _rescaled(file: D4rlFile, ranker: Any | None) -> tuple[D4rlFile, str]:
     """
     if not np.isfinite(file.actions).all():
         return file, "not rescaled"  # the check names the number
-    before = file.metadata.get("action_scale", 1.0)  # of a dataset that was rescaled, exported and changed
+    # of a dataset that was rescaled, exported and changed
+    before = checked("action_scale in the file's metadata", file.metadata.get("action_scale", 1.0), Positive)
     if ranker is not None:
         step = "taken as latents of the ranker, and mapped into [-1, 1] by its bounds"
         latents = file.actions * np.float32(before)

@@ -73,6 +73,8 @@ def merge(
     metadata = {
         name: value for name, value in carried[0].items() if all(one.get(name) == value for one in carried)
     }
+    if "levels" not in metadata and all(_levels_of(one) == _levels_of(carried[0]) for one in carried):
+        metadata = _with_shares(metadata | {"levels": carried[0].get("levels")}, opened)
     # The first's files of ranker and belief are copied; the others' may differ in what was measured of them.
     own_files = ("ranker_sha256", "belief_sha256")
     metadata |= {name: carried[0][name] for name in own_files if name in carried[0]}
@@ -151,20 +153,36 @@ def subset(
     how = {"episodes": episodes, "min_return": min_return, "seed": None if episodes is None else seed}
     how |= {name: share for name, share in (("earliest", earliest), ("latest", latest)) if share is not None}
     derived = {"by": "subset", "sources": [origin(opened)], **how}
-    metadata = _with_shares(carried_metadata(opened), part) | {
+    metadata = _with_shares(carried_metadata(opened), [part]) | {
         "description": f"A part of the sessions of {opened.id}, chosen by gems-gym.",
         "derived_from": derived,
     }
     return _write(dataset_id, [part], metadata, overwrite, progress)
 
 
-def _with_shares(metadata: dict[str, Any], part: minari.MinariDataset) -> dict[str, Any]:
-    """Metadata in which the levels of a mixed dataset have their shares of a part's sessions."""
+def _levels_of(metadata: Mapping[str, Any]) -> Any:
+    """The levels of a dataset's policies, without their shares of its sessions."""
+    levels = metadata.get("levels")
+    if not isinstance(levels, dict):
+        return levels
+    return {
+        name: {key: value for key, value in level.items() if key != "share"} for name, level in levels.items()
+    }
+
+
+def _with_shares(metadata: dict[str, Any], parts: Sequence[minari.MinariDataset]) -> dict[str, Any]:
+    """Metadata in which the levels of mixed datasets have their shares of all sessions."""
     levels = metadata.get("levels")
     if not isinstance(levels, dict) or len(levels) < 2:
         return metadata
-    episodes = read_episodes(part.storage, part.episode_indices, ("level",))
+    episodes = (
+        one for part in parts for one in read_episodes(part.storage, part.episode_indices, ("level",))
+    )
     found = [int(episode["infos"]["level"][0]) for episode in episodes if "level" in episode["infos"]]
+    if len(found) < sum(
+        part.total_episodes for part in parts
+    ):  # imported without infos: nobody knows the part's levels
+        return metadata
     counts = np.bincount(found, minlength=len(levels)) / max(len(found), 1)
     shares = zip(levels.items(), counts.tolist(), strict=False)
     return {**metadata, "levels": {name: {**level, "share": share} for (name, level), share in shares}}

@@ -130,10 +130,11 @@ def clear_killed_writers(root: Path) -> None:
 
 
 def _clear(folder: Path, target: Path) -> None:
-    if (folder / _REPLACED).is_dir() and not os.path.lexists(target):
-        (folder / _REPLACED).rename(target)  # the process was killed before the new one was in its place
+    # without a target, the process was killed before the new one was in its place
     if (folder / _PLAYED).is_dir() and not (folder / CHUNKS).exists() and not os.path.lexists(target):
         (folder / _PLAYED).rename(folder / CHUNKS)
+    if (folder / _REPLACED).is_dir() and not os.path.lexists(target):
+        (folder / _REPLACED).rename(target)
     for name in (NEW, _REPLACED, _PLAYED):
         remove_folder(folder / name)
 

@@ -14,7 +14,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from gems_gym.artifacts import shipped
-from gems_gym.common.checks import Count, NonNegative, checked_arguments
+from gems_gym.common.checks import Count, NonNegative, checked, checked_arguments
 from gems_gym.datasets.collect import collect
 from gems_gym.datasets.described_policies import DescribedPolicy, trained_policy
 from gems_gym.datasets.world import environment_spec
@@ -149,7 +149,9 @@ def collect_level(
     """
     spec = environment_spec(env_id, env_kwargs)
     _check(level, noise, weights)
-    metadata = options.pop("metadata", None)
+    metadata = checked("metadata", options.pop("metadata", None), Mapping[str, Any] | None)
+    if own := {"level", "levels"} & (metadata or {}).keys():
+        raise ValueError(f"metadata names {sorted(own)}, which datasets of levels record themselves")
     options |= {
         "dataset_id": dataset_id or level_dataset_id(spec, level), "episodes": episodes, "seed": seed,
         "env_kwargs": env_kwargs,

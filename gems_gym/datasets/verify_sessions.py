@@ -150,7 +150,8 @@ class SessionChecks:
         if self.is_latent and was_made_by(self.dataset.storage.metadata, "relabel"):
             actions = encoded(sessions, self.ranker)
             wrong = (np.abs(actions - sessions.actions) > TOLERANCE).any(axis=2) & sessions.filled
-            if wrong.any():  # of a dataset that was not relabelled, merged with one that was
+            # of a dataset that was not relabelled, merged with one that was
+            if wrong.any() and was_made_by(self.dataset.storage.metadata, "merge"):
                 shown = ranked(sessions.actions, self.ranker, sessions.filled)
                 wrong &= ((shown != slates) & (slates >= 0)).any(axis=2)
             if wrong.any():

@@ -135,7 +135,9 @@ def world_config(spec: EnvSpec) -> WorldConfig:
     config = resolve_config(preset)
     _check_sizes(config, overrides)
     if (embeddings := spec.kwargs.get("item_embeddings")) is not None:
-        width = math.prod(overrides.get(name, getattr(config, name)) for name in ("num_topics", "topic_size"))
+        sizes = [overrides.get(name, getattr(config, name)) for name in ("num_topics", "topic_size")]
+        # what is no size is refused below, by its name
+        width = math.prod(sizes) if all(isinstance(size, int) and size > 0 for size in sizes) else 1
         overrides.setdefault("num_items", _num_items_of(embeddings, width))
     return resolve_config(config, overrides)
 

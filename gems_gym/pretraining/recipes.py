@@ -73,7 +73,9 @@ def belief_recipe(preset: str, name: str = "default", *, seed: int = 0) -> Recip
     return trained_recipe("belief/gru", preset, name, seed=seed)
 
 
-def trained_recipe(kind: str, preset: str, name: str = "default", *, seed: int = 0) -> Recipe:
+def trained_recipe(
+    kind: str, preset: str, name: str = "default", *, seed: int = 0, config: WorldConfig | None = None
+) -> Recipe:
     """How a ranker or a belief is trained for a world.
 
     Args:
@@ -81,6 +83,8 @@ def trained_recipe(kind: str, preset: str, name: str = "default", *, seed: int =
         preset: The world.
         name: One of the trainer's presets, e.g. of :data:`~gems_gym.pretraining.gems.GEMS_PRESETS`.
         seed: Seed of everything random.
+        config: The world's parameters, if they are not the preset's: settings are the trainer's as far as these allow
+            them, see :func:`~gems_gym.pretraining.trainers.settings_in`.
 
     Raises:
         ValueError: An unknown kind or name.
@@ -89,6 +93,9 @@ def trained_recipe(kind: str, preset: str, name: str = "default", *, seed: int =
     if name not in presets:
         raise unknown_name(f"preset of the {kind.replace('/', ' ')}:", name, presets)
     chosen = presets[name]
+    settings = chosen.settings
+    if config is not None:
+        settings = settings_in(settings, config.num_items, config.slate_size)
     return Recipe(
         kind=kind,
         preset=preset,
@@ -97,17 +104,8 @@ def trained_recipe(kind: str, preset: str, name: str = "default", *, seed: int =
         search_sessions=chosen.search_sessions,
         log_seed=_log_seed(kind, seed),
         seed=seed,
-        settings=as_recorded(chosen.settings),
+        settings=as_recorded(settings),
     )
-
-
-def recipe_in(recipe: Recipe, config: WorldConfig) -> Recipe:
-    """A recipe as far as a world allows it; see :func:`~gems_gym.pretraining.trainers.settings_in`."""
-    if recipe.kind not in trained_kinds() or "embeddings" in recipe.settings:
-        return recipe
-    settings = type(trainer_of(recipe.kind).presets["default"].settings)(**recipe.settings)
-    allowed = settings_in(settings, config.num_items, config.slate_size)
-    return recipe if allowed == settings else dataclasses.replace(recipe, settings=as_recorded(allowed))
 
 
 def item_vector_recipe(

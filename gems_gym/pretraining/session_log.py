@@ -22,6 +22,7 @@ from gems_gym.common.files import whole_file
 from gems_gym.common.progress import stderr, track
 from gems_gym.config import resolve_config
 from gems_gym.envs import SlateVectorEnv
+from gems_gym.fitted_config import FittedConfig
 from gems_gym.policies import Policy, make_policy
 from gems_gym.rollouts import play_sessions, user_batches
 from gems_gym.simulator import Catalog, ItemEmbeddings
@@ -91,6 +92,10 @@ class SessionLog:
             raise ValueError(
                 f"log holds {self.num_sessions} sessions with a slate; at least 2 are needed, one of them held out"
             )
+        self.check_items(num_items)
+
+    def check_items(self, num_items: int) -> None:
+        """Raise a ValueError unless all items are in a catalogue of that size."""
         low, high = int(self.slates.min()), int(self.slates.max())
         if not -1 <= low <= high < num_items:
             raise ValueError(
@@ -297,8 +302,10 @@ class LogPlan:
 
 
 def _described(config: WorldConfig) -> dict[str, Any]:
-    """A world's parameters as JSON keeps them."""
+    """A world's parameters as JSON keeps them; the file of a fitted world by its content, wherever it lies."""
     found: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    if isinstance(config, FittedConfig):
+        found["world"] = config.artifact.content_sha256
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -127,19 +127,16 @@ def trainer_of(kind: str) -> Trainer[Any]:
 
 
 def settings_in(settings: Settings, num_items: int, slate_size: int) -> Settings:
-    """A preset's settings as far as a world allows them: fewer numbers in an embedding where items are few.
+    """A preset's settings as far as a world allows co-click embeddings, which have fewer numbers than there are items.
 
     Items start from random embeddings where no slate has two clicks, or pairs of items are too many to count.
     """
-    names = {field.name for field in fields(settings)}  # type: ignore[arg-type]
-    changes: dict[str, Any] = {}
-    if "embedding_size" in names:
-        changes["embedding_size"] = min(settings.embedding_size, max(1, num_items - 1))  # type: ignore[attr-defined]
-    if getattr(settings, "item_embeddings", None) == "co_click" and (
-        slate_size == 1 or num_items > MOST_COUNTED
-    ):
-        changes["item_embeddings"] = "scratch"
-    return replace(settings, **changes)  # type: ignore[type-var]
+    if getattr(settings, "item_embeddings", None) != "co_click":
+        return settings
+    if slate_size == 1 or num_items > MOST_COUNTED:
+        return replace(settings, item_embeddings="scratch")  # type: ignore[type-var]
+    size = min(settings.embedding_size, max(1, num_items - 1))  # type: ignore[attr-defined]
+    return replace(settings, embedding_size=size)  # type: ignore[type-var]
 
 
 def trained_kinds() -> list[str]:

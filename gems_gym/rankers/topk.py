@@ -97,7 +97,7 @@ class TopKRanker(ItemVectorRanker):
         latents = self._answers[slates].sum(axis=1)  # (num_users, E)
         largest = np.abs(latents).max(axis=1, keepdims=True)
         rounding = 1e-12 * np.abs(self._answers).max()  # of items whose answers cancel, or have none
-        found: np.ndarray = np.where(largest > rounding, latents / np.maximum(largest, rounding), 0)
+        found: np.ndarray = np.divide(latents, largest, out=np.zeros_like(latents), where=largest > rounding)
         return found.astype(np.float32)
 
     @cached_property

@@ -179,8 +179,9 @@ class SlateSimulator:
         uniforms = check_uniforms(uniforms, (len(rows), self.config.slate_size))
         topics = check_topics(short_term_topics, len(rows), self.config.num_topics)
         given = Openings(preferences, uniforms, topics, self._same_first_slates(len(rows)))
+        shown = self._open(given, rows, first_slates)
         self._uniforms.start_given(rows)
-        return self._open(given, rows, first_slates)
+        return shown
 
     def _open(
         self, opening: Openings, rows: NDArray[np.int64], first_slates: NDArray[np.int64] | None

@@ -140,9 +140,8 @@ class DrawnAhead:
 
     def _draw_next_blocks(self, steps: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         numbers = steps[rows] // self._steps
-        for row in rows[
-            numbers > self._numbers[rows]
-        ].tolist():  # once, also if a step is refused and taken again
+        # once, also if a step is refused and taken again
+        for row in rows[numbers > self._numbers[rows]].tolist():
             self._fill(row, self._rngs[row])
         self._numbers[rows] = numbers
 

@@ -12,7 +12,7 @@ import typer
 
 from gems_gym.commands.arguments import chosen_executor, read_names, read_seeds
 from gems_gym.commands.options import ExecutorName, Json, RayAddress, Trackers
-from gems_gym.commands.output import note, show_result
+from gems_gym.commands.output import note, plain, show_result
 from gems_gym.common.checks import Threads, checked_arguments
 from gems_gym.common.files import whole_file, write_json
 from gems_gym.common.locks import locked_folder
@@ -120,7 +120,7 @@ def write_results(study: Any, out: Path, command: str) -> dict[str, Any]:
 
     results = collect_results(study, out, command)
     results["summary"] = summarise(results)
-    write_json(out / RESULTS_FILE, results)
+    write_json(out / RESULTS_FILE, plain(results))
     draw_curves(results, out / "curves.png")
     if has_trade_off(results):
         draw_trade_off(results, out / "trade_off.png")

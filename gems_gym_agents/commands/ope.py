@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from annotated_types import Gt
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from gems_gym.commands import options
@@ -128,7 +129,7 @@ def _policy_tables(policy: str, row: dict[str, Estimate | str]) -> list[Table]:
     tables = []
     if lines:
         tables.append(rows_table("estimator", lines))
-        tables[0].title, tables[0].title_justify = policy, "left"
+        tables[0].title, tables[0].title_justify = escape(policy), "left"
     return [*tables, key_value_table(reasons, title=f"{policy}: not applicable")] if reasons else tables
 
 

@@ -110,7 +110,7 @@ def _logged_slates(env: VectorEnv, log: str | None, rng: np.random.Generator) ->
             f"log={log!r} holds slates of {sessions.slates.shape[2]} of the catalogue {sessions.catalog_hash}; slates "
             f"of {slate_size} of the catalogue {catalog.hash} were expected"
         )
-    sessions.check_trainable(num_items)
+    sessions.check_items(num_items)
     slates = sessions.slates.reshape(-1, slate_size).astype(np.int64)
     complete = slates[(slates >= 0).all(axis=1)]  # -1: nothing was shown
     if len(complete) == 0:

@@ -63,7 +63,7 @@ class UnfinishedRounds:
             if (buffer := _buffer(model)) is not None:
                 self._restore_rows(self._run.folder, buffer)
             recorder.restore(state.header["curve"])
-            recorder.dropped = state.header["dropped"]
+            recorder.dropped = state.header.get("dropped", recorder.dropped)
         _set_counters(model, state.header["counters"])
         return str(state.header["log"])
 

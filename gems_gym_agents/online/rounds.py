@@ -277,9 +277,8 @@ class Start:
                 reset_num_timesteps=False,
             )
             self.record()
-        except (
-            ValueError
-        ) as error:  # torch refuses to draw from what is no distribution, and files what is no number
+        # torch refuses to draw from what is no distribution, and files what is no number
+        except ValueError as error:
             # "<" is false for NaN as well
             if all(bool((weights.abs() < _RUN_AWAY).all()) for weights in model.policy.state_dict().values()):
                 raise

@@ -207,7 +207,7 @@ def pick(policies: Sequence[Checkpoint], references: References) -> dict[str, Ch
     """
     scores = [(references.normalized_score(one.score), one) for one in policies if one.score is not None]
     best, expert = max(scores, key=lambda pair: pair[0], default=(0.0, None))
-    if expert is None or best <= 0.0:
+    if expert is None or not best > 0.0:  # NaN where the references are equal
         raise NoLevelsError(
             f"the best policy's normalised score is {best:.1f}, no better than random slates: train with more steps"
         )

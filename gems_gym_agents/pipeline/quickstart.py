@@ -19,6 +19,7 @@ from gems_gym import __version__, plugins
 from gems_gym.artifacts.unfinished import discard_unfinished
 from gems_gym.commands.output import note, plain
 from gems_gym.commands.worlds import changed_parameters, in_world
+from gems_gym.common.checks import checked
 from gems_gym.common.files import write_json
 from gems_gym.common.fingerprints import cpu_type, made_by
 from gems_gym.datasets import collect, open_dataset
@@ -26,9 +27,9 @@ from gems_gym.errors import missing_dependency, require
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy, make_policy
 from gems_gym.policies.actor import Actor, NoisyActor
-from gems_gym.pretraining.recipes import recipe_in, trained_recipe
+from gems_gym.pretraining.recipes import trained_recipe
 from gems_gym.trained_agents import open_trained_agent
-from gems_gym.user_splits import user_seeds
+from gems_gym.user_splits import PipelineSeed, user_seeds
 from gems_gym_agents.evaluation import NUM_ENVS, Evaluation, evaluate, measure_references
 from gems_gym_agents.pipeline.pictures import draw_clicks_per_step
 from gems_gym_agents.pipeline.quickstart_tables import SEEDS_FILE, ResultsTable, SeedsTable
@@ -97,6 +98,7 @@ def run_quickstart(
     Returns:
         The table; it is also written to ``results.json``, and the picture to ``clicks_per_step.png``.
     """
+    checked("seed", seed, PipelineSeed)
     for module in ("torch", "stable_baselines3", "d3rlpy", "minari", "matplotlib"):
         if find_spec(module) is None:  # said before any work is done
             raise missing_dependency(module, "all")
@@ -135,7 +137,7 @@ def run_quickstarts(
             dataset_id=dataset_id,
         )
     table = SeedsTable.of({seed: plain(one.as_dict()) for seed, one in results.items()})
-    write_json(directory / SEEDS_FILE, table.as_dict())
+    write_json(directory / SEEDS_FILE, plain(table.as_dict()))
     return table
 
 
@@ -176,9 +178,8 @@ class _Quickstart:
 
     def pretrained(self, name: str, kind: str, batches: int, **log: Any) -> dict[str, Any]:
         """A part by a recipe with less of everything."""
-        recipe = trained_recipe(kind, self.spec.kwargs["preset"], seed=self.seed)
+        recipe = trained_recipe(kind, self.spec.kwargs["preset"], seed=self.seed, config=self.world[0])
         recipe = replace(recipe, settings=recipe.settings | {"batches": batches}, **log)
-        recipe = recipe_in(recipe, self.world[0])
         return self.timed(name, Part(name, recipe, self.world, self.base, self.directory).make())
 
     @cached_property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from gems_gym_agents.evaluation import Evaluation, References
@@ -125,12 +126,13 @@ class SeedsTable:
 def _row(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One policy's line, of its lines for single seeds."""
     by_seed = [line["mean_return"] for line in lines]
+    scores = [line["normalized_score"] for line in lines]  # None where 0 and 100 are the same
     return {
         "policy": lines[0]["policy"],
         "mean_return": fmean(by_seed),
         "lowest": min(by_seed),
         "highest": max(by_seed),
-        "normalized_score": fmean(line["normalized_score"] for line in lines),
+        "normalized_score": fmean(np.nan if one is None else one for one in scores),
         "by_seed": by_seed,
     }
 

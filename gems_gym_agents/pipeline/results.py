@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gems_gym import __version__
+from gems_gym.commands.output import note
 from gems_gym.common.arrays import t_interval
 from gems_gym_agents.evaluation import References
 from gems_gym_agents.pipeline.references import REFERENCES, references_stage
@@ -34,8 +35,7 @@ def collect_results(study: Study, out: Path, command: str) -> dict[str, Any]:
         out: Its folder; whatever is finished there counts, also seeds that the study does not name.
         command: What it was run with.
 
-    Raises:
-        ValueError: A finished run of other settings.
+    What was run with other settings is left out, and a note says so.
     """
     results = [result for _, result in finished_runs(study, out)]
     references = {world.name: _references(study, world, out, results) for world in study.worlds}
@@ -76,7 +76,11 @@ def _references(
 ) -> dict[str, Any] | None:
     """What a world's policies stand beside, by name, if it is known."""
     if isinstance(world, World):
-        measured = references_stage(study, world, out).kept()
+        try:
+            measured = references_stage(study, world, out).kept()
+        except ValueError as error:  # of other settings
+            note(f"the references of {world.name} are left out: {error}")
+            return None
         return None if measured is None else dict(measured["policies"])
     run = next((run for run in runs if run["world"] == world.name and run.get("references")), None)
     if run is None:

@@ -22,7 +22,6 @@ from gems_gym.envs.recorded_spec import world_config
 from gems_gym.latent_world import LatentWorld
 from gems_gym.policies import Policy
 from gems_gym.policies.base import chosen_by, observed_by
-from gems_gym.pretraining.recipes import recipe_in
 from gems_gym.rankers import load_ranker
 from gems_gym.user_splits import user_seeds
 from gems_gym_agents.base import world_options
@@ -184,7 +183,7 @@ class OnlineRun(Run[World, OnlineVariant]):
         return {
             kind: Part(
                 one.name,
-                recipe_in(one.recipe(self.world.preset, self.seed), self.world.parameters[0]),
+                one.recipe(self.world.preset, self.seed, self.world.parameters[0]),
                 self.world.parameters,
                 {"world": self.world.settings},
                 self.folder.parent,

@@ -14,13 +14,14 @@ from gymnasium.envs.registration import EnvSpec
 
 from gems_gym import plugins
 from gems_gym.commands.output import plain
-from gems_gym.common.checks import Checked, Count, Seed, check_fields, make_checked
+from gems_gym.common.checks import Checked, Count, check_fields, make_checked
 from gems_gym.errors import unknown_name
 from gems_gym.policies.base import observed_by
 from gems_gym.pretraining.recipes import Recipe, item_vector_recipe, trained_recipe
 from gems_gym.pretraining.trainers import trained_kinds, trainer_of
 from gems_gym.registration import Version, environment_id
 from gems_gym.simulator import Catalog, resolve_world
+from gems_gym.user_splits import PipelineSeed
 from gems_gym.world_config import WorldConfig
 from gems_gym_agents.user_model.options import SEARCH_STEPS
 
@@ -138,12 +139,14 @@ class PartRecipe(Checked):
     search_sessions: Count | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def recipe(self, preset: str, seed: int) -> Recipe:
+    def recipe(self, preset: str, seed: int, config: WorldConfig | None = None) -> Recipe:
         """The complete recipe for one world and one seed.
 
         Args:
             preset: The world's preset.
             seed: Random seed of everything.
+            config: The world's parameters: the trainer's preset is used as far as they allow it. What
+                :attr:`settings` name stays as it is.
         """
         if "embeddings" in self.settings:
             options = self.settings.get("options")
@@ -154,7 +157,7 @@ class PartRecipe(Checked):
                     f"{self.kind!r} of the recipe {self.name!r} is not trained: settings must name the embeddings that "
                     "it is made of, such as settings = {embeddings = 'matrix_factorization'}"
                 )
-            recipe = trained_recipe(self.kind, preset, self.preset, seed=seed)
+            recipe = trained_recipe(self.kind, preset, self.preset, seed=seed, config=config)
             kind: Any = type(trainer_of(self.kind).presets[self.preset].settings)
             make_checked(kind, f"setting of the recipe {self.name!r}:", {**recipe.settings, **self.settings})
             recipe = replace(recipe, settings={**recipe.settings, **self.settings})
@@ -240,7 +243,7 @@ class Study:
     title: str
     worlds: tuple[World, ...] | tuple[RecordedWorld, ...]
     variants: tuple[OnlineVariant, ...] | tuple[OfflineVariant, ...]
-    seeds: tuple[Seed, ...]
+    seeds: tuple[PipelineSeed, ...]
     test_users: Count = 500
     validation_users: Count = 200
     constant_slate_sessions: Count = 1_000_000

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
 from gems_gym import plugins
@@ -111,7 +112,7 @@ def terminal_tables(results: dict[str, Any]) -> RenderableType:
 
 
 def _terminal_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = Table(title=escape(title), title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column(header[0], no_wrap=True)
     for index, column in enumerate(header[1:], start=1):
         # cells stay on a line, headers break between words
@@ -144,7 +145,11 @@ def markdown_section(results: dict[str, Any], picture: str, trade_off: str) -> s
             f"*{_TRADE_OFF_TEXT} {made}*",
         ]
     for one in world_tables(results):
-        parts += [_heading(results, one.world), markdown_table(one.header, one.rows, numbers=True), f"*{made}*"]
+        parts += [
+            _heading(results, one.world),
+            markdown_table(one.header, one.rows, numbers=True),
+            f"*{made}*",
+        ]
     parts += [markdown_table(one.header, one.rows, numbers=True) for one in q_tables(results)]
     parts += [f"![Learning curves: {results['title']}]({picture})", f"*{_picture_text(results)} {made}*"]
     if results["published"]:

@@ -33,8 +33,8 @@ class Clues(NamedTuple):
     item_age: NDArray[np.int16]  # steps since a click on the item, likewise
     shown: NDArray[np.int16]  # how often the session has shown the item
     # (..., 12): for what was missed and what was clicked, in each of three memories:
-    memories: NDArray[np.float32]
     # likeness of the item to it, and how much of it was of the item's topic
+    memories: NDArray[np.float32]
 
 
 def clues_of(log: Log, items: NDArray[np.float64], topics: NDArray[np.int64]) -> Clues:

@@ -92,9 +92,18 @@ class SlateUsers:
 
         Returns:
             What was shown and clicked, or any other observation if the sessions end; how many clicks; whether they end.
+
+        Raises:
+            ValueError: Some sessions end, and others do not.
         """
         observations, rewards, terminated, truncated, _ = self._env.step(slates)
-        return _slates_and_clicks(observations), rewards, bool((terminated | truncated).all())
+        ended = terminated | truncated
+        if ended.any() and not ended.all():
+            raise ValueError(
+                f"env ends {np.count_nonzero(ended)} of {len(ended)} sessions before the others: a user model is "
+                "learned from sessions of one length"
+            )
+        return _slates_and_clicks(observations), rewards, bool(ended.all())
 
 
 def _slates_and_clicks(observations: Any) -> Seen:

@@ -1,7 +1,6 @@
 """What agents have in common that learn how users click, from slates and clicks, and plan their slates by it."""
 
 import abc
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -19,6 +18,7 @@ from gems_gym.policies.base import Observed
 from gems_gym.trackers import trackers
 from gems_gym.user_splits import UserSeed
 from gems_gym_agents.base import Evaluate, run_arguments
+from gems_gym_agents.layers import describe_world
 from gems_gym_agents.slate_agent import SlateAgent
 from gems_gym_agents.user_model.logs import SlateUsers
 from gems_gym_agents.user_model.options import SEARCH_STEPS, LogOptions
@@ -89,9 +89,7 @@ class PlanningAgent(SlateAgent[Options, PlanningPolicy]):
         """
         self._check_device(device)
         users = SlateUsers(source)
-        world = {"num_items": users.num_items, "slate_size": users.slate_size}
-        if source.spec is not None:
-            world["spec"] = json.loads(source.spec.to_json())
+        world = {"num_items": users.num_items, "slate_size": users.slate_size} | describe_world(source)
         own = {"steps": steps, "seed": seed, "world": world}
         arguments = run_arguments(self.name, self.options, evaluate, self.libraries, **own)
         run = Unfinished.within(directory, arguments)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gems_gym.policies.base import Observed, Shown
 from gems_gym.policies.saved import SavedPolicy
+from gems_gym.rankers.stored import checked_sessions
 from gems_gym_agents.user_model.particles import Schedule
 
 NUM_COSTS = 4
@@ -101,7 +102,8 @@ class PlansPolicy(SavedPolicy, Generic[AModel]):
         slate_size: Items in a slate.
 
     Raises:
-        ValueError: A plan has another length than the model requires, or a number that is not finite.
+        ValueError: A plan has another length than the model requires, or a number that is not finite; or the model's
+            slates are larger than its catalogue.
     """
 
     model_class: ClassVar[type[Any]]
@@ -120,6 +122,11 @@ class PlansPolicy(SavedPolicy, Generic[AModel]):
         if self.plans.ndim != 2 or self.plans.shape[1] != size or not np.isfinite(self.plans).all():
             raise ValueError(f"plans must hold {size} finite numbers each, got shape {np.shape(plans)}")
         self.num_items, self.slate_size = model.num_items, model.slate_size
+        if self.slate_size > self.num_items:
+            raise ValueError(
+                f"slate_size must be at most num_items={self.num_items}, as no item is shown twice on a slate; got "
+                f"{self.slate_size}"
+            )
         self._belief: Belief = self._follows(model, schedule or self.acting)
 
     @staticmethod
@@ -161,10 +168,18 @@ class PlansPolicy(SavedPolicy, Generic[AModel]):
 
         Returns:
             Slates, int64 ``(num_users, slate_size)``, and the next state.
+
+        Raises:
+            ValueError: A wrong shape or dtype, another number of users than the state's, an unknown item id, or a click
+                that is neither 0 nor 1.
         """
-        slates, clicks = (np.asarray(observations[name], dtype=np.int64) for name in ("slate", "clicks"))
+        slates, clicks = observations["slate"], observations["clicks"]
         if "mask" in observations:
             slates = np.where(observations["mask"], slates, -1)
+        slates, clicks = checked_sessions(slates, clicks, self.slate_size, self.num_items, lowest=-1)
+        if len(slates) != len(state.plans):
+            raise ValueError(f"observations hold {len(slates)} users, and the state {len(state.plans)}")
+        slates, clicks = slates.astype(np.int64), clicks.astype(np.int64)
         belief = self._belief.update(state.belief, slates, clicks)
         chosen = np.empty_like(slates)
         self._fill(belief, state.plans, chosen)

@@ -84,7 +84,8 @@ def belief(
         refuse(
             "does not go with --reproduce",
             preset=preset, log=log, sessions=sessions, batches=batches, catalogue=catalogue, env_option=env_option,
-            save_every=save_every, log_dir=log_dir,
+            save_every=save_every, log_dir=log_dir, tracker=tracker, seed=seed or None,
+            device=None if device == "cpu" else device,
         )  # fmt: skip
         reproduce_shipped(reproduce, "belief", env, out, overwrite, as_json)
         return

@@ -96,7 +96,8 @@ def ranker(
         refuse(
             "does not go with --reproduce",
             preset=preset, log=log, sessions=sessions, batches=batches, catalogue=catalogue, env_option=env_option,
-            save_every=save_every, log_dir=log_dir, option=option, embeddings=embeddings,
+            save_every=save_every, log_dir=log_dir, option=option, embeddings=embeddings, tracker=tracker,
+            seed=seed or None, device=None if device == "cpu" else device, kind=None if kind == "gems" else kind,
         )  # fmt: skip
         reproduce_shipped(reproduce, "ranker", env, out, overwrite, as_json)
         return
@@ -120,8 +121,10 @@ def ranker(
     chosen |= given(batches=batches, item_embeddings=embeddings)
     what = f"option of the ranker {kind!r}:"
     config, catalog = world_of(world)
-    preset_settings = settings_in(recipe.settings, config.num_items, config.slate_size)
-    settings = make_checked(type(recipe.settings), what, vars(preset_settings) | chosen)
+    preset_settings = recipe.settings
+    if embeddings is None:
+        preset_settings = settings_in(preset_settings, config.num_items, config.slate_size)
+    settings = make_checked(type(preset_settings), what, vars(preset_settings) | chosen)
     table = None
     if isinstance(settings, GemsSettings):
         table = settings.load_item_vectors(config.num_items, catalog.hash)  # refused now, if they do not fit

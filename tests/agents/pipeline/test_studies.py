@@ -204,11 +204,19 @@ def test_a_wrong_recipe_is_said_before_anything_runs(tmp_path, part, words):
 
 
 def test_recipes_fit_small_worlds(tmp_path):
-    world = World(name="one", preset="diffuse_mix", overrides={"num_items": 12, "slate_size": 1})
-    (run,) = runs_of(dataclasses.replace(ONLINE, worlds=(world,), variants=(GEMS,), seeds=(0,)), tmp_path)
-    for part in run.parts.values():
-        settings = part.recipe.settings
-        assert (settings["embedding_size"], settings["item_embeddings"]) == (11, "scratch")
+    def settings(variant, **overrides):
+        world = World(name="one", preset="diffuse_mix", overrides=overrides)
+        study = dataclasses.replace(ONLINE, worlds=(world,), variants=(variant,), seeds=(0,))
+        (run,) = runs_of(study, tmp_path)
+        found = {kind: part.recipe.settings for kind, part in run.parts.items()}
+        return {kind: (one["embedding_size"], one["item_embeddings"]) for kind, one in found.items()}
+
+    few = settings(GEMS, num_items=12, slate_size=2)
+    assert few == {"belief": (11, "co_click"), "ranker": (11, "co_click")}
+    assert {name for _, name in settings(GEMS, num_items=12, slate_size=1).values()} == {"scratch"}
+    # what a study chooses itself stays, and is refused where it cannot be
+    own = dataclasses.replace(GEMS.ranker, name="own", settings={"embedding_size": 16})
+    assert settings(dataclasses.replace(GEMS, ranker=own), num_items=12, slate_size=2)["ranker"][0] == 16
 
 
 def test_other_folders_are_no_seeds(tmp_path):
