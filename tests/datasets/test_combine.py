@@ -228,3 +228,9 @@ def test_shares_of_levels_are_those_of_the_part() -> None:
     (level,) = {int(one) for one in part[0].infos["level"]}
     shares = [one["share"] for one in part.storage.metadata["levels"].values()]
     assert shares == [1.0 - level, float(level)]
+    rest = subset(whole, dataset_id="small/part-v1", min_return=0, **QUIET)
+    both = merge([part, rest], dataset_id="small/parts-v0", **QUIET)
+    counts = np.bincount([int(one.infos["level"][0]) for one in both.iterate_episodes()], minlength=2)
+    assert [one["share"] for one in both.storage.metadata["levels"].values()] == (
+        counts / counts.sum()
+    ).tolist()

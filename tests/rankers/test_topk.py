@@ -97,7 +97,10 @@ def test_slates_without_a_direction_are_encoded_as_zeros() -> None:
     opposite = embeddings()
     opposite[1] = -opposite[0]
     clicks = np.zeros((1, SLOTS), np.int64)
-    for items, slate in ((vectors, [0, 1, 2, 3, 4, 5]), (opposite, [0, 1, 0, 1, 0, 1])):
+    nothing = np.zeros_like(vectors)
+    for items, slate in (
+        (vectors, [0, 1, 2, 3, 4, 5]), (opposite, [0, 1, 0, 1, 0, 1]), (nothing, [0, 1, 2, 3, 4, 5])
+    ):  # fmt: skip
         found = TopKRanker(items, SLOTS, HASH).encode(np.array([slate]), clicks)
         np.testing.assert_array_equal(found, np.zeros((1, SIZE), np.float32))
 

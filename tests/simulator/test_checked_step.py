@@ -91,6 +91,16 @@ def test_sessions_are_opened_before_they_are_stepped():
         simulator.step(SLATES)
 
 
+def test_a_refused_opening_leaves_users_as_they_are():
+    simulator = opened()
+    size = simulator.config.embedding_size
+    given = np.ones((2, size)), np.zeros((2, 1, 4), np.float32), np.zeros(2, np.int64)
+    with pytest.raises(ValueError, match="first_slates must hold item ids"):
+        simulator.open_given_sessions(*given, first_slates=SLATES + 30)
+    for _ in range(3):
+        simulator.step(SLATES)
+
+
 def test_openings_are_checked():
     simulator, rng = opened(), np.random.default_rng(0)
     for arguments, error, words in [

@@ -176,6 +176,20 @@ def test_nothing_is_read_but_slates_and_clicks() -> None:
     )
 
 
+def test_what_no_slate_environment_shows_is_refused() -> None:
+    model = true_model()
+    policy = PlannerPolicy(model, PlannerPolicy.search_start(model)[0])
+    slates, clicks = np.tile(np.arange(10), (2, 1)), np.zeros((2, 10), np.int8)
+    for seen, message in (
+        ({"slate": slates + len(model.items), "clicks": clicks}, "item"),
+        ({"slate": slates, "clicks": clicks + 2}, "click"),
+        ({"slate": slates[:, :9], "clicks": clicks[:, :9]}, "shape"),
+        ({"slate": slates[:1], "clicks": clicks[:1]}, "observations hold 1 users, and the state 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            policy.act(policy.open([0, 1]), seen)
+
+
 def test_each_user_has_a_plan_and_batches_do_not_matter() -> None:
     model, plan = true_model(), PlannerPolicy.search_start(true_model())[0]
     both, which = PlannerPolicy(model, np.stack([plan, greedy(plan)])), np.arange(30) % 2
