@@ -309,6 +309,7 @@ def checked_tensors(
 
     Raises:
         ValueError: One is missing, empty, or not finite.
+        TypeError: One is not of real numbers.
     """
     missing = [name for name in needed if name not in tensors]
     if missing:

@@ -73,8 +73,9 @@ def merge(
     metadata = {
         name: value for name, value in carried[0].items() if all(one.get(name) == value for one in carried)
     }
-    if "levels" not in metadata and all(_levels_of(one) == _levels_of(carried[0]) for one in carried):
-        metadata = _with_shares(metadata | {"levels": carried[0].get("levels")}, opened)
+    levels = [_without_shares(one) for one in carried]
+    if levels[0] and all(one == levels[0] for one in levels):
+        metadata = _with_shares(metadata | {"levels": carried[0]["levels"]}, opened)
     # The first's files of ranker and belief are copied; the others' may differ in what was measured of them.
     own_files = ("ranker_sha256", "belief_sha256")
     metadata |= {name: carried[0][name] for name in own_files if name in carried[0]}
@@ -160,14 +161,11 @@ def subset(
     return _write(dataset_id, [part], metadata, overwrite, progress)
 
 
-def _levels_of(metadata: Mapping[str, Any]) -> Any:
-    """The levels of a dataset's policies, without their shares of its sessions."""
+def _without_shares(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The levels of a dataset's policies, without their shares of its sessions; empty if it has none."""
     levels = metadata.get("levels")
-    if not isinstance(levels, dict):
-        return levels
-    return {
-        name: {key: value for key, value in level.items() if key != "share"} for name, level in levels.items()
-    }
+    named = levels.items() if isinstance(levels, dict) else ()
+    return {name: {key: value for key, value in level.items() if key != "share"} for name, level in named}
 
 
 def _with_shares(metadata: dict[str, Any], parts: Sequence[minari.MinariDataset]) -> dict[str, Any]:
@@ -179,10 +177,8 @@ def _with_shares(metadata: dict[str, Any], parts: Sequence[minari.MinariDataset]
         one for part in parts for one in read_episodes(part.storage, part.episode_indices, ("level",))
     )
     found = [int(episode["infos"]["level"][0]) for episode in episodes if "level" in episode["infos"]]
-    if len(found) < sum(
-        part.total_episodes for part in parts
-    ):  # imported without infos: nobody knows the part's levels
-        return metadata
+    if len(found) < sum(part.total_episodes for part in parts):
+        return metadata  # imported without infos: nobody knows the sessions' levels
     counts = np.bincount(found, minlength=len(levels)) / max(len(found), 1)
     shares = zip(levels.items(), counts.tolist(), strict=False)
     return {**metadata, "levels": {name: {**level, "share": share} for (name, level), share in shares}}

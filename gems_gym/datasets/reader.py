@@ -23,7 +23,7 @@ from gems_gym.datasets.sessions import (
     SessionEnds,
     Sessions,
     check_end,
-    sessions_at_once,
+    of_bounded_size,
 )
 from gems_gym.datasets.world import recorded_world
 from gems_gym.envs import SlateEnv
@@ -181,24 +181,19 @@ def read_sessions(dataset: minari.MinariDataset, task: str, *, progress: bool) -
     """
     indices, ends = dataset.episode_indices, session_ends(dataset)
     num_steps = None if is_log(dataset) else ends.longest
-    chunk: list[dict[str, Any]] = []
-    longest = step_bytes = 0
-    with track(task, len(indices), shown=progress) as advance:
+
+    def checked_episodes() -> Iterator[dict[str, Any]]:
         for episode in read_episodes(dataset.storage, indices):
             try:
                 check_end(episode, ends)
             except ValueError as error:
                 raise ValueError(f"dataset {dataset.id!r}, episode {episode['id']}: {error}") from error
-            steps = num_steps or len(episode["rewards"])
-            step_bytes = step_bytes or Sessions.of_episodes([episode], num_steps).nbytes // steps
-            longest = max(longest, steps)
-            if len(chunk) >= sessions_at_once(longest * step_bytes, CHUNK_SESSIONS):
-                yield Sessions.of_episodes(chunk, num_steps)
-                advance(len(chunk))
-                chunk, longest = [], steps
-            chunk.append(episode)
-        yield Sessions.of_episodes(chunk, num_steps)
-        advance(len(chunk))
+            yield episode
+
+    with track(task, len(indices), shown=progress) as advance:
+        for chunk in of_bounded_size(checked_episodes(), num_steps, CHUNK_SESSIONS):
+            yield Sessions.of_episodes(chunk, num_steps)
+            advance(len(chunk))
 
 
 def read_episodes(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,6 +234,31 @@ def num_earlier(count: int, held_out: float) -> int:
 def sessions_at_once(session_bytes: int, most: int) -> int:
     """How many sessions are held in memory at once: at most ``most``, and no more than :data:`CHUNK_BYTES` hold."""
     return max(1, min(most, CHUNK_BYTES // session_bytes))
+
+
+def of_bounded_size(
+    episodes: Iterable[dict[str, Any]], num_steps: int | None, most: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Yields episodes in their order, so few at a time that they take little memory at the length of the longest.
+
+    Args:
+        episodes: At least one, as Minari's storage has them.
+        num_steps: Steps that all are filled up to; None for those of the longest that is yielded with them.
+        most: How many are yielded at once, at most.
+    """
+    some: list[dict[str, Any]] = []
+    longest, step_bytes = 0, 0
+    for episode in episodes:
+        steps = num_steps or len(episode["rewards"])
+        if not step_bytes:
+            with suppress(ValueError):  # what has no form is told by whoever takes these
+                step_bytes = Sessions.of_episodes([episode], num_steps).nbytes // steps
+        longest = max(longest, steps)
+        if some and len(some) >= sessions_at_once(max(1, longest * step_bytes), most):
+            yield some
+            some, longest = [], steps
+        some.append(episode)
+    yield some
 
 
 def join_sessions(parts: Sequence[Sessions]) -> Sessions:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from gems_gym.common.dataset_folders import data_folder
@@ -23,7 +24,7 @@ from gems_gym.datasets.sessions import (
     NO_SEED,
     ContentHash,
     Sessions,
-    sessions_at_once,
+    of_bounded_size,
 )
 from gems_gym.datasets.verify_sessions import SessionChecks, was_made_by
 from gems_gym.user_splits import USERS_PER_SEED, user_seeds
@@ -201,27 +202,9 @@ def _check_episodes(
     if not sound:
         return
     num_steps = None if is_log(checks.dataset) else checks.ends.longest
-    for some in _of_bounded_size(sound, num_steps):
-        _check_numbers(some, num_steps, checks, findings)
-
-
-def _of_bounded_size(
-    episodes: dict[int, dict[str, Any]], num_steps: int | None
-) -> Iterator[dict[int, dict[str, Any]]]:
-    """Yields episodes so few at a time that they take little memory at the length of the longest of them."""
-    some: dict[int, dict[str, Any]] = {}
-    longest = step_bytes = 1
-    for index, episode in episodes.items():
-        steps = num_steps or len(episode["rewards"])
-        if not some:
-            with suppress(ValueError):  # what has no form is told where numbers are checked
-                step_bytes = Sessions.of_episodes([episode], num_steps).nbytes // steps
-        longest = max(longest, steps)
-        if some and len(some) >= sessions_at_once(longest * step_bytes, CHUNK_SESSIONS):
-            yield some
-            some, longest = {}, steps
-        some[index] = episode
-    yield some
+    indices = iter(sound)
+    for some in of_bounded_size(sound.values(), num_steps, CHUNK_SESSIONS):
+        _check_numbers(dict(zip(islice(indices, len(some)), some, strict=True)), num_steps, checks, findings)
 
 
 def _check_numbers(

@@ -232,6 +232,5 @@ def _check_sizes(config: WorldConfig, overrides: Mapping[str, Any]) -> None:
     if all(isinstance(size, int) for size in catalogue) and math.prod(catalogue) > LARGEST_CATALOGUE:
         raise ValueError(
             f"num_items · num_topics · topic_size must be at most {LARGEST_CATALOGUE:,} in a world of commands and "
-            f"datasets, got "
-            f"{' · '.join(map(str, catalogue))}"
+            f"datasets, got {' · '.join(map(str, catalogue))}"
         )

@@ -273,16 +273,16 @@ def estimate(name: str, question: Question, resamples: Resamples) -> Estimate:
     terms = estimator.terms(question)
     _check_overlap(terms, estimator.level)
     sessions = terms if estimator.level == "session" else terms.by_session(question.log.session)
-    of_steps = name in ("pdis", "wpdis", "dr", "wdr")  # which hold sessions at the length of the longest
+    # weights of steps are there for all sessions at the length of the longest
+    of_steps = terms.cut is not None and terms.cut.shape == question.log.filled.shape
     diagnostics = Diagnostics.of(terms, question.clip, question.log.filled if of_steps else None)
     return _estimate(sessions, estimator.non_negative, diagnostics, resamples)
 
 
 def _check_overlap(terms: Terms, level: str) -> None:
-    if terms.weights is None:
+    if terms.cut is None:
         return
-    ratios = terms.weights if terms.ratios is None else terms.ratios
-    possible = (ratios > 0).any(axis=0)  # (C,)
+    possible = (terms.cut > 0).any(axis=0)  # (C,)
     if not possible.all():
         column = f" at {'step' if level == 'session' else 'slot'} {possible.argmin() + 1}"
         raise NotApplicableError(

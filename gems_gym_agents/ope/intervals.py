@@ -131,11 +131,10 @@ class Diagnostics:
         Returns:
             None if there are no weights.
         """
-        weights = terms.weights
-        if weights is None:
+        weights, cut = terms.weights, terms.cut
+        if weights is None or cut is None:
             return None
-        ratios = weights if terms.ratios is None else terms.ratios
-        known = ratios if logged is None else ratios[logged]
+        known = cut if logged is None else cut[logged]
         scaled = weights / np.maximum(np.abs(weights).max(axis=0), np.finfo(float).tiny)
         squares = np.maximum((scaled**2).sum(axis=0), np.finfo(float).tiny)
         return cls(

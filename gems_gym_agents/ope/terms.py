@@ -36,6 +36,11 @@ class Terms:
     lengths: NDArray[np.float64] | None = None
 
     @property
+    def cut(self) -> NDArray[np.float64] | None:
+        """What is cut: the ratios, or else the weights; float64 ``(rows, C)``."""
+        return self.weights if self.ratios is None else self.ratios
+
+    @property
     def value(self) -> float:
         """The estimate."""
         return float(self.resampled(np.ones((1, len(self.numerators))))[0])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from gems_gym_agents.evaluation import Evaluation, References
@@ -132,7 +132,7 @@ def _row(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "mean_return": fmean(by_seed),
         "lowest": min(by_seed),
         "highest": max(by_seed),
-        "normalized_score": fmean(np.nan if one is None else one for one in scores),
+        "normalized_score": fmean(math.nan if one is None else one for one in scores),
         "by_seed": by_seed,
     }
 

@@ -28,14 +28,12 @@ _KEPT = (
 
 
 def collect_results(study: Study, out: Path, command: str) -> dict[str, Any]:
-    """Everything that was found.
+    """Everything that was found; what was run with other settings is left out, and a note says so.
 
     Args:
         study: The study, complete for this machine.
         out: Its folder; whatever is finished there counts, also seeds that the study does not name.
         command: What it was run with.
-
-    What was run with other settings is left out, and a note says so.
     """
     results = [result for _, result in finished_runs(study, out)]
     references = {world.name: _references(study, world, out, results) for world in study.worlds}

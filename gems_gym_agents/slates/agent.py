@@ -64,6 +64,8 @@ class SessionAgent(SlateAgent[Options, ItsPolicy]):
     ) -> None:
         """Learn from scratch; the agent then acts with its best policy if ``evaluate`` is given, else with its last.
 
+        Rewards are the clicks of the environment's infos; what a wrapper makes of rewards has no effect.
+
         If ``directory`` holds an unfinished run with the same arguments, it is resumed after its last finished round
         and ends with the same bits. Ctrl-C raises ``KeyboardInterrupt``; the agent can then act with what it has.
 
@@ -77,14 +79,12 @@ class SessionAgent(SlateAgent[Options, ItsPolicy]):
             evaluate: Scores a policy on validation users, higher is better.
             progress: Whether to show a progress bar on stderr.
 
-        Rewards are the clicks of the environment's infos; what a wrapper makes of rewards has no effect.
-
         Raises:
             TypeError: ``source`` is no vector environment.
             ValueError: An environment that the agent can't learn in, or a directory with an unfinished run of other
                 arguments.
             ImportError: Torch is not installed.
-            DivergedError: A loss is not finite.
+            DivergedError: A loss, or a weight, is not finite.
         """
         self._check_device(device)
         check_users(source, self.actions)

@@ -106,11 +106,8 @@ def _batch(env: VectorEnv[Any, Any, Any], choose: Chooser, seeds: Sequence[int],
             raise ValueError(
                 "source says nothing of clicks in its infos: an environment of gems_gym was expected"
             )
-        observations, clicked, ended = (
-            np.array(observations, np.float32),
-            infos["clicks"],
-            terminated | truncated,
-        )
+        observations = np.array(observations, np.float32)
+        clicked, ended = infos["clicks"], terminated | truncated
         if ended.any():  # the rows of these are the first of their next sessions, which nobody asked for
             clicked = clicked.copy()
             observations[ended] = np.stack(infos["final_obs"][ended])

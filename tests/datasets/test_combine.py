@@ -234,3 +234,10 @@ def test_shares_of_levels_are_those_of_the_part() -> None:
     assert [one["share"] for one in both.storage.metadata["levels"].values()] == (
         counts / counts.sum()
     ).tolist()
+
+
+def test_datasets_without_levels_are_merged_without() -> None:
+    collect_latents()
+    collect_latents(dataset_id="small/more-v0", seed=8)
+    merged = merge(["small/latent-v0", "small/more-v0"], dataset_id="small/both-v0", **QUIET)
+    assert "levels" not in merged.storage.metadata
