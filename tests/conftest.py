@@ -1,5 +1,6 @@
 """Parts that tests of several folders need: a small world, and an untrained ranker and belief for it."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,12 @@ from tests import forked
 from tests.plugins.installing import PLUGINS, install
 
 TINY_WORLD: dict[str, Any] = {"num_items": 60, "slate_size": 5, "num_topics": 5, "episode_length": 4}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeds_ctrl_c() -> None:
+    """Ctrl-C reaches tests and what they start also where a shell ignores it: ``make test &`` in a script."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
