@@ -109,7 +109,7 @@ def test_earlier_and_later_sessions_leave_none_out(earliest: float, latest: floa
 
 
 def test_a_long_session_does_not_fill_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gems_gym.datasets import reader
+    from gems_gym.datasets import reader, sessions
 
     steps = [1] * 20 + [300] + [1] * 20
     rows = [
@@ -117,7 +117,7 @@ def test_a_long_session_does_not_fill_up_the_others(monkeypatch: pytest.MonkeyPa
     ]
     names = ["user", "timestamp", "items", "clicks"]
     import_log(pl.DataFrame(rows, schema=names, orient="row"), dataset_id=LOG, **QUIET)
-    monkeypatch.setattr(reader, "sessions_at_once", lambda size, most: max(1, 10_000 // size))
+    monkeypatch.setattr(sessions, "sessions_at_once", lambda size, most: max(1, 10_000 // size))
     read = list(reader.read_sessions(open_dataset(LOG), "reading", progress=False))
     assert [length for part in read for length in part.lengths] == steps
     assert sum(part.rewards.size for part in read) < 400
